@@ -1,0 +1,111 @@
+"""What flows between a search and its controller.
+
+Shapes: `S` searches side by side (seeds), `B` architectures a step, `T` steps, `D` decisions, `C` choices. Every tensor leads
+with `S`; seeds never mix.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+from torch import Tensor
+
+from search_spaces._base import Space, Task
+
+State = Any
+"""A `NamedTuple` of tensors `[S, ...]` (nested ones and None allowed): all that changes while a controller searches."""
+
+
+class Proposal(NamedTuple):
+    """Architectures to evaluate."""
+
+    archs: Tensor
+    """int64 `[S, B, D]`."""
+    epochs: Tensor | None = None
+    """int64 `[S, B]` the fidelity asked for; None: the task's own."""
+    weights: Tensor | None = None
+    """float32 `[S, B, D, C]` a differentiable handle on the choice; None for those that sample."""
+
+
+class Results(NamedTuple):
+    """What the evaluation found."""
+
+    score: Tensor
+    """float32 `[S, B]` higher is better; NaN where evaluation failed."""
+    cost: Tensor
+    """float32 `[S, B]` seconds."""
+
+
+class Step(NamedTuple):
+    """One turn of the search loop."""
+
+    proposal: Proposal
+    results: Results
+    state: State
+    """The controller's state after it learned from `results`."""
+
+
+class Episode(NamedTuple):
+    """Finished searches of one task: what a meta-learner learns from."""
+
+    task: Task
+    archs: Tensor
+    """int64 `[S, T, B, D]`."""
+    score: Tensor
+    """float32 `[S, T, B]`."""
+    cost: Tensor
+    """float32 `[S, T, B]` seconds."""
+    first: State
+    """The state before the first step."""
+    last: State
+    """The state after the last."""
+
+
+class Prior(NamedTuple):
+    """What was learned across tasks; lives in a `.safetensors` file."""
+
+    params: dict[str, Tensor]
+    about: dict[str, str]
+    """The file's header: what it was trained on, by which command, for which controller."""
+
+
+class Controller(Protocol):
+    """A way to search. Configuration is the component's own frozen fields, `space` first."""
+
+    @property
+    def space(self) -> Space: ...
+
+    def begin(self, task: Task, seeds: Tensor, prior: Prior | None = None) -> State:
+        """The state of `S` fresh searches, one for each of `seeds` int64 `[S]`."""
+        ...
+
+    def propose(self, state: State, batch: int) -> Proposal:
+        """The next `batch` architectures of each search; a function of the state alone."""
+        ...
+
+    def learn(self, state: State, proposal: Proposal, results: Results) -> State:
+        """The state once `results` are known."""
+        ...
+
+
+class Trainable(Controller, Protocol):
+    """A controller with parameters that a meta-learner may set."""
+
+    def init(self, seeds: Tensor) -> dict[str, Tensor]:
+        """Untrained parameters, each `[S, ...]`."""
+        ...
+
+    def loss(self, params: dict[str, Tensor], archs: Tensor, advantage: Tensor) -> Tensor:
+        """The loss `[S]` of `archs` `[S, B, D]` weighted by `advantage` `[S, B]`, differentiable in `params`."""
+        ...
+
+
+class MetaLearner(Protocol):
+    """Makes a prior from the searches of many tasks."""
+
+    @property
+    def controller(self) -> Controller: ...
+
+    def init(self, seeds: Tensor) -> Prior: ...
+
+    def update(self, prior: Prior, episodes: list[Episode]) -> Prior: ...

@@ -1,0 +1,1 @@
+"""What is learned across tasks: one file a meta-learner."""

@@ -1,0 +1,32 @@
+"""The evaluator's types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from torch import Tensor
+
+from controller._base import Proposal, Results
+from search_spaces._base import Space, Task
+
+Evaluate = Callable[[Proposal], Results]
+"""Proposals `[S, B, D]` to scores and costs `[S, B]`; a pure function of the proposal and of the seeds it was loaded for."""
+
+
+class Evaluator(Protocol):
+    """Finds out what architectures score on one task."""
+
+    @property
+    def space(self) -> Space: ...
+
+    @property
+    def task(self) -> Task: ...
+
+    def load(self, seeds: Tensor) -> Evaluate:
+        """The search column, for searches with `seeds` int64 `[S]`. Never a test figure."""
+        ...
+
+    def report(self, archs: Tensor) -> Tensor | None:
+        """The report column of `archs` `[..., D]`, float32 `[...]`; None where the task has none. Read after the search."""
+        ...

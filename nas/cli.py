@@ -1,0 +1,49 @@
+"""The command `nas`. Every file in `nas/commands` is one subcommand, imported only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import click
+
+from search_spaces._base import UserError
+
+_FOLDER = Path(__file__).parent / "commands"
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(f.stem.replace("_", "-") for f in _FOLDER.glob("*.py") if not f.name.startswith("_"))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        return importlib.import_module(f"nas.commands.{cmd_name.replace('-', '_')}").command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="metacell", prog_name="nas")
+def cli() -> None:
+    """Neural architecture search with a meta-learned controller: from a task to a trained cell, a torch module."""
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line; a user's error is one line on standard error and exit status 2."""
+    try:
+        sys.exit(cli.main(args, prog_name="nas", standalone_mode=False) or 0)
+    except click.ClickException as error:
+        _fail(error.format_message())
+    except UserError as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.strerror or error}: '{error.filename}'." if error.filename else f"{error.strerror or error}.")
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("Stopped.", err=True)
+        sys.exit(130)
+
+
+def _fail(message: str) -> None:
+    click.echo(f"nas: {' '.join(message.split())}", err=True)
+    sys.exit(2)

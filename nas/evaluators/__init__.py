@@ -1,0 +1,1 @@
+"""What an architecture scores: one file a way of finding out."""

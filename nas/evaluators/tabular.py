@@ -1,0 +1,59 @@
+"""Scores from a benchmark table: an evaluation is one look-up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from controller._base import Proposal, Results
+from nas._base import Evaluate
+from nas.tables import Table
+from search_spaces import _noise, _ops
+from search_spaces._base import Space, Task
+
+__all__ = ["Tabular"]
+
+
+@dataclass(frozen=True)
+class Tabular:
+    """Hands out the search column during the search, the report column after it."""
+
+    space: Space
+    task: Task
+    table: Table
+    search_column: str
+    report_column: str | None = None
+    cost_column: str | None = None
+    cost_scale: float = 1.0
+    """Times the cost column: the share of a full training that an evaluation takes."""
+    drawn: bool = False
+    """A per-seed column gives one of its seeds, the same whenever the same search asks for the same architecture; else
+    the mean of its seeds."""
+
+    def load(self, seeds: Tensor) -> Evaluate:
+        score = self.table.by_rank(self.search_column, self.space.choices)
+        score = score if self.drawn or score.dim() == 1 else score.nanmean(-1)
+        cost = self._cost()
+
+        def evaluate(proposal: Proposal) -> Results:
+            rank_SB = _ops.index(proposal.archs, self.space.choices)
+            if score.dim() == 1:
+                return Results(score[rank_SB], cost[rank_SB])
+            column_SB = _noise.draw(seeds, rank_SB, high=score.shape[-1])
+            return Results(score[rank_SB, column_SB], cost[rank_SB])
+
+        return evaluate
+
+    def report(self, archs: Tensor) -> Tensor | None:
+        if self.report_column is None:
+            return None
+        values = self.table.by_rank(self.report_column, self.space.choices)
+        values = values if values.dim() == 1 else values.nanmean(-1)
+        return values[_ops.index(archs, self.space.choices)]
+
+    def _cost(self) -> Tensor:
+        if self.cost_column is None:
+            return torch.zeros(_ops.size(self.space.choices))
+        return self.table.by_rank(self.cost_column, self.space.choices) * self.cost_scale

@@ -1,0 +1,110 @@
+"""The catalogue: from a task's name to the evaluator that scores architectures on it.
+
+`TABLE/TASK[@EPOCHS]` reads a table (`nasbench201/cifar10@200`); a data set's name (`digits`) trains. `~drawn` after a table's
+task draws one training seed for each evaluation where the table has several, instead of their mean.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from nas import plugins, tables
+from nas._base import Evaluator
+from nas.evaluators.tabular import Tabular
+from nas.tables import Column, Table
+from search_spaces._base import Space, Task, UserError
+
+
+class _Data(NamedTuple):
+    input_shape: tuple[int, int, int]
+    num_classes: int
+
+
+_KNOWN = {
+    "cifar10": _Data((3, 32, 32), 10),
+    "cifar100": _Data((3, 32, 32), 100),
+    "ImageNet16-120": _Data((3, 16, 16), 120),
+    "ninapro": _Data((1, 16, 52), 18),
+    "class_object": _Data((3, 256, 256), 75),
+    "class_scene": _Data((3, 256, 256), 47),
+    "jigsaw": _Data((3, 255, 255), 1000),
+    "room_layout": _Data((3, 256, 256), 9),
+    "digits": _Data((1, 8, 8), 10),
+}
+"""What tables do not say of the data behind their tasks."""
+
+_SPLIT_RANK = {"valid": 0, None: 1, "test": 2}
+_SCORES = ("accuracy", "valid_accuracy", "robust_accuracy", "score")
+
+
+class Searchable(NamedTuple):
+    """The columns a table's task is searched and reported by."""
+
+    table: Table
+    name: str
+    epochs: int | None
+    search: str
+    report: str | None
+    cost: str | None
+    cost_scale: float
+
+
+def searchable(table: Table) -> list[Searchable]:
+    """The tasks of a table that have an accuracy to raise, one for each fidelity."""
+    scores = {n: c for n, c in table.columns.items() if c.maximize and c.metric in _SCORES and c.split != "train"}
+    keys = dict.fromkeys((c.task, c.epochs) for c in scores.values())
+    return [_columns(table, task, epochs, scores) for task, epochs in keys]
+
+
+def _columns(table: Table, task: str, epochs: int | None, scores: dict[str, Column]) -> Searchable:
+    at_fidelity = [n for n, c in scores.items() if c.task == task and c.epochs == epochs]
+    search = min(at_fidelity, key=lambda n: (_SPLIT_RANK[scores[n].split], "per_seed" in n))
+    tests = [n for n, c in scores.items() if c.task == task and c.split == "test" and n != search]
+    report = min(tests, key=lambda n: (-(scores[n].epochs or 0), "per_seed" in n)) if tests else None
+    costs = {c.epochs: n for n, c in table.columns.items() if c.task == task and c.metric == "train_seconds"}
+    cost, scale = costs.get(epochs), 1.0
+    if cost is None and costs and epochs:
+        full = max(e for e in costs if e)
+        cost, scale = costs[full], epochs / full
+    return Searchable(table, task, epochs, search, report, cost, scale)
+
+
+def find(name: str) -> Evaluator:
+    """The evaluator of a task. Raises `UserError` for a name that leads nowhere."""
+    table_name, slash, rest = name.partition("/")
+    if slash and ":" not in table_name:
+        return _tabular(name, tables.find(table_name), rest)
+    train = plugins.load("evaluator", "train")
+    return train.of(name)
+
+
+def _tabular(name: str, table: Table, rest: str) -> Tabular:
+    rest, _, suffix = rest.partition("~")
+    if suffix not in ("", "drawn"):
+        raise UserError(f"Task '{name}' ends in '~{suffix}'; after '~' there is: drawn.")
+    task_name, _, epochs = rest.partition("@")
+    known = searchable(table)
+    ours = [s for s in known if s.name == task_name]
+    if not ours:
+        raise plugins.unknown(f"task of table '{table.name}'", task_name, sorted({s.name for s in known}))
+    if epochs:
+        there_are = [str(s.epochs) for s in ours]
+        if epochs not in there_are:
+            raise UserError(f"Task '{name}' has no figures after '{epochs}' epochs; there are: {', '.join(there_are)}.")
+        ours = [s for s in ours if str(s.epochs) == epochs]
+    chosen = max(ours, key=lambda s: s.epochs or 0)
+    return Tabular(
+        space_of(table), describe_task(name, task_name), table, chosen.search, chosen.report, chosen.cost,
+        chosen.cost_scale, drawn=suffix == "drawn",
+    )  # fmt: skip
+
+
+def space_of(table: Table) -> Space:
+    """The space a table measures, with the benchmark's own network."""
+    return plugins.load("space", table.space)()
+
+
+def describe_task(name: str, data: str) -> Task:
+    """The task called `name`, on the data set `data`: its shape where we know it, that of CIFAR-10 where we do not."""
+    known = _KNOWN.get(data.split("-aa_")[0].split("-fgsm")[0], _KNOWN["cifar10"])
+    return Task(name, known.input_shape, known.num_classes)

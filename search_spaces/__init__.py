@@ -1,0 +1,1 @@
+"""What can be searched: one file a space; files that begin with an underscore are shared."""

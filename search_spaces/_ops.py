@@ -1,0 +1,76 @@
+"""Arithmetic on architectures that holds in every space. Shapes: `S` seeds, `B` architectures, `D` decisions, `C` choices."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from search_spaces import _noise
+
+
+def size(choices: tuple[int, ...]) -> int:
+    """How many architectures there are."""
+    return math.prod(choices)
+
+
+def strides(choices: tuple[int, ...], device: torch.device | str = "cpu") -> Tensor:
+    """What a step of each decision adds to the index, int64 `[D]`; the first decision weighs most."""
+    return torch.tensor([math.prod(choices[d + 1 :]) for d in range(len(choices))], device=device)
+
+
+def index(archs: Tensor, choices: tuple[int, ...]) -> Tensor:
+    """The rank of each of `archs` `[..., D]` in the order of `enumerate_all`, int64 `[...]`."""
+    return (archs.long() * strides(choices, archs.device)).sum(-1)
+
+
+def from_index(index: Tensor, choices: tuple[int, ...]) -> Tensor:
+    """The architectures `[..., D]` of ranks `[...]`."""
+    return index[..., None] // strides(choices, index.device) % torch.tensor(choices, device=index.device)
+
+
+def enumerate_all(choices: tuple[int, ...]) -> Tensor:
+    """Every architecture, int64 `[N, D]`, by rank."""
+    return from_index(torch.arange(size(choices)), choices)
+
+
+def within(archs: Tensor, choices: tuple[int, ...]) -> Tensor:
+    """Whether every decision is one of its options: bool `[...]` for `archs` `[..., D]`."""
+    return ((archs >= 0) & (archs < torch.tensor(choices, device=archs.device))).all(-1)
+
+
+def sample(seeds: Tensor, step: Tensor | int, batch: int, choices: tuple[int, ...], *, stream: int = 0) -> Tensor:
+    """Uniform architectures, int64 `[S, B, D]`."""
+    high_D = torch.tensor(choices, device=seeds.device)
+    return _noise.integers(seeds, step, batch, len(choices), high=high_D, stream=stream)
+
+
+def mutate(
+    archs_SBD: Tensor, seeds: Tensor, step: Tensor | int, choices: tuple[int, ...], *, stream: int = 0
+) -> Tensor:
+    """Each architecture with one decision, drawn uniformly, set to another of its options, drawn uniformly."""
+    S, B, D = archs_SBD.shape
+    choices_D = torch.tensor(choices, device=archs_SBD.device)
+    words_SB2 = _noise.bits(seeds, step, B, 2, stream=stream)
+    where_SB1 = ((words_SB2[..., 0] * D) >> 32)[..., None]
+    high_SB1 = choices_D[where_SB1]
+    shift_SB1 = 1 + ((words_SB2[..., 1:] * (high_SB1 - 1)) >> 32)
+    changed_SB1 = (archs_SBD.gather(-1, where_SB1) + shift_SB1) % high_SB1
+    return archs_SBD.scatter(-1, where_SB1, changed_SB1)
+
+
+def neighbours(archs: Tensor, choices: tuple[int, ...]) -> Tensor:
+    """All architectures one decision away, `[..., K, D]` with K the sum of (options - 1), in a fixed order."""
+    moves = [(d, shift) for d, c in enumerate(choices) for shift in range(1, c)]
+    shift_KD = torch.zeros(len(moves), len(choices), dtype=archs.dtype, device=archs.device)
+    for k, (d, shift) in enumerate(moves):
+        shift_KD[k, d] = shift
+    return (archs[..., None, :] + shift_KD) % torch.tensor(choices, device=archs.device)
+
+
+def one_hot(archs: Tensor, choices: tuple[int, ...]) -> Tensor:
+    """Decisions as indicators, float32 `[..., sum(choices)]`: the encoding of least assumptions."""
+    offset_D = torch.tensor([sum(choices[:d]) for d in range(len(choices))], device=archs.device)
+    out = torch.zeros(*archs.shape[:-1], sum(choices), device=archs.device)
+    return out.scatter(-1, archs.long() + offset_D, 1.0)

@@ -1,0 +1,53 @@
+"""NAS-Bench-201's cells and network (Dong & Yang 2020, arXiv:2001.00326): 15,625 architectures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from search_spaces import _cells, _ops
+from search_spaces._base import Task
+
+__all__ = ["NasBench201"]
+
+_OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+
+
+@dataclass(frozen=True)
+class NasBench201:
+    """Six edges, five operations; the network is a stem, three stages of cells, a head.
+
+    The defaults are the benchmark's. Smaller `channels` and `cells` make a proxy that trains faster.
+    """
+
+    channels: int = 16
+    """Width of the first stage; the others have twice and four times that."""
+    cells: int = 5
+    """Cells a stage."""
+    stem_stride: int = 1
+    """2 halves the picture at the door: a quarter of the work."""
+
+    name = "nasbench201"
+    choices = (len(_OPERATIONS),) * len(_cells.EDGES)
+    operations = (_OPERATIONS,) * len(_cells.EDGES)
+
+    def valid(self, archs: Tensor) -> Tensor:
+        return _ops.within(archs, self.choices)
+
+    def canonical(self, archs: Tensor) -> Tensor:
+        return _cells.canonical(archs, _OPERATIONS)
+
+    def build(self, arch: Tensor, task: Task) -> nn.Module:
+        names = [_OPERATIONS[c] for c in arch.tolist()]
+        return _cells.three_stages(names, task, self.channels, self.cells, self.stem_stride)
+
+    def describe(self, arch: Tensor) -> str:
+        return _cells.describe(arch, _OPERATIONS)
+
+    def parse(self, text: str) -> Tensor:
+        return _cells.parse(text, _OPERATIONS)
+
+    def cost(self, archs: Tensor, task: Task) -> tuple[Tensor, Tensor]:
+        """Parameters and FLOPs (multiply-accumulates of one image), int64 `[...]` each, without building anything."""
+        return _cells.three_stages_cost(archs, _OPERATIONS, task, self.channels, self.cells, self.stem_stride)
