@@ -50,7 +50,7 @@ def mutate(
     archs_SBD: Tensor, seeds: Tensor, step: Tensor | int, choices: tuple[int, ...], *, stream: int = 0
 ) -> Tensor:
     """Each architecture with one decision, drawn uniformly, set to another of its options, drawn uniformly."""
-    S, B, D = archs_SBD.shape
+    _, B, D = archs_SBD.shape
     choices_D = torch.tensor(choices, device=archs_SBD.device)
     words_SB2 = _noise.bits(seeds, step, B, 2, stream=stream)
     where_SB1 = ((words_SB2[..., 0] * D) >> 32)[..., None]
