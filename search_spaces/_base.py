@@ -36,6 +36,11 @@ class Space(Protocol):
         ...
 
     @property
+    def decisions(self) -> tuple[str, ...]:
+        """What each decision decides, as `0-1` for an edge or `stage 2`."""
+        ...
+
+    @property
     def operations(self) -> tuple[tuple[str, ...], ...]:
         """The options' names, decision by decision: what a network may know of a space it never saw."""
         ...

@@ -20,6 +20,7 @@ from search_spaces._base import Task, UserError
 NODES = 4
 EDGES = tuple((i, j) for j in range(1, NODES) for i in range(j))
 """(from, to) of each decision: 0-1, 0-2, 1-2, 0-3, 1-3, 2-3."""
+EDGE_NAMES = tuple(f"{i}-{j}" for i, j in EDGES)
 
 
 class ReluConvBn(nn.Sequential):

@@ -30,6 +30,7 @@ class NasBench201:
 
     name = "nasbench201"
     choices = (len(_OPERATIONS),) * len(_cells.EDGES)
+    decisions = _cells.EDGE_NAMES
     operations = (_OPERATIONS,) * len(_cells.EDGES)
 
     def valid(self, archs: Tensor) -> Tensor:

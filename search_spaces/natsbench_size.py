@@ -24,6 +24,7 @@ class NatsBenchSize:
 
     name = "natsbench-size"
     choices = (len(_WIDTHS),) * 5
+    decisions = tuple(f"stage {stage}" for stage in range(5))
     operations = (tuple(f"width_{w}" for w in _WIDTHS),) * 5
 
     def valid(self, archs: Tensor) -> Tensor:
