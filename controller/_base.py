@@ -88,6 +88,14 @@ class Controller(Protocol):
         ...
 
 
+class HasPolicy(Controller, Protocol):
+    """A controller whose next proposal is a sample of a distribution that can be shown."""
+
+    def policy(self, state: State) -> Tensor:
+        """Probabilities of each decision's choices, float32 `[S, D, C]`; 0 beyond a decision's own choices."""
+        ...
+
+
 class Trainable(Controller, Protocol):
     """A controller with parameters that a meta-learner may set."""
 

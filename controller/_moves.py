@@ -1,0 +1,72 @@
+"""Sampling and mutation that stay inside a space.
+
+Shapes: `S` seeds, `B` architectures, `D` decisions, `K` neighbours, `N` ranks.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from search_spaces import _noise, _ops
+from search_spaces._base import Space
+
+
+@lru_cache
+def valid_ranks(space: Space) -> Tensor | None:
+    """The ranks of all valid architectures, int64 `[N]`; None where every combination of decisions is valid."""
+    valid = space.valid(_ops.enumerate_all(space.choices))
+    return None if bool(valid.all()) else valid.nonzero().squeeze(-1)
+
+
+def words_to_archs(words_SBD: Tensor, space: Space) -> Tensor:
+    """Uniform valid architectures `[S, B, D]` from 32 random bits a decision."""
+    ranks = valid_ranks(space)
+    if ranks is None:
+        return (words_SBD * torch.tensor(space.choices)) >> 32
+    return _ops.from_index(ranks[(words_SBD[..., 0] * len(ranks)) >> 32], space.choices)
+
+
+def sample(space: Space, seeds: Tensor, step: Tensor | int, batch: int, *, stream: int = 0) -> Tensor:
+    """Uniform valid architectures, int64 `[S, B, D]`."""
+    return words_to_archs(_noise.bits(seeds, step, batch, len(space.choices), stream=stream), space)
+
+
+def mutate_by_words(archs_SBD: Tensor, words_SB2: Tensor, space: Space) -> Tensor:
+    """Each architecture with one decision changed to another option, so that it stays valid.
+
+    Where all combinations are valid the decision is drawn first and then its option, both uniformly (Real et al. 2019);
+    elsewhere the neighbour is drawn uniformly among the valid ones.
+    """
+    if valid_ranks(space) is None:
+        choices_D = torch.tensor(space.choices)
+        where_SB1 = (words_SB2[..., :1] * len(space.choices)) >> 32
+        high_SB1 = choices_D[where_SB1]
+        shift_SB1 = 1 + ((words_SB2[..., 1:] * (high_SB1 - 1)) >> 32)
+        return archs_SBD.scatter(-1, where_SB1, (archs_SBD.gather(-1, where_SB1) + shift_SB1) % high_SB1)
+    around_SBKD = _ops.neighbours(archs_SBD, space.choices)
+    open_SBK = space.valid(around_SBKD).long()
+    wanted_SB1 = (words_SB2[..., :1] * open_SBK.sum(-1, keepdim=True)) >> 32
+    k_SB = ((open_SBK.cumsum(-1) == wanted_SB1 + 1) & (open_SBK == 1)).long().argmax(-1)
+    chosen_SBD = around_SBKD.gather(-2, k_SB[..., None, None].expand(*k_SB.shape, 1, archs_SBD.shape[-1])).squeeze(-2)
+    return torch.where(open_SBK.any(-1, keepdim=True), chosen_SBD, archs_SBD)
+
+
+@lru_cache
+def open_prefixes(space: Space) -> tuple[Tensor, ...] | None:
+    """Which choices can still end in a valid architecture: for decision `d`, bool `[prefixes, choices[d]]`.
+
+    Row `r` is for the first `d` decisions of rank `r`. None where every combination is valid.
+    """
+    if valid_ranks(space) is None:
+        return None
+    grid = space.valid(_ops.enumerate_all(space.choices)).reshape(space.choices)
+    return tuple(grid.flatten(d + 1).any(-1).reshape(-1, c) if d + 1 < grid.dim() else grid.reshape(-1, c)
+                 for d, c in enumerate(space.choices))  # fmt: skip
+
+
+def better(score: Tensor) -> Tensor:
+    """Scores to compare: a failed evaluation (NaN) is worse than any other."""
+    return torch.where(score.isnan(), -torch.inf, score)

@@ -1,0 +1,76 @@
+"""Optimisers as functions of explicit state, differentiable from end to end. Every tensor leads with `S`, the seeds."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+Params = dict[str, Tensor]
+"""Named parameters, each `[S, ...]`."""
+
+
+class Adam(NamedTuple):
+    """The moments of Kingma & Ba 2015, arXiv:1412.6980, algorithm 1."""
+
+    mean: Params
+    square: Params
+    decay_mean: Tensor
+    """float32 `[S]` beta1 to the power of the steps taken; a running product, the same bits on any batch of seeds."""
+    decay_square: Tensor
+    """float32 `[S]` the same of beta2."""
+
+
+def adam_begin(params: Params) -> Adam:
+    """Moments before the first step."""
+    zeros = {name: torch.zeros_like(p) for name, p in params.items()}
+    one_S = torch.ones(len(next(iter(params.values()))))
+    return Adam(zeros, dict(zeros), one_S, one_S)
+
+
+def adam(
+    params: Params, grads: Params, state: Adam, lr: float | Tensor, betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+) -> tuple[Params, Adam]:  # fmt: skip
+    """Parameters and moments after one step of size `lr`, a number or `[S]`."""
+    b1, b2 = betas
+    decay_mean_S, decay_square_S = state.decay_mean * b1, state.decay_square * b2
+    mean = {n: b1 * m + (1 - b1) * grads[n] for n, m in state.mean.items()}
+    square = {n: b2 * v + (1 - b2) * grads[n] * grads[n] for n, v in state.square.items()}
+    step_S = lr / (1 - decay_mean_S)
+    root_S = torch.sqrt(1 - decay_square_S)
+    moved = {
+        n: p - _lead(step_S, p) * mean[n] / (_safe_sqrt(square[n]) / _lead(root_S, p) + eps) for n, p in params.items()
+    }
+    return moved, Adam(mean, square, decay_mean_S, decay_square_S)
+
+
+def sgd(params: Params, grads: Params, lr: float | Tensor) -> Params:
+    """Parameters one step of size `lr`, a number or `[S]`, down the gradient."""
+    lr_S = torch.as_tensor(lr)
+    return {n: p - (_lead(lr_S, p) if lr_S.dim() else lr_S) * grads[n] for n, p in params.items()}
+
+
+def grads(loss_S: Tensor, params: Params, *, create_graph: bool = False) -> Params:
+    """The gradient of each seed's loss with respect to that seed's parameters.
+
+    Seeds share no parameters, so the gradient of the sum holds every seed's own.
+    """
+    found = torch.autograd.grad(loss_S.sum(), list(params.values()), create_graph=create_graph)
+    return dict(zip(params, found))
+
+
+def leaves(params: Params) -> Params:
+    """The same numbers as new leaves, ready for `grads`."""
+    return {n: p.detach().requires_grad_() for n, p in params.items()}
+
+
+def _lead(value_S: Tensor, like: Tensor) -> Tensor:
+    return value_S.reshape(-1, *[1] * (like.dim() - 1))
+
+
+def _safe_sqrt(x: Tensor) -> Tensor:
+    """The root, with derivative 0 at 0 where the root's own is infinite."""
+    positive = x > 0
+    return torch.where(positive, torch.sqrt(torch.where(positive, x, 1.0)), 0.0)

@@ -1,0 +1,20 @@
+"""What tests share: where the benchmark tables are, and one thread, so that workers do not fight over cores."""
+
+import pytest
+import torch
+
+from nas import tables
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def table():
+    """Finds a table by name; skips, naming it, where NAS_TABLES has none of that name."""
+
+    def find(name):
+        if name not in tables.names():
+            pytest.skip(f"needs the table '{name}' in a folder of NAS_TABLES")
+        return tables.find(name)
+
+    return find
