@@ -26,7 +26,7 @@ class Monitor:
         """Goes on after `evaluations` of an earlier session: what that one logged beyond them is dropped."""
         from torch.utils.tensorboard import SummaryWriter  # Half of the start-up time of `nas --help` otherwise.
 
-        self._writer = SummaryWriter(str(folder), purge_step=evaluations or None)
+        self._writer = SummaryWriter(str(folder), purge_step=evaluations + 1 if evaluations else None)
         self._controller = controller
         self._shown: list[int] | None = None
 
