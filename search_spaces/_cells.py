@@ -75,6 +75,8 @@ class Cell(nn.Module):
 
     def __init__(self, operations: Sequence[str], inputs: int, outputs: int):
         super().__init__()
+        self.operations = tuple(operations)
+        self.widths = (inputs, outputs)
         self.edges = nn.ModuleList(
             operation(name, inputs if i == 0 else outputs, outputs) for name, (i, _) in zip(operations, EDGES)
         )
