@@ -23,6 +23,16 @@ class Evaluator(Protocol):
     @property
     def task(self) -> Task: ...
 
+    @property
+    def budget(self) -> int:
+        """Evaluations of a search when nothing is said."""
+        ...
+
+    @property
+    def batch(self) -> int:
+        """Architectures evaluated at once when nothing is said."""
+        ...
+
     def load(self, seeds: Tensor) -> Evaluate:
         """The search column, for searches with `seeds` int64 `[S]`. Never a test figure."""
         ...

@@ -21,7 +21,8 @@ def unknown(kind: str, name: str, there_are: list[str]) -> UserError:
     """The one line for a name that does not exist: the nearest, then all."""
     near = difflib.get_close_matches(name, there_are, n=1, cutoff=0.5)
     hint = f" Did you mean '{near[0]}'?" if near else ""
-    return UserError(f"No {kind} is called '{name}'.{hint} There are: {', '.join(there_are)}.")
+    listed = f"There are: {', '.join(there_are)}." if there_are else "There is none."
+    return UserError(f"No {kind} is called '{name}'.{hint} {listed}")
 
 
 def names(kind: str) -> list[str]:

@@ -69,13 +69,15 @@ def _columns(table: Table, task: str, epochs: int | None, scores: dict[str, Colu
     return Searchable(table, task, epochs, search, report, cost, scale)
 
 
-def find(name: str) -> Evaluator:
-    """The evaluator of a task. Raises `UserError` for a name that leads nowhere."""
+def find(name: str, **data: str) -> Evaluator:
+    """The evaluator of a task; `data` are settings of its training. Raises `UserError` for what leads nowhere."""
     table_name, slash, rest = name.partition("/")
     if slash and ":" not in table_name:
+        if data:
+            raise UserError(f"Task '{name}' reads a table; it takes no setting '{next(iter(data))}'.")
         return _tabular(name, tables.find(table_name), rest)
     train = plugins.load("evaluator", "train")
-    return train.of(name)
+    return train.of(name, **data)
 
 
 def _tabular(name: str, table: Table, rest: str) -> Tabular:

@@ -1,11 +1,14 @@
 """What tests share: where the benchmark tables are, and one thread, so that workers do not fight over cores."""
 
+import os
+
 import pytest
 import torch
 
 from nas import tables
 
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture
@@ -18,3 +21,9 @@ def table():
         return tables.find(name)
 
     return find
+
+
+@pytest.fixture
+def nasbench201(table):
+    """The table itself, for tests whose subprocesses find it by name."""
+    return table("nasbench201")

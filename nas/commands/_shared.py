@@ -1,0 +1,86 @@
+"""What the commands that run a search share: where runs lie, the progress line, the closing words, JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from nas import session, store
+from nas.session import Setup
+from nas.store import Run
+from search_spaces._base import UserError
+
+STOPPED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+
+def runs_root() -> Path:
+    """The folder of runs: `NAS_RUNS`, or `runs` here."""
+    return Path(os.environ.get("NAS_RUNS", "runs"))
+
+
+def run_folder(name: str) -> Path:
+    """The folder of a run named on the command line: a path, or a name under `runs_root`."""
+    path = Path(name)
+    return path if path.is_dir() or len(path.parts) > 1 else runs_root() / name
+
+
+def free_name(task: str, controller: str) -> Path:
+    """A folder that no run has yet, named after what it searches."""
+    stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in f"{task}-{controller}").strip("-.")
+    number = 1
+    while (runs_root() / f"{stem}-{number}").exists():
+        number += 1
+    return runs_root() / f"{stem}-{number}"
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on standard output."""
+    click.echo(json.dumps(document, indent=2, allow_nan=False))
+
+
+def work(run: Run, setup: Setup) -> None:
+    """Search to the end of the budget with a progress line on a terminal. Ctrl-C says how to go on and exits."""
+    done = 0
+    try:
+        with _bar() as bar:
+            line = bar.add_task("searching", total=run.asked["evals"], best="")
+            for progress in session.go_on(run, setup):
+                done = progress.evaluations
+                score = progress.found.score
+                best = f"best {score.nanmean():.3f}" if not score.isnan().all() else "none succeeded yet"
+                bar.update(line, completed=done, best=best)
+        session.write_report(run, setup)
+    except KeyboardInterrupt:
+        evaluations = store.history(run).score.shape[1]
+        click.echo(f"\nStopped after {evaluations} evaluations; all are kept. Go on: nas resume {run.folder}", err=True)
+        sys.exit(STOPPED)
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.completed}/{task.total} evaluations  {task.fields[best]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+        transient=True,
+    )
+
+
+def pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
+    """`('lr=0.1',)` to `{'lr': '0.1'}`."""
+    for text in texts:
+        if "=" not in text:
+            raise UserError(f"{option} is '{text}'; it takes NAME=VALUE.")
+    return dict(text.split("=", 1) for text in texts)

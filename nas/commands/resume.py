@@ -1,0 +1,38 @@
+"""`nas resume`: a stopped run goes on."""
+
+from __future__ import annotations
+
+import click
+
+from nas import session, store
+from nas.commands import _shared, show
+from search_spaces._base import UserError
+
+
+@click.command()
+@click.argument("run")
+@click.option("--task", help="Refused if the run has another.")
+@click.option("--controller", help="Refused if the run has another.")
+@click.option("--seeds", type=int, help="Refused if the run has another number.")
+@click.option("--batch", type=int, help="Refused if the run has another.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+def command(run: str, as_json: bool, **same: str | int | None) -> None:
+    """Go on with a run that was stopped or killed, exactly where it was.
+
+    \b
+    Example:
+      nas resume runs/digits-evolution-1
+    """
+    with store.open_run(_shared.run_folder(run)) as opened:
+        for key, value in same.items():
+            if value is not None and value != opened.asked[key]:
+                raise UserError(
+                    f"Run '{opened.folder}' has --{key} {opened.asked[key]}; it cannot go on with {value}. "
+                    "Leave the option out, or start a new run."
+                )
+        setup = session.prepare(opened.asked)
+        _shared.work(opened, setup)
+        if as_json:
+            _shared.print_json(session.summary(opened, setup))
+        else:
+            show.tell(opened, setup)

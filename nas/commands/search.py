@@ -1,0 +1,88 @@
+"""`nas search`: a run from nothing to its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from nas import session
+from nas.commands import _shared, show
+
+
+@click.command()
+@click.option("--task", default="digits", show_default=True, help="What to search for: `nas tasks` lists them.")
+@click.option("--controller", default=session.DEFAULTS["controller"], show_default=True, help="How to search.")
+@click.option("--seeds", default=1, show_default=True, help="Searches side by side, each with its own seed.")
+@click.option("--first-seed", default=0, show_default=True, help="The first of the seeds.")
+@click.option("--evals", type=int, help="Budget: evaluations of each seed.")
+@click.option(
+    "--seconds", type=float, help="Budget: simulated seconds of each seed, as the task's cost column has them."
+)
+@click.option("--minutes", type=float, help="Budget: minutes of this machine.")
+@click.option("--batch", type=int, help="Architectures that a seed evaluates at once.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A setting of the controller.")
+@click.option("--with", "data", multiple=True, metavar="NAME=VALUE", help="A setting of the training, as epochs=5.")
+@click.option("--name", help="The run's name; by default made of task and controller.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+def command(
+    task: str,
+    controller: str,
+    seeds: int,
+    first_seed: int,
+    evals: int | None,
+    seconds: float | None,
+    minutes: float | None,
+    batch: int | None,
+    settings: tuple[str, ...],
+    data: tuple[str, ...],
+    name: str | None,
+    as_json: bool,
+) -> None:
+    """Search for the best architecture of a task; on a data set, train it fully and export it.
+
+    The run goes to runs/NAME: Ctrl-C stops it, `nas resume` goes on, `nas show` shows it.
+
+    \b
+    Example:
+      nas search --task own201/digits --controller evolution --evals 50
+    """
+    asked = session.DEFAULTS | {
+        "task": task,
+        "controller": controller.replace("-", "_"),
+        "settings": _shared.pairs(settings, "--set"),
+        "data": _shared.pairs(data, "--with"),
+        "seeds": seeds,
+        "first_seed": first_seed,
+        "evals": evals,
+        "seconds": seconds,
+        "minutes": minutes,
+        "batch": 1 if batch is None else batch,
+    }
+    setup = session.prepare(asked)
+    if batch is None:
+        asked["batch"] = setup.evaluator.batch
+    if evals is None and seconds is None and minutes is None:
+        asked["evals"] = setup.evaluator.budget
+    folder = _folder(name, task, controller)
+    with session.begin(folder, asked, setup) as run:
+        if not as_json:
+            click.echo(f"Searching {task} with {controller}, {_budget(asked)}; the run is {folder}")
+        _shared.work(run, setup)
+        if as_json:
+            _shared.print_json(session.summary(run, setup))
+        else:
+            show.tell(run, setup)
+
+
+def _folder(name: str | None, task: str, controller: str) -> Path:
+    if name is None:
+        return _shared.free_name(task, controller)
+    return Path(name) if len(Path(name).parts) > 1 else _shared.runs_root() / name
+
+
+def _budget(asked: dict) -> str:
+    parts = [f"{asked['evals']} evaluations" if asked["evals"] else ""]
+    parts += [f"{asked['seconds']:g} simulated seconds" if asked["seconds"] else ""]
+    parts += [f"{asked['minutes']:g} minutes" if asked["minutes"] else ""]
+    return " or ".join(filter(None, parts)) + (f", {asked['seeds']} seeds" if asked["seeds"] > 1 else "")

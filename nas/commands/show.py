@@ -1,0 +1,79 @@
+"""`nas show`: one run, its best cell and how it got there."""
+
+from __future__ import annotations
+
+import click
+import torch
+from rich.console import Console
+
+from nas import draw, outcome, session, store
+from nas.commands import _shared
+from nas.session import Setup
+from nas.store import Run
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
+_WIDTH = 60
+
+
+@click.command()
+@click.argument("run")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+def command(run: str, as_json: bool) -> None:
+    """Show a run: its best cell drawn here and as PNG and SVG, the trajectory, what it cost.
+
+    \b
+    Example:
+      nas show runs/digits-evolution-1
+    """
+    with store.open_run(_shared.run_folder(run)) as opened:
+        setup = session.prepare(opened.asked)
+        if as_json:
+            _shared.print_json(session.summary(opened, setup))
+        else:
+            tell(opened, setup)
+
+
+def tell(run: Run, setup: Setup) -> None:
+    """Print what a run came to; draw its best cell into the run's folder."""
+    console = Console(highlight=False, soft_wrap=True)
+    document = session.summary(run, setup)
+    past = store.history(run)
+    console.print(
+        f"[bold]{run.folder}[/]  {document['task']} with {document['controller']}, {document['seeds']} seed(s), "
+        f"{document['evaluations']} evaluations" + ("" if document["finished"] else ", not finished")
+    )
+    rows = [row for row in document["best"] if row["arch"] is not None]
+    if not rows:
+        console.print("No evaluation has succeeded yet.")
+        return
+    top = max(rows, key=lambda row: row["score"])
+    arch = setup.evaluator.space.parse(top["arch"])
+    console.print(draw.text(setup.evaluator.space, arch))
+    console.print(f"best    {top['arch']}")
+    console.print(f"score   {top['score']:.3f} at evaluation {top['at']}" + _over_seeds(rows, "score"))
+    if top["report"] is not None:
+        console.print(f"report  {top['report']:.3f}" + _over_seeds(rows, "report"))
+    console.print(f"path    {_sparkline(past)}")
+    console.print(f"cost    {document['cost_seconds']:.1f} s a seed by the task, {document['wall_seconds']:.1f} s here")
+    figure = draw.figure(setup.evaluator.space, arch)
+    for suffix in ("png", "svg"):
+        figure.savefig(run.folder / f"best.{suffix}", dpi=150)
+    console.print(f"picture {run.folder / 'best.png'}, best.svg; curves: tensorboard --logdir {run.folder.parent}")
+    if not document["finished"]:
+        console.print(f"Go on:  nas resume {run.folder}")
+
+
+def _over_seeds(rows: list[dict], key: str) -> str:
+    if len(rows) == 1:
+        return ""
+    values = torch.tensor([row[key] for row in rows], dtype=torch.float64)
+    return f"; over {len(rows)} seeds {values.mean():.3f} ± {values.std():.3f}"
+
+
+def _sparkline(past: store.History) -> str:
+    best = outcome.best_so_far(past.score).nanmean(0)
+    best = best[~best.isnan()]
+    picked = best[torch.linspace(0, len(best) - 1, min(_WIDTH, len(best))).long()]
+    span = (picked[-1] - picked[0]).clamp_min(1e-12)
+    levels = ((picked - picked[0]) / span * (len(_BLOCKS) - 1)).round().long()
+    return f"{best[0]:.2f} {''.join(_BLOCKS[i] for i in levels)} {best[-1]:.2f}"

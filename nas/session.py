@@ -1,0 +1,179 @@
+"""One sitting of a run: from what was asked to steps in the store, from wherever it stood until its budget is spent."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from controller._base import Controller, Prior
+from nas import outcome, plugins, store, tasks
+from nas._base import Evaluator
+from nas.monitor import Monitor
+from nas.outcome import Best
+from nas.search import search
+from nas.store import History, Run
+from search_spaces._base import UserError
+
+DEFAULTS: dict[str, Any] = {
+    "task": "digits",
+    "controller": "evolution",
+    "settings": {},
+    "data": {},
+    "seeds": 1,
+    "first_seed": 0,
+    "batch": 1,
+    "evals": None,
+    "seconds": None,
+    "minutes": None,
+}
+"""What a search is asked when nothing is said; the keys are the run's `asked`."""
+
+
+class Setup(NamedTuple):
+    """What `asked` names, loaded."""
+
+    evaluator: Evaluator
+    controller: Controller
+    seeds: Tensor
+    """int64 `[S]`."""
+    prior: Prior | None
+
+
+class Progress(NamedTuple):
+    """Where a run stands after a step."""
+
+    evaluations: int
+    """Of each seed."""
+    found: Best
+    wall: float
+    """Seconds, earlier sittings counted in."""
+
+
+def prepare(asked: dict[str, Any]) -> Setup:
+    """Load the evaluator and the controller. Raises `UserError` for a name or a setting that does not exist."""
+    for key in ("seeds", "batch", "evals", "seconds", "minutes"):
+        if asked[key] is not None and not asked[key] > 0:
+            raise UserError(f"--{key} is {asked[key]}; it takes a number above zero.")
+    evaluator = tasks.find(asked["task"], **asked["data"])
+    controller = plugins.load("controller", asked["controller"])
+    settings = _typed(asked["controller"], controller, asked["settings"])
+    seeds = torch.arange(asked["seeds"]) + asked["first_seed"]
+    return Setup(evaluator, controller(space=evaluator.space, **settings), seeds, None)
+
+
+def begin(folder: Path, asked: dict[str, Any], setup: Setup) -> Run:
+    """A new run in `folder`, its state before the first step stored."""
+    state = setup.controller.begin(setup.evaluator.task, setup.seeds, setup.prior)
+    return store.create(folder, asked, state)
+
+
+def go_on(run: Run, setup: Setup) -> Iterator[Progress]:
+    """Search until the budget is spent; each step is stored before it is yielded."""
+    asked = run.asked
+    state = store.state(run, setup.controller.begin(setup.evaluator.task, setup.seeds, setup.prior))
+    past = store.history(run)
+    if spent(asked, past):
+        return
+    monitor = Monitor(run.folder, setup.controller, past.score.shape[1])
+    steps = None
+    while not spent(asked, past):
+        batch = asked["batch"] if asked["evals"] is None else min(asked["batch"], asked["evals"] - past.score.shape[1])
+        if steps is None or batch < asked["batch"]:
+            evaluate = setup.evaluator.load(setup.seeds)
+            steps = search(setup.controller, evaluate, state, batch)
+        started = time.perf_counter()
+        step = next(steps)
+        wall = time.perf_counter() - started
+        store.append(run, past.steps, step, state, wall)
+        state = step.state
+        past = _extend(past, step.proposal.archs, step.results.score, step.results.cost, wall)
+        found = best(asked, past)
+        monitor.log(past.score.shape[1], step.results.score, past.cost.sum(1), found, state)
+        yield Progress(past.score.shape[1], found, past.wall)
+    monitor.finish(asked, best(asked, past).score)
+
+
+def spent(asked: dict[str, Any], past: History) -> bool:
+    """Whether the evaluations, simulated seconds or minutes of wall clock asked for are used up."""
+    return (
+        (asked["evals"] is not None and past.score.shape[1] >= asked["evals"])
+        or (asked["seconds"] is not None and bool((past.cost.double().sum(1) > asked["seconds"]).all()))
+        or (asked["minutes"] is not None and past.wall >= 60 * asked["minutes"])
+    )
+
+
+def best(asked: dict[str, Any], past: History) -> Best:
+    """The best of each seed within what was asked."""
+    return outcome.best(past.archs, past.score, outcome.within(past.cost, asked["seconds"]))
+
+
+def summary(run: Run, setup: Setup) -> dict[str, Any]:
+    """The JSON document of a run."""
+    past = store.history(run)
+    rows: list[dict[str, Any]] = [
+        {"seed": seed, "arch": None, "score": None, "report": None, "at": None} for seed in setup.seeds.tolist()
+    ]
+    if past.steps:
+        found = best(run.asked, past)
+        reports = store.noted(run, "report") or [None] * len(rows)
+        for row, arch, score, at, report in zip(rows, found.archs, found.score.tolist(), found.at.tolist(), reports):
+            if not math.isnan(score):
+                described = setup.evaluator.space.describe(arch)
+                row |= {"arch": described, "score": round(score, 4), "report": report, "at": at}
+    return {
+        "run": str(run.folder),
+        "task": run.asked["task"],
+        "controller": run.asked["controller"],
+        "seeds": run.asked["seeds"],
+        "evaluations": past.score.shape[1],
+        "finished": spent(run.asked, past),
+        "cost_seconds": round(past.cost.double().sum(1).mean().item(), 3) if past.steps else 0.0,
+        "wall_seconds": round(past.wall, 3),
+        "best": rows,
+    }
+
+
+def write_report(run: Run, setup: Setup) -> None:
+    """Read the report column of each seed's best, once, and keep it with the run."""
+    if store.noted(run, "report") is not None:
+        return
+    values = setup.evaluator.report(best(run.asked, store.history(run)).archs)
+    if values is not None:
+        store.note(run, "report", [None if math.isnan(v) else round(v, 4) for v in values.tolist()])
+
+
+def _extend(past: History, archs: Tensor, score: Tensor, cost: Tensor, wall: float) -> History:
+    if not past.steps:
+        return History(archs, score, cost, wall, 1)
+    return History(
+        torch.cat([past.archs, archs], 1),
+        torch.cat([past.score, score], 1),
+        torch.cat([past.cost, cost], 1),
+        past.wall + wall,
+        past.steps + 1,
+    )
+
+
+def _typed(name: str, controller: type, settings: dict[str, str]) -> dict[str, Any]:
+    known = {f.name: f for f in fields(controller) if f.name != "space"}
+    typed = {}
+    for key, text in settings.items():
+        if key not in known:
+            raise plugins.unknown(f"setting of '{name}'", key, sorted(known))
+        default = known[key].default
+        try:
+            typed[key] = {"true": True, "false": False}[text] if isinstance(default, bool) else type(default)(text)
+        except (ValueError, KeyError):
+            raise UserError(f"Setting {key} is '{text}'; it takes {_article(type(default).__name__)}.") from None
+    return typed
+
+
+def _article(type_name: str) -> str:
+    return {"int": "a whole number", "float": "a number", "bool": "true or false"}.get(type_name, "a text")

@@ -1,0 +1,148 @@
+"""A run on disk: killed at any instant, it goes on as if it had never stopped."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from nas import session, store
+
+_COMMAND = [sys.executable, "-m", "nas"]
+_TASK = "nasbench201/cifar10@12"
+
+
+def _asked(controller: str, evals: int) -> dict:
+    return session.DEFAULTS | {"task": _TASK, "controller": controller, "evals": evals, "seeds": 3, "batch": 2}
+
+
+def _unbroken(folder, controller, evals):
+    asked = _asked(controller, evals)
+    setup = session.prepare(asked)
+    with session.begin(folder, asked, setup) as run:
+        for _ in session.go_on(run, setup):
+            pass
+        return store.history(run), store.flatten(store.state(run, setup.controller.begin(None, setup.seeds)))
+
+
+def _steps_stored(folder) -> int:
+    try:
+        with sqlite3.connect(f"file:{folder / store.FILE}?mode=ro", uri=True, timeout=5) as connection:
+            return connection.execute("select count(*) from step").fetchone()[0]
+    except sqlite3.Error:
+        return 0
+
+
+def _kill_after(command, folder, steps, sent=signal.SIGKILL):
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while process.poll() is None and _steps_stored(folder) < steps and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(sent)
+    return process, process.communicate(timeout=60)
+
+
+@pytest.mark.parametrize("controller", ["evolution", "reinforce"])
+def test_a_run_killed_at_several_instants_ends_as_one_never_stopped(controller, nasbench201, tmp_path):
+    evals = 400
+    expected, expected_state = _unbroken(tmp_path / "unbroken", controller, evals)
+    folder = tmp_path / "killed"
+    options = ["--task", _TASK, "--controller", controller, "--seeds", "3", "--batch", "2", "--evals", str(evals)]
+    command = [*_COMMAND, "search", *options, "--name", str(folder)]
+    kills = 0
+    for steps in (1, 40, 90):
+        process, _ = _kill_after(command, folder, steps)
+        kills += process.returncode == -signal.SIGKILL
+        command = [*_COMMAND, "resume", str(folder)]
+    assert kills == 3, "the run ended before it could be killed; give it more evaluations"
+    with store.open_run(folder) as run:
+        assert 90 <= len(list(store.steps(run))) < evals // 2
+    subprocess.run(command, check=True, capture_output=True)
+    with store.open_run(folder) as run:
+        got = store.history(run)
+        like = session.prepare(run.asked).controller.begin(None, torch.arange(3))
+        state = store.flatten(store.state(run, like))
+    assert torch.equal(got.archs, expected.archs)
+    assert torch.equal(got.score, expected.score)
+    assert torch.equal(got.cost, expected.cost)
+    assert state.keys() == expected_state.keys()
+    assert all(torch.equal(state[path], expected_state[path]) for path in state)
+
+
+def test_ctrl_c_keeps_what_was_done_and_says_how_to_go_on(nasbench201, tmp_path):
+    folder = tmp_path / "stopped"
+    command = [
+        *_COMMAND,
+        "search",
+        "--task",
+        _TASK,
+        "--controller",
+        "evolution",
+        "--evals",
+        "100000",
+        "--name",
+        str(folder),
+    ]
+    process, (_, said) = _kill_after(command, folder, 5, signal.SIGINT)
+    assert process.returncode == 130
+    assert f"nas resume {folder}" in said
+    assert "Traceback" not in said
+    with store.open_run(folder) as run:
+        assert store.history(run).steps >= 5
+
+
+def test_a_step_that_fails_to_be_stored_leaves_the_run_whole(nasbench201, tmp_path):
+    asked = _asked("evolution", 1000)
+    setup = session.prepare(asked)
+    with session.begin(tmp_path / "run", asked, setup) as run:
+        progress = session.go_on(run, setup)
+        next(progress)
+        pages = run.connection.execute("pragma page_count").fetchone()[0]
+        run.connection.execute(f"pragma max_page_count = {pages + 2}")
+        with pytest.raises(store.UserError, match="full"):
+            for _ in progress:
+                pass
+        run.connection.execute("pragma max_page_count = 100000")
+        kept = store.history(run).steps
+        for _ in session.go_on(run, setup):
+            pass
+        assert 0 < kept < store.history(run).steps
+        got = store.history(run)
+    expected, _ = _unbroken(tmp_path / "unbroken", "evolution", 1000)
+    assert torch.equal(got.archs, expected.archs)
+
+
+def test_two_processes_cannot_both_go_on_with_a_run(nasbench201, tmp_path):
+    asked = _asked("evolution", 100)
+    setup = session.prepare(asked)
+    with session.begin(tmp_path / "run", asked, setup) as run, store.open_run(tmp_path / "run") as again:
+        first, second = session.go_on(run, setup), session.go_on(again, setup)
+        next(first)
+        next(second)
+        with pytest.raises(store.UserError, match="Cannot write the run"):
+            next(first)
+
+
+def test_a_run_of_another_version_is_refused(tmp_path):
+    asked = session.DEFAULTS
+    with store.create(tmp_path / "run", asked, {}) as run:
+        run.connection.execute("update about set value = 'nas-run/9' where key = 'format'")
+    with pytest.raises(store.UserError, match="nas-run/9"):
+        store.open_run(tmp_path / "run")
+
+
+def test_a_run_does_not_overwrite_another(tmp_path):
+    store.create(tmp_path / "run", session.DEFAULTS, {}).connection.close()
+    with pytest.raises(store.UserError, match="exists already"):
+        store.create(tmp_path / "run", session.DEFAULTS, {})
+
+
+def test_a_file_that_is_no_run_is_refused(tmp_path):
+    (tmp_path / store.FILE).write_bytes(b"no database" * 1000)
+    with pytest.raises(store.UserError):
+        store.open_run(tmp_path)
