@@ -8,7 +8,7 @@ Activations are rows `[R, P x C]`, which is an image batch in channels-last orde
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +33,9 @@ class Grid(NamedTuple):
 class Norm(nn.Module):
     """Batch norm of `P` x `C` channels."""
 
+    running_mean: Tensor
+    running_var: Tensor
+
     def __init__(self, cells: int, channels: int):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(cells, channels))
@@ -42,7 +45,9 @@ class Norm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         mean, variance = self.running_mean.flatten(), self.running_var.flatten()
-        return F.batch_norm(x, mean, variance, self.weight.flatten(), self.bias.flatten(), self.training, _MOMENTUM, _EPS)
+        return F.batch_norm(
+            x, mean, variance, self.weight.flatten(), self.bias.flatten(), self.training, _MOMENTUM, _EPS
+        )
 
 
 class Conv(nn.Module):
@@ -129,7 +134,11 @@ class Edge(nn.Module):
         self.names = names
         self.cells = {name: [p for p, own in enumerate(names) if own == name] for name in sorted(set(names) - {"none"})}
         self.convs = nn.ModuleDict(
-            {n: ConvNorm(len(at), channels, channels, int(n[-1])) for n, at in self.cells.items() if n.startswith("nor")}
+            {
+                n: ConvNorm(len(at), channels, channels, int(n[-1]))
+                for n, at in self.cells.items()
+                if n.startswith("nor")
+            }
         )
         for name, at in self.cells.items():
             cells = None if len(at) == len(names) else torch.tensor(at)
@@ -192,7 +201,9 @@ class ResidualBlock(nn.Module):
 class Population(nn.Module):
     """The three-stage networks of `P` cells: images `[N, *task.input_shape]` to logits `[P, N, K]`."""
 
-    def __init__(self, operations: Sequence[Sequence[str]], task: Task, channels: int, cells: int, stem_stride: int = 1):
+    def __init__(
+        self, operations: Sequence[Sequence[str]], task: Task, channels: int, cells: int, stem_stride: int = 1
+    ):
         super().__init__()
         P = len(operations)
         self.stem = Stem(P, task.input_shape[0], channels, stem_stride)
@@ -234,7 +245,13 @@ class Population(nn.Module):
         return out
 
 
-def initialise(population: Population, keys: Tensor) -> None:
+class Views(Protocol):
+    """A population whose cells' weights can be reached one cell at a time."""
+
+    def state_of(self, p: int) -> dict[str, Tensor]: ...
+
+
+def initialise(population: Views, keys: Tensor) -> None:
     """Set every weight to what its cell's key says, whoever is beside it: uniform in +-1/sqrt(fan-in), PyTorch's default.
 
     Args:
@@ -242,9 +259,10 @@ def initialise(population: Population, keys: Tensor) -> None:
     """
     with torch.no_grad():
         for p, key in enumerate(keys):
-            for number, (name, value) in enumerate(sorted(population.state_of(p).items())):
+            weights = population.state_of(p)
+            for number, (name, value) in enumerate(sorted(weights.items())):
                 if name == "head.4.bias":
-                    bound = population.weight.shape[-1] ** -0.5
+                    bound = weights["head.4.weight"].shape[-1] ** -0.5
                 elif value.dim() > 1:
                     bound = value[0].numel() ** -0.5
                 else:
