@@ -6,7 +6,7 @@ with `S`; seeds never mix.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -93,6 +93,15 @@ class HasPolicy(Controller, Protocol):
 
     def policy(self, state: State) -> Tensor:
         """Probabilities of each decision's choices, float32 `[S, D, C]`; 0 beyond a decision's own choices."""
+        ...
+
+
+class HasOrder(Controller, Protocol):
+    """A controller whose prior is a ranking of architectures by `controller.meta.portfolio`, made without any training."""
+
+    @property
+    def prior_from(self) -> Literal["sources", "task"]:
+        """Whose search columns are ranked: other tasks', or (a bound, no search) the task's own."""
         ...
 
 

@@ -94,7 +94,7 @@ class Autoregressive:
         return (torch.stack(logits, 2) + closed(self.space, archs)).log_softmax(-1)
 
     def _memory(self, params: Params, batch: int) -> tuple[Tensor, Tensor]:
-        zero_SBH = torch.zeros(len(params["start"]), batch, self.hidden)
+        zero_SBH = params["start"].new_zeros(len(params["start"]), batch, self.hidden)
         return zero_SBH, zero_SBH
 
     def _decide(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -64,6 +64,15 @@ def grads(loss_S: Tensor, params: Params, *, create_graph: bool = False) -> Para
 def leaves(params: Params) -> Params:
     """The same numbers as new leaves, ready for `grads`."""
     return {n: p.detach().requires_grad_() for n, p in params.items()}
+
+
+def where(mask_S: Tensor, ours: Any, theirs: Any) -> Any:
+    """Nested dicts and NamedTuples of tensors `[S, ...]`: ours for the seeds of the mask, theirs for the others."""
+    if isinstance(ours, Tensor):
+        return torch.where(_lead(mask_S, ours), ours, theirs)
+    if isinstance(ours, dict):
+        return {name: where(mask_S, value, theirs[name]) for name, value in ours.items()}
+    return type(ours)(*(where(mask_S, a, b) for a, b in zip(ours, theirs)))
 
 
 def _lead(value_S: Tensor, like: Tensor) -> Tensor:

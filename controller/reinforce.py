@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from controller import _nets, _optim
+from controller import _baseline, _nets, _optim
 from controller._base import Prior, Proposal, Results
 from search_spaces._base import Space, Task
 
@@ -25,10 +25,7 @@ class State(NamedTuple):
     """int64 `[S]` steps taken."""
     params: _optim.Params
     adam: _optim.Adam
-    baseline: Tensor
-    """float32 `[S]` decayed sum of scores."""
-    weight: Tensor
-    """float32 `[S]` decayed count of scores; the moving average is `baseline / weight`."""
+    baseline: _baseline.Baseline
 
 
 @dataclass(frozen=True)
@@ -57,18 +54,17 @@ class Reinforce:
 
     def begin(self, task: Task, seeds: Tensor, prior: Prior | None = None) -> State:
         params = _nets.begin(self.net, seeds, prior)
-        zero_S = torch.zeros(len(seeds))
-        return State(seeds, torch.zeros_like(seeds), params, _optim.adam_begin(params), zero_S, zero_S)
+        return State(seeds, torch.zeros_like(seeds), params, _optim.adam_begin(params), _baseline.begin(seeds))
 
     def propose(self, state: State, batch: int) -> Proposal:
         return Proposal(self.net.sample(state.params, state.seeds, state.step, batch))
 
     def learn(self, state: State, proposal: Proposal, results: Results) -> State:
-        state, advantage_SB = self._advantage(state, results.score)
+        baseline, advantage_SB = _baseline.advantage(state.baseline, results.score, self.momentum)
         params = _optim.leaves(state.params)
         grads = _optim.grads(self.loss(params, proposal.archs, advantage_SB), params)
         moved, adam = _optim.adam(state.params, grads, state.adam, self.lr)
-        return state._replace(params=moved, adam=adam, step=state.step + 1)
+        return state._replace(params=moved, adam=adam, baseline=baseline, step=state.step + 1)
 
     def loss(self, params: _optim.Params, archs: Tensor, advantage: Tensor) -> Tensor:
         """Minus the advantage times the log-probability, mean over `B`: `[S]`."""
@@ -81,15 +77,3 @@ class Reinforce:
     def policy(self, state: State) -> Tensor:
         """Probabilities of each decision's choices `[S, D, C]`, along the likeliest architecture."""
         return _nets.along_the_mode(self.net, state.params)
-
-    def _advantage(self, state: State, score_SB: Tensor) -> tuple[State, Tensor]:
-        """Score minus its moving average, this batch's included; 0 for a failed evaluation."""
-        ok_SB = ~score_SB.isnan()
-        share_S = ok_SB.float().mean(-1)
-        mean_S = torch.where(ok_SB, score_SB, 0.0).sum(-1) / ok_SB.sum(-1).clamp(min=1)
-        keep_S = torch.where(share_S > 0, self.momentum, 1.0)
-        baseline_S = keep_S * state.baseline + (1 - keep_S) * mean_S
-        weight_S = keep_S * state.weight + (1 - keep_S)
-        average_S = baseline_S / weight_S.clamp(min=1e-9)
-        advantage_SB = torch.where(ok_SB, score_SB - average_S[:, None], 0.0)
-        return state._replace(baseline=baseline_S, weight=weight_S), advantage_SB

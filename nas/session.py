@@ -63,7 +63,7 @@ def prepare(asked: dict[str, Any]) -> Setup:
             raise UserError(f"--{key} is {asked[key]}; it takes a number above zero.")
     evaluator = tasks.find(asked["task"], **asked["data"])
     controller = plugins.load("controller", asked["controller"])
-    settings = _typed(asked["controller"], controller, asked["settings"])
+    settings = typed(asked["controller"], controller, asked["settings"])
     seeds = torch.arange(asked["seeds"]) + asked["first_seed"]
     return Setup(evaluator, controller(space=evaluator.space, **settings), seeds, None)
 
@@ -161,7 +161,7 @@ def _extend(past: History, archs: Tensor, score: Tensor, cost: Tensor, wall: flo
     )
 
 
-def _typed(name: str, controller: type, settings: dict[str, str]) -> dict[str, Any]:
+def typed(name: str, controller: type, settings: dict[str, str]) -> dict[str, Any]:
     known = {f.name: f for f in fields(controller) if f.name != "space"}
     typed = {}
     for key, text in settings.items():

@@ -1,16 +1,19 @@
 """The catalogue: from a task's name to the evaluator that scores architectures on it.
 
 `TABLE/TASK[@EPOCHS]` reads a table (`nasbench201/cifar10@200`); a data set's name (`digits`) trains. `~drawn` after a table's
-task draws one training seed for each evaluation where the table has several, instead of their mean.
+task draws one training seed for each evaluation where the table has several, instead of their mean. `TASK+LIMIT` takes points
+off what exceeds a limit: `nasbench201/cifar100@200+nasbench201-hardware/fpga/latency<=q30` (see `nas.limits`).
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
-from nas import plugins, tables
+from nas import limits, plugins, tables
 from nas._base import Evaluator
 from nas.evaluators.tabular import Tabular
+from nas.limits import Limited
 from nas.tables import Column, Table
 from search_spaces._base import Space, Task, UserError
 
@@ -71,6 +74,11 @@ def _columns(table: Table, task: str, epochs: int | None, scores: dict[str, Colu
 
 def find(name: str, **data: str) -> Evaluator:
     """The evaluator of a task; `data` are settings of its training. Raises `UserError` for what leads nowhere."""
+    if "<=" in name:
+        plain, *texts = name.split("+")
+        inner = find(plain, **data)
+        bounds = tuple(limits.parse(text, inner.space) for text in texts)
+        return Limited(inner, replace(inner.task, name=name), bounds)
     table_name, slash, rest = name.partition("/")
     if slash and ":" not in table_name:
         if data:

@@ -75,6 +75,8 @@ class Cell(nn.Module):
 
     def __init__(self, operations: Sequence[str], inputs: int, outputs: int):
         super().__init__()
+        self.operations = tuple(operations)
+        self.widths = (inputs, outputs)
         self.edges = nn.ModuleList(
             operation(name, inputs if i == 0 else outputs, outputs) for name, (i, _) in zip(operations, EDGES)
         )
@@ -183,6 +185,11 @@ def parse(text: str, operations: Sequence[str]) -> Tensor:
 
 def unique_string(arch: Sequence[int], operations: Sequence[str]) -> str:
     """What the cell computes, written so that twins are equal: nats_bench's `get_unique_str`."""
+    return node_strings(arch, operations)[-1]
+
+
+def node_strings(arch: Sequence[int], operations: Sequence[str]) -> list[str]:
+    """What each node computes: `#` is zero, `(x)@op` an operation on `x`, `+` the sum of sorted terms."""
     nodes = ["0"]
     edge = iter(arch)
     for j in range(1, NODES):
@@ -194,7 +201,7 @@ def unique_string(arch: Sequence[int], operations: Sequence[str]) -> str:
             else:
                 terms.append(nodes[i] if name == "skip_connect" else f"({nodes[i]})@{name}")
         nodes.append("+".join(sorted(terms)))
-    return nodes[-1]
+    return nodes
 
 
 def function_string(arch: Sequence[int], operations: Sequence[str]) -> str:

@@ -1,0 +1,126 @@
+"""PPO: several clipped policy-gradient steps on each small batch of evaluations (Schulman et al. 2017, arXiv:1707.06347, eq. 7).
+
+Shapes: `S` seeds, `B` architectures, `D` decisions, `C` choices, `W` evaluations an update.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from controller import _baseline, _nets, _optim
+from controller._base import Prior, Proposal, Results
+from search_spaces._base import Space, Task
+
+__all__ = ["Ppo"]
+
+
+class State(NamedTuple):
+    seeds: Tensor
+    """int64 `[S]`."""
+    step: Tensor
+    """int64 `[S]` steps taken."""
+    params: _optim.Params
+    adam: _optim.Adam
+    baseline: _baseline.Baseline
+    seen: Tensor
+    """int64 `[S]` evaluations; the next takes place `seen` modulo `W` of the window."""
+    archs: Tensor
+    """int64 `[S, W, D]` the latest."""
+    log_prob: Tensor
+    """float32 `[S, W]` under the policy that proposed them."""
+    advantage: Tensor
+    """float32 `[S, W]` score minus moving average; 0 for a failed evaluation."""
+
+
+@dataclass(frozen=True)
+class Ppo:
+    """Collects a window of evaluations, then takes `epochs` steps on it."""
+
+    space: Space
+    lr: float = 0.01
+    window: int = 8
+    """Evaluations an update."""
+    epochs: int = 4
+    clip: float = 0.2
+    entropy: float = 0.01
+    """Weight of the policy's entropy; advantages have standard deviation 1."""
+    momentum: float = 0.9
+    hidden: int = 16
+
+    @property
+    def net(self) -> _nets.Autoregressive:
+        return _nets.Autoregressive(self.space, self.hidden)
+
+    def init(self, seeds: Tensor) -> _optim.Params:
+        return self.net.init(seeds)
+
+    def begin(self, task: Task, seeds: Tensor, prior: Prior | None = None) -> State:
+        params = _nets.begin(self.net, seeds, prior)
+        zero_S = torch.zeros_like(seeds)
+        archs_SWD = seeds.new_zeros(len(seeds), self.window, len(self.space.choices))
+        blank_SW = torch.zeros(archs_SWD.shape[:2])
+        return State(
+            seeds,
+            zero_S,
+            params,
+            _optim.adam_begin(params),
+            _baseline.begin(seeds),
+            zero_S,
+            archs_SWD,
+            blank_SW,
+            blank_SW,
+        )
+
+    def propose(self, state: State, batch: int) -> Proposal:
+        return Proposal(self.net.sample(state.params, state.seeds, state.step, batch))
+
+    def learn(self, state: State, proposal: Proposal, results: Results) -> State:
+        baseline, advantage_SB = _baseline.advantage(state.baseline, results.score, self.momentum)
+        with torch.no_grad():
+            log_prob_SB = _nets.log_prob(self.net.log_probs(state.params, proposal.archs), proposal.archs)
+        batch = proposal.archs.shape[1]
+        late = slice(max(batch - self.window, 0), batch)
+        place_SB = (state.seen[:, None] + torch.arange(batch)[late]) % self.window
+        place_SBD = place_SB[..., None].expand(-1, -1, len(self.space.choices))
+        state = state._replace(
+            step=state.step + 1,
+            baseline=baseline,
+            seen=state.seen + batch,
+            archs=state.archs.scatter(1, place_SBD, proposal.archs[:, late]),
+            log_prob=state.log_prob.scatter(1, place_SB, log_prob_SB[:, late]),
+            advantage=state.advantage.scatter(1, place_SB, advantage_SB[:, late]),
+        )
+        full_S = state.seen // self.window > (state.seen - batch) // self.window
+        return self._update(state, full_S) if bool(full_S.any()) else state
+
+    def loss(self, params: _optim.Params, archs: Tensor, advantage: Tensor) -> Tensor:
+        """Minus the advantage times the log-probability, mean over `B`: `[S]`; what PPO's loss is at its first step."""
+        return -(advantage * _nets.log_prob(self.net.log_probs(params, archs), archs)).mean(-1)
+
+    def policy(self, state: State) -> Tensor:
+        """Probabilities of each decision's choices `[S, D, C]`, along the likeliest architecture."""
+        return _nets.along_the_mode(self.net, state.params)
+
+    def _update(self, state: State, full_S: Tensor) -> State:
+        """`epochs` steps on the window, for the seeds whose window is full."""
+        spread_S1 = state.advantage.square().mean(-1, keepdim=True).sqrt()
+        advantage_SW = state.advantage / (spread_S1 + 1e-8)
+        params, adam = state.params, state.adam
+        for _ in range(self.epochs):
+            leaves = _optim.leaves(params)
+            grads = _optim.grads(self._clipped(leaves, state, advantage_SW), leaves)
+            params, adam = _optim.adam(params, grads, adam, self.lr)
+        return state._replace(
+            params=_optim.where(full_S, params, state.params), adam=_optim.where(full_S, adam, state.adam)
+        )
+
+    def _clipped(self, params: _optim.Params, state: State, advantage_SW: Tensor) -> Tensor:
+        log_probs_SWDC = self.net.log_probs(params, state.archs)
+        ratio_SW = (_nets.log_prob(log_probs_SWDC, state.archs) - state.log_prob).exp()
+        held_SW = ratio_SW.clamp(1 - self.clip, 1 + self.clip)
+        gain_SW = torch.minimum(ratio_SW * advantage_SW, held_SW * advantage_SW)
+        return -(gain_SW + self.entropy * _nets.entropy(log_probs_SWDC)).mean(-1)

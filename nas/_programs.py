@@ -1,0 +1,64 @@
+"""Networks as programs without their Python: `torch.export` and ONNX, written and read back."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+Run = Callable[[Tensor], Tensor]
+"""Pixels `[N, C, H, W]` to logits `[N, num_classes]`."""
+
+
+def trace(module: nn.Module, pixels: Tensor) -> torch.export.ExportedProgram:
+    """The program of a network whose `forward` takes `pixels` `[N, C, H, W]`, for any N."""
+    with _quiet():
+        batch = torch.export.Dim("batch")
+        return torch.export.export(module, (pixels,), dynamic_shapes={"pixels": {0: batch}})
+
+
+def save(program: torch.export.ExportedProgram, path: Path) -> None:
+    """Without the example inputs: they are the one part that torch would pickle."""
+    examples, program._example_inputs = program._example_inputs, None
+    with _quiet():
+        torch.export.save(program, path)
+    program._example_inputs = examples
+
+
+def load(path: Path) -> Run:
+    with _quiet():
+        return torch.export.load(path).module()
+
+
+def save_onnx(program: torch.export.ExportedProgram, path: Path) -> None:
+    with _quiet():
+        exported = torch.onnx.export(
+            program, dynamo=True, verbose=False, input_names=["pixels"], output_names=["logits"]
+        )
+        assert exported is not None
+        exported.save(path, external_data=False)
+
+
+def load_onnx(path: Path) -> Run:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return lambda pixels: torch.from_numpy(session.run(["logits"], {"pixels": pixels.numpy()})[0])
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Torch's exporters warn of their own insides; that is not the user's to mend."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,112 @@
+"""The parts of an exported Python file; `_source` puts in what differs from network to network."""
+
+HEAD = '''
+"""A network found by metacell for {task}.
+
+Cell: {arch}
+Takes images float32 [N, {shape[0]}, {shape[1]}, {shape[2]}] ({pixels}), gives logits [N, {classes}].
+
+    network = load("network.safetensors")
+    logits = network(images)
+
+`load` reads the weights with torch alone. With the safetensors package the same is
+
+    network = Network()
+    network.load_state_dict(safetensors.torch.load_file("network.safetensors"))
+    network.eval()
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+{names}
+'''
+
+RELU_CONV_BN = '''
+class ReluConvBn(nn.Sequential):
+    """ReLU, convolution, batch norm."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1):
+        super().__init__(
+            nn.ReLU(),
+            nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+'''
+
+RESIDUAL = '''
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions beside a pooled 1x1 one; halves the picture."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.conv_a = ReluConvBn(inputs, outputs, 3, stride=2)
+        self.conv_b = ReluConvBn(outputs, outputs, 3)
+        self.downsample = nn.Sequential(nn.AvgPool2d(2, 2, ceil_mode=True), nn.Conv2d(inputs, outputs, 1, bias=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.downsample(x) + self.conv_b(self.conv_a(x))
+'''
+
+CELL = '''
+class Cell(nn.Module):
+    """The found cell: node 0 is its input, node 3 its output, a node the sum of what reaches it.
+
+{picture}
+    """
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__(){init}
+
+    def forward(self, node_0: Tensor) -> Tensor:
+{forward}
+'''
+
+BUFFERS = """
+        self.register_buffer("mean", torch.zeros({channels}, 1, 1))
+        self.register_buffer("std", torch.ones({channels}, 1, 1))"""
+
+NETWORK = '''
+class Network(nn.Module):
+    """Stem, cells with residual blocks between the stages, classifier."""
+
+    def __init__(self):
+        super().__init__(){buffers}
+        self.stem = nn.Sequential(
+            nn.Conv2d({channels}, {width}, 3, stride={stride}, padding=1, bias=False),
+            nn.BatchNorm2d({width}),
+        )
+        self.body = nn.Sequential(
+{body}
+        )
+        self.head = nn.Sequential(
+            nn.BatchNorm2d({out}),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear({out}, {classes}),
+        )
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.head(self.body(self.stem({inputs})))
+'''
+
+LOAD = '''
+def load(path: str | Path = "network.safetensors") -> Network:
+    """The network with the weights of a .safetensors file, ready to be used."""
+    data = Path(path).read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:start])
+    header.pop("__metadata__", None)
+    types = {"F32": torch.float32, "I64": torch.int64}
+    weights = {}
+    for name, about in header.items():
+        begin, end = (start + offset for offset in about["data_offsets"])
+        flat = torch.frombuffer(bytearray(data[begin:end]), dtype=types[about["dtype"]])
+        weights[name] = flat.reshape(about["shape"])
+    network = Network()
+    network.load_state_dict(weights)
+    return network.eval()
+'''

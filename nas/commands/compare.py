@@ -1,0 +1,103 @@
+"""`nas compare`: any controllers on any tasks, hundreds of seeds, with the statistics that make it believable."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from nas import comparison, plugins
+from nas.commands import _shared
+from search_spaces._base import UserError
+
+
+@click.command()
+@click.option(
+    "--tasks", "patterns", default="accuracy", show_default=True, help="Tasks, families, patterns; by commas."
+)
+@click.option(
+    "--controllers", required=True, help="Controllers by commas; settings after colons, as reinforce:lr=0.03."
+)
+@click.option(
+    "--limit", "limits", multiple=True, help="A limit on every task, as nasbench201-hardware/fpga/latency<=q30."
+)
+@click.option("--seeds", default=100, show_default=True, help="Searches of each controller on each task.")
+@click.option("--evals", type=int, help="Budget: evaluations of each search.")
+@click.option("--seconds", type=float, help="Budget: simulated seconds of each search.")
+@click.option("--batch", default=1, show_default=True, help="Architectures that a search evaluates at once.")
+@click.option(
+    "--out", "folder", type=click.Path(path_type=Path, file_okay=False), help="Folder; by default runs/compare."
+)
+@click.option("--jobs", default=os.cpu_count() or 1, help="Processes; by default one a core.")
+@click.option("--figures/--no-figures", default=True, show_default=True, help="Draw the figures too.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+def command(
+    patterns: str,
+    controllers: str,
+    limits: tuple[str, ...],
+    seeds: int,
+    evals: int | None,
+    seconds: float | None,
+    batch: int,
+    folder: Path | None,
+    jobs: int,
+    figures: bool,
+    as_json: bool,
+) -> None:
+    """Compare controllers on tasks of tables: search, report, evaluations to the best 0.1%, regret, with intervals.
+
+    Every pair of controller and task is a file in OUT/cells, made once: a comparison that was stopped goes on, and one with
+    a controller more makes only that controller's. OUT has results.json, results.csv, curves.csv and the figures.
+
+    \b
+    Example:
+      nas compare --tasks own201/digits --controllers random_search,evolution --seeds 20 --evals 30
+    """
+    for name, value in {"seeds": seeds, "evals": evals, "seconds": seconds, "batch": batch, "jobs": jobs}.items():
+        if value is not None and not value > 0:
+            raise UserError(f"--{name} is {value}; it takes a number above zero.")
+    if evals is None and seconds is None:
+        evals = 100
+    named = [c.strip().replace("-", "_") for c in controllers.split(",") if c.strip()]
+    for name in named:
+        plugins.load("controller", name.partition(":")[0])
+    folder = folder or _shared.runs_root() / "compare"
+    asks = comparison.asks(patterns, named, limits, seeds, evals, seconds, batch)
+    with Progress(console=Console(stderr=True), disable=as_json) as bar:
+        line = bar.add_task(f"{len(asks)} comparisons", total=len(asks))
+        cells = comparison.make(asks, folder, jobs, lambda: bar.advance(line))
+    document = comparison.document(cells)
+    comparison.write(document, folder)
+    if figures:
+        comparison.draw(cells, folder)
+    if as_json:
+        _shared.print_json(document)
+    else:
+        _tell(document, folder)
+
+
+def _tell(document: dict, folder: Path) -> None:
+    table = Table("task", "controller", "score", "interval", "report", "to top 0.1%", "quartiles", "reached", "regret")
+    for row in document["rows"]:
+        score, report, top, regret = row["score"], row["report"], row["evaluations_to_top"], row["regret"]
+        table.add_row(
+            row["task"],
+            row["controller"],
+            f"{score['iqm']:.3f}",
+            f"{score['low']:.3f} to {score['high']:.3f}",
+            "-" if report is None else f"{report['mean']:.2f} +- {report['std']:.2f}",
+            _count(top["median"]),
+            f"{_count(top['q25'])} to {_count(top['q75'])}",
+            f"{top['reached']:.0%}",
+            "-" if regret is None else f"{regret['iqm']:.3f}",
+        )
+    Console(width=None if os.isatty(1) else 160).print(table)
+    click.echo(f"All figures are in {folder}")
+
+
+def _count(value: float | None) -> str:
+    return "never" if value is None else f"{value:.0f}"

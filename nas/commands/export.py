@@ -1,0 +1,75 @@
+"""`nas export`: the network that a run found leaves as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from nas import session, store, trained
+from nas.commands import _shared
+from nas.export import Exported, export
+from search_spaces._base import UserError
+
+
+@click.command()
+@click.argument("run")
+@click.option("--to", required=True, type=click.Path(path_type=Path), help="The folder to make.")
+@click.option("--seed", type=int, help="Of which seed; by default the one with the highest score.")
+@click.option("--onnx/--no-onnx", default=None, help="Write ONNX too; by default where its packages are installed.")
+@click.option("--force", is_flag=True, help="Replace an earlier export in that folder.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+def command(run: str, to: Path, seed: int | None, onnx: bool | None, force: bool, as_json: bool) -> None:
+    """Write a run's network as Python, weights, torch.export program and ONNX; compare each with the network, time it.
+
+    \b
+    Example:
+      nas export runs/digits-evolution-1 --to exported
+    """
+    with store.open_run(_shared.run_folder(run)) as opened:
+        setup = session.prepare(opened.asked)
+        rows = [row for row in session.summary(opened, setup)["best"] if row["arch"] is not None]
+        kept = trained.kept(opened.folder)
+    arch = _pick(rows, seed) if seed is not None or kept is None else kept.arch
+    weights = kept if kept is not None and kept.arch == arch else None
+    space, task = setup.evaluator.space, setup.evaluator.task
+    done = export(
+        space, space.parse(arch), task, weights.state_dict if weights else None, to,
+        mean=weights.mean if weights else None, std=weights.std if weights else None,
+        class_names=weights.class_names if weights else (), onnx=onnx, force=force,
+    )  # fmt: skip
+    if as_json:
+        _shared.print_json(document(done, arch))
+    else:
+        tell(done, arch)
+
+
+def _pick(rows: list[dict], seed: int | None) -> str:
+    if not rows:
+        raise UserError("No evaluation of this run has succeeded; there is no network to export.")
+    ours = [row for row in rows if seed is None or row["seed"] == seed]
+    if not ours:
+        raise UserError(f"--seed is {seed}; the run has {', '.join(str(row['seed']) for row in rows)}.")
+    return max(ours, key=lambda row: row["score"])["arch"]
+
+
+def document(done: Exported, arch: str) -> dict:
+    """The JSON document of an export."""
+    files = [f._asdict() for f in done.files]
+    return done._asdict() | {"folder": str(done.folder), "arch": arch, "files": files}
+
+
+def tell(done: Exported, arch: str) -> None:
+    """Print what was written, how far it is from the network, how fast it runs here."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"Exported {arch}", markup=False)
+    console.print(f"to {done.folder}: {done.parameters:,} parameters in network.safetensors", markup=False)
+    for file in done.files:
+        console.print(
+            f"  {file.file:<13} largest difference {file.difference:.1e}, {file.milliseconds:.3f} ms an image"
+        )
+    if len(done.files) < 3:
+        console.print("  no ONNX file (pip install 'metacell[onnx]' for one)", markup=False)
+    if not done.trained:
+        console.print("The weights are untrained: a table holds none. Train network.py on your data.")

@@ -1,0 +1,225 @@
+"""Many controllers on many tasks: each pair is one file of raw evaluations, made once, by whichever process comes to it.
+
+Shapes: `S` seeds, `T` evaluations, `D` decisions, `N` architectures of a space.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from controller._base import Controller, Episode, Prior, Proposal
+from nas import families, outcome, plugins, session, tables, tasks
+from nas._base import Evaluator
+from nas.search import search
+from search_spaces import _ops
+from search_spaces._base import UserError
+
+FORMAT = "nas-compare/1"
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One cell of a comparison."""
+
+    task: str
+    controller: str
+    """A name, and after colons its settings: `reinforce:lr=0.03:hidden=8`."""
+    seeds: int
+    evals: int | None
+    """Budget in evaluations; with `seconds` too, whichever ends first."""
+    seconds: float | None
+    """Budget in simulated seconds."""
+    batch: int = 1
+
+    def path(self, folder: Path) -> Path:
+        """The cell's file."""
+        words = f"{self.task}--{self.controller}"
+        slug = "".join(c if c.isalnum() or c in "._-" else "-" for c in words)[:100]
+        return folder / "cells" / f"{slug}-{hashlib.sha256(words.encode()).hexdigest()[:8]}.safetensors"
+
+
+class Trace(NamedTuple):
+    """All evaluations of a cell."""
+
+    rank: Tensor
+    """int32 `[S, T]` the architectures, by rank in their space."""
+    score: Tensor
+    """float32 `[S, T]` search column."""
+    cost: Tensor
+    """float32 `[S, T]` simulated seconds."""
+    report: Tensor
+    """float32 `[S, T]` report column of the best so far, read after the search; NaN where the task has none."""
+
+
+@lru_cache
+def everything(task: str) -> Tensor | None:
+    """The search column of all architectures by rank, `[N]`; None where the task is no table's. Never shown to a searcher."""
+    if task.split("/")[0] not in tables.names():
+        return None
+    evaluator = tasks.find(task.replace("~drawn", ""))
+    archs = _ops.enumerate_all(evaluator.space.choices)[None]
+    return evaluator.load(torch.tensor([0]))(Proposal(archs)).score[0]
+
+
+def sources(task: str) -> list[str]:
+    """The tasks a portfolio may copy from: the table's own and the accuracy family, same space, other data sets, no limits."""
+    space, data = tasks.find(task).space, _data_set(task)
+    known = families.families()
+    table = task.split("/")[0]
+    candidates = [
+        *known.get("accuracy", []),
+        *(t for members in known.values() for t in members if t.startswith(f"{table}/")),
+    ]
+    fit = [t for t in dict.fromkeys(candidates) if "+" not in t and _data_set(t) != data]
+    return [t for t in fit if tasks.find(t).space.choices == space.choices]
+
+
+def run(ask: Ask) -> Trace:
+    """Search with all seeds side by side, until the budget of each is spent."""
+    evaluator = tasks.find(ask.task)
+    controller, prior = _controller(ask, evaluator)
+    seeds = torch.arange(ask.seeds)
+    state = controller.begin(evaluator.task, seeds, prior)
+    spent, done = torch.zeros(ask.seeds, dtype=torch.double), 0
+    rank, score, cost = [], [], []
+    for step in search(controller, evaluator.load(seeds), state, ask.batch):
+        rank.append(_ops.index(step.proposal.archs, evaluator.space.choices).int())
+        score.append(step.results.score)
+        cost.append(step.results.cost)
+        done += ask.batch
+        spent += step.results.cost.sum(1)
+        if (ask.evals and done >= ask.evals) or (ask.seconds and bool((spent > ask.seconds).all())):
+            break
+    keep = ask.evals or done
+    rank, score, cost = (torch.cat(parts, 1)[:, :keep] for parts in (rank, score, cost))
+    return Trace(rank, score, cost, _report(ask, evaluator, rank, score, cost))
+
+
+def cell(ask: Ask, folder: Path) -> Path:
+    """The file of a cell, made if it is not there. Raises `UserError` for one that was made otherwise."""
+    path = ask.path(folder)
+    if path.is_file():
+        made = read_ask(path)
+        if made != ask:
+            raise UserError(f"'{path}' holds another comparison ({made}); name another folder with --out.")
+        return path
+    trace = run(ask)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor for name, tensor in trace._asdict().items() if name != "cost" or bool(tensor.any())}
+    half = path.with_suffix(".part")
+    about = {"format": FORMAT, "ask": json.dumps(asdict(ask))}
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, half, about)
+    half.replace(path)
+    return path
+
+
+def read_ask(path: Path) -> Ask:
+    """What a cell was asked."""
+    with safe_open(path, framework="pt") as file:
+        return Ask(**json.loads(file.metadata()["ask"]))
+
+
+def read(path: Path) -> Trace:
+    """The evaluations of a cell."""
+    with safe_open(path, framework="pt") as file:
+        kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    return Trace(**({"cost": torch.zeros_like(kept["score"])} | kept))
+
+
+def work(asks: list[Ask], folder: Path, jobs: int) -> Iterator[Path]:
+    """The cells' files as they come to be; those that are there at once."""
+    waiting = [ask for ask in asks if not ask.path(folder).is_file()]
+    yield from (cell(ask, folder) for ask in asks if ask not in waiting)
+    if jobs == 1 or len(waiting) < 2:
+        yield from (cell(ask, folder) for ask in waiting)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(jobs, len(waiting)), context, torch.set_num_threads, (1,)) as pool:
+        made = [pool.submit(cell, ask, folder) for ask in waiting]
+        try:
+            yield from (future.result() for future in as_completed(made))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _controller(ask: Ask, evaluator: Evaluator) -> tuple[Controller, Prior | None]:
+    name, *settings = ask.controller.split(":")
+    component = plugins.load("controller", name)
+    if any("=" not in text for text in settings):
+        raise UserError(
+            f"Controller '{ask.controller}' takes settings as NAME=VALUE after colons, as reinforce:lr=0.03."
+        )
+    pairs = dict(text.split("=", 1) for text in settings)
+    controller = component(space=evaluator.space, **session.typed(name, component, pairs))
+    return controller, prior_of(component, ask.task, evaluator)
+
+
+def prior_of(component: Any, task: str, evaluator: Evaluator) -> Prior | None:
+    """The ranking that a controller of the kind `HasOrder` takes; None for the others. `UserError` where no source is."""
+    wants = getattr(component, "prior_from", None)
+    if wants is None:
+        return None
+    names = [task] if wants == "task" else sources(task)
+    if not names:
+        raise UserError(f"Task '{task}' has no source tasks to make a portfolio of: no other data set on its space.")
+    meta = plugins.load("meta-learner", "portfolio")(component(evaluator.space))
+    return meta.update(meta.init(torch.tensor([0])), [_ranked(tasks.find(name)) for name in names])
+
+
+def _ranked(evaluator: Evaluator) -> Episode:
+    """A task's whole search column as one episode."""
+    score = everything(evaluator.task.name)
+    if score is None:
+        raise UserError(f"Task '{evaluator.task.name}' is no table's; its architectures cannot be ranked beforehand.")
+    archs = _ops.enumerate_all(evaluator.space.choices)[None, :, None]
+    score = score[None, :, None]
+    return Episode(evaluator.task, archs, score, torch.zeros_like(score), None, None)
+
+
+def final(evaluator: Evaluator, trace: Trace, seconds: float | None) -> Tensor:
+    """The best architecture of each seed within the budget, int64 `[S, D]`."""
+    best = outcome.best(trace.rank[..., None].long(), trace.score, outcome.within(trace.cost, seconds))
+    return _ops.from_index(best.archs.squeeze(-1), evaluator.space.choices)
+
+
+def _report(ask: Ask, evaluator: Evaluator, rank: Tensor, score: Tensor, cost: Tensor) -> Tensor:
+    """Of the best so far, `[S, T]`; only of the last where a report costs a training."""
+    allowed = outcome.within(cost, ask.seconds)
+    report = torch.full(score.shape, torch.nan)
+    if everything(ask.task) is None:
+        values = evaluator.report(final(evaluator, Trace(rank, score, cost, report), ask.seconds))
+        report[:, -1] = report[:, -1] if values is None else values
+        return report
+    of_each = evaluator.report(_ops.from_index(rank.long(), evaluator.space.choices))
+    if of_each is None:
+        return report
+    top = torch.where(allowed & ~score.isnan(), score, -torch.inf).cummax(1).values
+    return torch.where(top.isinf(), torch.nan, of_each.gather(1, _first(top)))
+
+
+def _first(top: Tensor) -> Tensor:
+    """Where each running maximum `[S, T]` was first reached; cummax tells where last."""
+    rises = torch.cat([torch.ones_like(top[:, :1], dtype=torch.bool), top[:, 1:] > top[:, :-1]], 1)
+    return torch.where(rises, torch.arange(top.shape[1]), 0).cummax(1).values
+
+
+def _data_set(task: str) -> str:
+    """The data set behind a table's task: that of attacks on it, of a limited and of a shortened task."""
+    name = task.split("/", 1)[-1].split("+")[0]
+    for end in ("@", "~", "-aa_", "-fgsm"):
+        name = name.split(end)[0]
+    return name

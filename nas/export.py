@@ -1,0 +1,166 @@
+"""A network leaves: a Python file, its weights, a `torch.export` program, an ONNX file; each read back and compared."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import statistics
+import tempfile
+import time
+import types
+from pathlib import Path
+from typing import NamedTuple
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from nas import _programs, _source
+from search_spaces import _noise
+from search_spaces._base import Space, Task, UserError
+from search_spaces._cells import CellNetwork
+
+TOLERANCE = 1e-4
+"""The largest difference of logits between the network and what is read back."""
+FILES = ("network.py", "network.safetensors", "network.pt2", "network.onnx")
+_REPEATS = 30
+_COMPARED = 5
+"""Pictures compared; not the batch the programs were traced with, so that the batch is shown to be free."""
+
+
+class Written(NamedTuple):
+    """One file of an export."""
+
+    file: str
+    difference: float
+    """The largest of |logit read back - logit of the network| on random pictures."""
+    milliseconds: float
+    """Median time of one picture on this machine."""
+
+
+class Exported(NamedTuple):
+    """What an export left in `folder`."""
+
+    folder: Path
+    files: tuple[Written, ...]
+    parameters: int
+    trained: bool
+
+
+def export(
+    space: Space,
+    arch: Tensor,
+    task: Task,
+    state_dict: dict[str, Tensor] | None,
+    folder: Path,
+    *,
+    mean: Tensor | None = None,
+    std: Tensor | None = None,
+    class_names: tuple[str, ...] = (),
+    onnx: bool | None = None,
+    force: bool = False,
+) -> Exported:
+    """Write the network of `arch` `[D]` into `folder`, all or nothing.
+
+    Args:
+        state_dict: the weights of `space.build(arch, task)`; None leaves them as they begin.
+        mean, std: float32 `[C]` of pixels / 255, which the network then applies itself; None: it takes normalised pixels.
+        onnx: whether to write ONNX too; None: where the packages are installed.
+        force: replace an earlier export in `folder`.
+
+    Raises `UserError` for a folder that is taken, weights that do not fit, and a file that gives other logits than the network.
+    """
+    _refuse_taken(folder, force)
+    network = _build(space, arch, task, state_dict)
+    onnx = has_onnx() if onnx is None else onnx
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        partial.chmod(0o755)
+        weights = _source.weights(network, mean, std)
+        text = _source.write(network, task, space.describe(arch), class_names, mean is not None)
+        about = {"format": "pt", "arch": space.describe(arch), "space": space.name, "task": task.name}
+        about |= {"class_names": json.dumps(class_names), "input_shape": json.dumps(task.input_shape)}
+        (partial / "network.py").write_text(text)
+        (partial / "network.safetensors").write_bytes(safetensors.torch.save(weights, about))
+        written = _compared(partial, network, task, mean, std, onnx)
+        if folder.exists():
+            shutil.rmtree(folder)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return Exported(folder, written, sum(p.numel() for p in network.parameters()), state_dict is not None)
+
+
+def has_onnx() -> bool:
+    """Whether the packages of the `onnx` extra are there."""
+    return all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
+
+
+def _refuse_taken(folder: Path, force: bool) -> None:
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise UserError(f"'{folder}' is a file; an export takes a folder.")
+    there = sorted(f.name for f in folder.iterdir())
+    strange = [name for name in there if name not in FILES]
+    if strange:
+        raise UserError(f"Folder '{folder}' holds '{strange[0]}', which is of no export; choose another with --to.")
+    if there and not force:
+        raise UserError(f"Folder '{folder}' holds an export already; --force replaces it, --to takes another.")
+
+
+def _build(space: Space, arch: Tensor, task: Task, state_dict: dict[str, Tensor] | None) -> CellNetwork:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = space.build(arch, task)
+    if not isinstance(network, CellNetwork):
+        raise UserError(f"Cannot export networks of space '{space.name}' yet; there are: nasbench201, natsbench-size.")
+    if state_dict is not None:
+        try:
+            network.load_state_dict(state_dict)
+        except RuntimeError as error:
+            raise UserError(f"The weights do not fit '{space.describe(arch)}': {str(error).splitlines()[-1]}") from None
+    return network.cpu().float().eval()
+
+
+def _compared(
+    folder: Path, network: CellNetwork, task: Task, mean: Tensor | None, std: Tensor | None, onnx: bool
+) -> tuple[Written, ...]:
+    """Write the programs from the Python file, read everything back, compare."""
+    pixels = _noise.uniform(torch.tensor([0]), 0, _COMPARED, *task.input_shape)[0]
+    normalised = pixels if mean is None or std is None else (pixels - mean.view(-1, 1, 1)) / std.view(-1, 1, 1)
+    with torch.no_grad():
+        expected = network(normalised)
+    module = load_python(folder)
+    program = _programs.trace(module, pixels[:2])
+    _programs.save(program, folder / "network.pt2")
+    runs: dict[str, _programs.Run] = {"network.py": module, "network.pt2": _programs.load(folder / "network.pt2")}
+    if onnx:
+        _programs.save_onnx(program, folder / "network.onnx")
+        runs["network.onnx"] = _programs.load_onnx(folder / "network.onnx")
+    return tuple(_measure(name, run, pixels, expected) for name, run in runs.items())
+
+
+def _measure(name: str, run: _programs.Run, pixels: Tensor, expected: Tensor) -> Written:
+    with torch.no_grad():
+        difference = (run(pixels) - expected).abs().max().item()
+        if not difference <= TOLERANCE:
+            raise UserError(
+                f"{name} gives logits {difference:.1e} away from the network's; at most {TOLERANCE:.0e} may be."
+            )
+        times = []
+        for _ in range(_REPEATS):
+            started = time.perf_counter()
+            run(pixels[:1])
+            times.append(time.perf_counter() - started)
+    return Written(name, difference, 1000 * statistics.median(times))
+
+
+def load_python(folder: Path) -> nn.Module:
+    """The network of an exported folder, by its own `load`."""
+    path = folder / "network.py"
+    module = types.ModuleType("network")
+    exec(compile(path.read_text(), path, "exec"), module.__dict__)
+    return module.load(folder / "network.safetensors")

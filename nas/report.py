@@ -1,0 +1,204 @@
+"""From the raw evaluations of a comparison to rows, aggregates and curves: plain data, ready for JSON and CSV.
+
+Shapes: `K` tasks, `S` seeds, `T` evaluations, `P` points of a curve.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy
+import torch
+from numpy import ndarray
+from torch import Tensor
+
+from nas import compare, families, outcome, statistics, tasks
+from nas.compare import Ask, Trace
+from nas.limits import Limited
+
+TOP_SHARE = 0.001
+"""The best of the space that a search is to find: 1 in 1,000."""
+
+CURVE_RESAMPLES = 200
+"""For a band that the eye reads; the numbers of the rows have more."""
+
+
+class Cell(NamedTuple):
+    """One controller on one task, over its budget."""
+
+    ask: Ask
+    family: str
+    best: ndarray
+    """float64 `[S, T]` score of the best so far; what lies beyond the budget repeats the last within it."""
+    report: ndarray
+    """float64 `[S, T]` its report column; NaN where there is none."""
+    seconds: ndarray
+    """float64 `[S, T]` simulated seconds spent."""
+    counted: ndarray
+    """int `[S]` evaluations within the budget."""
+    candidates: ndarray
+    """int `[S]` distinct architectures among them."""
+    within: float | None
+    """Share of final architectures that keep the task's limits; None where it has none."""
+    top: float | None
+    """The score from which an architecture is among the best `TOP_SHARE` of the space; None where the space is not known."""
+    optimum: float | None
+    median: float | None
+    """Of the space's scores: where normalised scores are 0; they are 1 at the optimum."""
+
+    @property
+    def normalised(self) -> ndarray:
+        """`best` with 0 at the space's median and 1 at its optimum."""
+        assert self.optimum is not None
+        assert self.median is not None
+        return (self.best - self.median) / (self.optimum - self.median)
+
+
+def cell(ask: Ask, trace: Trace) -> Cell:
+    """What a trace amounts to."""
+    allowed = outcome.within(trace.cost, ask.seconds)
+    score = torch.where(allowed, trace.score, torch.nan)
+    best = outcome.best_so_far(score).nan_to_num(_floor(trace)).double().numpy()
+    ordered = _ordered(ask.task)
+    ranks = trace.rank.masked_fill(~allowed, -1).sort(1).values
+    candidates = (ranks.diff(dim=1, prepend=torch.full_like(ranks[:, :1], -1)) > 0).sum(1)
+    return Cell(
+        ask=ask,
+        family=families.family_of(ask.task),
+        best=best,
+        report=trace.report.double().numpy(),
+        seconds=trace.cost.double().cumsum(1).numpy(),
+        counted=allowed.sum(1).numpy(),
+        candidates=candidates.numpy(),
+        within=_share_within(ask, trace),
+        top=None if ordered is None else ordered[max(int(numpy.ceil(TOP_SHARE * len(ordered))) - 1, 0)].item(),
+        optimum=None if ordered is None else ordered[0].item(),
+        median=None if ordered is None else ordered[len(ordered) // 2].item(),
+    )
+
+
+def row(cell: Cell) -> dict[str, Any]:
+    """The summary of one controller on one task."""
+    final, reports = cell.best[:, -1], cell.report[:, -1]
+    return {
+        "task": cell.ask.task,
+        "family": cell.family,
+        "controller": cell.ask.controller,
+        "seeds": cell.ask.seeds,
+        "evaluations": _round(cell.counted.mean()),
+        "candidates": _round(cell.candidates.mean()),
+        "seconds": _round(numpy.take_along_axis(cell.seconds, cell.counted[:, None] - 1, 1).mean()),
+        "evaluations_to_top": _reached(cell, cell.top),
+        "evaluations_to_optimum": _reached(cell, cell.optimum),
+        "score": _summary(final),
+        "report": None if numpy.isnan(reports).all() else _summary(reports[~numpy.isnan(reports)]),
+        "regret": None if cell.optimum is None else _summary(cell.optimum - final),
+        "within_limits": _round(cell.within),
+    }
+
+
+def aggregate(cells: list[Cell]) -> dict[str, Any]:
+    """One controller over the tasks of one family."""
+    final_KS = numpy.stack([c.normalised[:, -1] for c in cells])
+    reached = numpy.concatenate([first_reached(c, c.top) for c in cells])
+    q25, median, q75 = statistics.quartiles(reached)
+    return {
+        "family": cells[0].family,
+        "controller": cells[0].ask.controller,
+        "tasks": len(cells),
+        "seeds": cells[0].ask.seeds,
+        "normalised_score": _interval(statistics.interval(final_KS)),
+        "evaluations_to_top": {
+            "q25": q25,
+            "median": median,
+            "q75": q75,
+            "reached": _round(numpy.isfinite(reached).mean()),
+        },
+    }
+
+
+def improvement(ours: list[Cell], theirs: list[Cell]) -> dict[str, Any]:
+    """How probable it is that the first controller ends above the second, over the tasks of one family."""
+    found = statistics.improvement(*(numpy.stack([c.best[:, -1] for c in side]) for side in (ours, theirs)))
+    names = {"family": ours[0].family, "controller": ours[0].ask.controller, "over": theirs[0].ask.controller}
+    value, low, high = map(_round, found)
+    return names | {"probability": value, "low": low, "high": high}
+
+
+def curve(cell: Cell) -> list[dict[str, Any]]:
+    """The best so far over evaluations and seconds, at points that lie evenly on a logarithmic scale."""
+    rows = []
+    for at in points(cell.best.shape[1]):
+        score = statistics.interval(cell.best[None, :, at - 1], CURVE_RESAMPLES)
+        rows.append(
+            {
+                "task": cell.ask.task,
+                "controller": cell.ask.controller,
+                "evaluations": int(at),
+                "seconds": _round(cell.seconds[:, at - 1].mean()),
+                **dict(zip(("score_iqm", "score_low", "score_high"), map(_round, score))),
+                "report_mean": _round(_nanmean(cell.report[:, at - 1])),
+                "regret_mean": None if cell.optimum is None else _round(cell.optimum - cell.best[:, at - 1].mean()),
+            }
+        )
+    return rows
+
+
+def points(count: int) -> ndarray:
+    """Evaluations to show, int `[P]`, the first and the last among them."""
+    return numpy.unique(numpy.geomspace(1, count, 40).round().astype(int))
+
+
+def first_reached(cell: Cell, score: float | None) -> ndarray:
+    """The evaluation, counted from 1, at which each seed first had `score`; infinity where never, float `[S]`."""
+    if score is None:
+        return numpy.full(len(cell.best), numpy.inf)
+    hit_ST = cell.best >= numpy.float32(score)
+    return numpy.where(hit_ST.any(1), hit_ST.argmax(1) + 1.0, numpy.inf)
+
+
+@lru_cache
+def _ordered(task: str) -> Tensor | None:
+    """All scores of the space from the best down, NaN left out."""
+    known = compare.everything(task)
+    return None if known is None else known[~known.isnan()].double().sort(descending=True).values
+
+
+def _share_within(ask: Ask, trace: Trace) -> float | None:
+    evaluator = tasks.find(ask.task)
+    if not isinstance(evaluator, Limited):
+        return None
+    return evaluator.within(compare.final(evaluator, trace, ask.seconds)).double().mean().item()
+
+
+def _reached(cell: Cell, score: float | None) -> dict[str, Any]:
+    counts = first_reached(cell, score)
+    q25, median, q75 = statistics.quartiles(counts)
+    return {"q25": q25, "median": median, "q75": q75, "reached": _round(numpy.isfinite(counts).mean())}
+
+
+def _summary(values_S: ndarray) -> dict[str, Any]:
+    std = values_S.std(ddof=1) if len(values_S) > 1 else 0.0
+    spread = {"mean": _round(values_S.mean()), "std": _round(std)}
+    return _interval(statistics.interval(values_S[None])) | spread
+
+
+def _interval(found: statistics.Interval) -> dict[str, Any]:
+    return dict(zip(("iqm", "low", "high"), map(_round, found)))
+
+
+def _round(value: Any) -> float | None:
+    """To six significant digits, so that the last bit of a sum shows nowhere; None for what is no number."""
+    if value is None or not numpy.isfinite(value):
+        return None
+    return float(f"{float(value):.6g}")
+
+
+def _nanmean(values: ndarray) -> float | None:
+    return None if numpy.isnan(values).all() else float(numpy.nanmean(values))
+
+
+def _floor(trace: Trace) -> float:
+    """What counts as the best so far while nothing has succeeded: the worst score seen."""
+    return torch.where(trace.score.isnan(), torch.inf, trace.score).min().item()
