@@ -42,7 +42,9 @@ class Norm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         mean, variance = self.running_mean.flatten(), self.running_var.flatten()
-        return F.batch_norm(x, mean, variance, self.weight.flatten(), self.bias.flatten(), self.training, _MOMENTUM, _EPS)
+        return F.batch_norm(
+            x, mean, variance, self.weight.flatten(), self.bias.flatten(), self.training, _MOMENTUM, _EPS
+        )
 
 
 class Conv(nn.Module):
@@ -129,7 +131,11 @@ class Edge(nn.Module):
         self.names = names
         self.cells = {name: [p for p, own in enumerate(names) if own == name] for name in sorted(set(names) - {"none"})}
         self.convs = nn.ModuleDict(
-            {n: ConvNorm(len(at), channels, channels, int(n[-1])) for n, at in self.cells.items() if n.startswith("nor")}
+            {
+                n: ConvNorm(len(at), channels, channels, int(n[-1]))
+                for n, at in self.cells.items()
+                if n.startswith("nor")
+            }
         )
         for name, at in self.cells.items():
             cells = None if len(at) == len(names) else torch.tensor(at)
@@ -192,7 +198,9 @@ class ResidualBlock(nn.Module):
 class Population(nn.Module):
     """The three-stage networks of `P` cells: images `[N, *task.input_shape]` to logits `[P, N, K]`."""
 
-    def __init__(self, operations: Sequence[Sequence[str]], task: Task, channels: int, cells: int, stem_stride: int = 1):
+    def __init__(
+        self, operations: Sequence[Sequence[str]], task: Task, channels: int, cells: int, stem_stride: int = 1
+    ):
         super().__init__()
         P = len(operations)
         self.stem = Stem(P, task.input_shape[0], channels, stem_stride)
