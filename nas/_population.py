@@ -8,7 +8,7 @@ Activations are rows `[R, P x C]`, which is an image batch in channels-last orde
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +32,9 @@ class Grid(NamedTuple):
 
 class Norm(nn.Module):
     """Batch norm of `P` x `C` channels."""
+
+    running_mean: Tensor
+    running_var: Tensor
 
     def __init__(self, cells: int, channels: int):
         super().__init__()
@@ -242,7 +245,13 @@ class Population(nn.Module):
         return out
 
 
-def initialise(population: Population, keys: Tensor) -> None:
+class Views(Protocol):
+    """A population whose cells' weights can be reached one cell at a time."""
+
+    def state_of(self, p: int) -> dict[str, Tensor]: ...
+
+
+def initialise(population: Views, keys: Tensor) -> None:
     """Set every weight to what its cell's key says, whoever is beside it: uniform in +-1/sqrt(fan-in), PyTorch's default.
 
     Args:
@@ -250,9 +259,10 @@ def initialise(population: Population, keys: Tensor) -> None:
     """
     with torch.no_grad():
         for p, key in enumerate(keys):
-            for number, (name, value) in enumerate(sorted(population.state_of(p).items())):
+            weights = population.state_of(p)
+            for number, (name, value) in enumerate(sorted(weights.items())):
                 if name == "head.4.bias":
-                    bound = population.weight.shape[-1] ** -0.5
+                    bound = weights["head.4.weight"].shape[-1] ** -0.5
                 elif value.dim() > 1:
                     bound = value[0].numel() ** -0.5
                 else:
