@@ -237,8 +237,10 @@ class Population(nn.Module):
         rows, grid = self.stem(images)
         for layer in self.body:
             rows, grid = layer(rows, grid)
-        features = F.relu(self.norm(rows)).view(grid.images, -1, rows.shape[1]).mean(1)
-        features_PNC = features.view(grid.images, len(self.weight), -1).transpose(0, 1)
+        pooled = F.avg_pool2d(
+            _images(F.relu(self.norm(rows)), grid), (grid.height, grid.width)
+        )  # in one order, unlike mean
+        features_PNC = pooled.view(grid.images, len(self.weight), -1).transpose(0, 1)
         return torch.baddbmm(self.bias[:, None], features_PNC, self.weight.transpose(1, 2))
 
     def state_of(self, p: int) -> dict[str, Tensor]:

@@ -100,12 +100,13 @@ def test_trained_weights_load_into_the_network_of_the_space_and_give_the_same_ou
         torch.testing.assert_close(network(x), population(x)[p], rtol=1e-4, atol=1e-5)
 
 
-def test_company_changes_no_bit_of_a_cell():
-    task = Task("toy", (1, 8, 8), 10)
+@pytest.mark.parametrize("input_shape", [(1, 8, 8), (3, 16, 16)])
+def test_company_changes_no_bit_of_a_cell(input_shape):
+    task = Task("toy", input_shape, 10)
     archs = _ops.from_index(torch.arange(7, 15_000, 997), (5,) * 6).tolist()
     operations = [[OPERATIONS[c] for c in arch] for arch in archs]
     keys = torch.arange(len(archs)) + 5
-    data = list(batches(task, 6, torch.float32))
+    data = list(batches(task, 3, torch.float32))
     x, _ = data[0]
 
     def logits_of(some):
