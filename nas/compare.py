@@ -64,6 +64,10 @@ class Trace(NamedTuple):
     """float32 `[S, T]` report column of the best so far, read after the search; NaN where the task has none."""
 
 
+Reads = dict[str, dict[str, int]]
+"""`search`, `report` to the columns read during the search and after it, with how often; a column is read whole."""
+
+
 @lru_cache
 def everything(task: str) -> Tensor | None:
     """The search column of all architectures by rank, `[N]`; None where the task is no table's. Never shown to a searcher."""
@@ -87,11 +91,12 @@ def sources(task: str) -> list[str]:
     return [t for t in fit if tasks.find(t).space.choices == space.choices]
 
 
-def run(ask: Ask) -> Trace:
+def run(ask: Ask) -> tuple[Trace, Reads]:
     """Search with all seeds side by side, until the budget of each is spent."""
     evaluator = tasks.find(ask.task)
     controller, prior = _controller(ask, evaluator)
     seeds = torch.arange(ask.seeds)
+    before = tables.reads()
     state = controller.begin(evaluator.task, seeds, prior)
     spent, done = torch.zeros(ask.seeds, dtype=torch.double), 0
     rank, score, cost = [], [], []
@@ -105,7 +110,11 @@ def run(ask: Ask) -> Trace:
             break
     keep = ask.evals or done
     rank, score, cost = (torch.cat(parts, 1)[:, :keep] for parts in (rank, score, cost))
-    return Trace(rank, score, cost, _report(ask, evaluator, rank, score, cost))
+    searched = tables.reads() - before
+    known = everything(ask.task) is not None
+    before = tables.reads()
+    trace = Trace(rank, score, cost, _report(ask, evaluator, rank, score, cost, known))
+    return trace, {"search": dict(searched), "report": dict(tables.reads() - before)}
 
 
 def cell(ask: Ask, folder: Path) -> Path:
@@ -116,11 +125,13 @@ def cell(ask: Ask, folder: Path) -> Path:
         if made != ask:
             raise UserError(f"'{path}' holds another comparison ({made}); name another folder with --out.")
         return path
-    trace = run(ask)
+    trace, reads = run(ask)
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor for name, tensor in trace._asdict().items() if name != "cost" or bool(tensor.any())}
     half = path.with_suffix(".part")
-    about = {"format": FORMAT, "ask": json.dumps(asdict(ask))}
+    about = {
+        FORMAT: json.dumps({"ask": asdict(ask), "reads": reads})
+    }  # One key: safetensors writes several in any order.
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, half, about)
     half.replace(path)
     return path
@@ -128,8 +139,12 @@ def cell(ask: Ask, folder: Path) -> Path:
 
 def read_ask(path: Path) -> Ask:
     """What a cell was asked."""
-    with safe_open(path, framework="pt") as file:
-        return Ask(**json.loads(file.metadata()["ask"]))
+    return Ask(**_about(path)["ask"])
+
+
+def read_reads(path: Path) -> Reads:
+    """Which columns the making of a cell read, and how often."""
+    return _about(path)["reads"]
 
 
 def read(path: Path) -> Trace:
@@ -137,6 +152,11 @@ def read(path: Path) -> Trace:
     with safe_open(path, framework="pt") as file:
         kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     return Trace(**({"cost": torch.zeros_like(kept["score"])} | kept))
+
+
+def _about(path: Path) -> dict[str, Any]:
+    with safe_open(path, framework="pt") as file:
+        return json.loads((file.metadata() or {}).get(FORMAT, "{}"))
 
 
 def work(asks: list[Ask], folder: Path, jobs: int) -> Iterator[Path]:
@@ -196,11 +216,11 @@ def final(evaluator: Evaluator, trace: Trace, seconds: float | None) -> Tensor:
     return _ops.from_index(best.archs.squeeze(-1), evaluator.space.choices)
 
 
-def _report(ask: Ask, evaluator: Evaluator, rank: Tensor, score: Tensor, cost: Tensor) -> Tensor:
+def _report(ask: Ask, evaluator: Evaluator, rank: Tensor, score: Tensor, cost: Tensor, known: bool) -> Tensor:
     """Of the best so far, `[S, T]`; only of the last where a report costs a training."""
     allowed = outcome.within(cost, ask.seconds)
     report = torch.full(score.shape, torch.nan)
-    if everything(ask.task) is None:
+    if not known:
         values = evaluator.report(final(evaluator, Trace(rank, score, cost, report), ask.seconds))
         report[:, -1] = report[:, -1] if values is None else values
         return report

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nas import compare, families, report
+from nas import compare, families, limits, report
 from nas.compare import Ask
 from nas.report import Cell
 from search_spaces._base import UserError
@@ -18,11 +18,11 @@ FORMAT = "nas-comparison/1"
 
 
 def asks(
-    patterns: str, controllers: list[str], limits: tuple[str, ...], seeds: int, evals: int | None,
+    patterns: str, controllers: list[str], texts: tuple[str, ...], seeds: int, evals: int | None,
     seconds: float | None, batch: int,
 ) -> list[Ask]:  # fmt: skip
     """Each task with each controller. Raises `UserError` for names that lead nowhere."""
-    tasks = ["+".join([task, *limits]) for task in families.select(patterns)]
+    tasks = [limits.name(task, texts) for task in families.select(patterns)]
     if not tasks or not controllers:
         raise UserError("A comparison takes at least one task and one controller.")
     return [Ask(t, c, seeds, evals, seconds, batch) for t in tasks for c in dict.fromkeys(controllers)]
@@ -33,7 +33,8 @@ def make(asks: list[Ask], folder: Path, jobs: int = 1, done: Callable[[], object
     folder.mkdir(parents=True, exist_ok=True)
     for _ in compare.work(asks, folder, jobs):
         done()
-    return [report.cell(ask, compare.read(ask.path(folder))) for ask in asks]
+    paths = [(ask, ask.path(folder)) for ask in asks]
+    return [report.cell(ask, compare.read(path), compare.read_reads(path)) for ask, path in paths]
 
 
 def document(cells: list[Cell]) -> dict[str, Any]:
@@ -59,7 +60,7 @@ def document(cells: list[Cell]) -> dict[str, Any]:
 def write(document: dict[str, Any], folder: Path) -> None:
     """`results.json`, `results.csv` (the rows, nested names joined by dots)."""
     (folder / "results.json").write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
-    _write_csv(folder / "results.csv", [_flat(row) for row in document["rows"]])
+    _write_csv(folder / "results.csv", [_flat(_figures(row)) for row in document["rows"]])
 
 
 def draw(cells: list[Cell], folder: Path) -> None:
@@ -77,6 +78,10 @@ def _groups(cells: list[Cell]) -> dict[tuple[str, str], list[Cell]]:
         if cell.optimum is not None:
             groups.setdefault((cell.family, cell.ask.controller), []).append(cell)
     return groups
+
+
+def _figures(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key != "columns_read"}
 
 
 def _flat(row: dict[str, Any], before: str = "") -> dict[str, Any]:

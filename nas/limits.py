@@ -19,6 +19,7 @@ from nas.tables import Table
 from search_spaces import _ops
 from search_spaces._base import Space, Task, UserError
 
+_FORM = "TABLE/COLUMN<=VALUE, as 'nasbench201-hardware/fpga/latency<=q30'"
 WEIGHT = 20.0
 """Points of accuracy that a cell at twice the limit loses."""
 
@@ -82,11 +83,19 @@ class Limited:
         return torch.stack(kept).all(0)
 
 
+def name(task: str, texts: tuple[str, ...]) -> str:
+    """The name of a task with limits, as `nas.tasks.find` takes it."""
+    for text in texts:
+        if "<=" not in text:
+            raise UserError(f"Limit '{text}' takes {_FORM}.")
+    return "+".join([task, *texts])
+
+
 def parse(text: str, space: Space) -> Limit:
     """The limit that `text` names. Raises `UserError` for what it is not, and for a table of another space."""
     match = re.fullmatch(r"([^/]+)/(.+)<=(q?)([0-9.eE+-]+?)(?:\*([0-9.]+))?", text.strip())
     if not match:
-        raise UserError(f"Limit '{text}' takes TABLE/COLUMN<=VALUE, as 'nasbench201-hardware/fpga/latency<=q30'.")
+        raise UserError(f"Limit '{text}' takes {_FORM}.")
     table_name, column, quantile, value, weight = match.groups()
     table = tables.find(table_name)
     if table.space.replace("-", "_") != space.name.replace("-", "_"):

@@ -28,6 +28,7 @@ class Cell(NamedTuple):
     """One controller on one task, over its budget."""
 
     ask: Ask
+    reads: compare.Reads
     family: str
     best: ndarray
     """float64 `[S, T]` score of the best so far; what lies beyond the budget repeats the last within it."""
@@ -55,7 +56,7 @@ class Cell(NamedTuple):
         return (self.best - self.median) / (self.optimum - self.median)
 
 
-def cell(ask: Ask, trace: Trace) -> Cell:
+def cell(ask: Ask, trace: Trace, reads: compare.Reads) -> Cell:
     """What a trace amounts to."""
     allowed = outcome.within(trace.cost, ask.seconds)
     score = torch.where(allowed, trace.score, torch.nan)
@@ -65,6 +66,7 @@ def cell(ask: Ask, trace: Trace) -> Cell:
     candidates = (ranks.diff(dim=1, prepend=torch.full_like(ranks[:, :1], -1)) > 0).sum(1)
     return Cell(
         ask=ask,
+        reads=reads,
         family=families.family_of(ask.task),
         best=best,
         report=trace.report.double().numpy(),
@@ -95,6 +97,7 @@ def row(cell: Cell) -> dict[str, Any]:
         "report": None if numpy.isnan(reports).all() else _summary(reports[~numpy.isnan(reports)]),
         "regret": None if cell.optimum is None else _summary(cell.optimum - final),
         "within_limits": _round(cell.within),
+        "columns_read": cell.reads,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from controller._base import Controller, Prior
-from nas import outcome, plugins, store, tasks
+from nas import outcome, plugins, store, tables, tasks
 from nas._base import Evaluator
 from nas.monitor import Monitor
 from nas.outcome import Best
@@ -81,6 +82,7 @@ def go_on(run: Run, setup: Setup) -> Iterator[Progress]:
     past = store.history(run)
     if spent(asked, past):
         return
+    before = tables.reads()
     monitor = Monitor(run.folder, setup.controller, past.score.shape[1])
     steps = None
     while not spent(asked, past):
@@ -97,6 +99,7 @@ def go_on(run: Run, setup: Setup) -> Iterator[Progress]:
         found = best(asked, past)
         monitor.log(past.score.shape[1], step.results.score, past.cost.sum(1), found, state)
         yield Progress(past.score.shape[1], found, past.wall)
+    store.note(run, "columns_read", dict(Counter(store.noted(run, "columns_read") or {}) + tables.reads() - before))
     monitor.finish(asked, best(asked, past).score)
 
 
@@ -136,6 +139,7 @@ def summary(run: Run, setup: Setup) -> dict[str, Any]:
         "finished": spent(run.asked, past),
         "cost_seconds": round(past.cost.double().sum(1).mean().item(), 3) if past.steps else 0.0,
         "wall_seconds": round(past.wall, 3),
+        "columns_read": store.noted(run, "columns_read") or {},
         "best": rows,
     }
 

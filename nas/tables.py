@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -25,6 +26,13 @@ from search_spaces._base import UserError
 
 FORMAT = "nas-table/1"
 SUFFIX = ".safetensors"
+
+_READS: Counter[str] = Counter()
+
+
+def reads() -> Counter[str]:
+    """How often this process has read each `TABLE/COLUMN` so far, by whatever way: the difference of two is a log."""
+    return Counter(_READS)
 
 
 class Column(NamedTuple):
@@ -65,6 +73,7 @@ class Table:
         """float32 `[N]` or `[N, seeds]`, by row. Raises `UserError` for a column that is not there."""
         if name not in self.columns:
             raise unknown(f"column of table '{self.name}'", name, sorted(self.columns))
+        _READS[f"{self.name}/{name}"] += 1
         return self._read(name)
 
     def by_rank(self, name: str, choices: tuple[int, ...]) -> Tensor:

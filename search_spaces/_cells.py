@@ -188,8 +188,11 @@ def unique_string(arch: Sequence[int], operations: Sequence[str]) -> str:
     return node_strings(arch, operations)[-1]
 
 
-def node_strings(arch: Sequence[int], operations: Sequence[str]) -> list[str]:
-    """What each node computes: `#` is zero, `(x)@op` an operation on `x`, `+` the sum of sorted terms."""
+def node_strings(arch: Sequence[int], operations: Sequence[str], *, strided: bool = False) -> list[str]:
+    """What each node computes: `#` is zero, `(x)@op` an operation on `x`, `+` the sum of sorted terms.
+
+    In a `strided` cell a skip from the input changes the shape, and so is an operation like the others.
+    """
     nodes = ["0"]
     edge = iter(arch)
     for j in range(1, NODES):
@@ -199,7 +202,8 @@ def node_strings(arch: Sequence[int], operations: Sequence[str]) -> list[str]:
             if name == "none" or nodes[i] == "#":
                 terms.append("#")
             else:
-                terms.append(nodes[i] if name == "skip_connect" else f"({nodes[i]})@{name}")
+                skips = name == "skip_connect" and not (strided and i == 0)
+                terms.append(nodes[i] if skips else f"({nodes[i]})@{name}")
         nodes.append("+".join(sorted(terms)))
     return nodes
 
@@ -220,12 +224,15 @@ def function_string(arch: Sequence[int], operations: Sequence[str]) -> str:
 
 
 @lru_cache
-def twins(operations: tuple[str, ...], *, deep: bool = False) -> Tensor:
+def twins(operations: tuple[str, ...], *, deep: bool = False, strided: bool = False) -> Tensor:
     """For each cell by rank, the rank of the cheapest cell that computes the same, int64 `[len(operations)^6]`.
 
-    Same is told by `unique_string`, or by `function_string` if `deep`. Cheapest is fewest weights, then lowest rank.
+    Same is told by `unique_string`, or by `function_string` if `deep`, or by `node_strings` of a cell that is plain here and
+    `strided` there. Cheapest is fewest weights, then lowest rank.
     """
     name = function_string if deep else unique_string
+    if strided:
+        name = lambda arch, operations: node_strings(arch, operations, strided=True)[-1]  # noqa: E731
     cost = [{"nor_conv_1x1": 1, "nor_conv_3x3": 9}.get(o, 0) for o in operations]
     archs = list(itertools.product(range(len(operations)), repeat=len(EDGES)))
     names = [name(arch, operations) for arch in archs]
@@ -236,8 +243,8 @@ def twins(operations: tuple[str, ...], *, deep: bool = False) -> Tensor:
     return torch.tensor([cheapest[key][1] for key in names])
 
 
-def canonical(archs: Tensor, operations: tuple[str, ...]) -> Tensor:
+def canonical(archs: Tensor, operations: tuple[str, ...], *, strided: bool = False) -> Tensor:
     """The cheapest twin of each of `archs` `[..., 6]`."""
     choices = (len(operations),) * len(EDGES)
-    ranks = twins(operations).to(archs.device)[_ops.index(archs, choices)]
+    ranks = twins(operations, strided=strided).to(archs.device)[_ops.index(archs, choices)]
     return _ops.from_index(ranks, choices).to(archs.dtype)

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
-from nas import session
+from nas import limits, session
 from nas.commands import _shared, show
 
 
 @click.command()
 @click.option("--task", default="digits", show_default=True, help="What to search for: `nas tasks` lists them.")
+@click.option("--limit", multiple=True, help="Soft limit, as nasbench201-hardware/fpga/latency<=q30.")
 @click.option("--controller", default=session.DEFAULTS["controller"], show_default=True, help="How to search.")
 @click.option("--seeds", default=1, show_default=True, help="Searches side by side, each with its own seed.")
 @click.option("--first-seed", default=0, show_default=True, help="The first of the seeds.")
@@ -27,6 +28,7 @@ from nas.commands import _shared, show
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(
     task: str,
+    limit: tuple[str, ...],
     controller: str,
     seeds: int,
     first_seed: int,
@@ -47,6 +49,7 @@ def command(
     Example:
       nas search --task own201/digits --controller evolution --evals 50
     """
+    task = limits.name(task, limit)
     asked = session.DEFAULTS | {
         "task": task,
         "controller": controller.replace("-", "_"),

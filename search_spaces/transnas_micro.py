@@ -1,0 +1,137 @@
+"""TransNAS-Bench-101's micro space (Duan et al. 2021, arXiv:2105.11871): six edges, four operations, 4,096 cells."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from search_spaces import _cells, _ops
+from search_spaces._base import Task, UserError
+
+__all__ = ["TransNasMicro"]
+
+_OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3")
+_MODULES = "41414"
+"""The benchmark's skeleton for this space: 1 keeps the size, 4 halves the picture and doubles the width."""
+_BLOCKS = 2
+"""Cells a module; the first does what the module does."""
+
+
+@dataclass(frozen=True)
+class TransNasMicro:
+    """Six edges, four operations; the network is a stem of stride 4, five modules of two cells, a linear classifier."""
+
+    channels: int = 64
+    """Width of the first module's input, the benchmark's; the last has eight times that."""
+
+    name = "transnas-micro"
+    choices = (len(_OPERATIONS),) * len(_cells.EDGES)
+    operations = (_OPERATIONS,) * len(_cells.EDGES)
+    decisions = _cells.EDGE_NAMES
+
+    def valid(self, archs: Tensor) -> Tensor:
+        return _ops.within(archs, self.choices)
+
+    def canonical(self, archs: Tensor) -> Tensor:
+        """Twins in cells that halve the picture as well: there a skip from the input has weights of its own."""
+        return _cells.canonical(archs, _OPERATIONS, strided=True)
+
+    def build(self, arch: Tensor, task: Task) -> nn.Module:
+        return _Network([_OPERATIONS[c] for c in arch.tolist()], task, self.channels)
+
+    def describe(self, arch: Tensor) -> str:
+        """The benchmark's string, as `64-41414-1_02_333`: node by node, the operation from each earlier node."""
+        digits = "".join(str(c) for c in arch.tolist())
+        return f"{self.channels}-{_MODULES}-{digits[0]}_{digits[1:3]}_{digits[3:]}"
+
+    def parse(self, text: str) -> Tensor:
+        match = re.fullmatch(r"(?:\d+-\d+-)?(\d)_(\d\d)_(\d\d\d)", text.strip())
+        if not match:
+            raise UserError(f"Architecture '{text}' takes the form '64-{_MODULES}-1_02_333', or its last part.")
+        digits = "".join(match.groups())
+        for edge, digit in zip(_cells.EDGE_NAMES, digits):
+            if int(digit) >= len(_OPERATIONS):
+                there_are = ", ".join(f"{i} ({name})" for i, name in enumerate(_OPERATIONS))
+                raise UserError(f"Edge {edge} of architecture '{text}' has operation {digit}; there are: {there_are}.")
+        return torch.tensor([int(digit) for digit in digits])
+
+
+class _Network(nn.Module):
+    """Images `[N, *task.input_shape]` to logits `[N, num_classes]`."""
+
+    def __init__(self, operations: list[str], task: Task, channels: int):
+        super().__init__()
+        half = channels // 2
+        self.stem = nn.Sequential(
+            nn.Conv2d(task.input_shape[0], half, 3, 2, padding=1, bias=False),
+            nn.BatchNorm2d(half),
+            _cells.ReluConvBn(half, channels, 3, stride=2),
+        )
+        cells, width = [], channels
+        for module in _MODULES:
+            inputs, width, stride = width, width * (2 if module == "4" else 1), 2 if module == "4" else 1
+            cells.append(_Cell(operations, inputs, width, stride))
+            cells.extend(_Cell(operations, width, width, 1) for _ in range(_BLOCKS - 1))
+        self.body = nn.Sequential(*cells)
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, task.num_classes))
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(self.stem(x)))
+
+
+class _Cell(nn.Module):
+    """Operations that leave node 0 change width and stride, as in DARTS's reduction cells."""
+
+    def __init__(self, operations: list[str], inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.edges = nn.ModuleList(
+            _operation(name, inputs, outputs, stride) if i == 0 else _operation(name, outputs, outputs, 1)
+            for name, (i, _) in zip(operations, _cells.EDGES)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        nodes = [x]
+        edges = iter(self.edges)
+        for j in range(1, _cells.NODES):
+            nodes.append(torch.stack([next(edges)(nodes[i]) for i in range(j)]).sum(0))
+        return nodes[-1]
+
+
+def _operation(name: str, inputs: int, outputs: int, stride: int) -> nn.Module:
+    if name == "none":
+        return _Nothing(outputs, stride)
+    if name == "skip_connect":
+        return nn.Identity() if stride == 1 and inputs == outputs else _FactorizedReduce(inputs, outputs, stride)
+    return _cells.ReluConvBn(inputs, outputs, 1 if name == "nor_conv_1x1" else 3, stride)
+
+
+class _Nothing(nn.Module):
+    """Zeros of the shape that an operation would give."""
+
+    def __init__(self, outputs: int, stride: int):
+        super().__init__()
+        self.outputs, self.stride = outputs, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x[:, :1, :: self.stride, :: self.stride]).expand(-1, self.outputs, -1, -1)
+
+
+class _FactorizedReduce(nn.Module):
+    """ReLU, two 1x1 convolutions that see even and odd pixels, batch norm."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.even = nn.Conv2d(inputs, outputs // 2, 1, stride, bias=False)
+        self.odd = nn.Conv2d(inputs, outputs - outputs // 2, 1, stride, bias=False)
+        self.norm = nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(x)
+        shifted = nn.functional.pad(x, (0, 1, 0, 1))[:, :, 1:, 1:]
+        return self.norm(torch.cat([self.even(x), self.odd(shifted)], 1))

@@ -1,0 +1,56 @@
+"""The portfolio's ranks by hand, and what follows them."""
+
+import torch
+
+from controller._base import Episode
+from controller.meta.portfolio import Portfolio as Meta
+from controller.portfolio import Portfolio
+from search_spaces import _ops
+from search_spaces.natsbench_size import NatsBenchSize
+from tests import _toys
+
+SPACE = NatsBenchSize()
+
+
+def episode(scores):
+    """One search that found these scores, by rank; None was not tried."""
+    tried = {rank: score for rank, score in enumerate(scores) if score is not None}
+    archs = _ops.from_index(torch.tensor(list(tried)), SPACE.choices)[None, :, None]
+    score = torch.tensor(list(tried.values()))[None, :, None]
+    return Episode(_toys.TASK, archs, score, torch.zeros_like(score), None, None)
+
+
+def prior_of(*tasks):
+    meta = Meta(Portfolio(SPACE))
+    prior = meta.init(torch.tensor([0]))
+    for task in tasks:
+        prior = meta.update(prior, [episode(task)])
+    return prior
+
+
+def test_the_mean_normalised_rank_by_hand():
+    nan = float("nan")
+    rank = prior_of([10.0, 30.0, 20.0, 20.0, nan], [5.0, None, 1.0, None, 3.0]).params["rank"][0, :6]
+    torch.testing.assert_close(rank, torch.tensor([0.5, 0.0, 0.75, 0.5, 0.5, nan]), equal_nan=True)
+
+
+def test_tasks_at_once_or_one_by_one_give_the_same_prior():
+    meta = Meta(Portfolio(SPACE))
+    tasks = [[1.0, 2.0, 3.0], [9.0, None, 8.0]]
+    together = meta.update(meta.init(torch.tensor([0])), [episode(t) for t in tasks])
+    torch.testing.assert_close(together.params, prior_of(*tasks).params, equal_nan=True)
+
+
+def test_what_was_best_elsewhere_is_tried_first_and_nothing_twice():
+    prior = prior_of([10.0, 30.0, 20.0, 25.0])
+    controller = Portfolio(SPACE)
+    state = controller.begin(_toys.TASK, torch.arange(3), prior)
+    archs, *_ = _toys.walk(controller, _toys.evaluate(SPACE), torch.arange(3), 2, 2, state)
+    assert _ops.index(archs, SPACE.choices).flatten(1).tolist() == [[1, 3, 2, 0]] * 3
+
+
+def test_without_a_prior_it_is_random_search_that_never_repeats():
+    archs, *_ = _toys.walk(Portfolio(SPACE), _toys.evaluate(SPACE), torch.arange(4), 10, 50)
+    ranks = _ops.index(archs, SPACE.choices).flatten(1)
+    assert all(len(row.unique()) == 500 for row in ranks)
+    assert not torch.equal(ranks[0], ranks[1])
