@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
 
-from nas import tasks
-
-
-def nas(*args):
-    return subprocess.run([sys.executable, "-m", "nas", "tasks", *args], capture_output=True, text=True)
+from nas import catalogue, tasks
 
 
 @pytest.fixture(scope="module")
 def document():
-    done = nas("--json")
-    assert done.stderr == ""
-    return {entry["task"]: entry for entry in json.loads(done.stdout)}
+    return {entry.task: entry._asdict() for entry in catalogue.entries()}
 
 
 def test_every_task_listed_leads_somewhere_and_has_its_size(document):
@@ -34,7 +26,7 @@ def test_every_task_listed_leads_somewhere_and_has_its_size(document):
 
 
 def test_the_digits_are_always_there(document):
-    assert document["digits"]["input_shape"] == [1, 8, 8]
+    assert document["digits"]["input_shape"] == (1, 8, 8)
     assert document["digits"]["num_classes"] == 10
     assert document["digits"]["optimum"] is None
 
@@ -50,13 +42,16 @@ def test_the_optima_are_those_that_nas_bench_201_published(task, optimum, docume
     assert entry["family"] == "accuracy"
 
 
-def test_the_list_names_each_task_whole_at_the_end_of_its_line(document):
-    lines = nas().stdout.splitlines()
-    assert [line.split()[-1] for line in lines[1:-1]] == list(document)
-    assert nas("--family", "data").stdout.splitlines()[1].endswith("digits")
+def test_the_list_and_the_json_document_name_every_task_whole(document, nas):
+    listed = nas("tasks").stdout.splitlines()
+    assert [line.split()[-1] for line in listed[1:-1]] == list(document)
+    printed = nas("tasks", "--json")
+    assert printed.stderr == ""
+    assert [entry["task"] for entry in json.loads(printed.stdout)] == list(document)
 
 
-def test_a_family_that_is_not_there_is_told_which_are(nasbench201):
-    done = nas("--family", "acuracy")
+def test_a_family_lists_its_own_and_one_that_is_not_there_is_told_which_are(nasbench201, nas):
+    assert nas("tasks", "--family", "data").stdout.splitlines()[1].endswith("digits")
+    done = nas("tasks", "--family", "acuracy")
     assert (done.returncode, done.stdout) == (2, "")
     assert "Did you mean 'accuracy'?" in done.stderr
