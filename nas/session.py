@@ -145,12 +145,21 @@ def summary(run: Run, setup: Setup) -> dict[str, Any]:
 
 
 def write_report(run: Run, setup: Setup) -> None:
-    """Read the report column of each seed's best, once, and keep it with the run."""
+    """Read the report column of each seed's best, once, and keep it with the run; with it the best network, trained."""
     if store.noted(run, "report") is not None:
         return
-    values = setup.evaluator.report(best(run.asked, store.history(run)).archs)
-    if values is not None:
-        store.note(run, "report", [None if math.isnan(v) else round(v, 4) for v in values.tolist()])
+    found = best(run.asked, store.history(run))
+    succeeded = ~found.score.isnan()
+    if not succeeded.any():
+        return
+    values = setup.evaluator.report(found.archs[succeeded])
+    if values is None:
+        return
+    network = setup.evaluator.trained(found.archs[found.score.nan_to_num(-torch.inf).argmax()])
+    if network is not None:
+        trained.keep(run.folder, network)
+    reports = torch.full_like(found.score, torch.nan).masked_scatter(succeeded, values.float())
+    store.note(run, "report", [None if math.isnan(v) else round(v, 4) for v in reports.tolist()])
 
 
 def _extend(past: History, archs: Tensor, score: Tensor, cost: Tensor, wall: float) -> History:
@@ -175,9 +184,5 @@ def typed(name: str, controller: type, settings: dict[str, str]) -> dict[str, An
         try:
             typed[key] = {"true": True, "false": False}[text] if isinstance(default, bool) else type(default)(text)
         except (ValueError, KeyError):
-            raise UserError(f"Setting {key} is '{text}'; it takes {_article(type(default).__name__)}.") from None
+            raise UserError(f"Setting {key} is '{text}'; it takes {plugins.kind(type(default))}.") from None
     return typed
-
-
-def _article(type_name: str) -> str:
-    return {"int": "a whole number", "float": "a number", "bool": "true or false"}.get(type_name, "a text")

@@ -35,6 +35,16 @@ class Tabular:
     budget = 100
     batch = 1
 
+    @property
+    def about(self) -> str:
+        drawn = " (one training seed drawn for each evaluation)" if self.drawn else ""
+        report = f"report: {self.report_column}" if self.report_column else "no column to report"
+        return f"score: {self.search_column}{drawn} of table {self.table.name}; {report}"
+
+    @property
+    def final(self) -> Space:
+        return self.space
+
     def load(self, seeds: Tensor) -> Evaluate:
         score = self.table.by_rank(self.search_column, self.space.choices)
         score = score if self.drawn or score.dim() == 1 else score.nanmean(-1)
@@ -56,6 +66,9 @@ class Tabular:
         values = self.table.by_rank(self.report_column, self.space.choices)
         values = values if values.dim() == 1 else values.nanmean(-1)
         return values[_ops.index(archs, self.space.choices)]
+
+    def trained(self, arch: Tensor) -> None:
+        return None
 
     def _cost(self) -> Tensor:
         if self.cost_column is None:
