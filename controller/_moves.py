@@ -69,4 +69,4 @@ def open_prefixes(space: Space) -> tuple[Tensor, ...] | None:
 
 def better(score: Tensor) -> Tensor:
     """Scores to compare: a failed evaluation (NaN) is worse than any other."""
-    return torch.where(score.isnan(), -torch.inf, score)
+    return score.nan_to_num(-torch.inf, torch.inf, -torch.inf)

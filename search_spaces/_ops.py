@@ -22,7 +22,9 @@ def strides(choices: tuple[int, ...], device: torch.device | str = "cpu") -> Ten
 
 def index(archs: Tensor, choices: tuple[int, ...]) -> Tensor:
     """The rank of each of `archs` `[..., D]` in the order of `enumerate_all`, int64 `[...]`."""
-    return (archs.long() * strides(choices, archs.device)).sum(-1)
+    if archs.device.type == "cpu":
+        return archs.long() @ strides(choices)
+    return (archs.long() * strides(choices, archs.device)).sum(-1)  # No product of whole-number matrices elsewhere.
 
 
 def from_index(index: Tensor, choices: tuple[int, ...]) -> Tensor:
