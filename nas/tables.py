@@ -6,6 +6,7 @@ Tensor `archs` int8 `[N, D]`; every other tensor is a column, float32 `[N]` or `
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections import Counter
@@ -14,6 +15,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -55,6 +57,8 @@ class Table:
     source: str
     licence: str
     rows: int
+    sha256: str | None = None
+    """Of the figures, by `checksum`; None in tables that do not say."""
 
     @property
     def name(self) -> str:
@@ -88,8 +92,8 @@ def read(path: Path) -> Table:
     """The table in a file, from its header alone. Raises `UserError` for a file that is none."""
     try:
         with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            rows = file.get_slice("archs").get_shape()[0] if "archs" in file.keys() else 0  # noqa: SIM118
+            header, held = file.metadata() or {}, set(file.keys())
+            rows = file.get_slice("archs").get_shape()[0] if "archs" in held else 0
     except FileNotFoundError:
         raise UserError(f"There is no table '{path}'.") from None
     except (SafetensorError, OSError) as error:
@@ -98,8 +102,54 @@ def read(path: Path) -> Table:
         raise UserError(f"'{path}' has format '{header.get('format')}'; a table has '{FORMAT}'.")
     if "columns" not in header or "space" not in header or not rows:
         raise UserError(f"'{path}' lacks its 'columns', 'space' or 'archs'; a table has all three.")
-    columns = {name: Column(**about) for name, about in json.loads(header["columns"]).items()}
-    return Table(path, header["space"], columns, header.get("source", ""), header.get("licence", ""), rows)
+    try:
+        columns = {name: Column(**about) for name, about in json.loads(header["columns"]).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"'{path}' has a header whose 'columns' cannot be read ({error}).") from None
+    unlike = sorted(columns.keys() ^ (held - {"archs"}))
+    if unlike:
+        where = "its header does not name" if unlike[0] in held else "it does not hold"
+        raise UserError(f"'{path}' and its header differ: column '{unlike[0]}' {where}; fetch or import it again.")
+    return Table(
+        path, header["space"], columns, header.get("source", ""), header.get("licence", ""), rows, header.get("sha256")
+    )
+
+
+def write(
+    path: Path, space: str, archs: Tensor, columns: dict[str, tuple[Column, Tensor]], source: str, licence: str
+) -> None:
+    """A table with its checksum, whole or not at all.
+
+    Args:
+        archs: whole numbers `[N, D]`.
+        columns: by name, what each is and its values `[N]` or `[N, seeds]`, NaN where not measured.
+    """
+    tensors = {name: values.float().contiguous() for name, (_, values) in columns.items()}
+    tensors["archs"] = archs.to(torch.int8).contiguous()
+    header = {
+        "format": FORMAT,
+        "space": space,
+        "columns": json.dumps({name: about._asdict() for name, (about, _) in columns.items()}),
+        "source": source,
+        "licence": licence,
+        "sha256": checksum(tensors),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_bytes(safetensors.torch.save(tensors, header))
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def checksum(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of names, shapes and bytes, in the names' order."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(f"{name} {tensors[name].dtype} {list(tensors[name].shape)}\n".encode())
+        digest.update(tensors[name].contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def folders() -> list[Path]:

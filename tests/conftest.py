@@ -27,3 +27,12 @@ def table():
 def nasbench201(table):
     """The table itself, for tests whose subprocesses find it by name."""
     return table("nasbench201")
+
+
+@pytest.fixture
+def nats_sample():
+    """The folder of 300 architectures in nats_bench's own format; skips where no folder of NAS_TABLES has it beside it."""
+    for folder in tables.folders():
+        if (folder.parent / "nats-tss-sample").is_dir():
+            return folder.parent / "nats-tss-sample"
+    pytest.skip("needs 'nats-tss-sample' beside a folder of NAS_TABLES")
