@@ -51,7 +51,7 @@ def searches(api, rows):
     for name, loop in theirs_by_name.items():
         ask = Ask(TASK, name, RUNS, None, SECONDS)
         trace, _ = compare.run(ask)
-        ours = best_of(lambda: compare.run(ask), 3)  # noqa: B023
+        ours = best_of(lambda: compare.run(ask))  # noqa: B023
         start = time.perf_counter()
         count = sum(loop(Api(api, rows), SECONDS) for _ in range(THEIR_RUNS))
         each = (time.perf_counter() - start) / count

@@ -29,12 +29,12 @@ def philox(counter_low: Tensor, counter_high: Tensor, key: Tensor) -> tuple[Tens
 
 
 def _rounds(low: Any, high: Any, key: Any) -> tuple[Any, Any]:
-    """The ten rounds, on int64 of either library: both wrap around."""
+    """The ten rounds, on int64 of either library: both wrap around. Only `low` must be without bits above 32 on the way."""
     for _ in range(_ROUNDS):
         product = low * _MULTIPLIER
-        low, high = ((product >> 32) & _MASK) ^ (key ^ high), product & _MASK
-        key = (key + _WEYL) & _MASK
-    return low, high
+        low, high = ((product >> 32) ^ (key ^ high)) & _MASK, product
+        key = key + _WEYL
+    return low, high & _MASK
 
 
 def bits(seeds: Tensor, step: Tensor | int, *shape: int, stream: int = 0) -> Tensor:
