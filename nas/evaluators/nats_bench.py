@@ -76,6 +76,17 @@ class NatsBench:
         api = _create(Path(path), "tss" if topology else "sss")
         return cls(space, Task(name, *_DATA[data]), api, data, int(epochs or max(recipes)), suffix == "drawn")
 
+    @property
+    def about(self) -> str:
+        drawn = " of one training seed, drawn for each evaluation" if self.drawn else ""
+        return (
+            f"score: validation accuracy after {self.epochs} epochs{drawn}; report: test accuracy of the full training"
+        )
+
+    @property
+    def final(self) -> Space:
+        return self.space
+
     def load(self, seeds: Tensor) -> Evaluate:
         def evaluate(proposal: Proposal) -> Results:
             rank_SB = _ops.index(proposal.archs, self.space.choices)
@@ -92,6 +103,9 @@ class NatsBench:
         recipe = max(_RECIPES[self.space.name].items())[1]
         found = [_mean([i["test-accuracy"] for i in self._infos(a, self.data, recipe)]) for a in archs.flatten(0, -2)]
         return torch.tensor(found).view(archs.shape[:-1])
+
+    def trained(self, arch: Tensor) -> None:
+        return None
 
     def _figures(self, arch: Tensor) -> _Figures:
         rank = int(_ops.index(arch, self.space.choices))
