@@ -21,11 +21,16 @@ def valid_ranks(space: Space) -> Tensor | None:
     return None if bool(valid.all()) else valid.nonzero().squeeze(-1)
 
 
+@lru_cache
+def _options(choices: tuple[int, ...]) -> Tensor:
+    return torch.tensor(choices)
+
+
 def words_to_archs(words_SBD: Tensor, space: Space) -> Tensor:
     """Uniform valid architectures `[S, B, D]` from 32 random bits a decision."""
     ranks = valid_ranks(space)
     if ranks is None:
-        return (words_SBD * torch.tensor(space.choices)) >> 32
+        return (words_SBD * _options(space.choices)) >> 32
     return _ops.from_index(ranks[(words_SBD[..., 0] * len(ranks)) >> 32], space.choices)
 
 
@@ -41,7 +46,7 @@ def mutate_by_words(archs_SBD: Tensor, words_SB2: Tensor, space: Space) -> Tenso
     elsewhere the neighbour is drawn uniformly among the valid ones.
     """
     if valid_ranks(space) is None:
-        choices_D = torch.tensor(space.choices)
+        choices_D = _options(space.choices)
         where_SB1 = (words_SB2[..., :1] * len(space.choices)) >> 32
         high_SB1 = choices_D[where_SB1]
         shift_SB1 = 1 + ((words_SB2[..., 1:] * (high_SB1 - 1)) >> 32)
@@ -69,4 +74,4 @@ def open_prefixes(space: Space) -> tuple[Tensor, ...] | None:
 
 def better(score: Tensor) -> Tensor:
     """Scores to compare: a failed evaluation (NaN) is worse than any other."""
-    return torch.where(score.isnan(), -torch.inf, score)
+    return score.nan_to_num(-torch.inf, torch.inf, -torch.inf)

@@ -7,7 +7,9 @@ Everything is either elementwise or a product of one seed's matrices, so that a 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import torch
@@ -80,38 +82,46 @@ class Autoregressive:
 
         def logits(d: int, archs_SBd: Tensor) -> Tensor:
             nonlocal memory
-            found_SBC, memory = self._decide(params, d, archs_SBd, memory)
-            return found_SBC
+            last_SB1 = archs_SBd[..., -1:]
+            memory = _lstm(
+                params, self._start(params, batch) if d == 0 else _rows(params["input"][:, d - 1], last_SB1), memory
+            )
+            return torch.bmm(memory[0], params["head"][:, d]) + params["bias"][:, d, None]
 
         return _draw(self.space, seeds, step, batch, logits)
 
     def log_probs(self, params: Params, archs: Tensor) -> Tensor:
-        memory = self._memory(params, archs.shape[1])
-        logits = []
-        for d in range(archs.shape[-1]):
-            found_SBC, memory = self._decide(params, d, archs[..., :d], memory)
-            logits.append(found_SBC)
-        return (torch.stack(logits, 2) + closed(self.space, archs)).log_softmax(-1)
+        S, B, D = archs.shape
+        memory = self._memory(params, B)
+        table_SdCG, before_SdB = params["input"], archs[..., :-1].transpose(1, 2)
+        read = _rows(table_SdCG.flatten(0, 1), before_SdB.reshape(S * (D - 1), B, 1)).unflatten(0, (S, D - 1)).unbind(1)
+        hidden = []
+        for gates_SBG in (self._start(params, B), *read):
+            memory = _lstm(params, gates_SBG, memory)
+            hidden.append(memory[0])
+        logits_SDBC = torch.bmm(torch.stack(hidden, 1).flatten(0, 1), params["head"].flatten(0, 1)).unflatten(0, (S, D))
+        logits_SBDC = (logits_SDBC + params["bias"][:, :, None]).transpose(1, 2)
+        return (logits_SBDC + closed(self.space, archs)).log_softmax(-1)
 
     def _memory(self, params: Params, batch: int) -> tuple[Tensor, Tensor]:
         zero_SBH = params["start"].new_zeros(len(params["start"]), batch, self.hidden)
         return zero_SBH, zero_SBH
 
-    def _decide(
-        self, params: Params, d: int, archs_SBd: Tensor, memory: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Logits of decision `d` `[S, B, C]` and the memory after it."""
-        h_SBH, c_SBH = memory
-        if d == 0:
-            gates_SBG = params["start"][:, None].expand(-1, h_SBH.shape[1], -1)
-        else:
-            table_SCG = params["input"][:, d - 1]
-            last_SBG = archs_SBd[..., -1:].expand(-1, -1, table_SCG.shape[-1])
-            gates_SBG = table_SCG.gather(1, last_SBG) + torch.bmm(h_SBH, params["hidden"])
-        i, f, o, g = gates_SBG.chunk(4, -1)
-        c_SBH = _sigmoid(f + 1) * c_SBH + _sigmoid(i) * g.contiguous().tanh()
-        h_SBH = _sigmoid(o) * c_SBH.tanh()
-        return torch.bmm(h_SBH, params["head"][:, d]) + params["bias"][:, d, None], (h_SBH, c_SBH)
+    def _start(self, params: Params, batch: int) -> Tensor:
+        return params["start"][:, None].expand(-1, batch, -1)
+
+
+def _rows(table_SCG: Tensor, which_SB1: Tensor) -> Tensor:
+    """The table's row of each choice, `[S, B, G]`."""
+    return table_SCG.gather(1, which_SB1.expand(-1, -1, table_SCG.shape[-1]))
+
+
+def _lstm(params: Params, gates_SBG: Tensor, memory: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Output and cell `[S, B, H]` after an input that adds `gates` to the four gates (Hochreiter & Schmidhuber 1997)."""
+    h_SBH, c_SBH = memory
+    i, f, o, g = (gates_SBG + torch.bmm(h_SBH, params["hidden"])).chunk(4, -1)
+    c_SBH = _sigmoid(f + 1) * c_SBH + _sigmoid(i) * g.contiguous().tanh()
+    return _sigmoid(o) * c_SBH.tanh(), c_SBH
 
 
 def log_prob(log_probs_SBDC: Tensor, archs_SBD: Tensor) -> Tensor:
@@ -143,34 +153,42 @@ def begin(policy: Policy, seeds: Tensor, prior: Prior | None) -> Params:
 
 
 def closed(space: Space, archs: Tensor) -> Tensor:
-    """What to add to logits `[S, B, D, C]`: 0 where a choice can follow, minus infinity where it cannot."""
+    """What to add to logits `[S, B, D, C]`: 0 where a choice can follow, minus infinity where it cannot; broadcasts."""
+    if _moves.open_prefixes(space) is None:
+        return _beyond(space.choices)
     return torch.stack([_closed(space, archs[..., :d], d) for d in range(len(space.choices))], -2)
 
 
 _INIT, _SAMPLE = 255, 0
 
 
+@lru_cache
+def _beyond(choices: tuple[int, ...]) -> Tensor:
+    """0 for a decision's own choices, minus infinity beyond them, `[D, C]`."""
+    C = max(choices)
+    return torch.zeros(len(choices), C).masked_fill(torch.arange(C) >= torch.tensor(choices)[:, None], -torch.inf)
+
+
 def _closed(space: Space, archs_SBd: Tensor, d: int) -> Tensor:
-    C, choices = max(space.choices), space.choices
-    open_C = torch.arange(C) < choices[d]
-    prefixes = _moves.open_prefixes(space)
+    """As `closed`, of decision `d` after the `d` before it."""
+    prefixes, choices = _moves.open_prefixes(space), space.choices
     if prefixes is None:
-        open_SBC = open_C.expand(*archs_SBd.shape[:-1], C)
-    else:
-        rank_SB = _ops.index(archs_SBd, choices[:d]) if d else archs_SBd.new_zeros(archs_SBd.shape[:-1])
-        open_SBC = torch.nn.functional.pad(prefixes[d][rank_SB], (0, C - choices[d]))
+        return _beyond(choices)[d]
+    rank_SB = _ops.index(archs_SBd, choices[:d]) if d else archs_SBd.new_zeros(archs_SBd.shape[:-1])
+    open_SBC = torch.nn.functional.pad(prefixes[d][rank_SB], (0, max(choices) - choices[d]))
     return torch.zeros(open_SBC.shape).masked_fill(~open_SBC, -torch.inf)
 
 
-def _draw(space: Space, seeds: Tensor, step: Tensor, batch: int, logits) -> Tensor:
+def _draw(space: Space, seeds: Tensor, step: Tensor, batch: int, logits: Callable[[int, Tensor], Tensor]) -> Tensor:
     """Architectures `[S, B, D]`, decision by decision from `logits(d, archs so far)`."""
     D, C = len(space.choices), max(space.choices)
     gumbel_SBDC = _noise.gumbel(seeds, step, batch, D, C, stream=_SAMPLE)
-    archs_SBD = seeds.new_zeros(len(seeds), batch, 0)
+    archs_SBD = seeds.new_zeros(len(seeds), batch, D)
     with torch.no_grad():
         for d in range(D):
-            noisy_SBC = logits(d, archs_SBD) + _closed(space, archs_SBD, d) + gumbel_SBDC[:, :, d]
-            archs_SBD = torch.cat([archs_SBD, noisy_SBC.argmax(-1, keepdim=True)], -1)
+            before_SBd = archs_SBD[..., :d]
+            noisy_SBC = logits(d, before_SBd) + _closed(space, before_SBd, d) + gumbel_SBDC[:, :, d]
+            archs_SBD[..., d] = noisy_SBC.argmax(-1)
     return archs_SBD
 
 

@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+_TINY = 1e-30
+"""Under a root, so that its derivative is finite at 0."""
+
 Params = dict[str, Tensor]
 """Named parameters, each `[S, ...]`."""
 
@@ -36,12 +39,14 @@ def adam(
     """Parameters and moments after one step of size `lr`, a number or `[S]`."""
     b1, b2 = betas
     decay_mean_S, decay_square_S = state.decay_mean * b1, state.decay_square * b2
-    mean = {n: b1 * m + (1 - b1) * grads[n] for n, m in state.mean.items()}
-    square = {n: b2 * v + (1 - b2) * grads[n] * grads[n] for n, v in state.square.items()}
-    step_S = lr / (1 - decay_mean_S)
+    mean = {n: m.lerp(grads[n], 1 - b1) for n, m in state.mean.items()}
+    square = {n: (b2 * v).addcmul(grads[n], grads[n], value=1 - b2) for n, v in state.square.items()}
+    # mean / (1 - b1^t) / (sqrt(square / (1 - b2^t)) + eps), with the factors of a whole seed taken together.
     root_S = torch.sqrt(1 - decay_square_S)
+    step_S = lr * root_S / (1 - decay_mean_S)
     moved = {
-        n: p - _lead(step_S, p) * mean[n] / (_safe_sqrt(square[n]) / _lead(root_S, p) + eps) for n, p in params.items()
+        n: p - _lead(step_S, p) * mean[n] / ((square[n] + _TINY).sqrt() + _lead(eps * root_S, p))
+        for n, p in params.items()
     }
     return moved, Adam(mean, square, decay_mean_S, decay_square_S)
 
@@ -77,9 +82,3 @@ def where(mask_S: Tensor, ours: Any, theirs: Any) -> Any:
 
 def _lead(value_S: Tensor, like: Tensor) -> Tensor:
     return value_S.reshape(-1, *[1] * (like.dim() - 1))
-
-
-def _safe_sqrt(x: Tensor) -> Tensor:
-    """The root, with derivative 0 at 0 where the root's own is infinite."""
-    positive = x > 0
-    return torch.where(positive, torch.sqrt(torch.where(positive, x, 1.0)), 0.0)

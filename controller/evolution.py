@@ -49,12 +49,13 @@ class Evolution:
 
     def propose(self, state: State, batch: int) -> Proposal:
         D, K = len(self.space.choices), self.tournament
-        words = _noise.bits(state.seeds, state.step, batch, D + K + 2)
+        # An architecture is either fresh or a child, so that both may take the same words.
+        words = _noise.bits(state.seeds, state.step, batch, max(D, K + 2))
         fresh_SBD = _moves.words_to_archs(words[..., :D], self.space)
         living_S11 = state.born.clamp(1, self.population)[:, None, None]
-        entrants_SBK = (words[..., D : D + K] * living_S11) >> 32
+        entrants_SBK = (words[..., :K] * living_S11) >> 32
         parents_SBD = self._winners(state, entrants_SBK)
-        children_SBD = _moves.mutate_by_words(parents_SBD, words[..., D + K :], self.space)
+        children_SBD = _moves.mutate_by_words(parents_SBD, words[..., K : K + 2], self.space)
         young_SB = state.born[:, None] + torch.arange(batch) < self.population
         return Proposal(torch.where(young_SB[..., None], fresh_SBD, children_SBD))
 

@@ -224,9 +224,10 @@ def _report(ask: Ask, evaluator: Evaluator, rank: Tensor, score: Tensor, cost: T
         values = evaluator.report(final(evaluator, Trace(rank, score, cost, report), ask.seconds))
         report[:, -1] = report[:, -1] if values is None else values
         return report
-    of_each = evaluator.report(_ops.from_index(rank.long(), evaluator.space.choices))
-    if of_each is None:
+    report_N = evaluator.report(_ops.enumerate_all(evaluator.space.choices))
+    if report_N is None:
         return report
+    of_each = report_N.index_select(0, rank.flatten()).reshape(rank.shape)
     top = torch.where(allowed & ~score.isnan(), score, -torch.inf).cummax(1).values
     return torch.where(top.isinf(), torch.nan, of_each.gather(1, _first(top)))
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from controller._base import Controller, Prior
-from nas import outcome, plugins, store, tables, tasks
+from nas import outcome, plugins, store, tables, tasks, trained
 from nas._base import Evaluator
 from nas.monitor import Monitor
 from nas.outcome import Best
@@ -55,6 +55,8 @@ class Progress(NamedTuple):
     found: Best
     wall: float
     """Seconds, earlier sittings counted in."""
+    cost: float
+    """Simulated seconds of the seed that spent least."""
 
 
 def prepare(asked: dict[str, Any]) -> Setup:
@@ -98,7 +100,7 @@ def go_on(run: Run, setup: Setup) -> Iterator[Progress]:
         past = _extend(past, step.proposal.archs, step.results.score, step.results.cost, wall)
         found = best(asked, past)
         monitor.log(past.score.shape[1], step.results.score, past.cost.sum(1), found, state)
-        yield Progress(past.score.shape[1], found, past.wall)
+        yield Progress(past.score.shape[1], found, past.wall, past.cost.double().sum(1).min().item())
     store.note(run, "columns_read", dict(Counter(store.noted(run, "columns_read") or {}) + tables.reads() - before))
     monitor.finish(asked, best(asked, past).score)
 
@@ -110,6 +112,12 @@ def spent(asked: dict[str, Any], past: History) -> bool:
         or (asked["seconds"] is not None and bool((past.cost.double().sum(1) > asked["seconds"]).all()))
         or (asked["minutes"] is not None and past.wall >= 60 * asked["minutes"])
     )
+
+
+def share_spent(asked: dict[str, Any], progress: Progress) -> float:
+    """How much of the budget is used up, 0 to 1."""
+    spent = {"evals": progress.evaluations, "seconds": progress.cost, "minutes": progress.wall / 60}
+    return min(1.0, max(spent[key] / asked[key] for key in spent if asked[key] is not None))
 
 
 def best(asked: dict[str, Any], past: History) -> Best:

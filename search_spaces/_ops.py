@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ def size(choices: tuple[int, ...]) -> int:
     return math.prod(choices)
 
 
+@lru_cache
 def strides(choices: tuple[int, ...], device: torch.device | str = "cpu") -> Tensor:
     """What a step of each decision adds to the index, int64 `[D]`; the first decision weighs most."""
     return torch.tensor([math.prod(choices[d + 1 :]) for d in range(len(choices))], device=device)
@@ -22,7 +24,9 @@ def strides(choices: tuple[int, ...], device: torch.device | str = "cpu") -> Ten
 
 def index(archs: Tensor, choices: tuple[int, ...]) -> Tensor:
     """The rank of each of `archs` `[..., D]` in the order of `enumerate_all`, int64 `[...]`."""
-    return (archs.long() * strides(choices, archs.device)).sum(-1)
+    if archs.device.type == "cpu":
+        return archs.long() @ strides(choices)
+    return (archs.long() * strides(choices, archs.device)).sum(-1)  # No product of whole-number matrices elsewhere.
 
 
 def from_index(index: Tensor, choices: tuple[int, ...]) -> Tensor:
@@ -30,8 +34,9 @@ def from_index(index: Tensor, choices: tuple[int, ...]) -> Tensor:
     return index[..., None] // strides(choices, index.device) % torch.tensor(choices, device=index.device)
 
 
+@lru_cache
 def enumerate_all(choices: tuple[int, ...]) -> Tensor:
-    """Every architecture, int64 `[N, D]`, by rank."""
+    """Every architecture, int64 `[N, D]`, by rank; the same tensor each time, to be read only."""
     return from_index(torch.arange(size(choices)), choices)
 
 

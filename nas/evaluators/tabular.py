@@ -29,7 +29,7 @@ class Tabular:
     cost_scale: float = 1.0
     """Times the cost column: the share of a full training that an evaluation takes."""
     drawn: bool = False
-    """A per-seed column gives one of its seeds, the same whenever the same search asks for the same architecture; else
+    """A per-seed column gives one of its measured seeds, the same whenever the same search asks for the same architecture; else
     the mean of its seeds."""
 
     budget = 100
@@ -49,13 +49,14 @@ class Tabular:
         score = self.table.by_rank(self.search_column, self.space.choices)
         score = score if self.drawn or score.dim() == 1 else score.nanmean(-1)
         cost = self._cost()
+        score, count = _measured_first(score) if score.dim() == 2 else (score, None)
 
         def evaluate(proposal: Proposal) -> Results:
             rank_SB = _ops.index(proposal.archs, self.space.choices)
-            if score.dim() == 1:
-                return Results(score[rank_SB], cost[rank_SB])
-            column_SB = _noise.draw(seeds, rank_SB, high=score.shape[-1])
-            return Results(score[rank_SB, column_SB], cost[rank_SB])
+            if count is None:
+                return Results(_at(score, rank_SB), _at(cost, rank_SB))
+            column_SB = _noise.draw(seeds, rank_SB, high=_at(count, rank_SB))
+            return Results(score[rank_SB, column_SB], _at(cost, rank_SB))
 
         return evaluate
 
@@ -73,3 +74,15 @@ class Tabular:
         if self.cost_column is None:
             return torch.zeros(_ops.size(self.space.choices))
         return self.table.by_rank(self.cost_column, self.space.choices) * self.cost_scale
+
+
+def _measured_first(score: Tensor) -> tuple[Tensor, Tensor]:
+    """The seeds `[N, K]` of each row with those that were measured in front, and how many these are, at least 1, `[N]`."""
+    missing = score.isnan()
+    order = missing.int().argsort(dim=1, stable=True)
+    return score.gather(1, order), (~missing).sum(1).clamp_min(1)
+
+
+def _at(column_N: Tensor, rank: Tensor) -> Tensor:
+    """The column at each rank; four times as fast as indexing with square brackets."""
+    return column_N.index_select(0, rank.flatten()).reshape(rank.shape)
