@@ -91,6 +91,12 @@ def sources(task: str) -> list[str]:
     return [t for t in fit if tasks.find(t).space.choices == space.choices]
 
 
+def has_sources(ask: Ask) -> bool:
+    """Whether a controller that copies from other tasks has one to copy from; true of those that do not copy."""
+    component = plugins.load("controller", ask.controller.partition(":")[0])
+    return getattr(component, "prior_from", None) != "sources" or bool(sources(ask.task))
+
+
 def run(ask: Ask) -> tuple[Trace, Reads]:
     """Search with all seeds side by side, until the budget of each is spent."""
     evaluator = tasks.find(ask.task)
@@ -194,8 +200,6 @@ def prior_of(component: Any, task: str, evaluator: Evaluator) -> Prior | None:
     if wants is None:
         return None
     names = [task] if wants == "task" else sources(task)
-    if not names:
-        raise UserError(f"Task '{task}' has no source tasks to make a portfolio of: no other data set on its space.")
     meta = plugins.load("meta-learner", "portfolio")(component(evaluator.space))
     return meta.update(meta.init(torch.tensor([0])), [_ranked(tasks.find(name)) for name in names])
 
