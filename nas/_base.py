@@ -8,6 +8,7 @@ from typing import Protocol
 from torch import Tensor
 
 from controller._base import Proposal, Results
+from nas.trained import Trained
 from search_spaces._base import Space, Task
 
 Evaluate = Callable[[Proposal], Results]
@@ -33,10 +34,24 @@ class Evaluator(Protocol):
         """Architectures evaluated at once when nothing is said."""
         ...
 
+    @property
+    def about(self) -> str:
+        """One line: which figure is the score, which is the report, what an evaluation is."""
+        ...
+
+    @property
+    def final(self) -> Space:
+        """The space with the network that leaves: the search's own, or a larger one than its proxy."""
+        ...
+
     def load(self, seeds: Tensor) -> Evaluate:
         """The search column, for searches with `seeds` int64 `[S]`. Never a test figure."""
         ...
 
     def report(self, archs: Tensor) -> Tensor | None:
         """The report column of `archs` `[..., D]`, float32 `[...]`; None where the task has none. Read after the search."""
+        ...
+
+    def trained(self, arch: Tensor) -> Trained | None:
+        """The network of `arch` `[D]` in `final`, trained to the end; None where there is nothing to train on."""
         ...

@@ -20,6 +20,8 @@ from search_spaces._noise import uniform
 
 _EPS = 1e-5
 _MOMENTUM = 0.1
+_LANES = 8
+"""Channels that batch norm's kernel takes at once."""
 
 
 class Grid(NamedTuple):
@@ -45,9 +47,19 @@ class Norm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         mean, variance = self.running_mean.flatten(), self.running_var.flatten()
-        return F.batch_norm(
-            x, mean, variance, self.weight.flatten(), self.bias.flatten(), self.training, _MOMENTUM, _EPS
+        over = -x.shape[1] % _LANES if self.training else 0
+        if not over:
+            return F.batch_norm(
+                x, mean, variance, self.weight.flatten(), self.bias.flatten(), self.training, _MOMENTUM, _EPS
+            )
+        # The kernel rounds the channels that do not fill a vector otherwise: without padding, company would show.
+        weight, bias, wide_mean, wide_variance = (
+            F.pad(t, (0, over)) for t in (self.weight.flatten(), self.bias.flatten(), mean, variance)
         )
+        y = F.batch_norm(F.pad(x, (0, over)), wide_mean, wide_variance, weight, bias, True, _MOMENTUM, _EPS)
+        mean.copy_(wide_mean[:-over])
+        variance.copy_(wide_variance[:-over])
+        return y[:, :-over].contiguous()
 
 
 class Conv(nn.Module):
@@ -59,8 +71,12 @@ class Conv(nn.Module):
         self.stride, self.padding = stride, kernel // 2
 
     def forward(self, x: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
-        weight = self.weight.flatten(0, 1)
-        return _rows(F.conv2d(_images(x, grid), weight, None, self.stride, self.padding, groups=len(self.weight)))
+        weight, lonely = self.weight, len(self.weight) == 1
+        if lonely:  # one group takes another kernel than many, which sums in another order: company would show
+            x, weight = torch.cat([x, x], 1), torch.cat([weight, weight])
+        y = F.conv2d(_images(x, grid), weight.flatten(0, 1), None, self.stride, self.padding, groups=len(weight))
+        rows, small = _rows(y)
+        return (rows.chunk(2, 1)[0].contiguous() if lonely else rows), small
 
 
 class Stem(nn.Module):
@@ -221,8 +237,10 @@ class Population(nn.Module):
         rows, grid = self.stem(images)
         for layer in self.body:
             rows, grid = layer(rows, grid)
-        features = F.relu(self.norm(rows)).view(grid.images, -1, rows.shape[1]).mean(1)
-        features_PNC = features.view(grid.images, len(self.weight), -1).transpose(0, 1)
+        pooled = F.avg_pool2d(
+            _images(F.relu(self.norm(rows)), grid), (grid.height, grid.width)
+        )  # in one order, unlike mean
+        features_PNC = pooled.view(grid.images, len(self.weight), -1).transpose(0, 1)
         return torch.baddbmm(self.bias[:, None], features_PNC, self.weight.transpose(1, 2))
 
     def state_of(self, p: int) -> dict[str, Tensor]:

@@ -91,6 +91,11 @@ def resize(x: Tensor, side: int | None) -> Tensor:
     return torch.cat(parts)[..., top : top + side, left : left + side].round().clamp(0, 255).byte()
 
 
+def pick(count: int, kept: int | None) -> Tensor:
+    """Which `kept` of `count` examples stand for all, int64 `[kept]`: the same ones always; None keeps all."""
+    return _noise.bits(torch.tensor([7]), 0, count)[0].argsort()[:kept]
+
+
 def _digits(image_size: int | None) -> Raw:
     from sklearn.datasets import load_digits
 

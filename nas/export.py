@@ -73,6 +73,10 @@ def export(
     """
     _refuse_taken(folder, force)
     network = _build(space, arch, task, state_dict)
+    if onnx and not has_onnx():
+        raise UserError(
+            "An ONNX file takes packages that are not installed: pip install 'metacell[onnx]', or say --no-onnx."
+        )
     onnx = has_onnx() if onnx is None else onnx
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))

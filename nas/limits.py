@@ -16,6 +16,7 @@ from controller._base import Proposal, Results
 from nas import tables
 from nas._base import Evaluate, Evaluator
 from nas.tables import Table
+from nas.trained import Trained
 from search_spaces import _ops
 from search_spaces._base import Space, Task, UserError
 
@@ -63,6 +64,15 @@ class Limited:
     def batch(self) -> int:
         return self.inner.batch
 
+    @property
+    def about(self) -> str:
+        limits = ", ".join(f"{lim.column} <= {lim.bound:g} ({lim.weight:g} points)" for lim in self.limits)
+        return f"{self.inner.about}; limits: {limits}"
+
+    @property
+    def final(self) -> Space:
+        return self.inner.final
+
     def load(self, seeds: Tensor) -> Evaluate:
         everything = _ops.enumerate_all(self.space.choices)
         penalty = torch.stack([lim.penalty(lim.values(everything, self.space)) for lim in self.limits]).sum(0)
@@ -76,6 +86,9 @@ class Limited:
 
     def report(self, archs: Tensor) -> Tensor | None:
         return self.inner.report(archs)
+
+    def trained(self, arch: Tensor) -> Trained | None:
+        return self.inner.trained(arch)
 
     def within(self, archs: Tensor) -> Tensor:
         """Which of `archs` `[..., D]` keep every limit, bool `[...]`."""

@@ -74,9 +74,8 @@ def build(plan: Plan, folder: Path, share: tuple[int, int] = (0, 1)) -> Iterator
     """
     folder.mkdir(parents=True, exist_ok=True)
     data = data_sets.load(plan.task, plan.image_size)
-    kept = slice(0, plan.examples)
-    order = _noise.bits(torch.tensor([7]), 0, len(data.y_train))[0].argsort()[kept]
-    train = Images(data.x_train[order], data.y_train[order], data.mean, data.std)
+    picked = data_sets.pick(len(data.y_train), plan.examples)
+    train = Images(data.x_train[picked], data.y_train[picked], data.mean, data.std)
     valid, test = (
         Images(x, y, data.mean, data.std) for x, y in ((data.x_valid, data.y_valid), (data.x_test, data.y_test))
     )

@@ -39,3 +39,8 @@ def load(kind: str, name: str) -> Any:
         raise unknown(kind, name, names(kind))
     module = importlib.import_module(f"{_ROOMS[kind][0]}.{module_name}")
     return getattr(module, module.__all__[0])
+
+
+def kind(type_: type) -> str:
+    """What a setting of a type takes, in words."""
+    return {int: "a whole number", float: "a number", bool: "true or false"}.get(type_, "a text")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from controller._base import Controller, Prior
-from nas import outcome, plugins, store, tables, tasks
+from nas import outcome, plugins, store, tables, tasks, trained
 from nas._base import Evaluator
 from nas.monitor import Monitor
 from nas.outcome import Best
@@ -55,6 +55,8 @@ class Progress(NamedTuple):
     found: Best
     wall: float
     """Seconds, earlier sittings counted in."""
+    cost: float
+    """Simulated seconds of the seed that spent least."""
 
 
 def prepare(asked: dict[str, Any]) -> Setup:
@@ -98,7 +100,7 @@ def go_on(run: Run, setup: Setup) -> Iterator[Progress]:
         past = _extend(past, step.proposal.archs, step.results.score, step.results.cost, wall)
         found = best(asked, past)
         monitor.log(past.score.shape[1], step.results.score, past.cost.sum(1), found, state)
-        yield Progress(past.score.shape[1], found, past.wall)
+        yield Progress(past.score.shape[1], found, past.wall, past.cost.double().sum(1).min().item())
     store.note(run, "columns_read", dict(Counter(store.noted(run, "columns_read") or {}) + tables.reads() - before))
     monitor.finish(asked, best(asked, past).score)
 
@@ -110,6 +112,12 @@ def spent(asked: dict[str, Any], past: History) -> bool:
         or (asked["seconds"] is not None and bool((past.cost.double().sum(1) > asked["seconds"]).all()))
         or (asked["minutes"] is not None and past.wall >= 60 * asked["minutes"])
     )
+
+
+def share_spent(asked: dict[str, Any], progress: Progress) -> float:
+    """How much of the budget is used up, 0 to 1."""
+    spent = {"evals": progress.evaluations, "seconds": progress.cost, "minutes": progress.wall / 60}
+    return min(1.0, max(spent[key] / asked[key] for key in spent if asked[key] is not None))
 
 
 def best(asked: dict[str, Any], past: History) -> Best:
@@ -145,12 +153,21 @@ def summary(run: Run, setup: Setup) -> dict[str, Any]:
 
 
 def write_report(run: Run, setup: Setup) -> None:
-    """Read the report column of each seed's best, once, and keep it with the run."""
+    """Read the report column of each seed's best, once, and keep it with the run; with it the best network, trained."""
     if store.noted(run, "report") is not None:
         return
-    values = setup.evaluator.report(best(run.asked, store.history(run)).archs)
-    if values is not None:
-        store.note(run, "report", [None if math.isnan(v) else round(v, 4) for v in values.tolist()])
+    found = best(run.asked, store.history(run))
+    succeeded = ~found.score.isnan()
+    if not succeeded.any():
+        return
+    values = setup.evaluator.report(found.archs[succeeded])
+    if values is None:
+        return
+    network = setup.evaluator.trained(found.archs[found.score.nan_to_num(-torch.inf).argmax()])
+    if network is not None:
+        trained.keep(run.folder, network)
+    reports = torch.full_like(found.score, torch.nan).masked_scatter(succeeded, values.float())
+    store.note(run, "report", [None if math.isnan(v) else round(v, 4) for v in reports.tolist()])
 
 
 def _extend(past: History, archs: Tensor, score: Tensor, cost: Tensor, wall: float) -> History:
@@ -175,9 +192,5 @@ def typed(name: str, controller: type, settings: dict[str, str]) -> dict[str, An
         try:
             typed[key] = {"true": True, "false": False}[text] if isinstance(default, bool) else type(default)(text)
         except (ValueError, KeyError):
-            raise UserError(f"Setting {key} is '{text}'; it takes {_article(type(default).__name__)}.") from None
+            raise UserError(f"Setting {key} is '{text}'; it takes {plugins.kind(type(default))}.") from None
     return typed
-
-
-def _article(type_name: str) -> str:
-    return {"int": "a whole number", "float": "a number", "bool": "true or false"}.get(type_name, "a text")

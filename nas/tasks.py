@@ -1,8 +1,9 @@
 """The catalogue: from a task's name to the evaluator that scores architectures on it.
 
-`TABLE/TASK[@EPOCHS]` reads a table (`nasbench201/cifar10@200`); a data set's name (`digits`) trains. `~drawn` after a table's
-task draws one training seed for each evaluation where the table has several, instead of their mean. `TASK+LIMIT` takes points
-off what exceeds a limit: `nasbench201/cifar100@200+nasbench201-hardware/fpga/latency<=q30` (see `nas.limits`).
+`TABLE/TASK[@EPOCHS]` reads a table (`nasbench201/cifar10@200`), `nats:PATH/TASK[@EPOCHS]` nats_bench's own files; a data set's
+name (`digits`) trains. `~drawn` after either's task draws one training seed for each evaluation where there are several, instead
+of their mean. `TASK+LIMIT` takes points off what exceeds a limit:
+`nasbench201/cifar100@200+nasbench201-hardware/fpga/latency<=q30` (see `nas.limits`).
 """
 
 from __future__ import annotations
@@ -84,6 +85,8 @@ def find(name: str, **data: str) -> Evaluator:
         if data:
             raise UserError(f"Task '{name}' reads a table; it takes no setting '{next(iter(data))}'.")
         return _tabular(name, tables.find(table_name), rest)
+    if name.startswith("nats:"):
+        return plugins.load("evaluator", "nats_bench").of(name, **data)
     train = plugins.load("evaluator", "train")
     return train.of(name, **data)
 

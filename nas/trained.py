@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import safetensors.torch
 from safetensors import SafetensorError, safe_open
@@ -27,12 +27,15 @@ class Trained(NamedTuple):
     """float32 `[C]`: the pixels' mean, of pixels / 255, that training took away; `std` it divided by."""
     std: Tensor
     class_names: tuple[str, ...]
+    figures: dict[str, Any]
+    """`test_accuracy` in percent, `interval` around it, `confusion` `[K, K]` (rows: the truth), `loss` by epoch."""
 
 
 def keep(folder: Path, trained: Trained) -> None:
     """Write the weights into a run's folder, in place of earlier ones; never half of them."""
     tensors = trained.state_dict | {_MEAN: trained.mean, _STD: trained.std}
     about = {"format": "pt", "arch": trained.arch, "class_names": json.dumps(trained.class_names)}
+    about["figures"] = json.dumps(trained.figures)
     partial = folder / f".{FILE}"
     partial.write_bytes(safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, about))
     partial.replace(folder / FILE)
@@ -47,8 +50,8 @@ def kept(folder: Path) -> Trained | None:
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return Trained(
-            about["arch"], tensors, tensors.pop(_MEAN), tensors.pop(_STD), tuple(json.loads(about["class_names"]))
-        )
+        mean, std = tensors.pop(_MEAN), tensors.pop(_STD)
+        names = tuple(json.loads(about["class_names"]))
+        return Trained(about["arch"], tensors, mean, std, names, json.loads(about["figures"]))
     except (SafetensorError, KeyError) as error:
         raise UserError(f"'{path}' is not a whole file of trained weights ({error}); search again.") from None

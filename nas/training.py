@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -133,3 +133,19 @@ def predictions(population: nn.Module, images: Images) -> Tensor:
 def accuracy(population: nn.Module, images: Images) -> Tensor:
     """Percent of `images` that each cell has right, float32 `[P]`."""
     return 100 * (predictions(population, images) == images.y).float().mean(1)
+
+
+def figures(seen: Tensor, truth: Tensor, classes: int) -> dict[str, Any]:
+    """How good predictions `[N]` are: percent right, its 95% interval (Wilson 1927), the confusion matrix `[K, K]`."""
+    N, z = len(truth), 1.959964
+    share = (seen == truth).double().mean().item()
+    middle = (share + z * z / (2 * N)) / (1 + z * z / N)
+    half = z / (1 + z * z / N) * math.sqrt(share * (1 - share) / N + z * z / (4 * N * N))
+    confusion = torch.zeros(classes, classes, dtype=torch.long).index_put_(
+        (truth, seen), torch.ones((), dtype=torch.long), accumulate=True
+    )
+    return {
+        "test_accuracy": round(100 * share, 3),
+        "interval": [round(100 * (middle - half), 3), round(100 * (middle + half), 3)],
+        "confusion": confusion.tolist(),
+    }

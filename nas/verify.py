@@ -25,13 +25,13 @@ def knows_space(table: Table) -> bool:
 
 def _problems(table: Table) -> Iterator[str]:
     archs = table.archs
-    yield from _archs(table, archs)
-    for name, about in table.columns.items():
-        yield from (f"column '{name}' {what}" for what in _column(about, table.column(name), len(archs)))
     if table.sha256 is not None:
         tensors = {name: table.column(name) for name in table.columns} | {"archs": archs}
         if tables.checksum(tensors) != table.sha256:
             yield "its figures are not those it was written with: the checksum differs"
+    yield from _archs(table, archs)
+    for name, about in table.columns.items():
+        yield from (f"column '{name}' {what}" for what in _column(about, table.column(name), len(archs)))
 
 
 def _archs(table: Table, archs: Tensor) -> Iterator[str]:

@@ -79,7 +79,7 @@ def normal(seeds: Tensor, step: Tensor | int, *shape: int, stream: int = 0) -> T
     return radius * torch.cos(2 * math.pi * u[..., 1])
 
 
-def draw(seeds: Tensor, counters: Tensor, *, high: int, stream: int = 0) -> Tensor:
+def draw(seeds: Tensor, counters: Tensor, *, high: Tensor | int, stream: int = 0) -> Tensor:
     """One integer in [0, high) for each (seed, counter), int64 `[S, ...]` for `counters` `[S, ...]` in [0, 2^32).
 
     The same counter of the same seed always draws the same: noise that belongs to a thing and not to a moment.

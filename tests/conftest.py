@@ -1,11 +1,13 @@
 """What tests share: where the benchmark tables are, and one thread, so that workers do not fight over cores."""
 
 import os
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from nas import tables
+from nas.cli import main
 
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -36,3 +38,17 @@ def nats_sample():
         if (folder.parent / "nats-tss-sample").is_dir():
             return folder.parent / "nats-tss-sample"
     pytest.skip("needs 'nats-tss-sample' beside a folder of NAS_TABLES")
+
+
+@pytest.fixture
+def nas(capsys, monkeypatch, tmp_path):
+    """Calls the command line here and now, in an empty folder: `nas("tasks", "--json")` gives status, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args):
+        with pytest.raises(SystemExit) as stop:
+            main([str(arg) for arg in args])
+        printed = capsys.readouterr()
+        return SimpleNamespace(returncode=stop.value.code or 0, stdout=printed.out, stderr=printed.err)
+
+    return run

@@ -145,14 +145,9 @@ def test_the_drawing_names_every_operation_that_the_cell_has_and_no_other():
     assert "64" in draw.text(NatsBenchSize(), torch.tensor([0, 1, 2, 3, 7]))
 
 
-def test_a_run_on_a_table_is_exported_untrained_and_says_so(nasbench201, tmp_path):
-    def nas(*args):
-        done = subprocess.run([sys.executable, "-m", "nas", *args], cwd=tmp_path, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
+def test_a_run_on_a_table_is_exported_untrained_and_says_so(nasbench201, nas):
     nas("search", "--task", "nasbench201/cifar10", "--controller", "random_search", "--evals", "5", "--name", "one")
-    assert "untrained" in nas("export", "one", "--to", "out", "--no-onnx")
-    document = json.loads(nas("export", "one", "--to", "out", "--no-onnx", "--force", "--json"))
+    assert "untrained" in nas("export", "one", "--to", "out", "--no-onnx").stdout
+    document = json.loads(nas("export", "one", "--to", "out", "--no-onnx", "--force", "--json").stdout)
     assert document["trained"] is False
     assert [f["file"] for f in document["files"]] == ["network.py", "network.pt2"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from nas import session, store
+from nas import finish, session, store
 from nas.session import Setup
 from nas.store import Run
 from search_spaces._base import UserError
@@ -48,16 +49,18 @@ def print_json(document: Any) -> None:
 
 def work(run: Run, setup: Setup) -> None:
     """Search to the end of the budget with a progress line on a terminal. Ctrl-C says how to go on and exits."""
-    done = 0
+    asked = run.asked
     try:
         with _bar() as bar:
-            line = bar.add_task("searching", total=run.asked["evals"], best="")
+            line = bar.add_task("searching", total=1.0, evaluations="", best="")
             for progress in session.go_on(run, setup):
-                done = progress.evaluations
                 score = progress.found.score
                 best = f"best {score.nanmean():.3f}" if not score.isnan().all() else "none succeeded yet"
-                bar.update(line, completed=done, best=best)
-        session.write_report(run, setup)
+                of = f"/{asked['evals']}" if asked["evals"] else ""
+                text = f"{progress.evaluations}{of} evaluations"
+                bar.update(line, completed=session.share_spent(asked, progress), evaluations=text, best=best)
+        with Console(stderr=True).status("training the winner to the end") if sys.stderr.isatty() else nullcontext():
+            finish.finish(run, setup)
     except KeyboardInterrupt:
         evaluations = store.history(run).score.shape[1]
         click.echo(f"\nStopped after {evaluations} evaluations; all are kept. Go on: nas resume {run.folder}", err=True)
@@ -68,7 +71,7 @@ def _bar() -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
-        TextColumn("{task.completed}/{task.total} evaluations  {task.fields[best]}"),
+        TextColumn("{task.fields[evaluations]}  {task.fields[best]}"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),

@@ -33,7 +33,7 @@ def command(run: str, to: Path, seed: int | None, onnx: bool | None, force: bool
         kept = trained.kept(opened.folder)
     arch = _pick(rows, seed) if seed is not None or kept is None else kept.arch
     weights = kept if kept is not None and kept.arch == arch else None
-    space, task = setup.evaluator.space, setup.evaluator.task
+    space, task = setup.evaluator.final, setup.evaluator.task
     done = export(
         space, space.parse(arch), task, weights.state_dict if weights else None, to,
         mean=weights.mean if weights else None, std=weights.std if weights else None,

@@ -6,7 +6,7 @@ import click
 import torch
 from rich.console import Console
 
-from nas import draw, outcome, session, store
+from nas import draw, finish, outcome, session, store, trained
 from nas.commands import _shared
 from nas.session import Setup
 from nas.store import Run
@@ -50,9 +50,11 @@ def tell(run: Run, setup: Setup) -> None:
     arch = setup.evaluator.space.parse(top["arch"])
     console.print(draw.text(setup.evaluator.space, arch))
     console.print(f"best    {top['arch']}")
+    console.print(f"of      {setup.evaluator.about}")
     console.print(f"score   {top['score']:.3f} at evaluation {top['at']}" + _over_seeds(rows, "score"))
     if top["report"] is not None:
         console.print(f"report  {top['report']:.3f}" + _over_seeds(rows, "report"))
+    _tell_trained(console, run)
     console.print(f"path    {_sparkline(past)}")
     console.print(f"cost    {document['cost_seconds']:.1f} s a seed by the task, {document['wall_seconds']:.1f} s here")
     figure = draw.figure(setup.evaluator.space, arch)
@@ -61,6 +63,20 @@ def tell(run: Run, setup: Setup) -> None:
     console.print(f"picture {run.folder / 'best.png'}, best.svg; curves: tensorboard --logdir {run.folder.parent}")
     if not document["finished"]:
         console.print(f"Go on:  nas resume {run.folder}")
+
+
+def _tell_trained(console: Console, run: Run) -> None:
+    winner = trained.kept(run.folder)
+    if winner is None:
+        return
+    low, high = winner.figures["interval"]
+    accuracy = winner.figures["test_accuracy"]
+    console.print(f"test accuracy {accuracy:.2f}%, 95% interval {low:.2f}% to {high:.2f}%; {run.folder / finish.PAGE}")
+    folder = finish.exported(run)
+    if folder is not None:
+        console.print(
+            f"network {folder}: network.py and its weights, a torch.export program; load them as network.py says"
+        )
 
 
 def _over_seeds(rows: list[dict], key: str) -> str:

@@ -29,22 +29,33 @@ class Tabular:
     cost_scale: float = 1.0
     """Times the cost column: the share of a full training that an evaluation takes."""
     drawn: bool = False
-    """A per-seed column gives one of its seeds, the same whenever the same search asks for the same architecture; else
+    """A per-seed column gives one of its measured seeds, the same whenever the same search asks for the same architecture; else
     the mean of its seeds."""
 
     budget = 100
     batch = 1
 
+    @property
+    def about(self) -> str:
+        drawn = " (one training seed drawn for each evaluation)" if self.drawn else ""
+        report = f"report: {self.report_column}" if self.report_column else "no column to report"
+        return f"score: {self.search_column}{drawn} of table {self.table.name}; {report}"
+
+    @property
+    def final(self) -> Space:
+        return self.space
+
     def load(self, seeds: Tensor) -> Evaluate:
         score = self.table.by_rank(self.search_column, self.space.choices)
         score = score if self.drawn or score.dim() == 1 else score.nanmean(-1)
         cost = self._cost()
+        score, count = _measured_first(score) if score.dim() == 2 else (score, None)
 
         def evaluate(proposal: Proposal) -> Results:
             rank_SB = _ops.index(proposal.archs, self.space.choices)
-            if score.dim() == 1:
+            if count is None:
                 return Results(_at(score, rank_SB), _at(cost, rank_SB))
-            column_SB = _noise.draw(seeds, rank_SB, high=score.shape[-1])
+            column_SB = _noise.draw(seeds, rank_SB, high=_at(count, rank_SB))
             return Results(score[rank_SB, column_SB], _at(cost, rank_SB))
 
         return evaluate
@@ -56,10 +67,20 @@ class Tabular:
         values = values if values.dim() == 1 else values.nanmean(-1)
         return values[_ops.index(archs, self.space.choices)]
 
+    def trained(self, arch: Tensor) -> None:
+        return None
+
     def _cost(self) -> Tensor:
         if self.cost_column is None:
             return torch.zeros(_ops.size(self.space.choices))
         return self.table.by_rank(self.cost_column, self.space.choices) * self.cost_scale
+
+
+def _measured_first(score: Tensor) -> tuple[Tensor, Tensor]:
+    """The seeds `[N, K]` of each row with those that were measured in front, and how many these are, at least 1, `[N]`."""
+    missing = score.isnan()
+    order = missing.int().argsort(dim=1, stable=True)
+    return score.gather(1, order), (~missing).sum(1).clamp_min(1)
 
 
 def _at(column_N: Tensor, rank: Tensor) -> Tensor:

@@ -1,0 +1,43 @@
+"""`nas tasks`: what can be searched for."""
+
+from __future__ import annotations
+
+import click
+
+from nas import catalogue
+from nas.catalogue import Entry
+from nas.commands import _shared
+
+
+@click.command()
+@click.option("--family", help="Only those of a family, as 'accuracy' or 'device'.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+def command(family: str | None, as_json: bool) -> None:
+    """List the tasks at hand: sizes, what is raised and reported, the optimum where a table knows it.
+
+    \b
+    Example:
+      nas tasks
+    """
+    entries = list(catalogue.entries(family))
+    if as_json:
+        _shared.print_json([entry._asdict() for entry in entries])
+        return
+    rows = [("family", "archs", "input", "classes", "raises", "optimum", "task"), *map(_row, entries)]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    for row in rows:
+        # The task stands last: however long, it is never cut and can be copied.
+        click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths)).rstrip())
+    click.echo("Your own: npz:FILE, folder:DIR, hf:NAME (trained); nats:PATH/TASK@EPOCHS (NATS-Bench's own files).")
+
+
+def _row(entry: Entry) -> tuple[str, ...]:
+    return (
+        entry.family,
+        f"{entry.architectures:,}",
+        "x".join(map(str, entry.input_shape)),
+        str(entry.num_classes),
+        entry.search.partition(",")[0].partition("/")[2] or entry.search,
+        "-" if entry.optimum is None else f"{entry.optimum:.3f}",
+        entry.task,
+    )

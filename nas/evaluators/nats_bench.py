@@ -1,0 +1,151 @@
+"""Scores from people's own NATS-Bench files, through nats_bench's API: the same figures as `tabular`, no import needed.
+
+nats_bench unpickles what it opens, so these files must be trusted; `nas table import nats` reads them without trust, once, and
+is then a thousand times faster. Shapes: `S` searches, `B` architectures.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from controller._base import Proposal, Results
+from nas import _nats_files, plugins
+from nas._base import Evaluate
+from search_spaces import _noise, _ops
+from search_spaces._base import Space, Task, UserError
+
+__all__ = ["NatsBench"]
+
+_DATA = {"cifar10": ((3, 32, 32), 10), "cifar100": ((3, 32, 32), 100), "ImageNet16-120": ((3, 16, 16), 120)}
+_RECIPES = {"nasbench201": {12: "12", 200: "200"}, "natsbench-size": {1: "01", 12: "12", 90: "90"}}
+
+
+class _Figures(NamedTuple):
+    """What is known of one architecture; percent and seconds."""
+
+    valid: list[float]
+    """Of each training seed that was measured."""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class NatsBench:
+    """Validation accuracy while the search lasts, test accuracy of the full training after it."""
+
+    space: Space
+    task: Task
+    api: Any
+    """From `nats_bench.create`."""
+    data: str
+    """`cifar10`, `cifar100` or `ImageNet16-120`."""
+    epochs: int
+    drawn: bool = False
+    """An evaluation gives one training seed, as `tabular` draws it; else the mean of the seeds."""
+    _seen: dict[int, _Figures] = field(default_factory=dict, repr=False, compare=False)
+
+    budget = 100
+    batch = 1
+
+    @classmethod
+    def of(cls, name: str) -> NatsBench:
+        """The evaluator of `nats:PATH/TASK[@EPOCHS][~drawn]`. Raises `UserError` for a part that leads nowhere."""
+        path, _, rest = name.removeprefix("nats:").rpartition("/")
+        rest, _, suffix = rest.partition("~")
+        data, _, epochs = rest.partition("@")
+        if suffix not in ("", "drawn"):
+            raise UserError(f"Task '{name}' ends in '~{suffix}'; after '~' there is: drawn.")
+        if data not in _DATA:
+            raise plugins.unknown("NATS-Bench task", data, sorted(_DATA))
+        download = _nats_files.open_download(Path(path))
+        topology = "|" in download.meta_archs[0]
+        space = plugins.load("space", "nasbench201" if topology else "natsbench_size")()
+        recipes = _RECIPES[space.name]
+        if epochs and epochs not in map(str, recipes):
+            there_are = ", ".join(map(str, recipes))
+            raise UserError(f"Task '{name}' has no figures after '{epochs}' epochs; there are: {there_are}.")
+        api = _create(Path(path), "tss" if topology else "sss")
+        return cls(space, Task(name, *_DATA[data]), api, data, int(epochs or max(recipes)), suffix == "drawn")
+
+    @property
+    def about(self) -> str:
+        drawn = " of one training seed, drawn for each evaluation" if self.drawn else ""
+        return (
+            f"score: validation accuracy after {self.epochs} epochs{drawn}; report: test accuracy of the full training"
+        )
+
+    @property
+    def final(self) -> Space:
+        return self.space
+
+    def load(self, seeds: Tensor) -> Evaluate:
+        def evaluate(proposal: Proposal) -> Results:
+            rank_SB = _ops.index(proposal.archs, self.space.choices)
+            known = [self._figures(arch) for arch in proposal.archs.flatten(0, 1)]
+            count_SB = torch.tensor([max(1, len(f.valid)) for f in known]).view(rank_SB.shape)
+            which = _noise.draw(seeds, rank_SB, high=count_SB).flatten().tolist()
+            score = [f.valid[i] if self.drawn and f.valid else _mean(f.valid) for f, i in zip(known, which)]
+            cost = [f.seconds for f in known]
+            return Results(torch.tensor(score).view(rank_SB.shape), torch.tensor(cost).view(rank_SB.shape))
+
+        return evaluate
+
+    def report(self, archs: Tensor) -> Tensor | None:
+        recipe = max(_RECIPES[self.space.name].items())[1]
+        found = [_mean([i["test-accuracy"] for i in self._infos(a, self.data, recipe)]) for a in archs.flatten(0, -2)]
+        return torch.tensor(found).view(archs.shape[:-1])
+
+    def trained(self, arch: Tensor) -> None:
+        return None
+
+    def _figures(self, arch: Tensor) -> _Figures:
+        rank = int(_ops.index(arch, self.space.choices))
+        if rank not in self._seen:
+            data = "cifar10-valid" if self.data == "cifar10" else self.data
+            infos = self._infos(arch, data, _RECIPES[self.space.name][self.epochs])
+            valid = [i["valid-accuracy"] for i in infos if not math.isnan(i["valid-accuracy"])]
+            self._seen[rank] = _Figures(valid, _mean([i["train-all-time"] for i in infos]))
+        return self._seen[rank]
+
+    def _infos(self, arch: Tensor, data: str, recipe: str) -> list[dict[str, Any]]:
+        """What nats_bench knows of each training seed; nothing for an architecture that is not in its files."""
+        index = self.api.query_index_by_arch(self.space.describe(arch))
+        try:
+            with _quiet():
+                results = self.api.query_by_index(index, data, hp=recipe)
+                infos = [self.api.get_more_info(index, data, hp=recipe, is_random=seed) for seed in results]
+        except (ValueError, KeyError, OSError, AssertionError):
+            return []
+        finally:
+            if self.api.fast_mode:
+                self.api.arch2infos_dict.pop(index, None)
+        return infos
+
+
+def _create(path: Path, space: str) -> Any:
+    import nats_bench
+
+    with _quiet():
+        return nats_bench.create(str(path), space, fast_mode=path.is_dir(), verbose=False)
+
+
+def _mean(values: list[float]) -> float:
+    known = [v for v in values if not math.isnan(v)]
+    return sum(known) / len(known) if known else math.nan
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """nats_bench talks while it works."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,224 @@
+"""Whatever is wrong with what a user gives: one line that says what would do, exit status 2, nothing half-written.
+
+What concerns one part alone is tried beside it: runs in test_cli, tables in test_tables, downloads in test_nats_import,
+pictures in test_data_sets, exports in test_export.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from nas import tables
+from nas.tables import Column
+from search_spaces._base import UserError
+from search_spaces.nasbench201 import NasBench201
+from search_spaces.natsbench_size import NatsBenchSize
+
+TASK = "nasbench201/cifar10@12"
+CELL = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|none~1|nor_conv_1x1~2|"
+
+
+@pytest.fixture
+def refused(nas, tmp_path):
+    """Calls a command that must be refused; gives its one line and checks that nothing new lies there."""
+
+    def run(*args):
+        before = sorted(tmp_path.rglob("*"))
+        done = nas(*args)
+        assert (done.returncode, done.stdout) == (2, ""), done.stdout + done.stderr
+        assert done.stderr.startswith("nas: ")
+        assert done.stderr.count("\n") == 1, done.stderr
+        assert sorted(tmp_path.rglob("*")) == before
+        return done.stderr
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("search", "--task", "nasbench210/cifar10"), "Did you mean 'nasbench201'?"),
+        (("search", "--task", "nasbench201/cifar-10"), "Did you mean 'cifar10'?"),
+        (("search", "--task", "nasbench201/"), "There are: ImageNet16-120, cifar10, cifar100."),
+        (("search", "--task", "nasbench201/cifar10@13"), "there are: 12, 200"),
+        (("search", "--task", "nasbench201/cifar10~down"), "after '~' there is: drawn"),
+        (("search", "--task", TASK, "--controller", "evolutoin"), "Did you mean 'evolution'?"),
+        (("search", "--task", TASK, "--controller", ""), "No controller is called ''"),
+        (("search", "--task", TASK, "--controller", "../nas/cli"), "No controller is called '../nas/cli'"),
+        (("search", "--task", TASK, "--with", "epochs=5"), "it takes no setting 'epochs'"),
+        (("search", "--task", "nats:nowhere/cifar10"), "There is no NATS-Bench download 'nowhere'"),
+        (("search", "--evals", "many"), "'many' is not a valid integer"),
+        (("tabel",), "No such command 'tabel'"),
+        (("table", "verfy"), "No such command 'verfy'"),
+        (("table", "info", "nasbench202"), "Did you mean 'nasbench201'?"),
+        (("table", "verify", "nowhere/a.safetensors"), "There is no table 'nowhere/a.safetensors'"),
+        (("table", "import", "nats", "nowhere", "--out", "a.safetensors"), "There is no NATS-Bench download"),
+        (("table", "import", "nats", ".", "--out", "a.csv"), "a table's name ends in '.safetensors'"),
+        (("table", "import", "nats", "."), "Missing option '--out'"),
+        (("export", "nothing", "--to", "out"), "There is no run"),
+        (("export", "nothing"), "Missing option '--to'"),
+        (("show",), "Missing argument 'RUN'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_name_or_an_option_that_is_not_there(args, says, nasbench201, refused):
+    assert says in refused(*args)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "has 1 nodes joined by '+'; it takes 3"),
+        ("|none~0|+|none~0|none~1|", "has 2 nodes"),
+        (CELL.replace("|none~0|skip_connect~1|", "|none~0|"), "Node 2 of architecture"),
+        (CELL.replace("none~1", "nane~1"), "Edge 1-3 of architecture"),
+        (CELL.replace("none~1", "nane~1"), "operation 'nane'; there are: none, skip_connect, nor_conv_1x1"),
+        (CELL.replace("none~1", "none~2"), "Edge 1-3 of architecture"),
+        (CELL.replace("none~1", "none"), "reads 'none'; it takes 'OPERATION~1'"),
+        (CELL + "+|none~0|", "has 4 nodes"),
+    ],
+)
+def test_a_malformed_cell_is_told_which_edge_and_what_there_is(text, says):
+    with pytest.raises(UserError) as error:
+        NasBench201().parse(text)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("64:48:8:32", "has 4 widths; it takes 5"),
+        ("64:48:7:32:64", "Stage 2 of architecture '64:48:7:32:64' has width '7'; there are: 8, 16,"),
+        ("64:48:-8:32:64", "has width '-8'"),
+        ("a:b:c:d:e", "Stage 0"),
+        (CELL, "has 1 widths"),
+    ],
+)
+def test_malformed_widths_are_told_which_stage_and_what_there_is(text, says):
+    with pytest.raises(UserError) as error:
+        NatsBenchSize().parse(text)
+    assert says in str(error.value)
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A table of our own of five cells, in a folder that tables are found in."""
+    folder = tmp_path / "tables"
+    archs = torch.arange(5)[:, None].expand(5, 6)
+    about = Column("t", "accuracy", "valid", 3, "percent", True)
+    tables.write(folder / "small.safetensors", "nasbench201", archs, {"t/a": (about, torch.arange(5.0))}, "", "")
+    return folder / "small.safetensors"
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[-2] ^= 1
+    path.write_bytes(data)
+
+
+def other_format(path):
+    safetensors.torch.save_file({"archs": torch.zeros(5, 6)}, path, {"format": "pt"})
+
+
+def other_space(path):
+    table = tables.read(path)
+    about = table.columns["t/a"]
+    tables.write(path, "natsbench-size", table.archs, {"t/a": (about, table.column("t/a"))}, "", "")
+
+
+def no_space(path):
+    table = tables.read(path)
+    tables.write(path, "nasbench102", table.archs, {"t/a": (table.columns["t/a"], table.column("t/a"))}, "", "")
+
+
+def text(path):
+    path.write_text("task,accuracy\n")
+
+
+@pytest.mark.parametrize(
+    ("damage", "verify_says", "search_says"),
+    [
+        (cut, "is not a whole .safetensors file", "is not a whole .safetensors file"),
+        (text, "is not a whole .safetensors file", "is not a whole .safetensors file"),
+        (other_format, "has format 'pt'; a table has 'nas-table/1'", "has format 'pt'"),
+        (flip, "the checksum differs", None),
+        (other_space, "have 6 decisions; space 'natsbench-size' takes 5", None),
+        (no_space, None, "Did you mean 'nasbench201'?"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_table_that_is_damaged_or_of_something_else(
+    damage, verify_says, search_says, small, refused, nas, monkeypatch
+):
+    monkeypatch.setenv("NAS_TABLES", str(small.parent))
+    assert nas("table", "verify", "small").returncode == 0
+    damage(small)
+    if verify_says:
+        assert verify_says in refused("table", "verify", "small")
+        assert verify_says in refused("table", "verify", small)
+    if search_says:
+        assert search_says in refused("search", "--task", "small/t")
+
+
+def test_a_missing_folder_of_tables_is_named(refused, monkeypatch):
+    monkeypatch.setenv("NAS_TABLES", "/nowhere/tables")
+    assert "NAS_TABLES names '/nowhere/tables', which is not a folder" in refused("tasks")
+    assert "NAS_TABLES names" in refused("search", "--task", TASK)
+
+
+@pytest.mark.parametrize("folder", ["/proc/run", "taken/run"], ids=["where nothing can be made", "below a file"])
+def test_a_folder_that_cannot_be_made_is_named_and_nothing_is_left(
+    folder, nasbench201, nats_sample, refused, nas, tmp_path
+):
+    (tmp_path / "taken").write_text("a file")
+    nas("search", "--task", TASK, "--evals", "3", "--name", "one")
+    shutil.copytree(
+        nats_sample,
+        tmp_path / "download",
+        ignore=lambda _, names: [n for n in names if n[:6] > "000002" and n[:4] != "meta"],
+    )
+    for args in [
+        ("search", "--task", TASK, "--evals", "3", "--name", folder),
+        ("export", "one", "--to", folder, "--no-onnx"),
+        ("table", "import", "nats", "download", "--out", f"{folder}/a.safetensors"),
+    ]:
+        assert folder.split("/")[1 if folder[0] == "/" else 0] in refused(*args)
+
+
+def test_a_disk_without_room_leaves_no_half_export_and_no_half_table(nasbench201, small, refused, nas, monkeypatch):
+    nas("search", "--task", TASK, "--evals", "3", "--name", "one")
+    write = Path.write_bytes
+
+    def full(path, data):
+        write(path, data[: len(data) // 2])
+        raise OSError(28, os.strerror(28), str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert "No space left on device" in refused("export", "one", "--to", "out", "--no-onnx")
+    before = small.read_bytes()
+    table = tables.read(small)
+    with pytest.raises(OSError, match="No space"):
+        tables.write(small, table.space, table.archs, {"t/a": (table.columns["t/a"], table.column("t/a"))}, "", "")
+    assert small.read_bytes() == before
+    assert [f.name for f in small.parent.iterdir()] == ["small.safetensors"]
+
+
+def test_an_import_does_not_replace_a_table_unasked(nats_sample, small, refused):
+    assert "exists already; --force" in refused("table", "import", "nats", nats_sample, "--out", small)
+
+
+def test_no_package_of_an_extra_is_one_line(nasbench201, nas, refused, monkeypatch):
+    nas("search", "--task", TASK, "--evals", "3", "--name", "one")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert "pip install 'metacell[onnx]'" in refused("export", "one", "--to", "out", "--onnx")

@@ -1,0 +1,58 @@
+"""Every command says how it is used, and what it says works."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+
+import click
+import pytest
+
+from nas import tables
+from nas.cli import cli
+
+
+def commands(group, path=()):
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        yield (*path, name), command
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+
+
+ALL = dict(commands(cli))
+
+
+def examples(command):
+    return re.findall(r"^\s*nas (.+)$", (command.help or "").partition("Example:")[2], re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_every_command_has_help_an_example_and_a_word_for_each_option(path):
+    command = ALL[path]
+    assert command.get_short_help_str(), "a first line"
+    assert examples(command), "an example"
+    for parameter in command.params:
+        assert not isinstance(parameter, click.Option) or parameter.help, f"{parameter.name} says nothing"
+
+
+@pytest.fixture
+def home(nas, nasbench201, nats_sample, tmp_path):
+    """What the examples speak of: a finished run and a NATS-Bench download."""
+    done = nas("search", "--task", "nasbench201/cifar10@12", "--evals", "10", "--name", "digits-evolution-1")
+    assert done.returncode == 0, done.stderr
+    download = tmp_path / "NATS-tss-v1_0-3ffb9-simple"
+    download.mkdir()
+    for name in ("000000", "000001", "meta"):
+        shutil.copy(nats_sample / f"{name}.pickle.pbz2", download)
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_the_example_of_every_command_runs(path, home, nas):
+    for example in examples(ALL[path]):
+        if "own201" not in tables.names():
+            example = example.replace("own201/digits", "nasbench201/cifar10@12").replace("own201", "nasbench201")
+        done = nas(*shlex.split(example))
+        assert done.returncode == 0, done.stderr

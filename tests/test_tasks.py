@@ -1,0 +1,57 @@
+"""The catalogue says what there is, and its optima are those published."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from nas import catalogue, tasks
+
+
+@pytest.fixture(scope="module")
+def document():
+    return {entry.task: entry._asdict() for entry in catalogue.entries()}
+
+
+def test_every_task_listed_leads_somewhere_and_has_its_size(document):
+    for name, entry in document.items():
+        assert entry["architectures"] > 0
+        if entry["family"] != "data":
+            evaluator = tasks.find(name)
+            assert entry["space"] == evaluator.space.name
+            assert entry["num_classes"] == evaluator.task.num_classes
+            arch = evaluator.space.parse(entry["optimum_arch"])
+            assert evaluator.space.valid(arch)
+
+
+def test_the_digits_are_always_there(document):
+    assert document["digits"]["input_shape"] == (1, 8, 8)
+    assert document["digits"]["num_classes"] == 10
+    assert document["digits"]["optimum"] is None
+
+
+@pytest.mark.parametrize(
+    ("task", "optimum"),
+    [("cifar10@200", 91.61), ("cifar100@200", 73.49), ("ImageNet16-120@200", 46.77)],
+)
+def test_the_optima_are_those_that_nas_bench_201_published(task, optimum, document, nasbench201):
+    """Dong & Yang 2020, table 5, 'optimal' row, validation."""
+    entry = document[f"nasbench201/{task}"]
+    assert entry["optimum"] == pytest.approx(optimum, abs=0.005)
+    assert entry["family"] == "accuracy"
+
+
+def test_the_list_and_the_json_document_name_every_task_whole(document, nas):
+    listed = nas("tasks").stdout.splitlines()
+    assert [line.split()[-1] for line in listed[1:-1]] == list(document)
+    printed = nas("tasks", "--json")
+    assert printed.stderr == ""
+    assert [entry["task"] for entry in json.loads(printed.stdout)] == list(document)
+
+
+def test_a_family_lists_its_own_and_one_that_is_not_there_is_told_which_are(nasbench201, nas):
+    assert nas("tasks", "--family", "data").stdout.splitlines()[1].endswith("digits")
+    done = nas("tasks", "--family", "acuracy")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Did you mean 'accuracy'?" in done.stderr
