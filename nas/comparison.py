@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nas import compare, families, limits, report
+from nas import compare, families, known, limits, report
 from nas.compare import Ask
 from nas.report import Cell
 from search_spaces._base import UserError
@@ -26,7 +26,7 @@ def asks(
     if not tasks or not controllers:
         raise UserError("A comparison takes at least one task and one controller.")
     asked = [Ask(t, c, seeds, evals, seconds, batch) for t in tasks for c in dict.fromkeys(controllers)]
-    possible = [ask for ask in asked if compare.has_sources(ask)]
+    possible = [ask for ask in asked if known.has_sources(ask.controller.partition(":")[0], ask.task)]
     if not possible:
         raise UserError(
             f"Task '{tasks[0]}' has no source tasks to make a portfolio of: no other data set on its space."
