@@ -23,7 +23,9 @@ from search_spaces._base import Space, Task
 
 __all__ = ["Bayesian"]
 
-_RANDOM, _START = 1, 0
+_FIRST, _RANDOM, _SPARE = 0, 1, 2
+_QUEUE = 64
+"""Places of the queue after a fit."""
 
 
 class State(NamedTuple):
@@ -35,47 +37,60 @@ class State(NamedTuple):
     """int64 `[S, E, D]` all tried."""
     score: Tensor
     """float32 `[S, E]`; NaN where evaluation failed."""
+    queue: Tensor
+    """int64 `[S, Q, D]` what to try next, in this order."""
 
 
 @dataclass(frozen=True)
 class Bayesian:
-    """Fits all that is known anew at each step; never tries an architecture twice while it has another candidate."""
+    """Tries what the process expects most of, and nothing twice while it has another candidate."""
 
     space: Space
     random: int = 10
     """Architectures drawn before the process has a say."""
     encoding: Literal["one_hot", "path"] = "one_hot"
-    parents: int = 8
+    patience: int = 10
+    """Fits anew after every `E / patience` evaluations: the more is known, the less one evaluation changes it."""
+    parents: int = 6
     """The best so far whose neighbours are candidates."""
-    pool: int = 64
+    pool: int = 96
     """Random candidates."""
     noise: float = 0.1
     """Variance of the scores' noise, in units of their variance."""
-    memory: int = 128
+    memory: int = 96
     """Observations the process sees at most: the latest and the best, half each."""
 
     def begin(self, task: Task, seeds: Tensor, prior: Prior | None = None) -> State:
-        D = len(self.space.choices)
-        return State(seeds, torch.zeros_like(seeds), seeds.new_zeros(len(seeds), 0, D), torch.zeros(len(seeds), 0))
+        step_S = torch.zeros_like(seeds)
+        first_SQD = _moves.sample(self.space, seeds, step_S, self.random, stream=_FIRST)
+        return State(seeds, step_S, first_SQD[:, :0], torch.zeros(len(seeds), 0), first_SQD)
 
     def propose(self, state: State, batch: int) -> Proposal:
-        random_SBD = _moves.sample(self.space, state.seeds, state.step, batch, stream=_START)
-        known = state.archs.shape[1]
-        if known < max(self.random, 1):
-            return Proposal(random_SBD)
+        """The head of the queue; what a batch has beyond its end is random."""
+        missing = max(batch - state.queue.shape[1], 0)
+        spare_SBD = _moves.sample(self.space, state.seeds, state.step, missing, stream=_SPARE)
+        return Proposal(torch.cat([state.queue[:, :batch], spare_SBD], 1))
+
+    def learn(self, state: State, proposal: Proposal, results: Results) -> State:
+        state = state._replace(
+            step=state.step + 1,
+            archs=torch.cat([state.archs, proposal.archs], 1),
+            score=torch.cat([state.score, results.score], 1),
+            queue=state.queue[:, proposal.archs.shape[1] :],
+        )
+        known, left = state.archs.shape[1], state.queue.shape[1]
+        stale = known > self.random and _QUEUE - left >= known // self.patience
+        return state._replace(queue=self._queue(state)) if stale or not left else state
+
+    def _queue(self, state: State) -> Tensor:
+        """The candidates of the highest expected improvement, `[S, Q, D]`."""
         candidates_SMD = self._candidates(state)
         gain_SM = self._expected_improvement(state, candidates_SMD)
         usable_SM = self._new(state, candidates_SMD)
-        order_SM = torch.where(usable_SM, gain_SM, -torch.inf).argsort(dim=-1, descending=True, stable=True)[:, :batch]
-        chosen_SBD = candidates_SMD.gather(1, order_SM[..., None].expand(-1, -1, candidates_SMD.shape[-1]))
-        fit_SB = usable_SM.gather(1, order_SM)
-        taken = order_SM.shape[1]
-        chosen_SBD = torch.where(fit_SB[..., None], chosen_SBD, random_SBD[:, :taken])
-        return Proposal(torch.cat([chosen_SBD, random_SBD[:, taken:]], 1))
-
-    def learn(self, state: State, proposal: Proposal, results: Results) -> State:
-        archs_SED = torch.cat([state.archs, proposal.archs], 1)
-        return State(state.seeds, state.step + 1, archs_SED, torch.cat([state.score, results.score], 1))
+        order_SQ = torch.where(usable_SM, gain_SM, -torch.inf).argsort(dim=-1, descending=True, stable=True)[:, :_QUEUE]
+        chosen_SQD = candidates_SMD.gather(1, order_SQ[..., None].expand(-1, -1, candidates_SMD.shape[-1]))
+        spare_SQD = _moves.sample(self.space, state.seeds, state.step, order_SQ.shape[1], stream=_FIRST)
+        return torch.where(usable_SM.gather(1, order_SQ)[..., None], chosen_SQD, spare_SQD)
 
     def _candidates(self, state: State) -> Tensor:
         """Neighbours of the best and random architectures, valid ones, `[S, M, D]`."""
@@ -105,9 +120,9 @@ class Bayesian:
     def _remembered(self, state: State) -> tuple[Tensor, Tensor]:
         """What the process sees: architectures `[S, E, D]` and the normal quantiles of their scores' ranks `[S, E]`."""
         score_SE = _moves.better(state.score)
-        below_SE = (score_SE[:, None, :] < score_SE[:, :, None]).sum(-1)
-        equal_SE = (score_SE[:, None, :] == score_SE[:, :, None]).sum(-1)
-        target_SE = torch.special.ndtri((below_SE + 0.5 * equal_SE).double() / score_SE.shape[1]).float()
+        ordered_SE = score_SE.sort(dim=-1).values
+        below_SE, upto_SE = (torch.searchsorted(ordered_SE, score_SE, right=right) for right in (False, True))
+        target_SE = torch.special.ndtri((below_SE + upto_SE).double() / (2 * score_SE.shape[1])).float()
         excess = score_SE.shape[1] - self.memory
         if excess <= 0:
             return state.archs, target_SE
@@ -143,7 +158,7 @@ class Bayesian:
         return encode(archs, self.space)
 
 
-_LENGTHS = (1.0, 2.0, 4.0, 8.0, 16.0)
+_LENGTHS = (1.5, 4.0, 12.0)
 
 
 def _distance(ours_SEF: Tensor, theirs_SMF: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ class Ppo:
     entropy: float = 0.01
     """Weight of the policy's entropy; advantages have standard deviation 1."""
     momentum: float = 0.9
-    hidden: int = 16
+    hidden: int = 8
 
     @property
     def net(self) -> _nets.Autoregressive:

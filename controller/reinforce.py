@@ -40,7 +40,7 @@ class Reinforce:
     """Weight of the policy's entropy in the loss, in units of score."""
     policy_net: Literal["autoregressive", "independent"] = "autoregressive"
     """`independent` is NATS-Bench's."""
-    hidden: int = 16
+    hidden: int = 8
     """Units of the autoregressive policy."""
 
     @property

@@ -1,6 +1,6 @@
 """Many controllers on many tasks: each pair is one file of raw evaluations, made once, by whichever process comes to it.
 
-Shapes: `S` seeds, `T` evaluations, `D` decisions, `N` architectures of a space.
+Shapes: `S` seeds, `T` evaluations, `D` decisions.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
+import signal
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,8 +20,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from controller._base import Controller, Episode, Prior, Proposal
-from nas import families, outcome, plugins, session, tables, tasks
+from controller._base import Controller, Prior
+from nas import known, outcome, plugins, session, tables, tasks
 from nas._base import Evaluator
 from nas.search import search
 from search_spaces import _ops
@@ -68,29 +68,6 @@ Reads = dict[str, dict[str, int]]
 """`search`, `report` to the columns read during the search and after it, with how often; a column is read whole."""
 
 
-@lru_cache
-def everything(task: str) -> Tensor | None:
-    """The search column of all architectures by rank, `[N]`; None where the task is no table's. Never shown to a searcher."""
-    if task.split("/")[0] not in tables.names():
-        return None
-    evaluator = tasks.find(task.replace("~drawn", ""))
-    archs = _ops.enumerate_all(evaluator.space.choices)[None]
-    return evaluator.load(torch.tensor([0]))(Proposal(archs)).score[0]
-
-
-def sources(task: str) -> list[str]:
-    """The tasks a portfolio may copy from: the table's own and the accuracy family, same space, other data sets, no limits."""
-    space, data = tasks.find(task).space, _data_set(task)
-    known = families.families()
-    table = task.split("/")[0]
-    candidates = [
-        *known.get("accuracy", []),
-        *(t for members in known.values() for t in members if t.startswith(f"{table}/")),
-    ]
-    fit = [t for t in dict.fromkeys(candidates) if "+" not in t and _data_set(t) != data]
-    return [t for t in fit if tasks.find(t).space.choices == space.choices]
-
-
 def run(ask: Ask) -> tuple[Trace, Reads]:
     """Search with all seeds side by side, until the budget of each is spent."""
     evaluator = tasks.find(ask.task)
@@ -111,9 +88,9 @@ def run(ask: Ask) -> tuple[Trace, Reads]:
     keep = ask.evals or done
     rank, score, cost = (torch.cat(parts, 1)[:, :keep] for parts in (rank, score, cost))
     searched = tables.reads() - before
-    known = everything(ask.task) is not None
+    listed = known.everything(ask.task) is not None
     before = tables.reads()
-    trace = Trace(rank, score, cost, _report(ask, evaluator, rank, score, cost, known))
+    trace = Trace(rank, score, cost, _report(ask, evaluator, rank, score, cost, listed))
     return trace, {"search": dict(searched), "report": dict(tables.reads() - before)}
 
 
@@ -167,13 +144,14 @@ def work(asks: list[Ask], folder: Path, jobs: int) -> Iterator[Path]:
         yield from (cell(ask, folder) for ask in waiting)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(jobs, len(waiting)), context, torch.set_num_threads, (1,)) as pool:
-        made = [pool.submit(cell, ask, folder) for ask in waiting]
-        try:
-            yield from (future.result() for future in as_completed(made))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    with context.Pool(min(jobs, len(waiting)), _prepare_process) as pool:
+        yield from pool.imap_unordered(partial(cell, folder=folder), waiting)
+
+
+def _prepare_process() -> None:
+    """One thread each; Ctrl-C is for the parent, which ends its workers."""
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _controller(ask: Ask, evaluator: Evaluator) -> tuple[Controller, Prior | None]:
@@ -185,29 +163,7 @@ def _controller(ask: Ask, evaluator: Evaluator) -> tuple[Controller, Prior | Non
         )
     pairs = dict(text.split("=", 1) for text in settings)
     controller = component(space=evaluator.space, **session.typed(name, component, pairs))
-    return controller, prior_of(component, ask.task, evaluator)
-
-
-def prior_of(component: Any, task: str, evaluator: Evaluator) -> Prior | None:
-    """The ranking that a controller of the kind `HasOrder` takes; None for the others. `UserError` where no source is."""
-    wants = getattr(component, "prior_from", None)
-    if wants is None:
-        return None
-    names = [task] if wants == "task" else sources(task)
-    if not names:
-        raise UserError(f"Task '{task}' has no source tasks to make a portfolio of: no other data set on its space.")
-    meta = plugins.load("meta-learner", "portfolio")(component(evaluator.space))
-    return meta.update(meta.init(torch.tensor([0])), [_ranked(tasks.find(name)) for name in names])
-
-
-def _ranked(evaluator: Evaluator) -> Episode:
-    """A task's whole search column as one episode."""
-    score = everything(evaluator.task.name)
-    if score is None:
-        raise UserError(f"Task '{evaluator.task.name}' is no table's; its architectures cannot be ranked beforehand.")
-    archs = _ops.enumerate_all(evaluator.space.choices)[None, :, None]
-    score = score[None, :, None]
-    return Episode(evaluator.task, archs, score, torch.zeros_like(score), None, None)
+    return controller, known.prior_of(component, evaluator.space, ask.task)
 
 
 def final(evaluator: Evaluator, trace: Trace, seconds: float | None) -> Tensor:
@@ -216,11 +172,11 @@ def final(evaluator: Evaluator, trace: Trace, seconds: float | None) -> Tensor:
     return _ops.from_index(best.archs.squeeze(-1), evaluator.space.choices)
 
 
-def _report(ask: Ask, evaluator: Evaluator, rank: Tensor, score: Tensor, cost: Tensor, known: bool) -> Tensor:
+def _report(ask: Ask, evaluator: Evaluator, rank: Tensor, score: Tensor, cost: Tensor, listed: bool) -> Tensor:
     """Of the best so far, `[S, T]`; only of the last where a report costs a training."""
     allowed = outcome.within(cost, ask.seconds)
     report = torch.full(score.shape, torch.nan)
-    if not known:
+    if not listed:
         values = evaluator.report(final(evaluator, Trace(rank, score, cost, report), ask.seconds))
         report[:, -1] = report[:, -1] if values is None else values
         return report
@@ -236,11 +192,3 @@ def _first(top: Tensor) -> Tensor:
     """Where each running maximum `[S, T]` was first reached; cummax tells where last."""
     rises = torch.cat([torch.ones_like(top[:, :1], dtype=torch.bool), top[:, 1:] > top[:, :-1]], 1)
     return torch.where(rises, torch.arange(top.shape[1]), 0).cummax(1).values
-
-
-def _data_set(task: str) -> str:
-    """The data set behind a table's task: that of attacks on it, of a limited and of a shortened task."""
-    name = task.split("/", 1)[-1].split("+")[0]
-    for end in ("@", "~", "-aa_", "-fgsm"):
-        name = name.split(end)[0]
-    return name

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nas import compare, families, limits, report
+from nas import compare, families, known, limits, report
 from nas.compare import Ask
 from nas.report import Cell
 from search_spaces._base import UserError
@@ -21,11 +21,17 @@ def asks(
     patterns: str, controllers: list[str], texts: tuple[str, ...], seeds: int, evals: int | None,
     seconds: float | None, batch: int,
 ) -> list[Ask]:  # fmt: skip
-    """Each task with each controller. Raises `UserError` for names that lead nowhere."""
+    """Each task with each controller, but a portfolio only where it has sources. `UserError` for names that lead nowhere."""
     tasks = [limits.name(task, texts) for task in families.select(patterns)]
     if not tasks or not controllers:
         raise UserError("A comparison takes at least one task and one controller.")
-    return [Ask(t, c, seeds, evals, seconds, batch) for t in tasks for c in dict.fromkeys(controllers)]
+    asked = [Ask(t, c, seeds, evals, seconds, batch) for t in tasks for c in dict.fromkeys(controllers)]
+    possible = [ask for ask in asked if known.has_sources(ask.controller.partition(":")[0], ask.task)]
+    if not possible:
+        raise UserError(
+            f"Task '{tasks[0]}' has no source tasks to make a portfolio of: no other data set on its space."
+        )
+    return possible
 
 
 def make(asks: list[Ask], folder: Path, jobs: int = 1, done: Callable[[], object] = lambda: None) -> list[Cell]:

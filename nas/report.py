@@ -13,7 +13,7 @@ import torch
 from numpy import ndarray
 from torch import Tensor
 
-from nas import compare, families, outcome, statistics, tasks
+from nas import compare, families, known, outcome, statistics, tasks
 from nas.compare import Ask, Trace
 from nas.limits import Limited
 
@@ -83,6 +83,7 @@ def cell(ask: Ask, trace: Trace, reads: compare.Reads) -> Cell:
 def row(cell: Cell) -> dict[str, Any]:
     """The summary of one controller on one task."""
     final, reports = cell.best[:, -1], cell.report[:, -1]
+    spent = numpy.take_along_axis(cell.seconds, cell.counted[:, None].clip(1) - 1, 1).mean()
     return {
         "task": cell.ask.task,
         "family": cell.family,
@@ -90,7 +91,8 @@ def row(cell: Cell) -> dict[str, Any]:
         "seeds": cell.ask.seeds,
         "evaluations": _round(cell.counted.mean()),
         "candidates": _round(cell.candidates.mean()),
-        "seconds": _round(numpy.take_along_axis(cell.seconds, cell.counted[:, None] - 1, 1).mean()),
+        "seconds": _round(spent),
+        "seconds_an_evaluation": _round(spent / max(cell.counted.mean(), 1)),
         "evaluations_to_top": _reached(cell, cell.top),
         "evaluations_to_optimum": _reached(cell, cell.optimum),
         "score": _summary(final),
@@ -164,8 +166,8 @@ def first_reached(cell: Cell, score: float | None) -> ndarray:
 @lru_cache
 def _ordered(task: str) -> Tensor | None:
     """All scores of the space from the best down, NaN left out."""
-    known = compare.everything(task)
-    return None if known is None else known[~known.isnan()].double().sort(descending=True).values
+    scores = known.everything(task)
+    return None if scores is None else scores[~scores.isnan()].double().sort(descending=True).values
 
 
 def _share_within(ask: Ask, trace: Trace) -> float | None:

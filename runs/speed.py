@@ -1,9 +1,8 @@
-"""Times look-ups, whole searches and opening the benchmark, ours beside nats_bench's. Called by `runs/speed.sh`."""
+"""Times look-ups and whole searches, ours beside nats_bench's. Called by `runs/speed.sh`."""
 
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 import warnings
@@ -60,34 +59,6 @@ def searches(api, rows):
         print(f"  {name:<34} ours {ours:7.3f} s   theirs {theirs:7.1f} s   {theirs / ours:6.0f} times")
 
 
-OPEN_OURS = """
-from nas import tables
-{start}
-tables.find("nasbench201").column("cifar10/test_accuracy@200")[5]
-{stop}
-"""
-OPEN_THEIRS = """
-from nats_bench import create
-{start}
-create({folder!r}, "tss", fast_mode=True, verbose=False).get_more_info(5, "cifar10-valid", hp="12")
-{stop}
-"""
-START = """
-import os, time
-resident = lambda: int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-before, began = resident(), time.perf_counter()
-"""
-STOP = "print(1000 * (time.perf_counter() - began), resident() - before)"
-
-
-def opening(folder):
-    print("\nOpening NAS-Bench-201 and reading one figure, imports apart")
-    for name, code in (("ours, all 15,625 architectures", OPEN_OURS), ("nats_bench, one by one from its folder", OPEN_THEIRS)):
-        script = code.format(start=START, stop=STOP, folder=folder)
-        milliseconds, megabytes = subprocess.check_output([sys.executable, "-c", script], text=True).split()
-        print(f"  {name:<40} {float(milliseconds):8.1f} ms {float(megabytes):8.1f} MB")
-
-
 def main():
     folder = os.environ.get("NATS_BENCH")
     if not folder or not Path(folder).is_dir():
@@ -103,7 +74,6 @@ def main():
         api.get_more_info(number, "cifar10-valid", hp="12")
     look_ups(api, rows)
     searches(api, rows)
-    opening(folder)
 
 
 if __name__ == "__main__":

@@ -51,20 +51,6 @@ def sample(seeds: Tensor, step: Tensor | int, batch: int, choices: tuple[int, ..
     return _noise.integers(seeds, step, batch, len(choices), high=high_D, stream=stream)
 
 
-def mutate(
-    archs_SBD: Tensor, seeds: Tensor, step: Tensor | int, choices: tuple[int, ...], *, stream: int = 0
-) -> Tensor:
-    """Each architecture with one decision, drawn uniformly, set to another of its options, drawn uniformly."""
-    _, B, D = archs_SBD.shape
-    choices_D = torch.tensor(choices, device=archs_SBD.device)
-    words_SB2 = _noise.bits(seeds, step, B, 2, stream=stream)
-    where_SB1 = ((words_SB2[..., 0] * D) >> 32)[..., None]
-    high_SB1 = choices_D[where_SB1]
-    shift_SB1 = 1 + ((words_SB2[..., 1:] * (high_SB1 - 1)) >> 32)
-    changed_SB1 = (archs_SBD.gather(-1, where_SB1) + shift_SB1) % high_SB1
-    return archs_SBD.scatter(-1, where_SB1, changed_SB1)
-
-
 def neighbours(archs: Tensor, choices: tuple[int, ...]) -> Tensor:
     """All architectures one decision away, `[..., K, D]` with K the sum of (options - 1), in a fixed order."""
     moves = [(d, shift) for d, c in enumerate(choices) for shift in range(1, c)]

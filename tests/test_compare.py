@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from scipy.stats import trim_mean
 
-from nas import compare, comparison, report, statistics
+from nas import comparison, known, report, statistics
 from nas.cli import cli
 from search_spaces._base import UserError
 
@@ -82,8 +82,8 @@ def test_no_searcher_is_above_the_oracle_or_below_the_worst(tmp_path, nasbench20
 
 def test_a_portfolio_never_copies_from_its_own_data_set(nasbench201, table):
     table("nasbench201-robustness")
-    assert compare.sources(TASK) == ["nasbench201/cifar10@200", "nasbench201/cifar100@200"]
-    robust = compare.sources("nasbench201-robustness/cifar10-fgsm-1.0")
+    assert known.sources(TASK) == ["nasbench201/cifar10@200", "nasbench201/cifar100@200"]
+    robust = known.sources("nasbench201-robustness/cifar10-fgsm-1.0")
     assert robust == ["nasbench201/cifar100@200", "nasbench201/ImageNet16-120@200"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import click
@@ -12,6 +13,8 @@ from rich.table import Table
 
 from nas import comparison, plugins
 from nas.commands import _shared
+from nas.compare import Ask
+from nas.report import Cell
 from search_spaces._base import UserError
 
 
@@ -67,9 +70,7 @@ def command(
         plugins.load("controller", name.partition(":")[0])
     folder = folder or _shared.runs_root() / "compare"
     asks = comparison.asks(patterns, named, limits, seeds, evals, seconds, batch)
-    with Progress(console=Console(stderr=True), disable=as_json) as bar:
-        line = bar.add_task(f"{len(asks)} comparisons", total=len(asks))
-        cells = comparison.make(asks, folder, jobs, lambda: bar.advance(line))
+    cells = _made(asks, folder, jobs, quiet=as_json)
     document = comparison.document(cells)
     comparison.write(document, folder)
     if figures:
@@ -78,6 +79,17 @@ def command(
         _shared.print_json(document)
     else:
         _tell(document, folder)
+
+
+def _made(asks: list[Ask], folder: Path, jobs: int, *, quiet: bool) -> list[Cell]:
+    """The cells, with a progress line on a terminal. Ctrl-C says how to go on and exits."""
+    try:
+        with Progress(console=Console(stderr=True), disable=quiet or not sys.stderr.isatty()) as bar:
+            line = bar.add_task(f"{len(asks)} comparisons", total=len(asks))
+            return comparison.make(asks, folder, jobs, lambda: bar.advance(line))
+    except KeyboardInterrupt:
+        click.echo(f"\nStopped; what is compared so far is kept in {folder}. Go on: the same command.", err=True)
+        sys.exit(_shared.STOPPED)
 
 
 def _tell(document: dict, folder: Path) -> None:

@@ -32,14 +32,17 @@ class _Table(click.Group):
         return super().get_command(ctx, cmd_name)
 
 
-@click.group(cls=_Table)
-def command() -> None:
+@click.group(cls=_Table, invoke_without_command=True)
+@click.pass_context
+def command(ctx: click.Context) -> None:
     """Benchmark tables: look into them, check them, import them.
 
     \b
     Example:
       nas table info own201
     """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 @command.command()
@@ -77,14 +80,17 @@ def verify_command(table: str) -> None:
     click.echo(f"{opened.path}: {opened.rows:,} architectures, {len(opened.columns)} columns, whole; {checked}{space}.")
 
 
-@command.group("import")
-def import_() -> None:
+@command.group("import", invoke_without_command=True)
+@click.pass_context
+def import_(ctx: click.Context) -> None:
     """Turn another benchmark's files into a table.
 
     \b
     Example:
       nas table import nats NATS-tss-v1_0-3ffb9-simple --out nats.safetensors
     """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 @import_.command()
