@@ -74,9 +74,14 @@ class Singles(nn.Module):
         return self.networks[p].state_dict(keep_vars=True)
 
 
-def networks(space: Space, archs: Tensor, task: Task, seed: int) -> Population | Singles:
-    """The untrained networks of `archs` `[P, D]`; their weights depend on the architecture and `seed` alone."""
-    if len(space.choices) == 6 and "skip_connect" in space.operations[0]:
+def networks(space: Space, archs: Tensor, task: Task, seed: int, *, together: bool = True) -> Population | Singles:
+    """The untrained networks of `archs` `[P, D]`; their weights depend on the architecture and `seed` alone.
+
+    Args:
+        together: as one module, where a cell has the same bits whoever is beside it. A single network that is compared
+            with no other is faster as itself.
+    """
+    if together and "skip_connect" in space.operations[0]:
         names = [[space.operations[d][c] for d, c in enumerate(arch)] for arch in archs.tolist()]
         population = Population(names, task, space.channels, space.cells, space.stem_stride)  # pyright: ignore[reportAttributeAccessIssue]
     else:

@@ -179,7 +179,7 @@ class Train:
     def _train_fully(self, arch: Tensor) -> Trained:
         data, recipe = self.data, self.final_recipe
         both = torch.cat([data.x_train, data.x_valid]), torch.cat([data.y_train, data.y_valid])
-        network = training.networks(self.final, arch[None], self.task, recipe.seed).to(self.device)
+        network = training.networks(self.final, arch[None], self.task, recipe.seed, together=False).to(self.device)
         losses = [loss.item() for loss in training.train(network, self._images(*both), recipe)]
         seen = training.predictions(network, self._images(data.x_test, data.y_test))[0].cpu()
         weights = {name: value.detach().cpu().clone() for name, value in network.state_of(0).items()}
