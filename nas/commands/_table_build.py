@@ -24,10 +24,10 @@ _SOURCE = "metacell, measured by `nas table build`"
 @click.option("--task", required=True, help="A data set: digits, npz:FILE, folder:DIR, hf:NAME.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The table; tasks it has already stay.")
 @click.option("--as", "name", help="The task's name in the table; by default the data set's.")
-@click.option("--epochs", default=4, show_default=True)
-@click.option("--channels", default=4, show_default=True)
+@click.option("--epochs", default=4, show_default=True, help="Of each cell; figures are also taken after 1, 2, 4, ...")
+@click.option("--channels", default=4, show_default=True, help="Of the first stage.")
 @click.option("--cells", default=2, show_default=True, help="Cells a stage.")
-@click.option("--stem-stride", default=1, show_default=True)
+@click.option("--stem-stride", default=1, show_default=True, help="2 halves the pictures at the door.")
 @click.option("--image-size", type=int, help="Side of the pictures; by default the data's own, at most 32.")
 @click.option("--examples", type=int, help="Training images used; by default all.")
 @click.option(
