@@ -102,14 +102,11 @@ def _better_together(space: Space, task: Task, device: torch.device) -> bool:
     return device.type != "cpu" or values <= _SMALL
 
 
-def train(population: Population | Singles, images: Images, recipe: Recipe, first: int = 0) -> Iterator[Tensor]:
+def train(population: Population | Singles, images: Images, recipe: Recipe) -> Iterator[Tensor]:
     """Train epoch after epoch; yields the mean loss of each cell, float32 `[P]`, after each one.
 
-    A cell that diverges has a loss of NaN from then on and disturbs no other. The schedule is that of `recipe.epochs`:
-    who stops early and goes on later trains as if never stopped.
-
-    Args:
-        first: epochs trained before.
+    A cell that diverges has a loss of NaN from then on and disturbs no other. The schedule is that of `recipe.epochs`,
+    so that few epochs are the beginning of many.
     """
     optimiser = torch.optim.SGD(
         population.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=True, fused=True
@@ -118,7 +115,7 @@ def train(population: Population | Singles, images: Images, recipe: Recipe, firs
     batch = min(recipe.batch, count)
     steps = count // batch
     seed = torch.tensor([recipe.seed])
-    for epoch in range(first, recipe.epochs):
+    for epoch in range(recipe.epochs):
         population.train()
         order = _noise.bits(seed, epoch, count, stream=1)[0].argsort().to(images.y.device)
         total = torch.zeros((), device=images.y.device)

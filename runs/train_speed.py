@@ -1,7 +1,8 @@
 """How fast cells train: one network at a time and as a population, beside the matrix-product rate of the same core.
 
 Each way runs in a process of its own, `--rounds` times in turn; its best round counts. Time is CPU time, so that a busy
-machine does not show: figures are for one core, and two threads count twice.
+machine does not show: figures are for one core, and two threads count twice. The population is what `nas.training` makes of
+the cells: one module for all, or the networks side by side where that is faster.
 """
 
 from __future__ import annotations

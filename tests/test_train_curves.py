@@ -1,0 +1,72 @@
+"""Fidelities, interrupts, and what a search may see of the data it trains on."""
+
+import pytest
+import torch
+
+from controller._base import Proposal
+from nas import data_sets, training
+from nas.evaluators.train import Train
+from nas.training import Images, Recipe, Singles
+from search_spaces import _ops
+
+SMALL = {"epochs": "2", "examples": "256", "channels": "4"}
+ARCHS = _ops.from_index(torch.tensor([[777, 9468, 11111]]), (5,) * 6)
+
+
+def evaluator(**settings):
+    return Train.of("digits", **(SMALL | settings))
+
+
+def scores(ours, epochs):
+    return ours.load(torch.tensor([0]))(Proposal(ARCHS, torch.full(ARCHS.shape[:2], epochs))).score[0]
+
+
+def images(ours, split):
+    x, y = getattr(ours.data, f"x_{split}"), getattr(ours.data, f"y_{split}")
+    kept = data_sets.pick(len(y), ours.examples) if split == "train" else slice(None)
+    return Images(x[kept], y[kept], ours.data.mean, ours.data.std)
+
+
+def test_fewer_epochs_are_the_beginning_of_the_same_training():
+    ours = evaluator()
+    network = training.networks(ours.space, ours._twins(ARCHS[0]), ours.task, ours.recipe.seed)
+    epochs = training.train(network, images(ours, "train"), ours.recipe)
+    curve = [training.accuracy(network, images(ours, "valid")) for _ in epochs]
+    assert torch.equal(torch.stack(curve), torch.stack([scores(ours, 1), scores(ours, 2)]))
+
+
+def test_an_interrupt_loses_one_chunk_at_most(monkeypatch):
+    ours, real, sizes = evaluator(), Train._train_chunk, []
+
+    def interrupted(self, chunk):
+        sizes.append(len(chunk))
+        if len(sizes) == 2:
+            raise KeyboardInterrupt
+        real(self, chunk)
+
+    monkeypatch.setattr("nas.evaluators.train._CHUNK", 2)
+    monkeypatch.setattr(Train, "_train_chunk", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        scores(ours, 1)
+    scores(ours, 1)
+    assert sizes == [2, 1, 1]
+
+
+def test_a_search_never_sees_the_test_images():
+    ours = evaluator()
+    blind = ours.data._replace(x_test=torch.zeros_like(ours.data.x_test), y_test=torch.zeros_like(ours.data.y_test))
+    fields = {name: getattr(ours, name) for name in ours.__dataclass_fields__ if name not in ("data", "_known")}
+    assert torch.equal(scores(Train(data=blind, **fields), 1), scores(ours, 1))
+
+
+@pytest.mark.slow
+def test_64_random_cells_have_in_company_the_accuracies_they_have_alone():
+    ours = evaluator(examples="576", epochs="3")
+    archs = _ops.from_index((torch.arange(64) * 4177 + 11) % 15_625, (5,) * 6)
+    together = training.networks(ours.space, archs, ours.task, 0)
+    alone = Singles([ours.space.build(arch, ours.task) for arch in archs])
+    training.initialise(alone, _ops.index(archs, ours.space.choices))
+    for network in (together, alone):
+        list(training.train(network, images(ours, "train"), Recipe(3)))
+    difference = training.accuracy(together, images(ours, "valid")) - training.accuracy(alone, images(ours, "valid"))
+    assert difference.mean().abs() < 2.5 * difference.std() / 8 + 0.01
