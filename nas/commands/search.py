@@ -71,7 +71,7 @@ def command(
     with session.begin(folder, asked, setup) as run:
         if not as_json:
             click.echo(f"Searching {task} with {controller}, {_budget(asked)}; the run is {folder}")
-            click.echo(f"An evaluation is {setup.evaluator.about}")
+            click.echo(setup.evaluator.about)
         _shared.work(run, setup)
         if as_json:
             _shared.print_json(session.summary(run, setup))
