@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from nas.plugins import unknown
 from search_spaces._base import UserError
 
 _FOLDER = Path(__file__).parent / "commands"
@@ -22,11 +23,21 @@ class _Commands(click.Group):
             return None
         return importlib.import_module(f"nas.commands.{cmd_name.replace('-', '_')}").command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in self.list_commands(ctx):
+            raise unknown("command", args[0], self.list_commands(ctx))
+        return super().resolve_command(ctx, args)
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.group(cls=_Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="metacell", prog_name="nas")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Neural architecture search with a meta-learned controller: from a task to a trained cell, a torch module."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 def main(args: list[str] | None = None) -> None:

@@ -6,6 +6,7 @@ are read off one training. Shapes: `P` cells, `E` epochs.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,9 +17,11 @@ import torch
 from torch import Tensor
 
 from nas import data_sets, training
+from nas.data_sets import DataSet
+from nas.tables import Column
 from nas.training import Images, Recipe
 from search_spaces import _cells, _noise, _ops
-from search_spaces._base import Task
+from search_spaces._base import Task, UserError
 from search_spaces.nasbench201 import NasBench201
 
 
@@ -72,14 +75,14 @@ def build(plan: Plan, folder: Path, share: tuple[int, int] = (0, 1)) -> Iterator
     Args:
         share: (which, of how many): processes that each take their part of the shards.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    _same_plan(plan, folder)
     data = data_sets.load(plan.task, plan.image_size)
     picked = data_sets.pick(len(data.y_train), plan.examples)
     train = Images(data.x_train[picked], data.y_train[picked], data.mean, data.std)
     valid, test = (
         Images(x, y, data.mean, data.std) for x, y in ((data.x_valid, data.y_valid), (data.x_test, data.y_test))
     )
-    task = Task(plan.task, tuple(data.x_train.shape[1:]), len(data.class_names))  # pyright: ignore[reportArgumentType]
+    task = _task(plan, data)
     work = shards(plan)
     for shard in work[share[0] :: share[1]]:
         path = folder / f"{shard.number:04d}.safetensors"
@@ -112,3 +115,57 @@ def _measure(plan: Plan, shard: Shard, task: Task, train: Images, valid: Images,
         "test": torch.stack(test_EP).masked_fill(failed_EP, torch.nan),
         "seconds": torch.full(shard.ranks.shape, seconds),
     }
+
+
+def columns(plan: Plan, folder: Path, name: str) -> dict[str, tuple[Column, Tensor]]:
+    """The columns of a finished `folder`, by the task's `name` in the table; each cell has its twin's figures.
+
+    Accuracies are of seed 0; the `_per_seed` columns hold all seeds of the last fidelity, NaN where a cell had one only.
+    """
+    ranks_of_twin = _cells.twins(NasBench201.operations[0], deep=True)
+    found = [safetensors.torch.load(path.read_bytes()) for path in sorted(folder.glob("*.safetensors"))]
+    if len(found) < len(shards(plan)):
+        raise UserError(f"'{folder}' holds {len(found)} of {len(shards(plan))} shards; build the rest first.")
+    N = len(ranks_of_twin)
+    accuracy = {split: torch.full((len(fidelities(plan)), N, plan.seeds), torch.nan) for split in ("valid", "test")}
+    seconds = torch.full((N,), torch.nan)
+    for shard in found:
+        for split, values in accuracy.items():
+            values[:, shard["ranks"], int(shard["seed"])] = shard[split]
+        if int(shard["seed"]) == 0:
+            seconds[shard["ranks"]] = shard["seconds"]
+    out: dict[str, tuple[Column, Tensor]] = {}
+    for split, values in accuracy.items():
+        spread = values[:, ranks_of_twin]
+        for epochs, at_fidelity in zip(fidelities(plan), spread):
+            about = Column(name, "accuracy", split, epochs, "percent", True)
+            out[f"{name}/{split}_accuracy@{epochs}"] = (about, at_fidelity[:, 0])
+        about = Column(name, "accuracy", split, plan.epochs, "percent", True)
+        out[f"{name}/{split}_accuracy_per_seed@{plan.epochs}"] = (about, spread[-1])
+    cost = Column(name, "train_seconds", "train", plan.epochs, "second", False)
+    out[f"{name}/train_seconds@{plan.epochs}"] = (cost, seconds[ranks_of_twin])
+    space = NasBench201(plan.channels, plan.cells, plan.stem_stride)
+    params, _ = space.cost(_ops.enumerate_all(space.choices), _task(plan, data_sets.load(plan.task, plan.image_size)))
+    out[f"{name}/params"] = (Column(name, "params", None, None, "million", False), params / 1e6)
+    return out
+
+
+def _task(plan: Plan, data: DataSet) -> Task:
+    return Task(plan.task, tuple(data.x_train.shape[1:]), len(data.class_names))  # pyright: ignore[reportArgumentType]
+
+
+def describe(plan: Plan) -> str:
+    """How a task was measured, for the table's header."""
+    return (
+        f"{plan.channels} channels, {plan.cells} cells a stage, stem of stride {plan.stem_stride}, "
+        f"{plan.examples or 'all'} training images, batch {plan.batch}, SGD with Nesterov momentum, cosine from {plan.lr}, "
+        f"{plan.epochs} epochs; all functions one seed, {plan.repeats} functions {plan.seeds} seeds"
+    )
+
+
+def _same_plan(plan: Plan, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    kept, asked = folder / "plan.json", json.dumps(plan._asdict())
+    if kept.exists() and kept.read_text() != asked:
+        raise UserError(f"'{folder}' was begun as {kept.read_text()}; it cannot go on as {asked}. Take another --out.")
+    kept.write_text(asked)

@@ -20,6 +20,8 @@ from search_spaces._base import Space, Task
 
 _SEED_SHIFT = 20
 """Keys hold the architecture's rank below this bit and the training seed above it."""
+_SMALL = 512
+"""Values of a first-stage picture up to which a CPU is faster with many cells at once: larger ones leave its cache."""
 _EVALUATED = 512
 """Images scored at once."""
 
@@ -60,13 +62,14 @@ class Images(NamedTuple):
 
 
 class Singles(nn.Module):
-    """Networks of any space side by side, for spaces whose networks do not share a skeleton; as `Population`."""
+    """Networks of any space side by side, each on its own; as `Population`."""
 
     def __init__(self, networks: Sequence[nn.Module]):
         super().__init__()
-        self.networks = nn.ModuleList(networks)
+        self.networks = nn.ModuleList(networks).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def forward(self, images: Tensor) -> Tensor:
+        images = images.contiguous(memory_format=torch.channels_last)
         return torch.stack([network(images) for network in self.networks])
 
     def state_of(self, p: int) -> dict[str, Tensor]:
@@ -74,15 +77,29 @@ class Singles(nn.Module):
         return self.networks[p].state_dict(keep_vars=True)
 
 
-def networks(space: Space, archs: Tensor, task: Task, seed: int) -> Population | Singles:
-    """The untrained networks of `archs` `[P, D]`; their weights depend on the architecture and `seed` alone."""
-    if len(space.choices) == 6 and "skip_connect" in space.operations[0]:
+def networks(
+    space: Space, archs: Tensor, task: Task, seed: int, device: torch.device | str = "cpu"
+) -> Population | Singles:
+    """The untrained networks of `archs` `[P, D]`; their weights depend on the architecture and `seed` alone.
+
+    Which module holds them depends on the space, the task and the device, never on `archs`: the two round otherwise.
+    """
+    if _better_together(space, task, torch.device(device)):
         names = [[space.operations[d][c] for d, c in enumerate(arch)] for arch in archs.tolist()]
         population = Population(names, task, space.channels, space.cells, space.stem_stride)  # pyright: ignore[reportAttributeAccessIssue]
     else:
         population = Singles([space.build(arch, task) for arch in archs])
     initialise(population, _ops.index(archs, space.choices) + (seed << _SEED_SHIFT))
-    return population
+    return population.to(device)
+
+
+def _better_together(space: Space, task: Task, device: torch.device) -> bool:
+    """Whether these networks share a skeleton and train faster as one, as `runs/train_speed.sh` measures it."""
+    if len(space.choices) != 6 or "skip_connect" not in space.operations[0]:
+        return False
+    _, height, width = task.input_shape
+    values = space.channels * height * width // space.stem_stride**2  # pyright: ignore[reportAttributeAccessIssue]
+    return device.type != "cpu" or values <= _SMALL
 
 
 def train(population: Population | Singles, images: Images, recipe: Recipe, first: int = 0) -> Iterator[Tensor]:

@@ -54,7 +54,7 @@ def refused(nas, tmp_path):
         (("search", "--task", TASK, "--with", "epochs=5"), "it takes no setting 'epochs'"),
         (("search", "--task", "nats:nowhere/cifar10"), "There is no NATS-Bench download 'nowhere'"),
         (("search", "--evals", "many"), "'many' is not a valid integer"),
-        (("tabel",), "No such command 'tabel'"),
+        (("tabel",), "Did you mean 'table'?"),
         (("table", "verfy"), "No such command 'verfy'"),
         (("table", "info", "nasbench202"), "Did you mean 'nasbench201'?"),
         (("table", "verify", "nowhere/a.safetensors"), "There is no table 'nowhere/a.safetensors'"),

@@ -56,3 +56,11 @@ def test_the_example_of_every_command_runs(path, home, nas):
             example = example.replace("own201/digits", "nasbench201/cifar10@12").replace("own201", "nasbench201")
         done = nas(*shlex.split(example))
         assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("path", [(), ("table",), ("table", "import")], ids=" ".join)
+def test_a_group_without_a_command_prints_its_help(path, nas):
+    done = nas(*path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == nas(*path, "--help").stdout
+    assert "Commands:" in done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 
 import pytest
@@ -49,7 +50,19 @@ def test_a_drawn_score_is_one_that_was_measured(rows, nasbench201):
 def test_what_its_files_lack_is_a_failed_evaluation(nasbench201, nats_sample):
     files = tasks.find(f"nats:{nats_sample}/cifar10@12")
     results = files.load(torch.zeros(1).long())(Proposal(nasbench201.archs[None, 298:303].long()))
+    assert results.cost.isfinite().all(), "a budget of seconds stays a number"
     assert results.score.isnan().tolist() == [[False, False, True, True, True]]
+
+
+def test_a_search_over_its_files_goes_on_past_what_they_lack(nats_sample, nas):
+    task = f"nats:{nats_sample}/cifar10@12"
+    done = nas("search", "--task", task, "--controller", "random_search", "--evals", "300", "--name", "one", "--json")
+    assert done.stderr == ""
+    best = json.loads(done.stdout)["best"][0]
+    assert best["score"] > 10
+    assert best["report"] > 10
+    shown = nas("show", "one")
+    assert shown.returncode == 0, shown.stderr
 
 
 def test_nats_bench_is_kept_quiet(rows, nats_sample, capfd):

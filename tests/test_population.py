@@ -4,7 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from nas import training
 from nas._population import Population, initialise
+from nas.training import Singles
 from search_spaces import _cells, _ops
 from search_spaces._base import Task
 from search_spaces.nasbench201 import NasBench201
@@ -132,3 +134,27 @@ def test_a_cell_that_diverges_disturbs_no_other():
     assert logits_PNK[sick].isnan().all()
     others = [p for p in range(len(COMPANY)) if p != sick]
     assert torch.equal(logits_PNK[others], healthy[others])
+
+
+def test_networks_side_by_side_and_as_one_start_from_the_same_weights():
+    task = Task("toy", (1, 8, 8), 10)
+    population = population_of(COMPANY, task)
+    singles = Singles([_cells.three_stages(operations, task, 4, 1) for operations in COMPANY])
+    initialise(singles, torch.arange(len(COMPANY)) + 17)
+    for p in range(len(COMPANY)):
+        alone, together = singles.state_of(p), population.state_of(p)
+        assert alone.keys() == together.keys()
+        assert all(torch.equal(alone[name], together[name]) for name in alone)
+
+
+@pytest.mark.parametrize(("channels", "kind"), [(8, Population), (16, Singles)])
+def test_the_module_that_is_faster_holds_the_cells_and_its_logits_do_not_depend_on_company(channels, kind):
+    task = Task("toy", (1, 8, 8), 10)
+    space = NasBench201(channels, cells=1)
+    archs = _ops.from_index(torch.arange(7, 15_000, 1997), space.choices)
+    data = list(batches(task, 2, torch.float32))
+    whole = training.networks(space, archs, task, seed=1)
+    assert isinstance(whole, kind)
+    logits_PNK = trained(whole, data).eval()(data[0][0])
+    some = trained(training.networks(space, archs[[5, 2]], task, seed=1), data).eval()(data[0][0])
+    assert torch.equal(some, logits_PNK[[5, 2]])

@@ -47,6 +47,13 @@ def print_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=2, allow_nan=False))
 
 
+def print_lines(rows: list[tuple[str, ...]]) -> None:
+    """Rows in columns, headings first. What stands last may be long: it is never cut, so that it can be copied."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    for row in rows:
+        click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths)).rstrip())
+
+
 def work(run: Run, setup: Setup) -> None:
     """Search to the end of the budget with a progress line on a terminal. Ctrl-C says how to go on and exits."""
     asked = run.asked

@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from nas import session, store
 from nas.commands import _shared
@@ -31,14 +29,13 @@ def command(as_json: bool) -> None:
     if not rows:
         click.echo(f"There are no runs in {_shared.runs_root()}; `nas search` makes one.")
         return
-    table = Table(box=None, header_style="bold")
-    for heading in ("run", "task", "controller", "seeds", "evaluations", "best", "state"):
-        table.add_column(heading, overflow="fold")
+    lines = [("task", "controller", "seeds", "evaluations", "best", "state", "run")]
     for row in rows:
         best = "-" if row["best_score"] is None else f"{row['best_score']:.3f}"
         state = "finished" if row["finished"] else "stopped"
-        table.add_row(*(str(row[k]) for k in ("run", "task", "controller", "seeds", "evaluations")), best, state)
-    Console().print(table)
+        counts = str(row["seeds"]), str(row["evaluations"])
+        lines.append((row["task"], row["controller"], *counts, best, state, row["run"]))
+    _shared.print_lines(lines)
 
 
 def _row(run: store.Run) -> dict:

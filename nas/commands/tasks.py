@@ -23,11 +23,8 @@ def command(family: str | None, as_json: bool) -> None:
     if as_json:
         _shared.print_json([entry._asdict() for entry in entries])
         return
-    rows = [("family", "archs", "input", "classes", "raises", "optimum", "task"), *map(_row, entries)]
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    for row in rows:
-        # The task stands last: however long, it is never cut and can be copied.
-        click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths)).rstrip())
+    headings = ("family", "archs", "input", "classes", "raises", "optimum", "task")
+    _shared.print_lines([headings, *map(_row, entries)])
     click.echo("Your own: npz:FILE, folder:DIR, hf:NAME (trained); nats:PATH/TASK@EPOCHS (NATS-Bench's own files).")
 
 

@@ -113,7 +113,8 @@ class NatsBench:
             data = "cifar10-valid" if self.data == "cifar10" else self.data
             infos = self._infos(arch, data, _RECIPES[self.space.name][self.epochs])
             valid = [i["valid-accuracy"] for i in infos if not math.isnan(i["valid-accuracy"])]
-            self._seen[rank] = _Figures(valid, _mean([i["train-all-time"] for i in infos]))
+            seconds = [i["train-all-time"] for i in infos]
+            self._seen[rank] = _Figures(valid, _mean(seconds) if seconds else 0.0)
         return self._seen[rank]
 
     def _infos(self, arch: Tensor, data: str, recipe: str) -> list[dict[str, Any]]:

@@ -71,9 +71,10 @@ class Tabular:
         return None
 
     def _cost(self) -> Tensor:
+        """Seconds by rank; what was not measured costs nothing, so that budgets stay numbers."""
         if self.cost_column is None:
             return torch.zeros(_ops.size(self.space.choices))
-        return self.table.by_rank(self.cost_column, self.space.choices) * self.cost_scale
+        return (self.table.by_rank(self.cost_column, self.space.choices) * self.cost_scale).nan_to_num(0.0)
 
 
 def _measured_first(score: Tensor) -> tuple[Tensor, Tensor]:

@@ -167,7 +167,7 @@ class Train:
         picked = data_sets.pick(len(data.y_train), self.examples)
         train = self._images(data.x_train[picked], data.y_train[picked])
         valid = self._images(data.x_valid, data.y_valid)
-        network = training.networks(self.space, archs, self.task, self.recipe.seed).to(self.device)
+        network = training.networks(self.space, archs, self.task, self.recipe.seed, self.device)
         losses: Iterator[Tensor] = training.train(network, train, self.recipe)
         loss = torch.zeros(len(chunk))
         for _ in range(chunk[0][1]):
@@ -179,7 +179,7 @@ class Train:
     def _train_fully(self, arch: Tensor) -> Trained:
         data, recipe = self.data, self.final_recipe
         both = torch.cat([data.x_train, data.x_valid]), torch.cat([data.y_train, data.y_valid])
-        network = training.networks(self.final, arch[None], self.task, recipe.seed).to(self.device)
+        network = training.networks(self.final, arch[None], self.task, recipe.seed, self.device)
         losses = [loss.item() for loss in training.train(network, self._images(*both), recipe)]
         seen = training.predictions(network, self._images(data.x_test, data.y_test))[0].cpu()
         weights = {name: value.detach().cpu().clone() for name, value in network.state_of(0).items()}

@@ -1,0 +1,91 @@
+"""`nas table build`: every cell trained on a data set, into a table."""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor, wait
+from multiprocessing import get_context
+from pathlib import Path
+
+import click
+import torch
+from rich.console import Console
+from rich.progress import Progress
+
+from nas import measure, tables
+from nas.measure import Plan
+from search_spaces import _ops
+from search_spaces._base import UserError
+from search_spaces.nasbench201 import NasBench201
+
+_SOURCE = "metacell, measured by `nas table build`"
+
+
+@click.command()
+@click.option("--task", required=True, help="A data set: digits, npz:FILE, folder:DIR, hf:NAME.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The table; tasks it has already stay.")
+@click.option("--as", "name", help="The task's name in the table; by default the data set's.")
+@click.option("--epochs", default=4, show_default=True, help="Of each cell; figures are also taken after 1, 2, 4, ...")
+@click.option("--channels", default=4, show_default=True, help="Of the first stage.")
+@click.option("--cells", default=2, show_default=True, help="Cells a stage.")
+@click.option("--stem-stride", default=1, show_default=True, help="2 halves the pictures at the door.")
+@click.option("--image-size", type=int, help="Side of the pictures; by default the data's own, at most 32.")
+@click.option("--examples", type=int, help="Training images used; by default all.")
+@click.option(
+    "--repeats", default=300, show_default=True, help="Cells trained with three seeds, for the noise ceiling."
+)
+@click.option("--jobs", default=1, show_default=True, help="Processes, of one thread each.")
+def build(
+    task: str, out: Path, name: str | None, epochs: int, channels: int, cells: int, stem_stride: int,
+    image_size: int | None, examples: int | None, repeats: int, jobs: int,
+) -> None:  # fmt: skip
+    """Train all 15,625 cells of nasbench201 on a data set; stop and call again at will, finished shards are kept.
+
+    \b
+    Example:
+      nas table build --help
+    """
+    for option, value in (
+        ("epochs", epochs),
+        ("channels", channels),
+        ("cells", cells),
+        ("repeats", repeats),
+        ("jobs", jobs),
+    ):
+        if value < 1:
+            raise UserError(f"--{option} is {value}; it takes a number above zero.")
+    plan = Plan(task, epochs, channels, cells, stem_stride, image_size, examples, repeats=repeats)
+    name = name or Path(task.partition(":")[2] or task).stem
+    folder = out.with_suffix(".shards") / name
+    with Progress(console=Console(stderr=True)) as bar, ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        line = bar.add_task(f"{name}, shards", total=len(measure.shards(plan)))
+        waiting = [pool.submit(_work, plan, folder, (share, jobs)) for share in range(jobs)]
+        while wait(waiting, timeout=1).not_done:
+            bar.update(line, completed=len(list(folder.glob("*.safetensors"))))
+    for job in waiting:
+        job.result()
+    add(out, name, plan, folder)
+    click.echo(f"{out} holds task {name}; nas table info {out}")
+
+
+def add(out: Path, name: str, plan: Plan, folder: Path) -> None:
+    """Put a measured task into a table, in place of what it had under that name."""
+    kept = {}
+    notes = {name: measure.describe(plan)}
+    if out.exists():
+        old = tables.read(out)
+        kept = {n: (about, old.column(n).clone()) for n, about in old.columns.items() if about.task != name}
+        notes = _notes(old.source) | notes
+    archs = _ops.enumerate_all(NasBench201.choices)
+    columns = kept | measure.columns(plan, folder, name)
+    source = "; ".join([_SOURCE, *[f"{task}: {note.replace(';', ',')}" for task, note in sorted(notes.items())]])
+    tables.write(out, NasBench201.name, archs, columns, source, "MIT")
+
+
+def _notes(source: str) -> dict[str, str]:
+    return dict(part.split(": ", 1) for part in source.split("; ")[1:])
+
+
+def _work(plan: Plan, folder: Path, share: tuple[int, int]) -> None:
+    torch.set_num_threads(1)
+    for _ in measure.build(plan, folder, share):
+        pass

@@ -1,0 +1,69 @@
+"""A table of our own: stopped and gone on with, it is the table never stopped; twins share figures."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from nas import measure, tables
+from nas.commands import _table_build
+from nas.measure import Plan
+from nas.verify import verify
+from search_spaces import _cells
+from search_spaces._base import UserError
+from search_spaces.nasbench201 import NasBench201
+
+PLAN = Plan("digits", epochs=2, channels=2, cells=1, examples=64, repeats=3, seeds=2, shard=4)
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Eight functions, spread over the space so that every architecture has a twin among them."""
+    real = _cells.twins(NasBench201.operations[0], deep=True).unique()
+    kept = real[:: len(real) // 8][:8].contiguous()
+    nearest = torch.searchsorted(kept, torch.arange(15625), right=True).clamp_min(1) - 1
+    monkeypatch.setattr(_cells, "twins", lambda operations, *, deep=False: kept[nearest])
+    return kept
+
+
+def test_a_table_built_in_pieces_is_the_table_built_in_one_go(few, tmp_path):
+    for _ in measure.build(PLAN, tmp_path / "whole"):
+        pass
+    list(itertools.islice(measure.build(PLAN, tmp_path / "pieces"), 1))
+    list(measure.build(PLAN, tmp_path / "pieces", (1, 2)))
+    list(measure.build(PLAN, tmp_path / "pieces"))
+    whole, pieces = (measure.columns(PLAN, tmp_path / f, "digits") for f in ("whole", "pieces"))
+    for name in whole:
+        if "seconds" not in name:
+            assert torch.equal(whole[name][1].nan_to_num(-1), pieces[name][1].nan_to_num(-1))
+
+
+def test_a_built_table_is_whole_keeps_its_other_tasks_and_says_how_it_was_measured(few, tmp_path):
+    out = tmp_path / "own.safetensors"
+    for name in ("first", "second"):
+        list(measure.build(PLAN, tmp_path / name))
+        _table_build.add(out, name, PLAN, tmp_path / name)
+    table = tables.read(out)
+    assert verify(table) == []
+    assert {column.task for column in table.columns.values()} == {"first", "second"}
+    assert "2 epochs" in table.source
+    valid = table.column("first/valid_accuracy@2")
+    assert torch.equal(valid, table.column("second/valid_accuracy@2"))
+    assert len(valid.unique()) <= 8
+    seeds = table.column("first/valid_accuracy_per_seed@2")
+    assert torch.equal(seeds[:, 0], valid)
+    assert 0 < (~seeds[:, 1].isnan()).sum() < 15625
+
+
+def test_an_unfinished_measurement_makes_no_table(few, tmp_path):
+    list(itertools.islice(measure.build(PLAN, tmp_path / "part"), 1))
+    with pytest.raises(UserError, match="1 of 3 shards"):
+        measure.columns(PLAN, tmp_path / "part", "digits")
+
+
+def test_a_measurement_does_not_go_on_under_another_plan(few, tmp_path):
+    list(itertools.islice(measure.build(PLAN, tmp_path / "part"), 1))
+    with pytest.raises(UserError, match="cannot go on as"):
+        next(measure.build(PLAN._replace(epochs=3), tmp_path / "part"))
