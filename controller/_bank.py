@@ -69,18 +69,18 @@ def bank(family_weight: Tensor | None) -> Members:
         family_weight: `[F]` how likely each family is; None without a prior.
     """
     rows = [
-        (0.4, reach, 0.4, trend, 1.0, noise, luck, -1.0, 0.0, 0.0)
+        (0.4, reach, 0.4, trend, 1.0, noise, luck, -1.0, 0.0, math.log(0.3 / 8))
         for reach in (0.3, 1.0)
         for trend in (0.2, 1.0)
         for noise, luck in ((0.1, 0.0), (0.5, 1.0))
     ]
     if family_weight is not None:
         for family, weight in enumerate(family_weight.tolist()):
-            prior = math.log(max(weight, 1e-9))
+            prior = math.log(max(0.5 * weight / 6, 1e-9))
             rows += [
                 (0.5, 1.0, 0.5, 0.0, v, 0.3, 1.0, float(family), s, prior) for v in (0.02, 0.1, 0.4) for s in (0.0, 0.2)
             ]
-        rows += [(0.5, 1.0, 0.5, 0.0, v, 0.1, 1.0, -1.0, 1.0, 0.0) for v in (0.1, 0.4)]
+        rows += [(0.5, 1.0, 0.5, 0.0, v, 0.1, 1.0, -1.0, 1.0, math.log(0.2 / 2)) for v in (0.1, 0.4)]
     return Members(*torch.tensor(rows, dtype=torch.float64).unbind(1))
 
 

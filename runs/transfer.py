@@ -15,7 +15,7 @@ from nas import comparison, landscapes, report
 
 COLD = ("random_search", "evolution", "local_search", "bayesian", "in_context")
 OUT = Path("runs/transfer")
-STEPS = ("--describe", "600", "--read", "0", "--reinforce", "0")
+STEPS = ("--describe", "500", "--read", "0", "--reinforce", "0")
 """The shipped prior's network does not take part by its own predictions, so that the leave-one-out ones need not train it."""
 AT = (10, 30, 100)
 

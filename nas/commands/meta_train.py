@@ -44,6 +44,7 @@ _EVERY = 60.0
 @click.option(
     "--from-runs", "runs", multiple=True, type=click.Path(path_type=Path), help="Finished runs to learn from too."
 )
+@click.argument("more", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--prior", "start", type=click.Path(path_type=Path), help="With --from-runs: the prior to continue.")
 def command(
     split: str,
@@ -57,6 +58,7 @@ def command(
     task_features: bool,
     trusted: bool,
     runs: tuple[Path, ...],
+    more: tuple[Path, ...],
     start: Path | None,
 ) -> None:
     """Train a prior on every table at hand but those that --split leaves out; OUT/prior.safetensors is what --prior takes.
@@ -71,7 +73,10 @@ def command(
     folder = folder or _shared.runs_root() / f"prior-{split}"
     folder.mkdir(parents=True, exist_ok=True)
     said = shlex.join(["nas", *sys.argv[1:]])
+    if more and not runs:
+        raise UserError(f"Got '{more[0]}'; runs to learn from come after --from-runs.")
     if runs:
+        runs = (*runs, *more)
         prior = experience.extend(start, list(runs), said)
         save_file(prior.params, folder / "prior.safetensors", prior.about)
         click.echo(f"The prior is {folder / 'prior.safetensors'}; it knows {len(runs)} runs more.")
