@@ -66,7 +66,8 @@ def command(
             raise UserError(f"--{name} is {value}; it takes a number above zero.")
     if evals is None and seconds is None:
         evals = 100
-    named = [c.strip().replace("-", "_") for c in controllers.split(",") if c.strip()]
+    split = (c.strip().partition(":") for c in controllers.split(",") if c.strip())
+    named = [name.replace("-", "_") + colon + rest for name, colon, rest in split]
     for name in named:
         plugins.load("controller", name.partition(":")[0])
     torch.set_num_threads(1)  # As in the processes that search: what is small is slower on more.
