@@ -25,7 +25,7 @@ def families() -> dict[str, list[str]]:
         if full and table.space.replace("-", "_") in plugins.names("space"):
             found.setdefault(_NAMED.get(name, name), []).extend(full)
     if _LIMITED in found.get("accuracy", []) and _LIMITS in tables.names():
-        found["device"] = [f"{_LIMITED}+{_LIMITS}/{c}<={_QUANTILE}" for c in _devices(tables.find(_LIMITS))]
+        found["device"] = [f"{_LIMITED}+{_LIMITS}/{c}<={_QUANTILE}" for c in devices(tables.find(_LIMITS))]
     return found
 
 
@@ -56,7 +56,7 @@ def select(patterns: str) -> list[str]:
 def _matching(pattern: str, known: dict[str, list[str]]) -> list[str]:
     everything = [task for members in known.values() for task in members if "+" in pattern or "+" not in task]
     if "@" in pattern:
-        everything += [task for name in tables.names() for task in _at_every_length(tables.find(name))]
+        everything += [task for name in tables.names() for task in at_every_length(tables.find(name))]
     found = [
         t for t in everything if fnmatchcase(t, pattern) or ("@" not in pattern and fnmatchcase(_bare(t), pattern))
     ]
@@ -65,14 +65,15 @@ def _matching(pattern: str, known: dict[str, list[str]]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _at_every_length(table: Table) -> list[str]:
+def at_every_length(table: Table) -> list[str]:
+    """The tasks of a table, one for each fidelity."""
     found = tasks.searchable(table)
     return [f"{table.name}/{s.name}" + (f"@{s.epochs}" if s.epochs else "") for s in found]
 
 
 def _at_full_length(table: Table) -> list[str]:
     longest: dict[str, tuple[int, str]] = {}
-    for found, name in zip(tasks.searchable(table), _at_every_length(table)):
+    for found, name in zip(tasks.searchable(table), at_every_length(table)):
         longest[found.name] = max(longest.get(found.name, (0, "")), (found.epochs or 0, name))
     return [name for _, name in longest.values()]
 
@@ -81,6 +82,6 @@ def _bare(task: str) -> str:
     return task.partition("@")[0]
 
 
-def _devices(table: Table) -> list[str]:
+def devices(table: Table) -> list[str]:
     """The latencies that belong to no data set."""
     return sorted(n for n, c in table.columns.items() if c.metric == "latency" and ":" not in c.task)

@@ -39,7 +39,7 @@ def page(run: Run, setup: Setup, winner: Trained) -> str:
         f"# {run.asked['task']}: {winner.figures['test_accuracy']:.2f}% of the test images",
         f"95% interval {low:.2f}% to {high:.2f}% (Wilson).",
         f"Found by `{run.asked['controller']}` in {past.score.shape[1]} evaluations, {past.wall:.0f} s of search.",
-        f"What an evaluation is: {setup.evaluator.about}.",
+        f"{setup.evaluator.about}.",
         f"Architecture: `{winner.arch}`",
         "## Confusion matrix",
         "Rows are the truth, columns what the network says.",

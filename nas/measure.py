@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from nas import data_sets, training
+from nas.data_sets import DataSet
 from nas.tables import Column
 from nas.training import Images, Recipe
 from search_spaces import _cells, _noise, _ops
@@ -81,7 +82,7 @@ def build(plan: Plan, folder: Path, share: tuple[int, int] = (0, 1)) -> Iterator
     valid, test = (
         Images(x, y, data.mean, data.std) for x, y in ((data.x_valid, data.y_valid), (data.x_test, data.y_test))
     )
-    task = Task(plan.task, tuple(data.x_train.shape[1:]), len(data.class_names))  # pyright: ignore[reportArgumentType]
+    task = _task(plan, data)
     work = shards(plan)
     for shard in work[share[0] :: share[1]]:
         path = folder / f"{shard.number:04d}.safetensors"
@@ -143,7 +144,14 @@ def columns(plan: Plan, folder: Path, name: str) -> dict[str, tuple[Column, Tens
         out[f"{name}/{split}_accuracy_per_seed@{plan.epochs}"] = (about, spread[-1])
     cost = Column(name, "train_seconds", "train", plan.epochs, "second", False)
     out[f"{name}/train_seconds@{plan.epochs}"] = (cost, seconds[ranks_of_twin])
+    space = NasBench201(plan.channels, plan.cells, plan.stem_stride)
+    params, _ = space.cost(_ops.enumerate_all(space.choices), _task(plan, data_sets.load(plan.task, plan.image_size)))
+    out[f"{name}/params"] = (Column(name, "params", None, None, "million", False), params / 1e6)
     return out
+
+
+def _task(plan: Plan, data: DataSet) -> Task:
+    return Task(plan.task, tuple(data.x_train.shape[1:]), len(data.class_names))  # pyright: ignore[reportArgumentType]
 
 
 def describe(plan: Plan) -> str:

@@ -20,7 +20,7 @@ from nas.limits import Limited
 TOP_SHARE = 0.001
 """The best of the space that a search is to find: 1 in 1,000."""
 
-CURVE_RESAMPLES = 200
+CURVE_RESAMPLES = 100
 """For a band that the eye reads; the numbers of the rows have more."""
 
 
@@ -152,7 +152,7 @@ def curve(cell: Cell) -> list[dict[str, Any]]:
 
 def points(count: int) -> ndarray:
     """Evaluations to show, int `[P]`, the first and the last among them."""
-    return numpy.unique(numpy.geomspace(1, count, 40).round().astype(int))
+    return numpy.unique(numpy.geomspace(1, count, 30).round().astype(int))
 
 
 def first_reached(cell: Cell, score: float | None) -> ndarray:

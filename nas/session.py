@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from controller._base import Controller, Prior
-from nas import outcome, plugins, store, tables, tasks, trained
+from nas import outcome, plugins, priors, store, tables, tasks, trained
 from nas._base import Evaluator
 from nas.monitor import Monitor
 from nas.outcome import Best
@@ -24,7 +24,8 @@ from search_spaces._base import UserError
 
 DEFAULTS: dict[str, Any] = {
     "task": "digits",
-    "controller": "evolution",
+    "controller": "in_context",
+    "prior": "shipped",
     "settings": {},
     "data": {},
     "seeds": 1,
@@ -68,7 +69,7 @@ def prepare(asked: dict[str, Any]) -> Setup:
     controller = plugins.load("controller", asked["controller"])
     settings = typed(asked["controller"], controller, asked["settings"])
     seeds = torch.arange(asked["seeds"]) + asked["first_seed"]
-    return Setup(evaluator, controller(space=evaluator.space, **settings), seeds, None)
+    return Setup(evaluator, controller(space=evaluator.space, **settings), seeds, priors.find(asked))
 
 
 def begin(folder: Path, asked: dict[str, Any], setup: Setup) -> Run:

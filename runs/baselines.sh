@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # The leaderboard of all baselines, docs/baselines.md and its figures: 50 tasks, 200 seeds, 300 evaluations; TPE, whose studies
-# are Python objects, on the accuracy family with 10 seeds; and NAS-Bench-201's protocol beside its published figures.
+# are Python objects, on the accuracy family with 5 seeds and 100 evaluations; NAS-Bench-201's protocol beside its figures.
 # Needs the tables in NAS_TABLES. Goes on where it was stopped. JOBS: processes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PYTHONPATH="$PWD" PYTHON="${PYTHON:-.venv/bin/python}"
 searchers=random_search,evolution,local_search,reinforce,ppo,bayesian,portfolio,oracle,worst
-compare() { "$PYTHON" -m nas compare --evals 300 --jobs "${JOBS:-$(nproc)}" "$@" > /dev/null; }
+compare() { "$PYTHON" -m nas compare --jobs "${JOBS:-$(nproc)}" "$@" > /dev/null; }
 compare --tasks accuracy,robustness,device,domain,transnas-micro,natsbench-size --controllers "$searchers" \
-    --seeds 200 --out runs/baselines
-compare --tasks accuracy --controllers random_search,tpe --seeds 10 --no-figures --out runs/baselines_tpe
+    --seeds 200 --evals 300 --out runs/baselines
+compare --tasks accuracy --controllers random_search,tpe --seeds 5 --evals 100 --no-figures --out runs/baselines_tpe
 "$PYTHON" runs/baselines.py

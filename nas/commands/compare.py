@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import click
+import torch
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -65,9 +66,11 @@ def command(
             raise UserError(f"--{name} is {value}; it takes a number above zero.")
     if evals is None and seconds is None:
         evals = 100
-    named = [c.strip().replace("-", "_") for c in controllers.split(",") if c.strip()]
+    split = (c.strip().partition(":") for c in controllers.split(",") if c.strip())
+    named = [name.replace("-", "_") + colon + rest for name, colon, rest in split]
     for name in named:
         plugins.load("controller", name.partition(":")[0])
+    torch.set_num_threads(1)  # As in the processes that search: what is small is slower on more.
     folder = folder or _shared.runs_root() / "compare"
     asks = comparison.asks(patterns, named, limits, seeds, evals, seconds, batch)
     cells = _made(asks, folder, jobs, quiet=as_json)

@@ -6,14 +6,22 @@ from pathlib import Path
 
 import click
 
-from nas import limits, session
+from controller.in_context import InContext
+from nas import familiarity, limits, session, store
 from nas.commands import _shared, show
+from search_spaces._base import UserError
 
 
 @click.command()
 @click.option("--task", default="digits", show_default=True, help="What to search for: `nas tasks` lists them.")
 @click.option("--limit", multiple=True, help="Soft limit, as nasbench201-hardware/fpga/latency<=q30.")
 @click.option("--controller", default=session.DEFAULTS["controller"], show_default=True, help="How to search.")
+@click.option(
+    "--prior",
+    default="shipped",
+    show_default=True,
+    help="What was learned across tasks: shipped, none, or a file of `nas meta-train`.",
+)
 @click.option("--seeds", default=1, show_default=True, help="Searches side by side, each with its own seed.")
 @click.option("--first-seed", default=0, show_default=True, help="The first of the seeds.")
 @click.option("--evals", type=int, help="Budget: evaluations of each seed.")
@@ -25,11 +33,13 @@ from nas.commands import _shared, show
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A setting of the controller.")
 @click.option("--with", "data", multiple=True, metavar="NAME=VALUE", help="A setting of the training, as epochs=5.")
 @click.option("--name", help="The run's name; by default made of task and controller.")
+@click.option("--dry-run", is_flag=True, help="Say what the prior expects of the search, and do not search.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(
     task: str,
     limit: tuple[str, ...],
     controller: str,
+    prior: str,
     seeds: int,
     first_seed: int,
     evals: int | None,
@@ -39,6 +49,7 @@ def command(
     settings: tuple[str, ...],
     data: tuple[str, ...],
     name: str | None,
+    dry_run: bool,
     as_json: bool,
 ) -> None:
     """Search for the best architecture of a task; on a data set, train it fully and export it.
@@ -53,6 +64,7 @@ def command(
     asked = session.DEFAULTS | {
         "task": task,
         "controller": controller.replace("-", "_"),
+        "prior": prior,
         "settings": _shared.pairs(settings, "--set"),
         "data": _shared.pairs(data, "--with"),
         "seeds": seeds,
@@ -67,16 +79,34 @@ def command(
         asked["batch"] = setup.evaluator.batch
     if evals is None and seconds is None and minutes is None:
         asked["evals"] = setup.evaluator.budget
+    if dry_run:
+        click.echo(_promise(asked, setup))
+        return
     folder = _folder(name, task, controller)
     with session.begin(folder, asked, setup) as run:
         if not as_json:
             click.echo(f"Searching {task} with {controller}, {_budget(asked)}; the run is {folder}")
-            click.echo(f"An evaluation is {setup.evaluator.about}")
+            click.echo(setup.evaluator.about)
         _shared.work(run, setup)
         if as_json:
             _shared.print_json(session.summary(run, setup))
         else:
             show.tell(run, setup)
+            if isinstance(setup.controller, InContext) and setup.prior is not None:
+                last = store.state(run, setup.controller.begin(setup.evaluator.task, setup.seeds, setup.prior))
+                click.echo(familiarity.sentence(setup.controller, last))
+
+
+def _promise(asked: dict, setup: session.Setup) -> str:
+    """What the prior expects. Raises `UserError` without a prior: only one has expectations."""
+    if setup.prior is None:
+        raise UserError(
+            "--dry-run asks a prior what it expects; without one there is nothing to ask. Leave out --prior none."
+        )
+    evaluations = asked["evals"] or setup.evaluator.budget
+    space, task = setup.evaluator.space, setup.evaluator.task
+    expected = familiarity.promise(setup.prior, space, task, evaluations, asked["batch"])
+    return familiarity.words(expected, setup.prior, evaluations, None)
 
 
 def _folder(name: str | None, task: str, controller: str) -> Path:

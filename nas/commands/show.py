@@ -38,9 +38,11 @@ def tell(run: Run, setup: Setup) -> None:
     console = Console(highlight=False, soft_wrap=True)
     document = session.summary(run, setup)
     past = store.history(run)
+    seeds = f"{document['seeds']} seed{'s' * (document['seeds'] > 1)}"
+    unfinished = "" if document["finished"] else ", not finished"
     console.print(
-        f"[bold]{run.folder}[/]  {document['task']} with {document['controller']}, {document['seeds']} seed(s), "
-        f"{document['evaluations']} evaluations" + ("" if document["finished"] else ", not finished")
+        f"[bold]{run.folder}[/]  {document['task']} with {document['controller']}, {seeds}, "
+        f"{document['evaluations']} evaluations{unfinished}"
     )
     rows = [row for row in document["best"] if row["arch"] is not None]
     if not rows:
@@ -50,7 +52,7 @@ def tell(run: Run, setup: Setup) -> None:
     arch = setup.evaluator.space.parse(top["arch"])
     console.print(draw.text(setup.evaluator.space, arch))
     console.print(f"best    {top['arch']}")
-    console.print(f"of      {setup.evaluator.about}")
+    console.print(setup.evaluator.about)
     console.print(f"score   {top['score']:.3f} at evaluation {top['at']}" + _over_seeds(rows, "score"))
     if top["report"] is not None:
         console.print(f"report  {top['report']:.3f}" + _over_seeds(rows, "report"))

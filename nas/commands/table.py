@@ -14,6 +14,7 @@ from rich.table import Table as Grid
 
 from nas import nats_import, tables
 from nas.commands import _shared
+from nas.noise import noise
 from nas.tables import Table
 from nas.verify import knows_space, verify
 from search_spaces._base import UserError
@@ -153,6 +154,14 @@ def _describe(table: Table, as_json: bool) -> None:
         figures = ("-" if row[k] is None else f"{row[k]:.4g}" for k in ("lowest", "median", "highest"))
         grid.add_row(escape(row["name"]), row["unit"] or "", str(row["seeds"]), f"{row['known']:.1%}", *figures)
     console.print(grid)
+    for row in _document(table, columns=True)["columns"]:
+        if row["noise"]:
+            told = row["noise"]
+            console.print(
+                f"noise of {row['name']}: deviation {told['deviation']:.2f} {row['unit']} between seeds, rank correlation of "
+                f"two seeds {told['ceiling']:.2f} ({told['archs']:,} architectures): no score can say more",
+                soft_wrap=True, markup=False,
+            )  # fmt: skip
 
 
 def _document(table: Table, *, columns: bool) -> dict:
@@ -165,7 +174,7 @@ def _document(table: Table, *, columns: bool) -> dict:
         spread = (known.min(), known.median(), known.max()) if len(known) else ()
         rows.append(
             {"name": name, **column._asdict(), "seeds": values.shape[1] if values.dim() > 1 else 1}
-            | {"known": len(known) / values.numel()}
+            | {"known": len(known) / values.numel(), "noise": told._asdict() if (told := noise(values)) else None}
             | dict(zip(("lowest", "median", "highest"), [round(v.item(), 6) for v in spread] or [None] * 3))
         )
     return about | ({"columns": rows} if columns else {"columns": len(table.columns)})

@@ -194,7 +194,11 @@ def _mirrors(data: DataSet) -> bool:
 
 def _size(space: Any) -> str:
     fields = getattr(space, "__dataclass_fields__", {})
-    return f"{space.channels} channels, {space.cells} cells a stage" if "cells" in fields else space.name
+    return (
+        f"{space.channels} channels and {space.cells} cell{'s' * (space.cells > 1)} a stage"
+        if "cells" in fields
+        else space.name
+    )
 
 
 def _typed(settings: dict[str, str]) -> dict[str, Any]:

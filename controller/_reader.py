@@ -1,0 +1,186 @@
+"""One network for every space: it reads cells by computing with them, and a search by attending to what was tried.
+
+Shapes: `S` searches, `N` architectures, `n` tried, `M` asked about, `D` decisions, `C` choices, `H` width, `R` directions.
+
+`Cells` runs a cell on vectors as the cell runs on pictures: a node is the sum of its incoming edges, `none` gives zero,
+`skip` hands on, every other operation is one small network told its traits and its place. So twins read alike, and a cell
+with other edges, choices or operations needs no new weights. `Reader` is a transformer over the evaluations so far (prior-data
+fitted, Müller et al. 2022, arXiv:2112.10510) with two heads: a distribution of the score of any architecture, and a policy,
+autoregressive over decisions, that scores each option by its traits.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from controller import _landscape
+from search_spaces._base import Space, Task
+
+WIDTH, HEADS, LAYERS, DIRECTIONS, NODES, MODES = 64, 4, 3, 16, 8, 3
+_PLACE = 2 * NODES + 2
+_TASK = 4
+
+
+class Draft(NamedTuple):
+    """What the network knows of a space: its options' traits and places. `D` decisions, `C` choices."""
+
+    traits: Tensor
+    """float32 `[D, C, traits]`."""
+    place: Tensor
+    """float32 `[D, places]`."""
+    links: tuple[tuple[int, int], ...]
+    """(from, to) of each decision."""
+
+
+def draft(space: Space, dtype: torch.dtype = torch.float32) -> Draft:
+    links = _landscape.edges(space)
+    last = max(j for _, j in links)
+    place = torch.zeros(len(links), _PLACE, dtype=dtype)
+    for d, (i, j) in enumerate(links):
+        place[d, min(i, NODES - 1)] = 1
+        place[d, NODES + min(j, NODES - 1)] = 1
+        place[d, -2], place[d, -1] = i / last, j / last
+    return Draft(_landscape.trait_table(space).to(dtype), place, links)
+
+
+def task_features(task: Task) -> Tensor:
+    """Logarithms of classes, channels, picture size, and one, float32 `[_TASK]`."""
+    channels, height, width = task.input_shape
+    numbers = (task.num_classes / 30, channels / 2, height * width / 1024)
+    return torch.tensor([*(math.log(max(x, 1e-6)) for x in numbers), 1.0])
+
+
+class Cells(nn.Module):
+    """Architectures `[N, D]` to what they are to the network, `[N, H]`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.start = nn.Parameter(torch.randn(WIDTH) * 0.5)
+        self.option = nn.Linear(len(_landscape.TRAITS) + _PLACE, WIDTH)
+        self.into = nn.Linear(2 * WIDTH, 2 * WIDTH)
+        self.out = nn.Linear(2 * WIDTH, WIDTH)
+        self.norm = nn.LayerNorm(WIDTH)
+        self.read = nn.Sequential(nn.Linear(2 * WIDTH + 14, 2 * WIDTH), nn.GELU(), nn.Linear(2 * WIDTH, WIDTH))
+        self.mean = nn.Linear(WIDTH, 1)
+        self.span = nn.Linear(WIDTH, DIRECTIONS)
+        self.lean = nn.Linear(_TASK, DIRECTIONS, bias=False)
+
+    def options(self, sketch: Draft) -> Tensor:
+        """Every option as a vector, `[D, C, H]`."""
+        C = sketch.traits.shape[1]
+        return self.option(torch.cat([sketch.traits, sketch.place[:, None].expand(-1, C, -1)], -1))
+
+    def forward(self, sketch: Draft, archs: Tensor, whole: Tensor) -> Tensor:
+        options_DCH = self.options(sketch)
+        nodes: list[Tensor | None] = [self.start.expand(len(archs), -1)] + [None] * max(j for _, j in sketch.links)
+        zero = torch.zeros(len(archs), WIDTH, dtype=self.start.dtype)
+        said = zero
+        for d, (i, j) in sorted(enumerate(sketch.links), key=lambda e: e[1][1]):
+            token = options_DCH[d][archs[:, d]]
+            none, same = sketch.traits[d, :, 0][archs[:, d], None], sketch.traits[d, :, 1][archs[:, d], None]
+            source = _or(nodes[i], zero)
+            present = (source.abs().amax(-1, keepdim=True) > 0).to(zero.dtype)
+            made = self.out(F.gelu(self.into(torch.cat([self.norm(source), token], -1)))) * present
+            edge = (1 - none) * torch.where(same > 0, source, made)
+            nodes[j] = edge + _or(nodes[j], zero)
+            said = said + (1 - none) * F.gelu(token) * present
+        end = _or(nodes[-1], zero)
+        return self.read(torch.cat([self.norm(end), said / len(sketch.links), whole.to(end.dtype)], -1))
+
+    def prior(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean landscape `[N]` over tasks and its directions of variation `[N, R]`."""
+        return self.mean(hidden).squeeze(-1), self.span(hidden)
+
+
+def _or(node: Tensor | None, zero: Tensor) -> Tensor:
+    return zero if node is None else node
+
+
+class _Layer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.before, self.between = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
+        self.query, self.pair, self.join = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, 2 * WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.think = nn.Sequential(nn.Linear(WIDTH, 2 * WIDTH), nn.GELU(), nn.Linear(2 * WIDTH, WIDTH))
+
+    def forward(self, x: Tensor, memory: Tensor, hide: Tensor | None) -> Tensor:
+        """`x` `[S, q, H]` reads `memory` `[S, n, H]`; `hide` `[S, n]` is True where there is nothing."""
+        q, k, v = (self._heads(t) for t in (self.query(self.before(x)), *self.pair(self.before(memory)).chunk(2, -1)))
+        mask = None if hide is None else torch.where(hide, -torch.inf, 0.0).to(q.dtype)[:, None, None]
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        x = x + self.join(mixed.transpose(1, 2).flatten(2))
+        return x + self.think(self.between(x))
+
+    @staticmethod
+    def _heads(x: Tensor) -> Tensor:
+        return x.unflatten(-1, (HEADS, -1)).transpose(1, 2)
+
+
+class Reader(nn.Module):
+    """The controller's network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells = Cells()
+        self.cell = nn.Linear(WIDTH + 1 + DIRECTIONS, WIDTH)
+        self.score = nn.Linear(2, WIDTH)
+        self.task = nn.Linear(_TASK, WIDTH)
+        self.layers = nn.ModuleList(_Layer() for _ in range(LAYERS))
+        self.predicts = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 3 * MODES))
+        self.ask = nn.Parameter(torch.randn(WIDTH) * 0.1)
+        self.choose = nn.Sequential(nn.Linear(3 * WIDTH, 2 * WIDTH), nn.GELU(), nn.Linear(2 * WIDTH, WIDTH))
+
+    def _token(self, hidden: Tensor) -> Tensor:
+        mean, span = self.cells.prior(hidden)
+        return self.cell(torch.cat([hidden, mean[..., None], span], -1))
+
+    def remember(self, task: Tensor, tried: Tensor, standing: Tensor, hide: Tensor | None = None) -> list[Tensor]:
+        """The memory each layer offers, `[S, 1 + n, H]` each: the task, then the evaluations.
+
+        Args:
+            task: `[S, features]`.
+            tried: `[S, n, H]` hidden vectors of what was tried.
+            standing: `[S, n]` how it stood; NaN where it failed.
+            hide: `[S, 1 + n]` True where there is nothing.
+        """
+        failed = standing.isnan()
+        seen = self._token(tried) + self.score(torch.stack([standing.nan_to_num(0.0), failed.to(tried.dtype)], -1))
+        x = torch.cat([self.task(task)[:, None], seen], 1)
+        memory = []
+        for layer in self.layers:
+            memory.append(x)
+            x = layer(x, x, hide)
+        return memory
+
+    def predict(self, memory: list[Tensor], asked: Tensor, hide: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Log weights, means and deviations `[S, M, MODES]` of the standing of `asked` `[S, M, H]`: normal mixtures."""
+        x = self._token(asked)
+        for layer, m in zip(self.layers, memory):
+            x = layer(x, m, hide)
+        weight, mean, deviation = self.predicts(x).unflatten(-1, (3, MODES)).unbind(-2)
+        return weight.log_softmax(-1), mean, F.softplus(deviation) + 0.05
+
+    def mood(self, memory: list[Tensor], hide: Tensor | None = None) -> Tensor:
+        """What the policy knows of each search, `[S, H]`."""
+        x = self.ask.expand(len(memory[0]), 1, -1)
+        for layer, m in zip(self.layers, memory):
+            x = layer(x, m, hide)
+        return x.squeeze(1)
+
+    def logits(self, sketch: Draft, options_DCH: Tensor, mood: Tensor, prefix: Tensor, d: int) -> Tensor:
+        """Preferences `[..., C]` among decision `d`'s options after `prefix` `[..., H]`, the sum of the options taken."""
+        place = self.cells.option(torch.cat([torch.zeros(len(_landscape.TRAITS), dtype=mood.dtype), sketch.place[d]]))
+        wanted = self.choose(torch.cat([mood.expand(*prefix.shape[:-1], -1), prefix, place.expand_as(prefix)], -1))
+        return wanted @ options_DCH[d].T / math.sqrt(WIDTH)
+
+
+def log_density(predicted: tuple[Tensor, Tensor, Tensor], standing: Tensor) -> Tensor:
+    """Log density `[S, M]` of `standing` `[S, M]` under `Reader.predict`'s mixtures."""
+    weight, mean, deviation = predicted
+    z = (standing[..., None] - mean) / deviation
+    return (weight - z.pow(2) / 2 - deviation.log() - math.log(2 * math.pi) / 2).logsumexp(-1)

@@ -1,0 +1,117 @@
+"""`nas meta-train`: a prior for `in_context`, learned across tasks."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+from safetensors.torch import save_file
+
+from nas import experience, landscapes, meta
+from nas.commands import _shared
+from search_spaces._base import UserError
+
+_EVERY = 60.0
+"""Seconds between checkpoints."""
+
+
+@click.command()
+@click.option(
+    "--split", default="everything", show_default=True, help="What to leave out, as nas/data/splits.json declares it."
+)
+@click.option(
+    "--out", "folder", type=click.Path(path_type=Path, file_okay=False), help="Folder; by default runs/prior-SPLIT."
+)
+@click.option("--describe", default=meta.Plan.describe, show_default=True, help="Steps that learn landscapes.")
+@click.option("--read", default=meta.Plan.read, show_default=True, help="Steps that learn to predict in context.")
+@click.option(
+    "--reinforce", default=meta.Plan.reinforce, show_default=True, help="Steps of the policy over whole searches."
+)
+@click.option("--seed", default=0, show_default=True, help="Of the weights and of every batch.")
+@click.option("--share", default=1.0, show_default=True, help="Part of the training tasks to use.")
+@click.option("--synthetic/--no-synthetic", default=True, show_default=True, help="Made-up landscapes among the tasks.")
+@click.option(
+    "--task-features/--no-task-features", default=True, show_default=True, help="Tell the network of the task."
+)
+@click.option(
+    "--trusted/--untrusted", default=False, show_default=True, help="Let the network's own predictions take part."
+)
+@click.option(
+    "--from-runs", "runs", multiple=True, type=click.Path(path_type=Path), help="Finished runs to learn from too."
+)
+@click.argument("more", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--prior", "start", type=click.Path(path_type=Path), help="With --from-runs: the prior to continue.")
+def command(
+    split: str,
+    folder: Path | None,
+    describe: int,
+    read: int,
+    reinforce: int,
+    seed: int,
+    share: float,
+    synthetic: bool,
+    task_features: bool,
+    trusted: bool,
+    runs: tuple[Path, ...],
+    more: tuple[Path, ...],
+    start: Path | None,
+) -> None:
+    """Train a prior on every table at hand but those that --split leaves out; OUT/prior.safetensors is what --prior takes.
+
+    Ctrl-C keeps a checkpoint; the same command goes on from it, to the bit. With --from-runs, no training: the prior gains a
+    landscape of what your own finished runs found.
+
+    \b
+    Example:
+      nas meta-train --describe 3 --read 2 --reinforce 1 --out runs/tiny
+    """
+    folder = folder or _shared.runs_root() / f"prior-{split}"
+    folder.mkdir(parents=True, exist_ok=True)
+    said = shlex.join(["nas", *sys.argv[1:]])
+    if more and not runs:
+        raise UserError(f"Got '{more[0]}'; runs to learn from come after --from-runs.")
+    if runs:
+        runs = (*runs, *more)
+        prior = experience.extend(start, list(runs), said)
+        save_file(prior.params, folder / "prior.safetensors", prior.about)
+        click.echo(f"The prior is {folder / 'prior.safetensors'}; it knows {len(runs)} runs more.")
+        return
+    plan = meta.Plan(split, describe, read, reinforce, seed, synthetic, task_features, share, trusted)
+    if not 0 < share <= 1:
+        raise UserError(f"--share is {share}; it takes a number above 0, at most 1.")
+    trainer = meta.Trainer(plan, landscapes.library(landscapes.split(split).leave))
+    checkpoint = folder / "checkpoint.safetensors"
+    if checkpoint.is_file():
+        trainer.load(checkpoint)
+    _train(trainer, plan, folder, checkpoint)
+    prior = trainer.prior(said)
+    save_file(prior.params, folder / "prior.safetensors", prior.about)
+    size = (folder / "prior.safetensors").stat().st_size / 2**20
+    click.echo(f"The prior is {folder / 'prior.safetensors'}, {size:.1f} MiB, trained on {len(trainer.library)} tasks.")
+
+
+def _train(trainer: meta.Trainer, plan: meta.Plan, folder: Path, checkpoint: Path) -> None:
+    from torch.utils.tensorboard import SummaryWriter  # Half of the start-up time of `nas --help` otherwise.
+
+    done = sum(plan.steps(s) for s in meta.STAGES[: trainer.stage]) + trainer.step
+    writer = SummaryWriter(str(folder), purge_step=done + 1 if done else None)
+    saved = time.monotonic()
+    try:
+        with Progress(console=Console(stderr=True), transient=True) as bar:
+            line = bar.add_task("training", total=plan.describe + plan.read + plan.reinforce, completed=done)
+            for progress in trainer.run():
+                done += 1
+                bar.update(line, completed=done, description=progress.stage)
+                for name, value in progress.values.items():
+                    writer.add_scalar(f"{progress.stage}/{name}", value, done)
+                if time.monotonic() - saved > _EVERY:
+                    trainer.save(checkpoint)
+                    saved = time.monotonic()
+    finally:
+        trainer.save(checkpoint)
+        writer.close()

@@ -1,0 +1,139 @@
+"""The task distribution that a prior is trained on: columns of tables, less those a split leaves out, and made-up ones.
+
+A landscape is one score for each architecture of a space. Splits are data, in `data/splits.json`: a task whose name matches one
+of a split's `leave` patterns is in no batch of its training, in no mixture.
+
+Shapes: `N` architectures of a space, `K` landscapes, `F` features.
+"""
+
+from __future__ import annotations
+
+import json
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from controller import _landscape
+from controller._base import Proposal
+from nas import families, plugins, tables, tasks
+from search_spaces._base import Space, Task
+
+_LIMITS, _QUANTILE = "nasbench201-hardware", "q30"
+
+
+class Landscape(NamedTuple):
+    """One task over all of its space."""
+
+    name: str
+    family: str
+    space: Space
+    task: Task
+    standing: Tensor
+    """float32 `[N]` by row of `_landscape.listed`: the normal quantile of the score's rank; ties share one."""
+
+
+class Split(NamedTuple):
+    """What a prior may not see, and what it is then tried on."""
+
+    leave: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+@lru_cache
+def _declared() -> dict[str, Any]:
+    return json.loads((Path(__file__).parent / "data" / "splits.json").read_text())
+
+
+def splits() -> dict[str, Split]:
+    """The declared splits by name."""
+    return {n: Split(tuple(s["leave"]), tuple(s["test"])) for n, s in _declared()["splits"].items()}
+
+
+def split(name: str) -> Split:
+    """The split of a name. Raises `UserError` with those there are."""
+    if name not in splits():
+        raise plugins.unknown("split", name, sorted(splits()))
+    return splits()[name]
+
+
+def family_weights() -> dict[str, float]:
+    """How likely a new task is of each family."""
+    return _declared()["families"]
+
+
+def names() -> list[str]:
+    """Every task that may train a prior: tables at every length, and accuracy under each device's limit."""
+    found = [t for name in tables.names() for t in families.at_every_length(tables.find(name)) if _has_space(name)]
+    if _LIMITS in tables.names():
+        devices = families.devices(tables.find(_LIMITS))
+        full = families.families().get("accuracy", [])
+        found += [f"{t}+{_LIMITS}/{d}<={_QUANTILE}" for t in full if t.startswith("nasbench201/") for d in devices]
+    return found
+
+
+def library(leave: tuple[str, ...]) -> list[Landscape]:
+    """All landscapes but those of tasks whose name matches a pattern of `leave`."""
+    return [_of(name) for name in names() if not any(fnmatchcase(name, pattern) for pattern in leave)]
+
+
+def _has_space(table: str) -> bool:
+    space = tables.find(table).space.replace("-", "_")
+    return space in plugins.names("space") and _landscape.size(plugins.load("space", space)()) <= _landscape.LISTED
+
+
+@lru_cache(maxsize=512)
+def _of(name: str) -> Landscape:
+    evaluator = tasks.find(name)
+    described = _landscape.listed(evaluator.space)
+    assert described is not None
+    score = evaluator.load(torch.tensor([0]))(Proposal(described.archs[None])).score[0]
+    return Landscape(name, _family(name), evaluator.space, evaluator.task, ranked(score))
+
+
+def _family(name: str) -> str:
+    if "+" in name:
+        return "device"
+    return families.family_of(f"{name.split('@')[0]}@200" if name.startswith("nasbench201/") else name)
+
+
+def ranked(score: Tensor) -> Tensor:
+    """The normal quantile of each score's rank among all, float32 `[N]`; NaN stands at the bottom."""
+    value = torch.where(score.isnan(), -torch.inf, score)
+    _, place, count = value.unique(return_inverse=True, return_counts=True)
+    middle = count.cumsum(0) - count / 2
+    return torch.special.ndtri(middle.double()[place] / len(score)).float()
+
+
+def synthetic(space: Space, rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Made-up landscapes at `rows` `[n]`, float32 `[n, count]` with deviation one: functions of what a cell computes.
+
+    A line through sums and depths (parameter and FLOP trends, dead cells, live paths) and single decisions, with few of them at
+    work; beside it smooth waves over the same, which hold interactions; in any share.
+    """
+    described = _landscape.listed(space)
+    assert described is not None
+    features_NF = torch.cat([described.whole, described.place], 1)[rows].float()
+    F = features_NF.shape[1]
+
+    def randn(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator)
+
+    def rand(*shape: int) -> Tensor:
+        return torch.rand(shape, generator=generator)
+
+    line_NK = features_NF @ (randn(F, count) * torch.exp(0.8 * randn(F, count)) * (rand(F, count) < 0.4))
+    waves = 8
+    slope_FW = randn(F, count * waves) * (rand(F, count * waves) < 0.25) / 2
+    wave_NKW = torch.sin(features_NF @ slope_FW + 6.2832 * rand(count * waves)).unflatten(1, (count, waves))
+    wave_NK = (wave_NKW * randn(count, waves)).sum(-1)
+    share_K = rand(count)
+    mixed_NK = share_K * _unit(line_NK) + (1 - share_K) * _unit(wave_NK)
+    return _unit(mixed_NK + described.whole[rows].float().mean(1, keepdim=True) * randn(count))
+
+
+def _unit(values_NK: Tensor) -> Tensor:
+    return (values_NK - values_NK.mean(0)) / values_NK.std(0).clamp_min(1e-6)

@@ -1,0 +1,374 @@
+"""Training a prior for `in_context` in three stages, each step a pure function of (state, seed, step): it resumes to the bit.
+
+1. describe: the cells' network learns a mean landscape and directions of variation, so that every training column is one
+   combination of them (a factorisation with a network for one factor).
+2. read: the transformer learns to predict the standing of new architectures from an evaluated few, by maximum likelihood (Müller
+   et al. 2022, equation 2), on mixtures of columns, made-up landscapes and noise; the policy learns to name the best of them.
+3. reinforce: the policy is trained over whole searches of random length (RL^2, Duan et al. 2016; PPO, Schulman et al. 2017,
+   equation 7); the reward is the regret that an evaluation removes.
+
+Shapes: `S` searches, `T` evaluations of each, `N` architectures, `K` landscapes, `D` decisions.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from controller import _bank, _landscape, _moves, _policy, _prior, _reader
+from controller._base import Prior
+from nas import landscapes, plugins
+from nas.landscapes import Landscape
+from search_spaces._base import Space, UserError
+
+STAGES = ("describe", "read", "reinforce")
+FORMAT = "nas-meta-checkpoint/1"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and on what a prior is trained."""
+
+    split: str = "everything"
+    describe: int = 1200
+    """Steps of the first stage."""
+    read: int = 4000
+    reinforce: int = 150
+    seed: int = 0
+    synthetic: bool = True
+    """Made-up landscapes among the tasks."""
+    task_features: bool = True
+    share: float = 1.0
+    """Of the training tasks, the part that is used."""
+    trusted: bool = False
+    """Let the network's own predictions take part in searches."""
+
+    def steps(self, stage: str) -> int:
+        return {"describe": self.describe, "read": self.read, "reinforce": self.reinforce}[stage]
+
+
+class Progress(NamedTuple):
+    """Where training stands after a step."""
+
+    stage: str
+    step: int
+    """Steps done of this stage."""
+    steps: int
+    values: dict[str, float]
+
+
+class _Ground(NamedTuple):
+    """One space's share of the training tasks."""
+
+    space: Space
+    sketch: _reader.Draft
+    described: _landscape.Described
+    columns: list[int]
+    """Where its landscapes are in the library."""
+    standing: Tensor
+    """float32 `[N, K]`."""
+    weight: Tensor
+    """float32 `[K]` so that a large family does not drown a small one."""
+    told: Tensor
+    """float32 `[K, features]`."""
+
+
+class Trainer:
+    """The network under training with its optimiser; the one thing here with a changing inside, as torch's modules have."""
+
+    def __init__(self, plan: Plan, library: list[Landscape], start: Prior | None = None):
+        torch.manual_seed(plan.seed)
+        self.plan, self.library = plan, _part(library, plan.share, plan.seed)
+        self.net = _reader.Reader()
+        if start is not None:
+            self.net.load_state_dict(
+                {n.removeprefix("reader."): t for n, t in start.params.items() if n.startswith("reader.")}
+            )
+        self.coefficients = torch.nn.Parameter(0.1 * torch.randn(len(self.library), _reader.DIRECTIONS))
+        self.grounds = _grounds(self.library, plan.task_features)
+        self.stage, self.step = 0, 0
+        self._enter()
+
+    def _enter(self) -> None:
+        """The optimiser of the stage at hand, over what the stage trains."""
+        if self.stage == len(STAGES):
+            return
+        cells = list(self.net.cells.parameters())
+        rest = [p for n, p in self.net.named_parameters() if not n.startswith("cells.")]
+        policy = [self.net.ask, *self.net.choose.parameters()]
+        stage = STAGES[self.stage]
+        self.trained = {"describe": [*cells, self.coefficients], "read": rest, "reinforce": policy}[stage]
+        rate = {"describe": 3e-3, "read": 1.5e-3, "reinforce": 3e-4}[stage]
+        self.optimiser = torch.optim.Adam(self.trained, lr=rate)
+        self._hidden = None if stage == "describe" else [self._read_cells(g) for g in self.grounds]
+
+    def run(self) -> Iterator[Progress]:
+        """Train to the end of the plan, from wherever it stands."""
+        while self.stage < len(STAGES):
+            stage = STAGES[self.stage]
+            steps = self.plan.steps(stage)
+            while self.step < steps:
+                generator = torch.Generator().manual_seed(
+                    self.plan.seed * 1_000_003 + self.stage * 100_000_007 + self.step
+                )
+                values = getattr(self, f"_{stage}")(generator)
+                self.step += 1
+                yield Progress(stage, self.step, steps, values)
+            self.stage, self.step = self.stage + 1, 0
+            self._enter()
+
+    def _descend(self, loss: Tensor, *, warm: int = 50) -> None:
+        done = self.step / max(self.plan.steps(STAGES[self.stage]), 1)
+        rate = {"describe": 3e-3, "read": 1.5e-3, "reinforce": 3e-4}[STAGES[self.stage]]
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate * min(1, (self.step + 1) / warm) * (0.5 + 0.5 * math.cos(math.pi * done)) + 1e-5
+        self.optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
+        self.optimiser.step()
+
+    def _describe(self, generator: torch.Generator) -> dict[str, float]:
+        loss = torch.zeros(())
+        for g in self.grounds:
+            if not g.columns:
+                continue
+            N = len(g.described.archs)
+            at = self._rows(g, min(1024, max(256, N // 16)), generator)
+            hidden = self.net.cells(g.sketch, g.described.archs[at], g.described.whole[at])
+            mean, span = self.net.cells.prior(hidden)
+            coefficients = self.coefficients[g.columns] + self.net.cells.lean(g.told)
+            error = (mean[:, None] + span @ coefficients.T - g.standing[at]).square() * (0.7 * g.standing[at]).exp()
+            loss = loss + (error * g.weight).mean() * (1.0 if N > 10_000 else 0.25)
+        loss = loss + 1e-3 * self.coefficients.square().mean()
+        self._descend(loss)
+        return {"loss": loss.item()}
+
+    def _rows(self, g: _Ground, count: int, generator: torch.Generator) -> Tensor:
+        """Half of them uniform, half among the best of one task: it is there that a search spends its evaluations."""
+        N, half = len(g.described.archs), count // 2
+        column = int(torch.multinomial(g.weight, 1, generator=generator))
+        lot = 1.5 * g.standing[:, column] - torch.log(-torch.log(torch.rand(N, generator=generator) + 1e-9))
+        return torch.cat([torch.randint(N, (half,), generator=generator), lot.topk(half).indices])
+
+    def _read(self, generator: torch.Generator) -> dict[str, float]:
+        g, ground = self._draw_ground(generator)
+        S, asked = 24, 32
+        value, told = self._draw_tasks(ground, S, generator)
+        n = int(torch.randint(1, 49, (1,), generator=generator))
+        greed = torch.tensor([0.0, 0.7, 1.5, 3.0])[torch.randint(4, (S, 1), generator=generator)]
+        lot = greed * value[1] - torch.log(-torch.log(torch.rand(value[1].shape, generator=generator) + 1e-9))
+        pick = lot.topk(n + asked // 2, 1).indices
+        pick = pick.gather(1, torch.rand(pick.shape, generator=generator).argsort(1))
+        pick = torch.cat([pick, torch.randint(value[1].shape[1], (S, asked // 2), generator=generator)], 1)
+        score, hidden = value[1].gather(1, pick), self._hidden[g][value[0]][pick]  # type: ignore[index]
+        stand = _bank.standing(score[:, :n]).float()
+        memory = self.net.remember(told, hidden[:, :n], stand)
+        aim = _policy.place_among(score[:, :n], score[:, n:]).float()
+        told_well = _reader.log_density(self.net.predict(memory, hidden[:, n:]), aim).mean()
+        best = value[1].topk(8, 1).indices.gather(1, torch.randint(8, (S, 1), generator=generator))
+        archs = ground.described.archs[value[0]][best]
+        named = _policy.log_prob(self.net, ground.space, ground.sketch, self.net.mood(memory)[:, None], archs).mean()
+        self._descend(-told_well - 0.1 * named, warm=100)
+        return {"log_density": told_well.item(), "log_policy": named.item()}
+
+    def _reinforce(self, generator: torch.Generator) -> dict[str, float]:
+        g, ground = self._draw_ground(generator)
+        tasks, each = 8, 8
+        S, T = tasks * each, int(torch.randint(4, 17, (1,), generator=generator))
+        value, told = self._draw_tasks(ground, tasks, generator, everywhere=True)
+        value, told = value[1].repeat_interleave(each, 0), told.repeat_interleave(each, 0)
+        row_of = _prior.rows(ground.space)
+        hidden_all = self._hidden[g]  # type: ignore[index]
+        archs = torch.zeros(S, 0, len(ground.space.choices), dtype=torch.long)
+        score, first = torch.zeros(S, 0), []
+        with torch.no_grad():
+            for _ in range(T):
+                hidden = hidden_all[row_of[_landscape.ranks(ground.space, archs)]]
+                memory = self.net.remember(told, hidden, _stand(score))
+                u = torch.rand(S, 1, len(ground.space.choices), max(ground.space.choices), generator=generator)
+                luck = -torch.log(-torch.log(u + 1e-9))
+                drawn = _policy.draw(self.net, ground.space, ground.sketch, self.net.mood(memory)[:, None], luck)
+                first.append(
+                    _policy.log_prob(self.net, ground.space, ground.sketch, self.net.mood(memory)[:, None], drawn)
+                )
+                got = value.gather(1, row_of[_landscape.ranks(ground.space, drawn)])
+                archs, score = torch.cat([archs, drawn], 1), torch.cat([score, got], 1)
+        top = score.cummax(1).values
+        reward = torch.cat([score[:, :1], top.diff(dim=1)], 1)
+        value_to_go = reward.flip(1).cumsum(1).flip(1)
+        grouped = value_to_go.unflatten(0, (tasks, each))
+        advantage = ((grouped - grouped.mean(1, keepdim=True)) / grouped.std(1, keepdim=True).clamp_min(0.1)).flatten(
+            0, 1
+        )
+        before = torch.cat(first, 1)
+        hidden = hidden_all[row_of[_landscape.ranks(ground.space, archs)]]
+        entropy = 0.0
+        for _ in range(2):
+            now = torch.cat([self._log_prob_at(ground, told, hidden, score, archs, t) for t in range(T)], 1)
+            ratio = (now - before).exp()
+            loss = -torch.minimum(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage).mean() + 0.01 * now.mean()
+            entropy = -now.mean().item()
+            self._descend(loss, warm=1)
+        return {"best": top[:, -1].mean().item(), "entropy": entropy}
+
+    def _log_prob_at(
+        self, ground: _Ground, told: Tensor, hidden: Tensor, score: Tensor, archs: Tensor, t: int
+    ) -> Tensor:
+        memory = self.net.remember(told, hidden[:, :t], _stand(score[:, :t]))
+        mood = self.net.mood([m.detach() for m in memory])[:, None]
+        return _policy.log_prob(self.net, ground.space, ground.sketch, mood, archs[:, t : t + 1])
+
+    def _draw_ground(self, generator: torch.Generator) -> tuple[int, _Ground]:
+        large = [i for i, g in enumerate(self.grounds) if len(g.described.archs) > 10_000 and len(g.columns) > 4]
+        if large and torch.rand(1, generator=generator) < 0.6:
+            return large[0], self.grounds[large[0]]
+        i = int(torch.randint(len(self.grounds), (1,), generator=generator))
+        return i, self.grounds[i]
+
+    def _draw_tasks(
+        self, g: _Ground, count: int, generator: torch.Generator, *, everywhere: bool = False
+    ) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        """`((rows [n], scores [count, n]), told [count, features])`: mixtures of columns, made-up ones, both, with noise."""
+        N = len(g.described.archs)
+        rows = torch.arange(N) if everywhere else torch.randint(N, (1500,), generator=generator)
+        made = landscapes.synthetic(g.space, rows, count, generator)
+        scores, told = [], []
+        for s in range(count):
+            score, what = made[:, s], torch.zeros(g.told.shape[1] if len(g.told) else 4)
+            real = len(g.columns) and (not self.plan.synthetic or torch.rand(1, generator=generator) < 0.6)
+            if real:
+                k = int(torch.randint(1, 4, (1,), generator=generator))
+                chosen = torch.multinomial(g.weight, k, replacement=True, generator=generator)
+                share = torch.rand(k, generator=generator) + 0.05
+                extra = torch.rand(1, generator=generator) * 0.6 * (torch.rand(1, generator=generator) < 0.6)
+                score = g.standing[rows][:, chosen] @ (share / share.norm()) + extra * score * self.plan.synthetic
+                what = g.told[chosen[0]]
+            noise = 0.02 + 0.3 * torch.rand(1, generator=generator).square()
+            scores.append(score + noise * torch.randn(len(rows), generator=generator))
+            told.append(what)
+        score = torch.stack(scores)
+        return (rows, (score - score.mean(1, keepdim=True)) / score.std(1, keepdim=True).clamp_min(1e-6)), torch.stack(
+            told
+        )
+
+    def _read_cells(self, g: _Ground) -> Tensor:
+        with torch.no_grad():
+            return self.net.cells(g.sketch, g.described.archs, g.described.whole)
+
+    def prior(self, command: str = "") -> Prior:
+        """What the network knows now, as a prior."""
+        with torch.no_grad():
+            told = torch.stack([_told(x, self.plan.task_features) for x in self.library])
+            all_coefficients = self.coefficients + self.net.cells.lean(told)
+        kinds = [x.family for x in self.library]
+        known = [f for f in landscapes.family_weights() if f in kinds] or sorted(set(kinds))
+        wanted = {f: landscapes.family_weights().get(f, 0.05) for f in known}
+        each = torch.tensor([kinds.count(f) ** -0.7 for f in kinds])
+        each = each / each.sum()
+        centre = torch.stack([all_coefficients[[i for i, k in enumerate(kinds) if k == f]].mean(0) for f in known])
+        off = (all_coefficients - each @ all_coefficients) * each.sqrt()[:, None]
+        mix = torch.linalg.cholesky((off.T @ off).double() + 1e-4 * torch.eye(off.shape[1])).float()
+        weight = torch.tensor([wanted[f] for f in known])
+        params = {f"reader.{n}": t.detach().clone() for n, t in self.net.state_dict().items()}
+        params |= {"centre": centre, "mix": mix.contiguous(), "weight": weight / weight.sum()}
+        left = landscapes.split(self.plan.split).leave
+        about = {
+            "format": _prior.FORMAT,
+            "controller": "in_context",
+            "command": command,
+            "split": self.plan.split,
+            "leave": json.dumps(left),
+            "tasks": json.dumps([x.name for x in self.library]),
+            "families": json.dumps(known),
+            "trusted": json.dumps(self.plan.trusted),
+            "seed": str(self.plan.seed),
+        }
+        return Prior(params, about)
+
+    def save(self, path: Path) -> None:
+        """A checkpoint, all or nothing."""
+        tensors = {f"net.{n}": t for n, t in self.net.state_dict().items()} | {
+            "coefficients": self.coefficients.detach()
+        }
+        if self.stage < len(STAGES):
+            for i, p in enumerate(self.trained):
+                tensors |= {f"adam.{i}.{n}": torch.as_tensor(t) for n, t in self.optimiser.state.get(p, {}).items()}
+        about = {
+            "format": FORMAT,
+            "stage": str(self.stage),
+            "step": str(self.step),
+            "plan": json.dumps(vars(self.plan)),
+        }
+        half = path.with_suffix(".part")
+        save_file({n: t.contiguous() for n, t in tensors.items()}, half, about)
+        half.replace(path)
+
+    def load(self, path: Path) -> None:
+        """Go on from a checkpoint. Raises `UserError` for one of another plan."""
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if json.loads(about["plan"]) != vars(self.plan):
+            raise UserError(
+                f"'{path}' was begun with {about['plan']}; go on with the same settings or name another --out."
+            )
+        self.net.load_state_dict({n.removeprefix("net."): t for n, t in tensors.items() if n.startswith("net.")})
+        with torch.no_grad():
+            self.coefficients.copy_(tensors["coefficients"])
+        self.stage, self.step = int(about["stage"]), int(about["step"])
+        self._enter()
+        if self.stage < len(STAGES):
+            for i, p in enumerate(self.trained):
+                kept = {n.split(".", 2)[2]: t for n, t in tensors.items() if n.startswith(f"adam.{i}.")}
+                if kept:
+                    self.optimiser.state[p] = kept
+
+
+def _stand(score: Tensor) -> Tensor:
+    return _bank.standing(score).float() if score.shape[1] else score
+
+
+def _told(x: Landscape, features: bool) -> Tensor:
+    told = _reader.task_features(x.task)
+    return told if features else torch.zeros_like(told)
+
+
+def _part(library: list[Landscape], share: float, seed: int) -> list[Landscape]:
+    if not library:
+        raise UserError("There is no table to train a prior on; set NAS_TABLES to a folder of tables.")
+    if share >= 1:
+        return library
+    order = torch.randperm(len(library), generator=torch.Generator().manual_seed(seed)).tolist()
+    return [library[i] for i in sorted(order[: max(1, round(share * len(library)))])]
+
+
+def _grounds(library: list[Landscape], features: bool) -> list[_Ground]:
+    """Every listed space there is; those without a table have made-up landscapes alone."""
+    spaces = [plugins.load("space", name)() for name in plugins.names("space")]
+    grounds = []
+    for space in spaces:
+        described = _landscape.listed(space) if _landscape.size(space) <= _landscape.LISTED else None
+        if described is None:
+            continue
+        at = [i for i, x in enumerate(library) if x.space == space]
+        if not at and _moves.valid_ranks(space) is not None:
+            continue
+        kinds = [library[i].family for i in at]
+        weight = torch.tensor([kinds.count(k) ** -0.7 for k in kinds])
+        standing = torch.stack([library[i].standing for i in at], 1) if at else torch.zeros(len(described.archs), 0)
+        told = torch.stack([_told(library[i], features) for i in at]) if at else torch.zeros(0, 4)
+        grounds.append(
+            _Ground(
+                space, _reader.draft(space), described, at, standing, weight / weight.mean() if at else weight, told
+            )
+        )
+    return grounds

@@ -1,0 +1,28 @@
+"""Which prior a search starts from: the shipped one, a file, or none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from controller import _prior
+from controller._base import Prior
+from search_spaces._base import UserError
+
+SHIPPED = Path(__file__).parent / "data" / "prior.safetensors"
+
+
+def find(asked: dict[str, Any]) -> Prior | None:
+    """The prior that `asked` names; the shipped one serves the controller that it was trained for and no other.
+
+    Raises `UserError` for a file that is none, and for one that was trained for another controller.
+    """
+    name, controller = asked.get("prior", "none"), asked["controller"]
+    if name == "none" or (name == "shipped" and not SHIPPED.is_file()):
+        return None
+    prior = _prior.read(str(SHIPPED if name == "shipped" else name))
+    if prior.about["controller"] == controller:
+        return prior
+    if name == "shipped":
+        return None
+    raise UserError(f"Prior '{name}' is for controller '{prior.about['controller']}'; this search's is '{controller}'.")

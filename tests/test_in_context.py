@@ -1,0 +1,164 @@
+"""The bank, the network, their training and the prior that ships: by hand, by law, and on tasks left out."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from controller import _bank, _landscape, _policy, _prior, _reader
+from controller.in_context import InContext
+from nas import landscapes, meta, plugins, priors
+from search_spaces import _ops
+from search_spaces._base import UserError
+from search_spaces.nasbench201 import NasBench201
+from tests import _toys
+
+SPACE = NasBench201()
+LISTED = [plugins.load("space", name)() for name in plugins.names("space")]
+LISTED = [space for space in LISTED if _landscape.size(space) <= _landscape.LISTED]
+
+
+def untrained():
+    torch.manual_seed(0)
+    params = {f"reader.{n}": t.clone() for n, t in _reader.Reader().state_dict().items()}
+    R = _reader.DIRECTIONS
+    params |= {"centre": torch.randn(2, R) * 0.3, "mix": torch.eye(R), "weight": torch.tensor([0.6, 0.4])}
+    about = {"format": _prior.FORMAT, "controller": "in_context", "trusted": "true", "tasks": "[]", "families": "[]"}
+    return _prior.Prior(params, about)
+
+
+def test_one_member_predicts_what_a_gaussian_process_does_by_hand():
+    rows = [0.5, 2.0, 0.5, 0.0, 1.0, 0.1, 0.0, -1.0, 0.0, 0.0]
+    members = _bank.Members(*(torch.tensor([x], dtype=torch.float64) for x in rows))
+    torch.manual_seed(1)
+
+    def sight(n):
+        nothing = torch.zeros(1, n, 0, dtype=torch.float64)
+        place, whole = torch.randn(1, n, 3).double(), torch.randn(1, n, 2).double()
+        return _bank.Sight(place, whole, nothing, nothing)
+
+    seen, ahead = sight(4), sight(3)
+    y = _bank.standing(torch.tensor([[1.0, 3.0, 2.0, 9.0]]))
+    belief = _bank.predict(members, seen, y, ahead, 1)
+
+    def k(a, b):
+        whole = (a.whole[0, :, None] - b.whole[0, None]).square().sum(-1) / 2
+        place = (a.place[0, :, None] - b.place[0, None]).square().sum(-1)
+        return (0.5 * torch.exp(-whole / 2.0) + 0.5 * torch.exp(-place / 6)) / 1.1 + 1.0
+
+    gram = k(seen, seen) + 0.1 / 1.1 * torch.eye(4, dtype=torch.float64)
+    cross = k(seen, ahead)
+    torch.testing.assert_close(belief.mean[0, 0], cross.T @ torch.linalg.solve(gram, y[0]))
+    variance = k(ahead, ahead).diagonal() - (cross * torch.linalg.solve(gram, cross)).sum(0)
+    torch.testing.assert_close(belief.deviation[0, 0], variance.sqrt())
+
+
+def test_expected_improvement_is_its_integral():
+    mean, deviation, best = torch.tensor([0.3]).double(), torch.tensor([0.7]).double(), torch.tensor([0.5]).double()
+    x = torch.linspace(-8, 8, 400_001).double()
+    density = torch.exp(-((x - mean) / deviation).square() / 2) / (deviation * (2 * torch.pi) ** 0.5)
+    integral = torch.trapezoid((x - best).clamp_min(0) * density, x)
+    torch.testing.assert_close(_bank.improvement(mean, deviation, best)[0], integral, rtol=1e-6, atol=1e-9)
+
+
+def test_standing_depends_on_order_alone_and_failures_stand_last():
+    score = torch.tensor([[1.0, torch.nan, 5.0, 2.0]])
+    stand = _bank.standing(score)
+    torch.testing.assert_close(stand, _bank.standing(torch.tensor([[10.0, torch.nan, 1e6, 11.0]])))
+    assert stand.argmin() == 1
+    torch.testing.assert_close(stand.square().mean(), torch.tensor(1.0).double())
+
+
+def test_new_scores_are_placed_between_and_beyond_the_earlier_ones():
+    score = torch.tensor([[1.0, 2.0, 4.0]])
+    stand = _bank.standing(score)
+    placed = _policy.place_among(score, torch.tensor([[2.0, 3.0, 4.0, 400.0, -400.0]]))
+    torch.testing.assert_close(placed[0, 0], stand[0, 1])
+    torch.testing.assert_close(placed[0, 1], (stand[0, 1] + stand[0, 2]) / 2)
+    torch.testing.assert_close(placed[0, 3:], torch.stack([stand[0, 2] + 1.5, stand[0, 0] - 1.5]))
+    torch.testing.assert_close(
+        placed, _policy.place_among(score * 7 - 3, torch.tensor([[2.0, 3, 4, 400, -400]]) * 7 - 3)
+    )
+
+
+@pytest.mark.parametrize("space", LISTED, ids=lambda s: s.name)
+def test_policy_samples_have_the_probability_that_they_are_said_to_have(space):
+    torch.manual_seed(0)
+    reader, sketch = _reader.Reader().double(), _reader.draft(space, torch.float64)
+    mood = torch.randn(1, 1, _reader.WIDTH).double()
+    every = _ops.enumerate_all(space.choices)[:, : len(space.choices)]
+    every = every[space.valid(every)][None]
+    with torch.no_grad():
+        total = _policy.log_prob(reader, space, sketch, mood.expand(1, every.shape[1], -1), every).exp().sum()
+    torch.testing.assert_close(total, torch.ones((), dtype=torch.float64))
+
+
+@pytest.mark.parametrize("reader", [True, False])
+def test_a_warm_search_keeps_the_laws(reader):
+    controller, prior, seeds = InContext(SPACE, reader=reader), untrained(), torch.arange(6)
+    run = _toys.evaluate(SPACE, failing=0.1)
+    archs, _, state = _toys.walk(controller, run, seeds, 3, 5, controller.begin(_toys.TASK, seeds, prior))
+    alone = controller.begin(_toys.TASK, seeds[2:3], prior)
+    fewer, _, _ = _toys.walk(controller, run, seeds[2:3], 3, 5, alone)
+    assert torch.equal(fewer, archs[2:3])
+    ranks = _ops.index(archs.flatten(1, 2), SPACE.choices)
+    assert all(len(set(row)) == len(row) for row in ranks.tolist())
+    assert ((controller.trusts(state) >= 0) & (controller.trusts(state) <= 1)).all()
+
+
+def test_a_batch_has_no_twins():
+    controller, seeds = InContext(SPACE), torch.arange(3)
+    _, _, state = _toys.walk(controller, _toys.evaluate(SPACE), seeds, 4, 2)
+    archs = controller.propose(state, 40).archs
+    twins = _ops.index(SPACE.canonical(archs), SPACE.choices)
+    assert all(len(set(row)) == len(row) for row in twins.tolist())
+
+
+def test_a_state_whose_prior_is_not_loaded_says_so():
+    controller = InContext(SPACE)
+    state = controller.begin(_toys.TASK, torch.arange(1))._replace(prior=torch.tensor([12345]))
+    with pytest.raises(UserError, match="not loaded"):
+        controller.propose(state, 1)
+
+
+def test_a_task_left_out_is_in_no_batch(nasbench201):
+    assert landscapes.names()
+    for name, split in landscapes.splits().items():
+        for landscape in landscapes.library(split.leave) if name == "cifar10" else []:
+            assert "cifar10@" not in landscape.name
+            assert "robustness" not in landscape.name
+
+
+def test_training_goes_on_from_a_checkpoint_to_the_bit(nasbench201, tmp_path):
+    library = landscapes.library(("*+*", "nasbench201-robustness/*", "natsbench-size/*", "transnas-micro/*"))[:3]
+    plan = meta.Plan(describe=3, read=2, reinforce=1)
+    whole = meta.Trainer(plan, library)
+    for _ in whole.run():
+        pass
+    first = meta.Trainer(plan, library)
+    for done, _ in enumerate(first.run(), 1):
+        if done == 4:
+            first.save(tmp_path / "checkpoint.safetensors")
+            break
+    again = meta.Trainer(plan, library)
+    again.load(tmp_path / "checkpoint.safetensors")
+    for _ in again.run():
+        pass
+    for (name, ours), (_, theirs) in zip(whole.prior().params.items(), again.prior().params.items()):
+        assert torch.equal(ours, theirs), name
+
+
+def test_a_prior_of_another_format_is_refused(tmp_path):
+    save_file({"x": torch.zeros(1)}, tmp_path / "p.safetensors", {"format": "other"})
+    with pytest.raises(UserError, match="has format 'other'"):
+        _prior.read(str(tmp_path / "p.safetensors"))
+
+
+@pytest.mark.skipif(not priors.SHIPPED.is_file(), reason="needs the shipped prior")
+def test_the_shipped_prior_says_what_it_was_trained_on_and_is_small():
+    prior = _prior.read(str(priors.SHIPPED))
+    assert priors.SHIPPED.stat().st_size < 8 * 2**20
+    assert json.loads(prior.about["tasks"])
+    assert prior.about["command"].startswith("nas meta-train")
+    assert all(t.isfinite().all() for t in load_file(priors.SHIPPED).values())
