@@ -91,7 +91,7 @@ def run(ask: Ask) -> tuple[Trace, Reads]:
     listed = known.everything(ask.task) is not None
     before = tables.reads()
     trace = Trace(rank, score, cost, _report(ask, evaluator, rank, score, cost, listed))
-    return trace, {"search": dict(searched), "report": dict(tables.reads() - before)}
+    return trace, {"search": dict(sorted(searched.items())), "report": dict(sorted((tables.reads() - before).items()))}
 
 
 def cell(ask: Ask, folder: Path) -> Path:
