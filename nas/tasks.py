@@ -34,6 +34,7 @@ _KNOWN = {
     "jigsaw": _Data((3, 255, 255), 1000),
     "room_layout": _Data((3, 256, 256), 9),
     "digits": _Data((1, 8, 8), 10),
+    "rsscn7_aerial": _Data((3, 16, 16), 7),
 }
 """What tables do not say of the data behind their tasks."""
 

@@ -59,7 +59,7 @@ def work(run: Run, setup: Setup) -> None:
     asked = run.asked
     try:
         with _bar() as bar:
-            line = bar.add_task("searching", total=1.0, evaluations="", best="")
+            line = bar.add_task("searching", total=1.0, evaluations="0 evaluations", best="")
             for progress in session.go_on(run, setup):
                 score = progress.found.score
                 best = f"best {score.nanmean():.3f}" if not score.isnan().all() else "none succeeded yet"
