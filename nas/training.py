@@ -19,7 +19,9 @@ from search_spaces import _noise, _ops
 from search_spaces._base import Space, Task
 
 _SEED_SHIFT = 20
-"""Keys hold the architecture's rank below this bit and the training seed above it."""
+"""Keys of 32 bits hold the architecture's rank below this bit and the training seed above it."""
+SEEDS = 1 << (32 - _SEED_SHIFT)
+"""How many training seeds there are."""
 _SMALL = 512
 """Values of a first-stage picture up to which a CPU is faster with many cells at once: larger ones leave its cache."""
 _EVALUATED = 512

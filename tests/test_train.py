@@ -97,7 +97,12 @@ def test_more_epochs_than_the_schedule_has_are_refused(digits):
 
 @pytest.mark.parametrize(
     ("settings", "says"),
-    [({"epoch": "3"}, "Did you mean 'epochs'"), ({"epochs": "x"}, "a whole number"), ({"epochs": "0"}, "above zero")],
+    [
+        ({"epoch": "3"}, "Did you mean 'epochs'"),
+        ({"epochs": "x"}, "a whole number"),
+        ({"epochs": "0"}, "above zero"),
+        ({"seed": "4096"}, "0 to 4095"),
+    ],
 )
 def test_a_setting_that_makes_no_sense_is_refused(settings, says):
     with pytest.raises(UserError, match=says):

@@ -215,4 +215,6 @@ def _typed(settings: dict[str, str]) -> dict[str, Any]:
             raise UserError(f"--with {key} is '{text}'; it takes {plugins.kind(kind)}.") from None
         if kind in (int, float) and typed[key] <= 0 and key != "seed":
             raise UserError(f"--with {key} is {text}; it takes a number above zero.")
+    if not 0 <= typed.get("seed", 0) < training.SEEDS:
+        raise UserError(f"--with seed is {typed['seed']}; it takes 0 to {training.SEEDS - 1}.")
     return typed
