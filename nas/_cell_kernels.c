@@ -9,6 +9,9 @@ A network is a list of `Instruction`s; backward goes through it from its end. We
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 #ifndef REAL
 #define REAL float
@@ -25,6 +28,7 @@ A network is a list of `Instruction`s; backward goes through it from its end. We
 #endif
 #define LANES ((int)(BYTES / sizeof(REAL)))
 #define TALL 4
+#define TILE (1 << 19)
 #define MOMENTUM ((REAL)0.1)
 #define EPS 1e-5
 #define UNROLL _Pragma("GCC unroll 16")
@@ -83,7 +87,7 @@ INLINE I mask(const Network *net, int64_t v) {
 /* `high` x `wide` vectors of dst[out][lane] = sum over panels of w[k][out] x[k][lane]. */
 INLINE void tile(const int high, const int wide, real *dst, const Panel *panels, int count, int64_t inner, int64_t outs,
                  int64_t L, int add, const Sums *sums, int first, int64_t c, int64_t v, const I *masks) {
-  V acc[TALL][WIDE];
+  V acc[8][WIDE];
   UNROLL for (int i = 0; i < high; i++) UNROLL for (int j = 0; j < wide; j++) acc[i][j] = splat(0);
   for (int p = 0; p < count; p++) {
     const real *x = panels[p].x + v * LANES, *w = panels[p].w + c;
@@ -120,16 +124,25 @@ INLINE void tile(const int high, const int wide, real *dst, const Panel *panels,
 static void pixel(real *dst, const Panel *panels, int count, int64_t inner, int64_t outs, int64_t L, int add,
                   const Sums *sums, int first, const I *masks) {
   int64_t vectors = L / LANES, v = 0;
-#define ROWS(wide)                                                                                              \
+#define ROWS(tallest, wide)                                                                                     \
   {                                                                                                             \
     int64_t c = 0;                                                                                              \
     int begins = first && v == 0;                                                                               \
-    for (; c + TALL <= outs; c += TALL)                                                                         \
-      tile(TALL, wide, dst, panels, count, inner, outs, L, add, sums, begins, c, v, masks);                     \
+    for (; c + tallest <= outs; c += tallest)                                                                   \
+      tile(tallest, wide, dst, panels, count, inner, outs, L, add, sums, begins, c, v, masks);                  \
     for (; c < outs; c++) tile(1, wide, dst, panels, count, inner, outs, L, add, sums, begins, c, v, masks);    \
+    v += wide;                                                                                                  \
   }
-  for (; v + WIDE <= vectors; v += WIDE) ROWS(WIDE)
-  for (; v < vectors; v++) ROWS(1)
+  while (WIDE == 4 && vectors - v >= 4) ROWS(4, WIDE)
+  if (WIDE == 4 && vectors - v == 3) ROWS(4, 3)
+  while (vectors - v >= 2) {
+    if (outs % 8) ROWS(4, 2)
+    else ROWS(8, 2)
+  }
+  if (vectors > v) {
+    if (outs % 8) ROWS(4, 1)
+    else ROWS(8, 1)
+  }
 #undef ROWS
 }
 
@@ -226,13 +239,13 @@ INLINE V sums_of(const V *a) {
 }
 #endif
 
-/* dw[in][out] of one tap for `high` inputs and `wide` outputs. */
+/* dw[in][out] of one tap for `high` inputs and `wide` outputs: what output rows `from` to `to` add. */
 INLINE void tap(const int high, const int wide, const real *x, const real *dy, real *dw, const Instruction *at, int64_t L,
-                int64_t ty, int64_t tx, int64_t i0, int64_t o0) {
+                int64_t ty, int64_t tx, int64_t i0, int64_t o0, int64_t from, int64_t to) {
   int64_t H = at->height, W = at->width, s = at->stride, pad = at->kernel / 2, OW = side(W, s);
   V acc[TALL * TALL];
   UNROLL for (int i = 0; i < TALL * TALL; i++) acc[i] = splat(0);
-  for (int64_t oy = 0; oy < side(H, s); oy++) {
+  for (int64_t oy = from; oy < to; oy++) {
     int64_t iy = oy * s + ty - pad;
     if (iy < 0 || iy >= H) continue;
     for (int64_t ox = 0; ox < OW; ox++) {
@@ -258,20 +271,27 @@ INLINE void tap(const int high, const int wide, const real *x, const real *dy, r
       memcpy(flat + i, &part, sizeof part);
     }
   for (int i = 0; i < high; i++)
-    for (int o = 0; o < wide; o++) dw[(i0 + i) * at->cout + o0 + o] = flat[i * TALL + o];
+    for (int o = 0; o < wide; o++) dw[(i0 + i) * at->cout + o0 + o] += flat[i * TALL + o];
 }
 
+/* As many rows at once as leave their part of x and dy in the second cache. */
 static void conv_weight_gradient(const Network *net, const Instruction *at, const real *x, const real *dy, real *gradients) {
-  int64_t k = at->kernel, i, o;
-  for (int64_t t = 0; t < k * k; t++) {
-    real *dw = gradients + at->weight + t * at->cin * at->cout;
-    for (i = 0; i + TALL <= at->cin; i += TALL) {
-      for (o = 0; o + TALL <= at->cout; o += TALL) tap(TALL, TALL, x, dy, dw, at, net->lanes, t / k, t % k, i, o);
-      for (; o < at->cout; o++) tap(TALL, 1, x, dy, dw, at, net->lanes, t / k, t % k, i, o);
-    }
-    for (; i < at->cin; i++) {
-      for (o = 0; o + TALL <= at->cout; o += TALL) tap(1, TALL, x, dy, dw, at, net->lanes, t / k, t % k, i, o);
-      for (; o < at->cout; o++) tap(1, 1, x, dy, dw, at, net->lanes, t / k, t % k, i, o);
+  int64_t k = at->kernel, cin = at->cin, cout = at->cout, L = net->lanes, rows = side(at->height, at->stride), i, o;
+  int64_t row = (cin * at->stride * at->stride + cout) * side(at->width, at->stride) * L * (int64_t)sizeof(real);
+  int64_t some = row < TILE ? TILE / row : 1;
+  memset(gradients + at->weight, 0, k * k * cin * cout * sizeof(real));
+  for (int64_t a = 0; a < rows; a += some) {
+    int64_t b = a + some < rows ? a + some : rows;
+    for (int64_t t = 0; t < k * k; t++) {
+      real *dw = gradients + at->weight + t * cin * cout;
+      for (i = 0; i + TALL <= cin; i += TALL) {
+        for (o = 0; o + TALL <= cout; o += TALL) tap(TALL, TALL, x, dy, dw, at, L, t / k, t % k, i, o, a, b);
+        for (; o < cout; o++) tap(TALL, 1, x, dy, dw, at, L, t / k, t % k, i, o, a, b);
+      }
+      for (; i < cin; i++) {
+        for (o = 0; o + TALL <= cout; o += TALL) tap(1, TALL, x, dy, dw, at, L, t / k, t % k, i, o, a, b);
+        for (; o < cout; o++) tap(1, 1, x, dy, dw, at, L, t / k, t % k, i, o, a, b);
+      }
     }
   }
 }
@@ -585,3 +605,13 @@ void predict(const Network *net, const Instruction *code, int64_t batches, const
 }
 
 int64_t bytes_of_a_vector(void) { return BYTES; }
+
+/* Ask for large pages: a workspace is some hundred megabytes for large networks, too many small pages to keep track of. */
+void settle(void *space, int64_t bytes) {
+#ifdef MADV_HUGEPAGE
+  uintptr_t page = 1 << 21, from = ((uintptr_t)space + page - 1) / page * page, to = ((uintptr_t)space + bytes) / page * page;
+  if (to > from) madvise((void *)from, to - from, MADV_HUGEPAGE);
+#else
+  (void)space, (void)bytes;
+#endif
+}

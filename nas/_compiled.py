@@ -53,6 +53,7 @@ class Compiled:
         if library is None:
             raise RuntimeError("No C compiler; ask `_compiler.library` first.")
         self.library, self.dtype, self.classes = library, dtype, task.num_classes
+        self._thread, self._pool = local(), None
         self.programs = [compiled(names, task, channels, cells, stem_stride) for names in operations]
         self.weights = [torch.zeros(program.parameters, dtype=dtype) for program in self.programs]
         self.momenta = [torch.zeros_like(weights) for weights in self.weights]
@@ -126,10 +127,15 @@ class Compiled:
         program, L = self.programs[p], x.shape[-1]
         code, places, size = program.placed(L)
         network = _Network(len(code), N, L, self.classes, program.parameters, x[0].numel(), *places, momentum, decay)
-        kept = getattr(_THREAD, "space", None)
-        if kept is None or kept.dtype != self.dtype or len(kept) < size:
-            _THREAD.space = torch.empty(size, dtype=self.dtype)
-        return network, ctypes.c_void_p(code.data_ptr()), _THREAD.space
+        return network, ctypes.c_void_p(code.data_ptr()), self._space(size)
+
+    def _space(self, size: int) -> Tensor:
+        """A workspace of at least `size` numbers, of this thread."""
+        kept: Tensor | None = getattr(self._thread, "space", None)
+        if kept is None or len(kept) < size:
+            kept = self._thread.space = torch.empty(size, dtype=self.dtype)
+            self.library.settle(_pointer(kept), ctypes.c_int64(kept.nbytes))
+        return kept
 
     def _each(self, work) -> None:
         P, threads = len(self.programs), torch.get_num_threads()
@@ -137,12 +143,11 @@ class Compiled:
             for p in range(P):
                 work(p)
             return
-        heaviest_first = sorted(range(P), key=lambda p: -len(self.programs[p].instructions))
-        with ThreadPoolExecutor(min(threads, P)) as pool:
-            list(pool.map(work, heaviest_first))
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(min(threads, P))
+        heaviest_first = sorted(range(P), key=lambda p: -self.programs[p].work)
+        list(self._pool.map(work, heaviest_first))
 
-
-_THREAD = local()
 
 
 def _pointer(x: Tensor) -> ctypes.c_void_p:

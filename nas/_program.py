@@ -84,6 +84,15 @@ class Program:
                 out[name.rsplit(".", 1)[0] + ".num_batches_tracked"] = torch.tensor(0)
         return out
 
+    @property
+    def work(self) -> int:
+        """Multiply-accumulates of a forward pass of one image."""
+        return sum(
+            s.kernel**2 * s.inputs * s.outputs * (s.height // s.stride) * (s.width // s.stride)
+            for s in self.instructions
+            if s.op == "conv"
+        )
+
     def placed(self, lanes: int) -> tuple[Tensor, tuple[int, int, int, int], int]:
         """The instructions as the C code reads them, where gradients, packed weights, sums and logits lie, and the total."""
         if lanes not in self._placed:
