@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nas import _compiler
-from nas._program import Program, compiled
+from nas._program import compiled
 from search_spaces._base import Task
 
 _HELD = 1 << 23
@@ -89,7 +89,7 @@ class Compiled:
             total, count = total + losses_PS.sum(1), count + S
         return (total / count).float()
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def logits(self, images: Tensor) -> Tensor:
         """The logits `[P, N, K]` of images `[N, C, H, W]`, in evaluation."""
         N = len(images)
         padded = F.pad(images, (0, 0) * 3 + (0, -N % _EVALUATED)).unflatten(0, (-1, _EVALUATED))
@@ -104,14 +104,6 @@ class Compiled:
         self._each(work)
         return logits_PBKL[..., :_EVALUATED].transpose(2, 3).flatten(1, 2)[:, :N]
 
-    def train(self, mode: bool = True) -> Compiled:
-        """Nothing: `learn` trains and a call evaluates."""
-        return self
-
-    def eval(self) -> Compiled:
-        """Nothing, as `train`."""
-        return self
-
     def to(self, device: torch.device | str) -> Compiled:
         """Itself: it lives on the CPU."""
         return self
@@ -122,7 +114,9 @@ class Compiled:
         x = images_SNCHW.to(self.dtype).permute(0, 3, 4, 2, 1)
         return F.pad(x, (0, -x.shape[-1] % lanes)).contiguous()
 
-    def _network(self, p: int, N: int, x: Tensor, momentum: float, decay: float) -> tuple[_Network, ctypes.c_void_p, Tensor]:
+    def _network(
+        self, p: int, N: int, x: Tensor, momentum: float, decay: float
+    ) -> tuple[_Network, ctypes.c_void_p, Tensor]:
         """What the C code is told of cell `p`, its instructions, and this thread's workspace."""
         program, L = self.programs[p], x.shape[-1]
         code, places, size = program.placed(L)
@@ -147,7 +141,6 @@ class Compiled:
             self._pool = ThreadPoolExecutor(min(threads, P))
         heaviest_first = sorted(range(P), key=lambda p: -self.programs[p].work)
         list(self._pool.map(work, heaviest_first))
-
 
 
 def _pointer(x: Tensor) -> ctypes.c_void_p:

@@ -1,220 +1,101 @@
-"""Many cells as one network: every tensor has the cells' axis beside its channels, every convolution a group for each cell.
+"""Cells that PyTorch trains: as one network where that fills the machine, side by side where the networks are large.
 
-A cell trained in company is the cell trained alone: groups, batch norms and heads do not mix cells. On each edge only the
-cells that have an operation there pay for it. Shapes: `P` cells, `N` images, `C` channels, `R` = N x H x W rows, `K` classes.
-Activations are rows `[R, P x C]`, which is an image batch in channels-last order.
+Shapes: `P` cells, `N` images, `C` channels, `K` classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from search_spaces import _cells
+from nas._layers import Cell, Conv, ConvNorm, Norm, ResidualBlock, Stem, images_of
 from search_spaces._base import Task
 from search_spaces._noise import uniform
 
-_EPS = 1e-5
-_MOMENTUM = 0.1
-_LANES = 8
-"""Channels that batch norm's kernel takes at once."""
+Kept = Callable[[Tensor], Tensor]
+"""What is kept of a parameter: itself, or its momentum."""
 
 
-class Grid(NamedTuple):
-    """What rows are rows of."""
+class Cells(Protocol):
+    """`P` networks under training, each for itself."""
 
-    images: int
-    height: int
-    width: int
+    def state_of(self, p: int) -> dict[str, Tensor]:
+        """Views of the weights of network `p`, by the names of `Space.build`'s module."""
+        ...
+
+    def momentum_of(self, p: int) -> dict[str, Tensor]:
+        """Views of the optimiser's momentum, by the same names."""
+        ...
+
+    def learn(self, steps: Iterable[tuple[Tensor, Tensor, float]], momentum: float, weight_decay: float) -> Tensor:
+        """Take SGD steps on (images `[N, C, H, W]`, classes `[N]`, learning rate); the mean loss of each network, `[P]`."""
+        ...
+
+    def logits(self, images: Tensor) -> Tensor:
+        """`[P, N, K]`, in evaluation."""
+        ...
+
+    def to(self, device: torch.device | str) -> Cells:
+        """Itself, on `device`."""
+        ...
 
 
-class Norm(nn.Module):
-    """Batch norm of `P` x `C` channels."""
+class TorchCells(nn.Module):
+    """What `Population` and `Singles` share: training by autograd."""
 
-    running_mean: Tensor
-    running_var: Tensor
+    _momenta: dict[Tensor, Tensor] | None = None
 
-    def __init__(self, cells: int, channels: int):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(cells, channels))
-        self.bias = nn.Parameter(torch.zeros(cells, channels))
-        self.register_buffer("running_mean", torch.zeros(cells, channels))
-        self.register_buffer("running_var", torch.ones(cells, channels))
+    def weights_of(self, p: int, kept: Kept) -> dict[str, Tensor]:
+        """Views of what is kept of the parameters of network `p`, by name."""
+        raise NotImplementedError
 
-    def forward(self, x: Tensor) -> Tensor:
-        mean, variance = self.running_mean.flatten(), self.running_var.flatten()
-        over = -x.shape[1] % _LANES if self.training else 0
-        if not over:
-            return F.batch_norm(
-                x, mean, variance, self.weight.flatten(), self.bias.flatten(), self.training, _MOMENTUM, _EPS
-            )
-        # The kernel rounds the channels that do not fill a vector otherwise: without padding, company would show.
-        weight, bias, wide_mean, wide_variance = (
-            F.pad(t, (0, over)) for t in (self.weight.flatten(), self.bias.flatten(), mean, variance)
+    def statistics_of(self, p: int) -> dict[str, Tensor]:
+        """Views of the running figures of network `p`, by name."""
+        raise NotImplementedError
+
+    def state_of(self, p: int) -> dict[str, Tensor]:
+        return self.weights_of(p, lambda parameter: parameter) | self.statistics_of(p)
+
+    def momentum_of(self, p: int) -> dict[str, Tensor]:
+        momenta = self._begun()
+        return self.weights_of(p, lambda parameter: momenta[parameter])
+
+    def _begun(self) -> dict[Tensor, Tensor]:
+        if self._momenta is None:
+            self._momenta = {parameter: torch.zeros_like(parameter) for parameter in self.parameters()}
+        return self._momenta
+
+    def learn(self, steps: Iterable[tuple[Tensor, Tensor, float]], momentum: float, weight_decay: float) -> Tensor:
+        optimiser = torch.optim.SGD(
+            self.parameters(), 0.1, momentum, weight_decay=weight_decay, nesterov=True, fused=True
         )
-        y = F.batch_norm(F.pad(x, (0, over)), wide_mean, wide_variance, weight, bias, True, _MOMENTUM, _EPS)
-        mean.copy_(wide_mean[:-over])
-        variance.copy_(wide_variance[:-over])
-        return y[:, :-over].contiguous()
+        for parameter, buffer in self._begun().items():
+            optimiser.state[parameter]["momentum_buffer"] = buffer
+        self.train()
+        total, count = torch.zeros(()), 0
+        for x, y, rate in steps:
+            optimiser.param_groups[0]["lr"] = rate
+            logits_PNK = self(x)
+            target = y.expand(len(logits_PNK), -1)
+            loss_PN = F.cross_entropy(logits_PNK.flatten(0, 1), target.flatten(), reduction="none").view(target.shape)
+            loss_P = loss_PN.mean(1)
+            optimiser.zero_grad()
+            loss_P.sum().backward()
+            optimiser.step()
+            total, count = total.to(loss_P.device) + loss_P.detach(), count + 1
+        return total / count
+
+    def logits(self, images: Tensor) -> Tensor:
+        self.eval()
+        with torch.inference_mode():
+            return self(images)
 
 
-class Conv(nn.Module):
-    """A convolution without bias for each of `P` cells."""
-
-    def __init__(self, cells: int, inputs: int, outputs: int, kernel: int, stride: int = 1):
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(cells, outputs, inputs, kernel, kernel))
-        self.stride, self.padding = stride, kernel // 2
-
-    def forward(self, x: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
-        weight, lonely = self.weight, len(self.weight) == 1
-        if lonely:  # one group takes another kernel than many, which sums in another order: company would show
-            x, weight = torch.cat([x, x], 1), torch.cat([weight, weight])
-        y = F.conv2d(_images(x, grid), weight.flatten(0, 1), None, self.stride, self.padding, groups=len(weight))
-        rows, small = _rows(y)
-        return (rows.chunk(2, 1)[0].contiguous() if lonely else rows), small
-
-
-class Stem(nn.Module):
-    """Convolution and batch norm of images that all cells share: one matrix product."""
-
-    def __init__(self, cells: int, inputs: int, outputs: int, stride: int):
-        super().__init__()
-        self.conv = Conv(cells, inputs, outputs, 3, stride)
-        self.norm = Norm(cells, outputs)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Grid]:
-        N, _, H, W = images.shape
-        stride = self.conv.stride
-        patches_NKL = F.unfold(images, 3, padding=1, stride=stride)
-        rows = patches_NKL.transpose(1, 2).flatten(0, 1) @ self.conv.weight.flatten(0, 1).flatten(1).T
-        return self.norm(rows), Grid(N, -(-H // stride), -(-W // stride))
-
-
-class ConvNorm(nn.Module):
-    """Convolution and batch norm; the ReLU before them is the caller's, who may share it."""
-
-    def __init__(self, cells: int, inputs: int, outputs: int, kernel: int, stride: int = 1):
-        super().__init__()
-        self.conv = Conv(cells, inputs, outputs, kernel, stride)
-        self.norm = Norm(cells, outputs)
-
-    def forward(self, x: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
-        y, grid = self.conv(x, grid)
-        return self.norm(y), grid
-
-
-class _FanOut(torch.autograd.Function):
-    """What a node sends on: its ReLU for some cells, itself for some cells. The backward pass fills one gradient.
-
-    Nodes are `[R, P, C]` here; `None` for the cells stands for all of them.
-    """
-
-    @staticmethod
-    def forward(ctx, x, rectified_cells, raw_cells):  # pyright: ignore[reportIncompatibleMethodOverride]
-        rectified = F.relu(x)
-        ctx.save_for_backward(rectified)
-        ctx.cells = rectified_cells, raw_cells
-        sent = [(rectified, cells) for cells in rectified_cells] + [(x, cells) for cells in raw_cells]
-        return tuple(node.clone() if cells is None else node.index_select(1, cells) for node, cells in sent)
-
-    @staticmethod
-    def backward(ctx, *grads):
-        (rectified,) = ctx.saved_tensors
-        rectified_cells, raw_cells = ctx.cells
-        gradient = torch.zeros_like(rectified)
-        for cells, grad in zip(rectified_cells, grads):
-            _add(gradient, cells, grad)
-        gradient.mul_(rectified > 0)
-        for cells, grad in zip(raw_cells, grads[len(rectified_cells) :]):
-            _add(gradient, cells, grad)
-        return gradient, None, None
-
-
-def _add(node: Tensor, cells: Tensor | None, values: Tensor) -> None:
-    if cells is None:
-        node.add_(values)
-    else:
-        node.index_add_(1, cells, values)
-
-
-class Edge(nn.Module):
-    """One edge of all cells: for each operation, the cells that have it there."""
-
-    def __init__(self, names: Sequence[str], channels: int):
-        super().__init__()
-        self.names = names
-        self.cells = {name: [p for p, own in enumerate(names) if own == name] for name in sorted(set(names) - {"none"})}
-        self.convs = nn.ModuleDict(
-            {
-                n: ConvNorm(len(at), channels, channels, int(n[-1]))
-                for n, at in self.cells.items()
-                if n.startswith("nor")
-            }
-        )
-        for name, at in self.cells.items():
-            cells = None if len(at) == len(names) else torch.tensor(at)
-            self.register_buffer(f"cells_{name}", cells, persistent=False)
-
-    def taken(self, *, rectified: bool) -> dict[str, Tensor | None]:
-        """Which cells' node each operation takes (None: all), after the ReLU or before it."""
-        return {name: getattr(self, f"cells_{name}") for name in self.cells if (name in self.convs) == rectified}
-
-    def apply_to(self, name: str, taken: Tensor, grid: Grid) -> Tensor:
-        """What one of its operations makes of what it took, `[R, cells, C]`."""
-        rows = taken.flatten(1)
-        if name in self.convs:
-            rows, _ = self.convs[name](rows, grid)
-        elif name == "avg_pool_3x3":
-            rows, _ = _rows(F.avg_pool2d(_images(rows, grid), 3, 1, 1, count_include_pad=False))
-        return rows.view(taken.shape)
-
-
-class Cell(nn.Module):
-    """`P` cells side by side; as `_cells.Cell`."""
-
-    def __init__(self, operations: Sequence[Sequence[str]], channels: int):
-        super().__init__()
-        self.edges = nn.ModuleList(Edge(names, channels) for names in zip(*operations))
-
-    def forward(self, x: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
-        first = x.view(len(x), len(self.edges[0].names), -1)  # pyright: ignore[reportArgumentType]
-        nodes = [first, *[torch.zeros_like(first) for _ in range(1, _cells.NODES)]]
-        for i in range(_cells.NODES - 1):
-            leaving: list[tuple[int, Edge]] = [
-                (j, edge)  # pyright: ignore[reportAssignmentType]
-                for (start, j), edge in zip(_cells.EDGES, self.edges)
-                if start == i
-            ]
-            ways = [(j, edge, n, c) for j, edge in leaving for n, c in edge.taken(rectified=True).items()]
-            raw = [(j, edge, n, c) for j, edge in leaving for n, c in edge.taken(rectified=False).items()]
-            sent = _FanOut.apply(nodes[i], [c for *_, c in ways], [c for *_, c in raw])
-            for (j, edge, name, cells), taken in zip(ways + raw, sent):  # pyright: ignore[reportArgumentType]
-                _add(nodes[j], cells, edge.apply_to(name, taken, grid))
-        return nodes[-1].flatten(1), grid
-
-
-class ResidualBlock(nn.Module):
-    """As `_cells.ResidualBlock`, `P` side by side."""
-
-    def __init__(self, cells: int, inputs: int, outputs: int):
-        super().__init__()
-        self.conv_a = ConvNorm(cells, inputs, outputs, 3, stride=2)
-        self.conv_b = ConvNorm(cells, outputs, outputs, 3)
-        self.downsample = Conv(cells, inputs, outputs, 1)
-
-    def forward(self, x: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
-        y, small = self.conv_a(F.relu(x), grid)
-        y, _ = self.conv_b(F.relu(y), small)
-        pooled, _ = _rows(F.avg_pool2d(_images(x, grid), 2, 2, ceil_mode=True))
-        return y + self.downsample(pooled, small)[0], small
-
-
-class Population(nn.Module):
+class Population(TorchCells):
     """The three-stage networks of `P` cells: images `[N, *task.input_shape]` to logits `[P, N, K]`."""
 
     def __init__(
@@ -238,38 +119,70 @@ class Population(nn.Module):
         for layer in self.body:
             rows, grid = layer(rows, grid)
         pooled = F.avg_pool2d(
-            _images(F.relu(self.norm(rows)), grid), (grid.height, grid.width)
+            images_of(F.relu(self.norm(rows)), grid), (grid.height, grid.width)
         )  # in one order, unlike mean
         features_PNC = pooled.view(grid.images, len(self.weight), -1).transpose(0, 1)
         return torch.baddbmm(self.bias[:, None], features_PNC, self.weight.transpose(1, 2))
 
-    def state_of(self, p: int) -> dict[str, Tensor]:
-        """Views of cell `p`'s weights, by the names that its own network, `_cells.three_stages`, has for them."""
-        out = _conv_norm("stem.0", "stem.1", self.stem, p)
+    def weights_of(self, p: int, kept: Kept) -> dict[str, Tensor]:
+        out = {"head.4.weight": kept(self.weight)[p], "head.4.bias": kept(self.bias)[p]}
+        for name, conv, at in self._convs(p):
+            out[f"{name}.weight"] = kept(conv.weight)[at]
+        for name, norm, at in self._norms(p):
+            out |= {f"{name}.weight": kept(norm.weight)[at], f"{name}.bias": kept(norm.bias)[at]}
+        return out
+
+    def statistics_of(self, p: int) -> dict[str, Tensor]:
+        out = {}
+        for name, norm, at in self._norms(p):
+            out |= {f"{name}.running_mean": norm.running_mean[at], f"{name}.running_var": norm.running_var[at]}
+            out[f"{name}.num_batches_tracked"] = torch.tensor(0)
+        return out
+
+    def _convs(self, p: int) -> Iterator[tuple[str, Conv, int]]:
+        """The convolutions of cell `p`, by the names of `_cells.three_stages`, and its place in each."""
+        yield from ((f"{name}{first}", layer.conv, at) for name, first, _, layer, at in self._pairs(p))
         for number, layer in enumerate(self.body):
-            prefix = f"body.{number}"
             if isinstance(layer, ResidualBlock):
-                out |= _conv_norm(f"{prefix}.conv_a.1", f"{prefix}.conv_a.2", layer.conv_a, p)
-                out |= _conv_norm(f"{prefix}.conv_b.1", f"{prefix}.conv_b.2", layer.conv_b, p)
-                out[f"{prefix}.downsample.1.weight"] = layer.downsample.weight[p]
+                yield f"body.{number}.downsample.1", layer.downsample, p
+
+    def _norms(self, p: int) -> Iterator[tuple[str, Norm, int]]:
+        yield from ((f"{name}{second}", layer.norm, at) for name, _, second, layer, at in self._pairs(p))
+        yield "head.0", self.norm, p
+
+    def _pairs(self, p: int) -> Iterator[tuple[str, str, str, ConvNorm | Stem, int]]:
+        """Every convolution with its batch norm: a prefix, the names of the two below it, and the cell's place."""
+        yield "stem", ".0", ".1", self.stem, p
+        for number, layer in enumerate(self.body):
+            if isinstance(layer, ResidualBlock):
+                yield f"body.{number}.conv_a", ".1", ".2", layer.conv_a, p
+                yield f"body.{number}.conv_b", ".1", ".2", layer.conv_b, p
                 continue
             for e, edge in enumerate(layer.edges):  # pyright: ignore[reportArgumentType]
                 name = edge.names[p]
                 if name in edge.convs:
-                    where = f"{prefix}.edges.{e}"
-                    out |= _conv_norm(f"{where}.1", f"{where}.2", edge.convs[name], edge.cells[name].index(p))
-        out |= _norm("head.0", self.norm, p)
-        out |= {"head.4.weight": self.weight[p], "head.4.bias": self.bias[p]}
-        return out
+                    yield f"body.{number}.edges.{e}", ".1", ".2", edge.convs[name], edge.cells[name].index(p)
 
 
-class Views(Protocol):
-    """A population whose cells' weights can be reached one cell at a time."""
+class Singles(TorchCells):
+    """Networks of any space side by side, each on its own."""
 
-    def state_of(self, p: int) -> dict[str, Tensor]: ...
+    def __init__(self, networks: Sequence[nn.Module]):
+        super().__init__()
+        self.networks = nn.ModuleList(networks).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+    def forward(self, images: Tensor) -> Tensor:
+        images = images.contiguous(memory_format=torch.channels_last)
+        return torch.stack([network(images) for network in self.networks])
+
+    def weights_of(self, p: int, kept: Kept) -> dict[str, Tensor]:
+        return {name: kept(value) for name, value in self.networks[p].named_parameters()}
+
+    def statistics_of(self, p: int) -> dict[str, Tensor]:
+        return dict(self.networks[p].named_buffers())
 
 
-def initialise(population: Views, keys: Tensor) -> None:
+def initialise(population: Cells, keys: Tensor) -> None:
     """Set every weight to what its cell's key says, whoever is beside it: uniform in +-1/sqrt(fan-in), PyTorch's default.
 
     Args:
@@ -287,28 +200,3 @@ def initialise(population: Views, keys: Tensor) -> None:
                     continue
                 noise = uniform(key[None].cpu(), number, *value.shape)[0]
                 value.copy_((2 * noise - 1) * bound)
-
-
-def _conv_norm(conv: str, norm: str, layer: ConvNorm | Stem, p: int) -> dict[str, Tensor]:
-    return {f"{conv}.weight": layer.conv.weight[p]} | _norm(norm, layer.norm, p)
-
-
-def _norm(prefix: str, norm: Norm, p: int) -> dict[str, Tensor]:
-    return {
-        f"{prefix}.weight": norm.weight[p],
-        f"{prefix}.bias": norm.bias[p],
-        f"{prefix}.running_mean": norm.running_mean[p],
-        f"{prefix}.running_var": norm.running_var[p],
-        f"{prefix}.num_batches_tracked": torch.tensor(0),
-    }
-
-
-def _images(rows: Tensor, grid: Grid) -> Tensor:
-    """Rows as a batch of images `[N, P x C, H, W]`, without a copy."""
-    return rows.view(grid.images, grid.height, grid.width, -1).permute(0, 3, 1, 2)
-
-
-def _rows(images: Tensor) -> tuple[Tensor, Grid]:
-    """The inverse, without a copy where the images lie channels last."""
-    N, _, H, W = images.shape
-    return images.permute(0, 2, 3, 1).reshape(N * H * W, -1), Grid(N, H, W)

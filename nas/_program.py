@@ -259,11 +259,9 @@ def _place(program: Program, L: int) -> tuple[Tensor, tuple[int, int, int, int],
     rows, written = [], set()
     for number, s in enumerate(steps):
         source, out = (-1 if s.source is None else at[s.source.number]), at[s.out.number]
-        into, of = gradient_at[number]
-        rows.append(
-            [_CODES.index(s.op), source, out, s.inputs, s.outputs, s.height, s.width, s.kernel, s.stride, s.weight]
-            + [into, of, int(s.out.number in written), adds[number], -1 if s.stats < 0 else shift + s.stats, s.running]
-        )
+        shape = (s.inputs, s.outputs, s.height, s.width, s.kernel, s.stride, s.weight)
+        flags = (int(s.out.number in written), adds[number], -1 if s.stats < 0 else shift + s.stats, s.running)
+        rows.append((_CODES.index(s.op), source, out, *shape, *gradient_at[number], *flags))
         written.add(s.out.number)
     return torch.tensor(rows), (gradients, packed, sums, logits), end
 

@@ -6,15 +6,15 @@ Shapes: `P` cells, `N` images, `K` classes, `E` epochs.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from nas import _augment
-from nas._population import Population, initialise
+from nas import _augment, _compiler
+from nas._compiled import Compiled
+from nas._population import Cells, Population, Singles, initialise
 from search_spaces import _noise, _ops
 from search_spaces._base import Space, Task
 
@@ -23,7 +23,7 @@ _SEED_SHIFT = 20
 SEEDS = 1 << (32 - _SEED_SHIFT)
 """How many training seeds there are."""
 _SMALL = 512
-"""Values of a first-stage picture up to which a CPU is faster with many cells at once: larger ones leave its cache."""
+"""Values of a first-stage picture up to which PyTorch on a CPU is faster with many cells at once: larger ones leave its cache."""
 _EVALUATED = 512
 """Images scored at once."""
 
@@ -63,92 +63,93 @@ class Images(NamedTuple):
         return (self.x[index].float() / 255 - self.mean.view(shape)) / self.std.view(shape)
 
 
-class Singles(nn.Module):
-    """Networks of any space side by side, each on its own; as `Population`."""
+class Begun(NamedTuple):
+    """A network whose training was left off, to go on from."""
 
-    def __init__(self, networks: Sequence[nn.Module]):
-        super().__init__()
-        self.networks = nn.ModuleList(networks).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-
-    def forward(self, images: Tensor) -> Tensor:
-        images = images.contiguous(memory_format=torch.channels_last)
-        return torch.stack([network(images) for network in self.networks])
-
-    def state_of(self, p: int) -> dict[str, Tensor]:
-        """Views of the weights of network `p`."""
-        return self.networks[p].state_dict(keep_vars=True)
+    epochs: int
+    """Epochs done."""
+    weights: dict[str, Tensor]
+    momentum: dict[str, Tensor]
 
 
 def networks(
     space: Space, archs: Tensor, task: Task, seed: int, device: torch.device | str = "cpu"
-) -> Population | Singles:
+) -> Compiled | Population | Singles:
     """The untrained networks of `archs` `[P, D]`; their weights depend on the architecture and `seed` alone.
 
-    Which module holds them depends on the space, the task and the device, never on `archs`: the two round otherwise.
+    What holds them depends on the space, the task and the machine, never on `archs`: each rounds otherwise.
     """
-    if _better_together(space, task, torch.device(device)):
-        names = [[space.operations[d][c] for d, c in enumerate(arch)] for arch in archs.tolist()]
-        population = Population(names, task, space.channels, space.cells, space.stem_stride)  # pyright: ignore[reportAttributeAccessIssue]
-    else:
+    kind = _fastest(space, task, torch.device(device))
+    if kind is Singles:
         population = Singles([space.build(arch, task) for arch in archs])
+    else:
+        names = [[space.operations[d][c] for d, c in enumerate(arch)] for arch in archs.tolist()]
+        population = kind(names, task, space.channels, space.cells, space.stem_stride)  # pyright: ignore
     initialise(population, _ops.index(archs, space.choices) + (seed << _SEED_SHIFT))
     return population.to(device)
 
 
-def _better_together(space: Space, task: Task, device: torch.device) -> bool:
-    """Whether these networks share a skeleton and train faster as one, as `runs/train_speed.sh` measures it."""
+def _fastest(space: Space, task: Task, device: torch.device) -> type[Compiled] | type[Population] | type[Singles]:
+    """What trains these networks fastest, as `runs/train_speed.sh` measures it."""
     if len(space.choices) != 6 or "skip_connect" not in space.operations[0]:
-        return False
+        return Singles
+    if device.type != "cpu":
+        return Population
+    if _compiler.library() is not None:
+        return Compiled
     _, height, width = task.input_shape
     values = space.channels * height * width // space.stem_stride**2  # pyright: ignore[reportAttributeAccessIssue]
-    return device.type != "cpu" or values <= _SMALL
+    return Population if values <= _SMALL else Singles
 
 
-def train(population: Population | Singles, images: Images, recipe: Recipe) -> Iterator[Tensor]:
-    """Train epoch after epoch; yields the mean loss of each cell, float32 `[P]`, after each one.
+def begun(cells: Cells, p: int, epochs: int) -> Begun:
+    """A copy of network `p` after `epochs`, to go on from."""
+    weights, momentum = (
+        {n: v.detach().clone() for n, v in d.items()} for d in (cells.state_of(p), cells.momentum_of(p))
+    )
+    return Begun(epochs, weights, momentum)
 
-    A cell that diverges has a loss of NaN from then on and disturbs no other. The schedule is that of `recipe.epochs`,
+
+def take_up(cells: Cells, p: int, left: Begun) -> None:
+    """Set network `p` to where it was left off; `train` goes on with `first=left.epochs`."""
+    with torch.no_grad():
+        for own, kept in ((cells.state_of(p), left.weights), (cells.momentum_of(p), left.momentum)):
+            for name, value in own.items():
+                value.copy_(kept[name])
+
+
+def train(cells: Cells, images: Images, recipe: Recipe, first: int = 0) -> Iterator[Tensor]:
+    """Train epoch after epoch from epoch `first`; yields the mean loss of each network, float32 `[P]`, after each one.
+
+    A network that diverges has a loss of NaN from then on and disturbs no other. The schedule is that of `recipe.epochs`,
     so that few epochs are the beginning of many.
     """
-    optimiser = torch.optim.SGD(
-        population.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=True, fused=True
-    )
+    for epoch in range(first, recipe.epochs):
+        yield cells.learn(_steps(images, recipe, epoch), recipe.momentum, recipe.weight_decay)
+
+
+def _steps(images: Images, recipe: Recipe, epoch: int) -> Iterator[tuple[Tensor, Tensor, float]]:
+    """The batches of an epoch and their learning rates."""
     count = len(images.y)
     batch = min(recipe.batch, count)
     steps = count // batch
-    seed = torch.tensor([recipe.seed])
-    for epoch in range(recipe.epochs):
-        population.train()
-        order = _noise.bits(seed, epoch, count, stream=1)[0].argsort().to(images.y.device)
-        total = torch.zeros((), device=images.y.device)
-        for step in range(steps):
-            done = (epoch * steps + step) / (recipe.epochs * steps)
-            optimiser.param_groups[0]["lr"] = recipe.lr * 0.5 * (1 + math.cos(math.pi * done))
-            index = order[step * batch : (step + 1) * batch]
-            x = _augment.batch(images.normalised(index), recipe, epoch * steps + step)
-            logits_PNK = population(x)
-            target = images.y[index].expand(len(logits_PNK), -1)
-            loss_P = (
-                F.cross_entropy(logits_PNK.flatten(0, 1), target.flatten(), reduction="none").view(target.shape).mean(1)
-            )
-            optimiser.zero_grad()
-            loss_P.sum().backward()
-            optimiser.step()
-            total = total + loss_P.detach()
-        yield total / steps
+    order = _noise.bits(torch.tensor([recipe.seed]), epoch, count, stream=1)[0].argsort().to(images.y.device)
+    for step in range(epoch * steps, (epoch + 1) * steps):
+        rate = recipe.lr * 0.5 * (1 + math.cos(math.pi * step / (recipe.epochs * steps)))
+        at = step % steps * batch
+        index = order[at : at + batch]
+        yield _augment.batch(images.normalised(index), recipe, step), images.y[index], rate
 
 
-def predictions(population: nn.Module, images: Images) -> Tensor:
-    """The class that each cell sees in each image, int64 `[P, N]`."""
-    population.eval()
-    with torch.inference_mode():
-        parts = range(0, len(images.y), _EVALUATED)
-        return torch.cat([population(images.normalised(slice(a, a + _EVALUATED))).argmax(-1) for a in parts], 1)
+def predictions(cells: Cells, images: Images) -> Tensor:
+    """The class that each network sees in each image, int64 `[P, N]`."""
+    parts = range(0, len(images.y), _EVALUATED)
+    return torch.cat([cells.logits(images.normalised(slice(a, a + _EVALUATED))).argmax(-1) for a in parts], 1)
 
 
-def accuracy(population: nn.Module, images: Images) -> Tensor:
-    """Percent of `images` that each cell has right, float32 `[P]`."""
-    return 100 * (predictions(population, images) == images.y).float().mean(1)
+def accuracy(cells: Cells, images: Images) -> Tensor:
+    """Percent of `images` that each network has right, float32 `[P]`."""
+    return 100 * (predictions(cells, images) == images.y).float().mean(1)
 
 
 def figures(seen: Tensor, truth: Tensor, classes: int) -> dict[str, Any]:
