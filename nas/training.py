@@ -24,6 +24,8 @@ SEEDS = 1 << (32 - _SEED_SHIFT)
 """How many training seeds there are."""
 _SMALL = 512
 """Values of a first-stage picture up to which PyTorch on a CPU is faster with many cells at once: larger ones leave its cache."""
+_CORES = 2
+"""With more of them PyTorch trains one large network faster: compiled code gives a network one core."""
 _EVALUATED = 512
 """Images scored at once."""
 
@@ -73,13 +75,16 @@ class Begun(NamedTuple):
 
 
 def networks(
-    space: Space, archs: Tensor, task: Task, seed: int, device: torch.device | str = "cpu"
+    space: Space, archs: Tensor, task: Task, seed: int, device: torch.device | str = "cpu", *, alone: bool = False
 ) -> Compiled | Population | Singles:
     """The untrained networks of `archs` `[P, D]`; their weights depend on the architecture and `seed` alone.
 
     What holds them depends on the space, the task and the machine, never on `archs`: each rounds otherwise.
+
+    Args:
+        alone: one network has all the cores.
     """
-    kind = _fastest(space, task, torch.device(device))
+    kind = _fastest(space, task, torch.device(device), alone)
     if kind is Singles:
         population = Singles([space.build(arch, task) for arch in archs])
     else:
@@ -89,13 +94,15 @@ def networks(
     return population.to(device)
 
 
-def _fastest(space: Space, task: Task, device: torch.device) -> type[Compiled] | type[Population] | type[Singles]:
+def _fastest(
+    space: Space, task: Task, device: torch.device, alone: bool
+) -> type[Compiled] | type[Population] | type[Singles]:
     """What trains these networks fastest, as `runs/train_speed.sh` measures it."""
     if len(space.choices) != 6 or "skip_connect" not in space.operations[0]:
         return Singles
     if device.type != "cpu":
         return Population
-    if _compiler.library() is not None:
+    if _compiler.library() is not None and not (alone and torch.get_num_threads() > _CORES):
         return Compiled
     _, height, width = task.input_shape
     values = space.channels * height * width // space.stem_stride**2  # pyright: ignore[reportAttributeAccessIssue]

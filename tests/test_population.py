@@ -148,7 +148,10 @@ def test_networks_side_by_side_and_as_one_start_from_the_same_weights():
 
 
 @pytest.mark.parametrize(("channels", "kind"), [(8, Population), (16, Singles)])
-def test_the_module_that_is_faster_holds_the_cells_and_its_logits_do_not_depend_on_company(channels, kind):
+def test_without_a_compiler_the_module_that_is_faster_holds_the_cells_and_company_does_not_show(
+    channels, kind, monkeypatch
+):
+    monkeypatch.setattr("nas._compiler.library", lambda: None)
     task = Task("toy", (1, 8, 8), 10)
     space = NasBench201(channels, cells=1)
     archs = _ops.from_index(torch.arange(7, 15_000, 1997), space.choices)
@@ -158,3 +161,23 @@ def test_the_module_that_is_faster_holds_the_cells_and_its_logits_do_not_depend_
     logits_PNK = trained(whole, data).eval()(data[0][0])
     some = trained(training.networks(space, archs[[5, 2]], task, seed=1), data).eval()(data[0][0])
     assert torch.equal(some, logits_PNK[[5, 2]])
+
+
+@pytest.mark.parametrize("kind", [Population, Singles])
+def test_a_training_taken_up_is_the_training_that_was_not_left_off(kind):
+    task = Task("toy", (1, 8, 8), 10)
+
+    def fresh():
+        singles = Singles([_cells.three_stages(operations, task, 4, 1) for operations in ALIVE])
+        cells = Population(ALIVE, task, 4, 1) if kind is Population else singles
+        initialise(cells, torch.arange(len(ALIVE)))
+        return cells
+
+    data = [(x, y, 0.05) for x, y in batches(task, 4, torch.float32)]
+    whole, first, second = fresh(), fresh(), fresh()
+    whole.learn(data, 0.9, 5e-4)
+    first.learn(data[:2], 0.9, 5e-4)
+    for p in range(len(ALIVE)):
+        training.take_up(second, p, training.begun(first, p, 1))
+    second.learn(data[2:], 0.9, 5e-4)
+    assert torch.equal(second.logits(data[0][0]), whole.logits(data[0][0]))

@@ -11,6 +11,7 @@ import torch
 
 from controller._base import Proposal
 from nas import finish, session, store, tasks, training
+from nas.evaluators._proxies import Proxies
 from nas.training import Images, Recipe
 from search_spaces._base import UserError
 
@@ -49,7 +50,7 @@ def test_twins_are_trained_once(digits):
     same = "|none~0|+|none~0|none~1|+|nor_conv_1x1~0|none~1|none~2|"
     results = fresh.load(torch.tensor([0]))(_proposal(fresh, twin, same))
     assert results.score[0, 0] == results.score[0, 1]
-    assert len(fresh._known) == 1
+    assert len(fresh.proxies.found) == 1
 
 
 def test_a_cell_with_no_path_scores_like_guessing_and_a_good_one_does_not(digits):
@@ -63,7 +64,7 @@ def test_a_diverged_cell_scores_nan_and_disturbs_no_other(digits):
     images = Images(digits.data.x_train[:128], digits.data.y_train[:128], digits.data.mean, digits.data.std)
     both = training.networks(digits.space, archs, digits.task, 0)
     with torch.no_grad():
-        both.weight[0] = torch.nan
+        both.state_of(0)["head.4.weight"].fill_(torch.nan)
     alone = training.networks(digits.space, archs[1:], digits.task, 0)
     losses = [list(training.train(network, images, Recipe(2))) for network in (both, alone)]
     assert losses[0][-1][0].isnan()
@@ -73,15 +74,15 @@ def test_a_diverged_cell_scores_nan_and_disturbs_no_other(digits):
 def test_memory_that_runs_out_halves_the_chunk_and_the_search_goes_on(digits, monkeypatch):
     fresh = tasks.find("digits", **SMALL)
     sizes = []
-    real = type(fresh)._train_chunk
+    real = Proxies._train_chunk
 
-    def cramped(self, chunk):
+    def cramped(self, chunk, start, end):
         sizes.append(len(chunk))
         if len(chunk) > 2:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
-        real(self, chunk)
+        real(self, chunk, start, end)
 
-    monkeypatch.setattr(type(fresh), "_train_chunk", cramped)
+    monkeypatch.setattr(Proxies, "_train_chunk", cramped)
     edges = ["none", "skip_connect", "nor_conv_1x1", "avg_pool_3x3", "nor_conv_3x3"]
     texts = [GOOD.replace("skip_connect", edge) for edge in edges]
     score = fresh.load(torch.tensor([0]))(_proposal(fresh, *texts)).score

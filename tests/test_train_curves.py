@@ -5,6 +5,7 @@ import torch
 
 from controller._base import Proposal
 from nas import data_sets, training
+from nas.evaluators._proxies import Proxies
 from nas.evaluators.train import Train
 from nas.training import Images, Recipe, Singles
 from search_spaces import _ops
@@ -35,17 +36,43 @@ def test_fewer_epochs_are_the_beginning_of_the_same_training():
     assert torch.equal(torch.stack(curve), torch.stack([scores(ours, 1), scores(ours, 2)]))
 
 
-def test_an_interrupt_loses_one_chunk_at_most(monkeypatch):
-    ours, real, sizes = evaluator(), Train._train_chunk, []
+def test_going_from_few_epochs_to_more_continues_the_same_training():
+    whole, ours = evaluator(epochs="3"), evaluator(epochs="3")
+    at_once = scores(whole, 3)
+    early = scores(ours, 1)
+    left = {rank: begun.epochs for rank, begun in ours.proxies.begun.items()}
+    assert sorted(left.values()) == [1, 1, 1]
+    assert torch.equal(scores(ours, 3), at_once)
+    assert ours.proxies.curves == whole.proxies.curves
+    assert all(len(curve) == 3 for curve in ours.proxies.curves.values())
+    assert torch.equal(scores(ours, 1), early)
+    assert not ours.proxies.begun, "a finished training keeps nothing to go on from"
 
-    def interrupted(self, chunk):
-        sizes.append(len(chunk))
+
+def test_epochs_trained_before_are_not_trained_again(monkeypatch):
+    ours, trained, real = evaluator(epochs="3"), [], Proxies._train_chunk
+
+    def counted(self, ranks, start, end):
+        trained.append((start, end))
+        real(self, ranks, start, end)
+
+    monkeypatch.setattr(Proxies, "_train_chunk", counted)
+    for epochs in (1, 2, 3, 2):
+        scores(ours, epochs)
+    assert trained == [(0, 1), (1, 2), (2, 3)]
+
+
+def test_an_interrupt_loses_one_chunk_at_most(monkeypatch):
+    ours, real, sizes = evaluator(), Proxies._train_chunk, []
+
+    def interrupted(self, ranks, start, end):
+        sizes.append(len(ranks))
         if len(sizes) == 2:
             raise KeyboardInterrupt
-        real(self, chunk)
+        real(self, ranks, start, end)
 
-    monkeypatch.setattr("nas.evaluators.train._CHUNK", 2)
-    monkeypatch.setattr(Train, "_train_chunk", interrupted)
+    monkeypatch.setattr("nas.evaluators._proxies.CHUNK", 2)
+    monkeypatch.setattr(Proxies, "_train_chunk", interrupted)
     with pytest.raises(KeyboardInterrupt):
         scores(ours, 1)
     scores(ours, 1)
@@ -55,7 +82,7 @@ def test_an_interrupt_loses_one_chunk_at_most(monkeypatch):
 def test_a_search_never_sees_the_test_images():
     ours = evaluator()
     blind = ours.data._replace(x_test=torch.zeros_like(ours.data.x_test), y_test=torch.zeros_like(ours.data.y_test))
-    fields = {name: getattr(ours, name) for name in ours.__dataclass_fields__ if name not in ("data", "_known")}
+    fields = {name: getattr(ours, name) for name in ours.__dataclass_fields__ if name not in ("data", "_trained")}
     assert torch.equal(scores(Train(data=blind, **fields), 1), scores(ours, 1))
 
 

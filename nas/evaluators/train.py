@@ -6,10 +6,9 @@ larger network on training and validation images, and tested once. Best epochs a
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,42 +17,14 @@ from controller._base import Proposal, Results
 from nas import _augment, data_sets, plugins, training
 from nas._base import Evaluate
 from nas.data_sets import DataSet
+from nas.evaluators import _settings
+from nas.evaluators._proxies import Proxies, Want
 from nas.trained import Trained
 from nas.training import Images, Recipe
 from search_spaces import _cells, _ops
 from search_spaces._base import Space, Task, UserError
 
 __all__ = ["Train"]
-
-_CHUNK = 32
-"""Cells trained together on a CPU: more do not fit its cache, fewer leave it to Python."""
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
-
-
-class Settings(NamedTuple):
-    """What `--with NAME=VALUE` may set; None: chosen from the data."""
-
-    epochs: int | None = None
-    """Of an evaluation."""
-    channels: int = 8
-    """Of the proxy network's first stage."""
-    cells: int = 1
-    """Of the proxy network, a stage."""
-    image_size: int | None = None
-    examples: int = 2000
-    """At most so many training images in the search."""
-    batch: int = 64
-    lr: float = 0.1
-    seed: int = 0
-    """Of weights, order and augmentation."""
-    space: str = "nasbench201"
-    final_epochs: int | None = None
-    final_channels: int = 16
-    final_cells: int = 2
-    augment: bool = True
-    """Crops, and mirrors where the data bear them, in the final training."""
-    device: str = ""
-    """As PyTorch names it; by default a GPU if there is one."""
 
 
 @dataclass(frozen=True)
@@ -68,15 +39,20 @@ class Train:
     final_recipe: Recipe
     examples: int
     device: torch.device
-    _known: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+    _trained: dict[str, Trained] = field(default_factory=dict, repr=False, compare=False)
 
     budget = 32
     batch = 16
 
+    @cached_property
+    def proxies(self) -> Proxies:
+        """What was trained so far for the search."""
+        return Proxies(self.space, self.task, self.data, self.recipe, self.examples, self.device)
+
     @classmethod
     def of(cls, name: str, **settings: str) -> Train:
         """The evaluator of a data set. Raises `UserError` for a setting that does not exist."""
-        asked = Settings(**_typed(settings))
+        asked = _settings.read(settings)
         data = data_sets.load(name, asked.image_size)
         channels, side, _ = data.x_train.shape[1:]
         count = len(data.y_train)
@@ -116,10 +92,9 @@ class Train:
                     f"Say --with epochs={int(epochs.max())}."
                 )
             ranks = _ops.index(archs, self.space.choices)
-            wanted = list(dict.fromkeys(zip(ranks.flatten().tolist(), epochs.flatten().tolist())))
-            self._train([want for want in wanted if want not in self._known])
-            found = [self._known[want] for want in zip(ranks.flatten().tolist(), epochs.flatten().tolist())]
-            score, cost = torch.tensor(found).unbind(-1)
+            wanted = [Want(*want) for want in zip(ranks.flatten().tolist(), epochs.flatten().tolist())]
+            self.proxies.train(wanted)
+            score, cost = torch.tensor([self.proxies.found[want] for want in wanted]).unbind(-1)
             return Results(score.view(ranks.shape), cost.view(ranks.shape))
 
         return evaluate
@@ -131,9 +106,9 @@ class Train:
     def trained(self, arch: Tensor) -> Trained:
         twin = self._twins(arch)
         key = self.final.describe(twin)
-        if key not in self._known:
-            self._known[key] = self._train_fully(twin)
-        return self._known[key]
+        if key not in self._trained:
+            self._trained[key] = self._train_fully(twin)
+        return self._trained[key]
 
     def _twins(self, archs: Tensor) -> Tensor:
         """The cheapest cells that compute the same, `[..., D]`."""
@@ -145,44 +120,16 @@ class Train:
     def _images(self, x: Tensor, y: Tensor) -> Images:
         return Images(*(t.to(self.device) for t in (x, y, self.data.mean, self.data.std)))
 
-    def _train(self, wanted: list[tuple[int, int]]) -> None:
-        """Train (rank, epochs) pairs and keep their scores; a chunk that does not fit is halved."""
-        fitting = _CHUNK
-        waiting = sorted(wanted, key=lambda want: (want[1], want[0]))
-        while waiting:
-            chunk = [want for want in waiting[:fitting] if want[1] == waiting[0][1]]
-            try:
-                self._train_chunk(chunk)
-            except (RuntimeError, MemoryError) as error:
-                if len(chunk) == 1 or not any(words in str(error) for words in _OUT_OF_MEMORY):
-                    raise
-                fitting = len(chunk) // 2
-                continue
-            waiting = waiting[len(chunk) :]
-
-    def _train_chunk(self, chunk: list[tuple[int, int]]) -> None:
-        started = time.perf_counter()
-        archs = _ops.from_index(torch.tensor([rank for rank, _ in chunk]), self.space.choices)
-        data = self.data
-        picked = data_sets.pick(len(data.y_train), self.examples)
-        train = self._images(data.x_train[picked], data.y_train[picked])
-        valid = self._images(data.x_valid, data.y_valid)
-        network = training.networks(self.space, archs, self.task, self.recipe.seed, self.device)
-        losses: Iterator[Tensor] = training.train(network, train, self.recipe)
-        loss = torch.zeros(len(chunk))
-        for _ in range(chunk[0][1]):
-            loss = next(losses).cpu()
-        score = training.accuracy(network, valid).cpu().masked_fill(loss.isnan(), torch.nan)
-        seconds = (time.perf_counter() - started) / len(chunk)
-        self._known.update({want: (value, seconds) for want, value in zip(chunk, score.tolist())})
-
     def _train_fully(self, arch: Tensor) -> Trained:
         data, recipe = self.data, self.final_recipe
         both = torch.cat([data.x_train, data.x_valid]), torch.cat([data.y_train, data.y_valid])
-        network = training.networks(self.final, arch[None], self.task, recipe.seed, self.device)
+        network = training.networks(self.final, arch[None], self.task, recipe.seed, self.device, alone=True)
         losses = [loss.item() for loss in training.train(network, self._images(*both), recipe)]
         seen = training.predictions(network, self._images(data.x_test, data.y_test))[0].cpu()
-        weights = {name: value.detach().cpu().clone() for name, value in network.state_of(0).items()}
+        weights = {
+            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, value in network.state_of(0).items()
+        }
         figures = training.figures(seen, data.y_test, len(data.class_names)) | {"loss": losses}
         return Trained(self.final.describe(arch), weights, data.mean, data.std, data.class_names, figures)
 
@@ -199,22 +146,3 @@ def _size(space: Any) -> str:
         if "cells" in fields
         else space.name
     )
-
-
-def _typed(settings: dict[str, str]) -> dict[str, Any]:
-    known = Settings._field_defaults
-    typed: dict[str, Any] = {}
-    for key, text in settings.items():
-        if key not in known:
-            raise plugins.unknown("setting of the training", key, sorted(known))
-        default = known[key]
-        kind = int if default is None else type(default)
-        try:
-            typed[key] = {"true": True, "false": False}[text] if kind is bool else kind(text)
-        except (ValueError, KeyError):
-            raise UserError(f"--with {key} is '{text}'; it takes {plugins.kind(kind)}.") from None
-        if kind in (int, float) and typed[key] <= 0 and key != "seed":
-            raise UserError(f"--with {key} is {text}; it takes a number above zero.")
-    if not 0 <= typed.get("seed", 0) < training.SEEDS:
-        raise UserError(f"--with seed is {typed['seed']}; it takes 0 to {training.SEEDS - 1}.")
-    return typed

@@ -1,0 +1,54 @@
+"""What `--with NAME=VALUE` may set of a training, and how it is read."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from nas import plugins, training
+from search_spaces._base import UserError
+
+
+class Settings(NamedTuple):
+    """What `--with NAME=VALUE` may set; None: chosen from the data."""
+
+    epochs: int | None = None
+    """Of an evaluation."""
+    channels: int = 8
+    """Of the proxy network's first stage."""
+    cells: int = 1
+    """Of the proxy network, a stage."""
+    image_size: int | None = None
+    examples: int = 2000
+    """At most so many training images in the search."""
+    batch: int = 64
+    lr: float = 0.1
+    seed: int = 0
+    """Of weights, order and augmentation."""
+    space: str = "nasbench201"
+    final_epochs: int | None = None
+    final_channels: int = 16
+    final_cells: int = 2
+    augment: bool = True
+    """Crops, and mirrors where the data bear them, in the final training."""
+    device: str = ""
+    """As PyTorch names it; by default a GPU if there is one."""
+
+
+def read(settings: dict[str, str]) -> Settings:
+    """Settings from text. Raises `UserError` for a name that does not exist and a value that is none."""
+    known = Settings._field_defaults
+    typed: dict[str, Any] = {}
+    for key, text in settings.items():
+        if key not in known:
+            raise plugins.unknown("setting of the training", key, sorted(known))
+        default = known[key]
+        kind = int if default is None else type(default)
+        try:
+            typed[key] = {"true": True, "false": False}[text] if kind is bool else kind(text)
+        except (ValueError, KeyError):
+            raise UserError(f"--with {key} is '{text}'; it takes {plugins.kind(kind)}.") from None
+        if kind in (int, float) and typed[key] <= 0 and key != "seed":
+            raise UserError(f"--with {key} is {text}; it takes a number above zero.")
+    if not 0 <= typed.get("seed", 0) < training.SEEDS:
+        raise UserError(f"--with seed is {typed['seed']}; it takes 0 to {training.SEEDS - 1}.")
+    return Settings(**typed)
