@@ -1,14 +1,15 @@
 """How fast cells train: one network at a time and as a population, beside the matrix-product rate of the same core.
 
 Each way runs in a process of its own, `--rounds` times in turn; its best round counts. Time is CPU time, so that a busy
-machine does not show: figures are for one core, and two threads count twice. The population is what `nas.training` makes of
-the cells: one module for all, or the networks side by side where that is faster.
+machine does not show: figures are for one core, and two threads count twice. "Together" is what `nas.training` makes of
+the cells: compiled code, a cell a core; and without a compiler PyTorch, one module for all or the networks side by side.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -45,7 +46,14 @@ SIZES = {
     "middle": Size(16, 3, 16, 1, 16),
     "large": Size(32, 3, 16, 5, 4),
 }
-WAYS = {"alone": 1, "alone, 2 threads": 2, "alone, compiled": 1, "population": 1, "population, 2 threads": 2}
+WAYS = {
+    "alone": 1,
+    "alone, 2 threads": 2,
+    "alone, torch.compile": 1,
+    "together": 1,
+    "together, 2 threads": 2,
+    "together, no compiler": 1,
+}
 """Threads of each way."""
 
 
@@ -69,7 +77,8 @@ def table(name: str, size: Size, rounds: int) -> None:
     for _ in range(rounds):
         for way in WAYS:
             command = [sys.executable, __file__, "--one", way, name]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            environment = os.environ | ({"NAS_COMPILE": "0"} if "no compiler" in way else {})
+            done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
             found[way].append(json.loads(done.stdout.splitlines()[-1]))
     best = {way: min(rows, key=lambda row: row["seconds"]) for way, rows in found.items()}
     peak = max(row["peak"] for rows in found.values() for row in rows)
@@ -99,11 +108,11 @@ def measure(way: str, name: str) -> dict[str, float]:
     images = Images(x, y, torch.full((size.colours,), 0.5), torch.full((size.colours,), 0.3))
     start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     setup = 0.0
-    if way.startswith("population"):
+    if way.startswith("together"):
         population = training.networks(space, archs, task, 0)
         seconds = _per_epoch(training.train(population, images, Recipe(100, BATCH))) / len(archs) / 4
     else:
-        compiled = "compiled" in way
+        compiled = "torch.compile" in way
         some = archs[:2] if compiled else archs
         times = []
         for arch in some:
