@@ -31,12 +31,15 @@ A network is a list of `Instruction`s; backward goes through it from its end. We
 #define TILE (1 << 19)
 #define MOMENTUM ((REAL)0.1)
 #define EPS 1e-5
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
 #define UNROLL _Pragma("GCC unroll 16")
+#endif
 #define INLINE static inline __attribute__((always_inline))
 
 typedef REAL real;
 typedef real V __attribute__((vector_size(BYTES), may_alias));
-#define INTEGER(bits) INTEGER_(bits)
 typedef __typeof__((V){0} <= (V){0}) I;
 
 enum { CONV, NORM, RELU, ADD, POOL, HALVE, ZERO, HEAD };

@@ -157,6 +157,7 @@ def _task(plan: Plan, data: DataSet) -> Task:
 def describe(plan: Plan) -> str:
     """How a task was measured, for the table's header."""
     return (
+        f"{f'{plan.image_size}x{plan.image_size} pixels, ' if plan.image_size else ''}"
         f"{plan.channels} channels, {plan.cells} cells a stage, stem of stride {plan.stem_stride}, "
         f"{plan.examples or 'all'} training images, batch {plan.batch}, SGD with Nesterov momentum, cosine from {plan.lr}, "
         f"{plan.epochs} epochs; all functions one seed, {plan.repeats} functions {plan.seeds} seeds"
