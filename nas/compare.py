@@ -62,6 +62,8 @@ class Trace(NamedTuple):
     """float32 `[S, T]` simulated seconds."""
     report: Tensor
     """float32 `[S, T]` report column of the best so far, read after the search; NaN where the task has none."""
+    epochs: Tensor | None = None
+    """int32 `[S, T]` of each evaluation; None: the task's own."""
 
 
 Reads = dict[str, dict[str, int]]
@@ -76,21 +78,23 @@ def run(ask: Ask) -> tuple[Trace, Reads]:
     before = tables.reads()
     state = controller.begin(evaluator.task, seeds, prior)
     spent, done = torch.zeros(ask.seeds, dtype=torch.double), 0
-    rank, score, cost = [], [], []
+    rank, score, cost, epochs = [], [], [], []
     for step in search(controller, evaluator.load(seeds), state, ask.batch):
         rank.append(_ops.index(step.proposal.archs, evaluator.space.choices).int())
         score.append(step.results.score)
         cost.append(step.results.cost)
+        epochs.append(step.proposal.epochs)
         done += ask.batch
         spent += step.results.cost.sum(1)
         if (ask.evals and done >= ask.evals) or (ask.seconds and bool((spent > ask.seconds).all())):
             break
     keep = ask.evals or done
     rank, score, cost = (torch.cat(parts, 1)[:, :keep] for parts in (rank, score, cost))
+    trace = Trace(rank, score, cost, score, None if None in epochs else torch.cat(epochs, 1)[:, :keep].int())
     searched = tables.reads() - before
     listed = known.everything(ask.task) is not None
     before = tables.reads()
-    trace = Trace(rank, score, cost, _report(ask, evaluator, rank, score, cost, listed))
+    trace = trace._replace(report=_report(ask, evaluator, trace, listed))
     return trace, {"search": dict(sorted(searched.items())), "report": dict(sorted((tables.reads() - before).items()))}
 
 
@@ -104,7 +108,7 @@ def cell(ask: Ask, folder: Path) -> Path:
         return path
     trace, reads = run(ask)
     path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor for name, tensor in trace._asdict().items() if name != "cost" or bool(tensor.any())}
+    tensors = {name: tensor for name, tensor in trace._asdict().items() if tensor is not None and _told(name, tensor)}
     half = path.with_suffix(".part")
     about = {
         FORMAT: json.dumps({"ask": asdict(ask), "reads": reads})
@@ -112,6 +116,11 @@ def cell(ask: Ask, folder: Path) -> Path:
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, half, about)
     half.replace(path)
     return path
+
+
+def _told(name: str, tensor: Tensor) -> bool:
+    """Whether a tensor says something: costs of nothing are left out."""
+    return name != "cost" or bool(tensor.any())
 
 
 def read_ask(path: Path) -> Ask:
@@ -168,27 +177,21 @@ def _controller(ask: Ask, evaluator: Evaluator) -> tuple[Controller, Prior | Non
 
 def final(evaluator: Evaluator, trace: Trace, seconds: float | None) -> Tensor:
     """The best architecture of each seed within the budget, int64 `[S, D]`."""
-    best = outcome.best(trace.rank[..., None].long(), trace.score, outcome.within(trace.cost, seconds))
+    best = outcome.best(trace.rank[..., None].long(), trace.score, outcome.within(trace.cost, seconds), trace.epochs)
     return _ops.from_index(best.archs.squeeze(-1), evaluator.space.choices)
 
 
-def _report(ask: Ask, evaluator: Evaluator, rank: Tensor, score: Tensor, cost: Tensor, listed: bool) -> Tensor:
+def _report(ask: Ask, evaluator: Evaluator, trace: Trace, listed: bool) -> Tensor:
     """Of the best so far, `[S, T]`; only of the last where a report costs a training."""
-    allowed = outcome.within(cost, ask.seconds)
-    report = torch.full(score.shape, torch.nan)
+    report = torch.full(trace.score.shape, torch.nan)
     if not listed:
-        values = evaluator.report(final(evaluator, Trace(rank, score, cost, report), ask.seconds))
+        values = evaluator.report(final(evaluator, trace, ask.seconds))
         report[:, -1] = report[:, -1] if values is None else values
         return report
     report_N = evaluator.report(_ops.enumerate_all(evaluator.space.choices))
     if report_N is None:
         return report
-    of_each = report_N.index_select(0, rank.flatten()).reshape(rank.shape)
-    top = torch.where(allowed & ~score.isnan(), score, -torch.inf).cummax(1).values
-    return torch.where(top.isinf(), torch.nan, of_each.gather(1, _first(top)))
-
-
-def _first(top: Tensor) -> Tensor:
-    """Where each running maximum `[S, T]` was first reached; cummax tells where last."""
-    rises = torch.cat([torch.ones_like(top[:, :1], dtype=torch.bool), top[:, 1:] > top[:, :-1]], 1)
-    return torch.where(rises, torch.arange(top.shape[1]), 0).cummax(1).values
+    of_each = report_N.index_select(0, trace.rank.flatten()).reshape(trace.rank.shape)
+    score = torch.where(outcome.within(trace.cost, ask.seconds), trace.score, torch.nan)
+    best, at = outcome.so_far(score, trace.epochs)
+    return torch.where(best.isnan(), torch.nan, of_each.gather(1, at))

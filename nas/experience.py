@@ -46,13 +46,14 @@ def fit(prior: Prior, folder: Path) -> Tensor:
         past, asked = store.history(run), run.asked
     if past.score.shape[1] < 3:
         raise UserError(f"Run '{folder}' has {past.score.shape[1]} evaluations; it takes at least 3 to learn from.")
+    longest = torch.ones_like(past.score, dtype=torch.bool) if past.epochs is None else past.epochs == past.epochs.max()
     evaluator = tasks.find(asked["task"], **asked["data"])
     key = _prior.hold(prior)
     known = _prior.learned(key)
     assert known is not None
-    outlook = _prior.look(key, evaluator.space, past.archs.flatten(0, 1))
+    outlook = _prior.look(key, evaluator.space, past.archs[longest])
     mean, span = known.reader.cells.prior(outlook.hidden)
-    stand = _bank.standing(past.score.reshape(1, -1)).squeeze(0)
+    stand = _bank.standing(past.score[longest][None]).squeeze(0)
     usual = known.weight @ known.centre
     along = span @ known.mix
     rest = stand - (mean + span @ usual)

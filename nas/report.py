@@ -31,7 +31,8 @@ class Cell(NamedTuple):
     reads: compare.Reads
     family: str
     best: ndarray
-    """float64 `[S, T]` score of the best so far; what lies beyond the budget repeats the last within it."""
+    """float64 `[S, T]` score of the best so far, after the task's own epochs; what lies beyond the budget repeats the last
+    within it."""
     report: ndarray
     """float64 `[S, T]` its report column; NaN where there is none."""
     seconds: ndarray
@@ -59,7 +60,7 @@ class Cell(NamedTuple):
 def cell(ask: Ask, trace: Trace, reads: compare.Reads) -> Cell:
     """What a trace amounts to."""
     allowed = outcome.within(trace.cost, ask.seconds)
-    score = torch.where(allowed, trace.score, torch.nan)
+    score = torch.where(allowed & _whole(ask, trace), trace.score, torch.nan)
     best = outcome.best_so_far(score).nan_to_num(_floor(trace)).double().numpy()
     ordered = _ordered(ask.task)
     ranks = trace.rank.masked_fill(~allowed, -1).sort(1).values
@@ -168,6 +169,13 @@ def _ordered(task: str) -> Tensor | None:
     """All scores of the space from the best down, NaN left out."""
     scores = known.everything(task)
     return None if scores is None else scores[~scores.isnan()].double().sort(descending=True).values
+
+
+def _whole(ask: Ask, trace: Trace) -> Tensor:
+    """Which evaluations were of the task's own length, bool `[S, T]`: a score after fewer epochs is on another scale."""
+    if trace.epochs is None:
+        return torch.ones_like(trace.score, dtype=torch.bool)
+    return trace.epochs == tasks.find(ask.task).task.fidelities[-1]
 
 
 def _share_within(ask: Ask, trace: Trace) -> float | None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from controller._base import Controller, Prior
+from controller._base import Controller, Prior, Step
 from nas import outcome, plugins, priors, store, tables, tasks, trained
 from nas._base import Evaluator
 from nas.monitor import Monitor
@@ -98,7 +98,7 @@ def go_on(run: Run, setup: Setup) -> Iterator[Progress]:
         wall = time.perf_counter() - started
         store.append(run, past.steps, step, state, wall)
         state = step.state
-        past = _extend(past, step.proposal.archs, step.results.score, step.results.cost, wall)
+        past = _extend(past, step, wall)
         found = best(asked, past)
         monitor.log(past.score.shape[1], step.results.score, past.cost.sum(1), found, state)
         yield Progress(past.score.shape[1], found, past.wall, past.cost.double().sum(1).min().item())
@@ -123,22 +123,25 @@ def share_spent(asked: dict[str, Any], progress: Progress) -> float:
 
 def best(asked: dict[str, Any], past: History) -> Best:
     """The best of each seed within what was asked."""
-    return outcome.best(past.archs, past.score, outcome.within(past.cost, asked["seconds"]))
+    return outcome.best(past.archs, past.score, outcome.within(past.cost, asked["seconds"]), past.epochs)
 
 
 def summary(run: Run, setup: Setup) -> dict[str, Any]:
     """The JSON document of a run."""
     past = store.history(run)
     rows: list[dict[str, Any]] = [
-        {"seed": seed, "arch": None, "score": None, "report": None, "at": None} for seed in setup.seeds.tolist()
+        {"seed": seed, "arch": None, "score": None, "report": None, "at": None, "epochs": None}
+        for seed in setup.seeds.tolist()
     ]
     if past.steps:
         found = best(run.asked, past)
         reports = store.noted(run, "report") or [None] * len(rows)
-        for row, arch, score, at, report in zip(rows, found.archs, found.score.tolist(), found.at.tolist(), reports):
+        epochs = [None] * len(rows) if found.epochs is None else found.epochs.tolist()
+        columns = rows, found.archs, found.score.tolist(), found.at.tolist(), reports, epochs
+        for row, arch, score, at, report, after in zip(*columns):
             if not math.isnan(score):
                 described = setup.evaluator.space.describe(arch)
-                row |= {"arch": described, "score": round(score, 4), "report": report, "at": at}
+                row |= {"arch": described, "score": round(score, 4), "report": report, "at": at, "epochs": after}
     return {
         "run": str(run.folder),
         "task": run.asked["task"],
@@ -164,22 +167,24 @@ def write_report(run: Run, setup: Setup) -> None:
     values = setup.evaluator.report(found.archs[succeeded])
     if values is None:
         return
-    network = setup.evaluator.trained(found.archs[found.score.nan_to_num(-torch.inf).argmax()])
+    network = setup.evaluator.trained(found.archs[outcome.top(found)])
     if network is not None:
         trained.keep(run.folder, network)
     reports = torch.full_like(found.score, torch.nan).masked_scatter(succeeded, values.float())
     store.note(run, "report", [None if math.isnan(v) else round(v, 4) for v in reports.tolist()])
 
 
-def _extend(past: History, archs: Tensor, score: Tensor, cost: Tensor, wall: float) -> History:
+def _extend(past: History, step: Step, wall: float) -> History:
+    (archs, epochs, _), (score, cost) = step.proposal, step.results
     if not past.steps:
-        return History(archs, score, cost, wall, 1)
+        return History(archs, score, cost, wall, 1, epochs)
     return History(
         torch.cat([past.archs, archs], 1),
         torch.cat([past.score, score], 1),
         torch.cat([past.cost, cost], 1),
         past.wall + wall,
         past.steps + 1,
+        None if past.epochs is None or epochs is None else torch.cat([past.epochs, epochs], 1),
     )
 
 

@@ -45,6 +45,8 @@ class History(NamedTuple):
     wall: float
     """Seconds of wall clock spent in steps."""
     steps: int
+    epochs: Tensor | None = None
+    """int64 `[S, E]` of each evaluation; None: the task's own."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,7 @@ def history(run: Run) -> History:
         torch.cat([r.cost for _, r, _ in stored], 1),
         sum(wall for _, _, wall in stored),
         len(stored),
+        None if any(p.epochs is None for p, _, _ in stored) else torch.cat([p.epochs for p, _, _ in stored], 1),  # pyright: ignore
     )
 
 

@@ -40,7 +40,8 @@ def command(as_json: bool) -> None:
 
 def _row(run: store.Run) -> dict:
     past = store.history(run)
-    score = past.score[~past.score.isnan()]
+    score = session.best(run.asked, past).score if past.steps else past.score
+    score = score[~score.isnan()]
     return {
         "run": str(run.folder),
         "task": run.asked["task"],
