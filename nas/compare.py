@@ -11,7 +11,8 @@ import multiprocessing
 import signal
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import lru_cache, partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,11 +22,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from controller._base import Controller, Prior
-from nas import known, outcome, plugins, session, tables, tasks
+from nas import known, outcome, plugins, priors, session, tables, tasks
 from nas._base import Evaluator
 from nas.search import search
 from search_spaces import _ops
-from search_spaces._base import UserError
+from search_spaces._base import Space, UserError
 
 FORMAT = "nas-compare/1"
 
@@ -36,19 +37,22 @@ class Ask:
 
     task: str
     controller: str
-    """A name, and after colons its settings: `reinforce:lr=0.03:hidden=8`."""
+    """A name, and after colons its settings: `reinforce:lr=0.03:hidden=8`, `in_context:prior=FILE`."""
     seeds: int
     evals: int | None
     """Budget in evaluations; with `seconds` too, whichever ends first."""
     seconds: float | None
     """Budget in simulated seconds."""
     batch: int = 1
+    prior: str = ""
+    """The fingerprint of the prior that the controller names; empty without one."""
 
     def path(self, folder: Path) -> Path:
         """The cell's file."""
         words = f"{self.task}--{self.controller}"
         slug = "".join(c if c.isalnum() or c in "._-" else "-" for c in words)[:100]
-        return folder / "cells" / f"{slug}-{hashlib.sha256(words.encode()).hexdigest()[:8]}.safetensors"
+        digest = hashlib.sha256((words + self.prior).encode()).hexdigest()[:8]
+        return folder / "cells" / f"{slug}-{digest}.safetensors"
 
 
 class Trace(NamedTuple):
@@ -73,7 +77,7 @@ Reads = dict[str, dict[str, int]]
 def run(ask: Ask) -> tuple[Trace, Reads]:
     """Search with all seeds side by side, until the budget of each is spent."""
     evaluator = tasks.find(ask.task)
-    controller, prior = _controller(ask, evaluator)
+    controller, prior = _controller(ask, evaluator.space)
     seeds = torch.arange(ask.seeds)
     before = tables.reads()
     state = controller.begin(evaluator.task, seeds, prior)
@@ -99,20 +103,20 @@ def run(ask: Ask) -> tuple[Trace, Reads]:
 
 
 def cell(ask: Ask, folder: Path) -> Path:
-    """The file of a cell, made if it is not there. Raises `UserError` for one that was made otherwise."""
+    """The file of a cell, made if it is not there or was made by another version. `UserError` for one made otherwise."""
     path = ask.path(folder)
     if path.is_file():
         made = read_ask(path)
         if made != ask:
             raise UserError(f"'{path}' holds another comparison ({made}); name another folder with --out.")
-        return path
+        if read_version(path) == version():
+            return path
     trace, reads = run(ask)
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor for name, tensor in trace._asdict().items() if tensor is not None and _told(name, tensor)}
     half = path.with_suffix(".part")
-    about = {
-        FORMAT: json.dumps({"ask": asdict(ask), "reads": reads})
-    }  # One key: safetensors writes several in any order.
+    # One key: safetensors writes several in any order.
+    about = {FORMAT: json.dumps({"ask": asdict(ask), "reads": reads, "version": version()})}
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, half, about)
     half.replace(path)
     return path
@@ -126,6 +130,26 @@ def _told(name: str, tensor: Tensor) -> bool:
 def read_ask(path: Path) -> Ask:
     """What a cell was asked."""
     return Ask(**_about(path)["ask"])
+
+
+def read_version(path: Path) -> str:
+    """The version of the code that made a cell; empty for those that did not say."""
+    return _about(path).get("version", "")
+
+
+@lru_cache
+def version() -> str:
+    """The version of this code: that of the package installed."""
+    try:
+        return metadata.version("metacell")
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def outdated(asks: list[Ask], folder: Path) -> list[Path]:
+    """The files of cells that another version made; they are made anew."""
+    there = [ask.path(folder) for ask in asks if ask.path(folder).is_file()]
+    return [path for path in there if read_version(path) != version()]
 
 
 def read_reads(path: Path) -> Reads:
@@ -147,7 +171,8 @@ def _about(path: Path) -> dict[str, Any]:
 
 def work(asks: list[Ask], folder: Path, jobs: int) -> Iterator[Path]:
     """The cells' files as they come to be; those that are there at once."""
-    waiting = [ask for ask in asks if not ask.path(folder).is_file()]
+    old = outdated(asks, folder)
+    waiting = [ask for ask in asks if ask.path(folder) in old or not ask.path(folder).is_file()]
     yield from (cell(ask, folder) for ask in asks if ask not in waiting)
     if jobs == 1 or len(waiting) < 2:
         yield from (cell(ask, folder) for ask in waiting)
@@ -163,16 +188,21 @@ def _prepare_process() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _controller(ask: Ask, evaluator: Evaluator) -> tuple[Controller, Prior | None]:
-    name, *settings = ask.controller.split(":")
-    component = plugins.load("controller", name)
+def named(controller: str) -> tuple[str, dict[str, str]]:
+    """A controller's name and settings, from `name:key=value:key=value`."""
+    name, *settings = controller.split(":")
     if any("=" not in text for text in settings):
-        raise UserError(
-            f"Controller '{ask.controller}' takes settings as NAME=VALUE after colons, as reinforce:lr=0.03."
-        )
-    pairs = dict(text.split("=", 1) for text in settings)
-    controller = component(space=evaluator.space, **session.typed(name, component, pairs))
-    return controller, known.prior_of(component, evaluator.space, ask.task)
+        raise UserError(f"Controller '{controller}' takes settings as NAME=VALUE after colons, as reinforce:lr=0.03.")
+    return name, dict(text.split("=", 1) for text in settings)
+
+
+def _controller(ask: Ask, space: Space) -> tuple[Controller, Prior | None]:
+    name, settings = named(ask.controller)
+    component = plugins.load("controller", name)
+    prior = known.prior_of(component, space, ask.task)
+    if ask.prior:
+        prior = priors.find({"controller": name, "prior": settings.pop("prior")})
+    return component(space=space, **session.typed(name, component, settings)), prior
 
 
 def final(evaluator: Evaluator, trace: Trace, seconds: float | None) -> Tensor:

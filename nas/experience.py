@@ -23,8 +23,6 @@ _NOISE = 0.3
 def extend(start: Path | None, runs: list[Path], command: str) -> Prior:
     """The prior `start` (by default the shipped one) with a family of tasks like those of `runs`. `UserError` for no run."""
     prior = _prior.read(str(start or priors.SHIPPED))
-    known = _prior.learned(_prior.hold(prior))
-    assert known is not None
     found = [fit(prior, run) for run in runs]
     families = json.loads(prior.about["families"])
     centre, weight = prior.params["centre"], prior.params["weight"]
@@ -35,9 +33,15 @@ def extend(start: Path | None, runs: list[Path], command: str) -> Prior:
     weight = torch.cat([weight / weight.sum() * 0.6, torch.tensor([0.4])])
     centre = torch.cat([centre, torch.stack(found).mean(0, keepdim=True).to(centre.dtype)])
     about = prior.about | {
-        "families": json.dumps([*families, _FAMILY]), "command": command, "runs": json.dumps([run.name for run in runs])
+        "families": json.dumps([*families, _FAMILY]), "command": command, "runs": json.dumps([run.name for run in runs]),
+        "tasks": json.dumps([*json.loads(prior.about["tasks"]), *dict.fromkeys(map(_task, runs))]),
     }  # fmt: skip
     return Prior(prior.params | {"centre": centre, "weight": weight}, about)
+
+
+def _task(run: Path) -> str:
+    with store.open_run(run) as opened:
+        return opened.asked["task"]
 
 
 def fit(prior: Prior, folder: Path) -> Tensor:

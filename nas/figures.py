@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy import ndarray
 
-from nas import report, statistics
+from nas import curves, report, statistics
 from nas.report import Cell
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
@@ -71,7 +71,7 @@ Curve = tuple[ndarray, ndarray, ndarray | None, ndarray | None]
 
 
 def _regret(cells: list[Cell]) -> Curve | None:
-    at = report.points(cells[0].best.shape[1])
+    at = curves.points(cells[0].best.shape[1])
     lost_KSP = numpy.stack([1 - c.normalised[:, at - 1] for c in cells])
     return _banded(at, lost_KSP)
 
@@ -90,7 +90,7 @@ def _seconds(cells: list[Cell]) -> Curve | None:
 
 
 def _report(cells: list[Cell]) -> Curve | None:
-    at = report.points(cells[0].best.shape[1])
+    at = curves.points(cells[0].best.shape[1])
     values_KSP = numpy.stack([c.report[:, at - 1] for c in cells])
     return None if numpy.isnan(values_KSP).any() else _banded(at, values_KSP)
 
@@ -108,7 +108,7 @@ def _profile(cells: list[Cell]) -> Curve | None:
 
 
 def _banded(x: ndarray, values_KSP: ndarray) -> Curve:
-    found = [statistics.interval(values_KSP[..., p], report.CURVE_RESAMPLES) for p in range(len(x))]
+    found = [statistics.interval(values_KSP[..., p], curves.RESAMPLES) for p in range(len(x))]
     y, low, high = (numpy.array(side) for side in zip(*found))
     return x, y, low, high
 

@@ -67,6 +67,12 @@ def _ranked(evaluator: Evaluator) -> Episode:
     return Episode(evaluator.task, archs, score, torch.zeros_like(score), None, None)
 
 
+def bare(task: str) -> str:
+    """A task without its epochs, its `~drawn` and the values of its limits: what a prior has seen if it has seen any of these."""
+    plain, *bounds = task.split("+")
+    return "+".join([plain.split("~")[0].split("@")[0], *(bound.split("<=")[0] for bound in bounds)])
+
+
 def _data_set(task: str) -> str:
     """The data set behind a table's task: that of attacks on it, of a limited and of a shortened task."""
     name = task.split("/", 1)[-1].split("+")[0]
