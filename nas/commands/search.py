@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from controller.in_context import InContext
-from nas import familiarity, limits, session, store
+from nas import familiarity, forecast, limits, session, store
 from nas.commands import _shared, show
 from search_spaces._base import UserError
 
@@ -80,7 +80,8 @@ def command(
     if evals is None and seconds is None and minutes is None:
         asked["evals"] = setup.evaluator.budget
     if dry_run:
-        click.echo(_promise(asked, setup))
+        found = _forecast(asked, setup)
+        _shared.print_json(found._asdict()) if as_json else click.echo(forecast.words(found))
         return
     folder = _folder(name, task, controller)
     with session.begin(folder, asked, setup) as run:
@@ -97,16 +98,13 @@ def command(
                 click.echo(familiarity.sentence(setup.controller, last))
 
 
-def _promise(asked: dict, setup: session.Setup) -> str:
+def _forecast(asked: dict, setup: session.Setup) -> forecast.Forecast:
     """What the prior expects. Raises `UserError` without a prior: only one has expectations."""
     if setup.prior is None:
         raise UserError(
-            "--dry-run asks a prior what it expects; without one there is nothing to ask. Leave out --prior none."
+            "--dry-run asks a prior what it expects; this search has none to ask. Take --controller in_context and its prior."
         )
-    evaluations = asked["evals"] or setup.evaluator.budget
-    space, task = setup.evaluator.space, setup.evaluator.task
-    expected = familiarity.promise(setup.prior, space, task, evaluations, asked["batch"])
-    return familiarity.words(expected, setup.prior, evaluations, None)
+    return forecast.forecast(asked, setup, setup.prior)
 
 
 def _folder(name: str | None, task: str, controller: str) -> Path:

@@ -1,0 +1,265 @@
+"""What a search is expected to come to, before it begins: the gain over the plain ResNet cell in the task's unit, and the time.
+
+The prior's own tasks are searched in simulation. A cell's standing there, the share of the space that it beats, is put on the
+scale of tables of accuracies that are at hand, never of the task's own.
+
+Shapes: `S` simulated tasks, `K` tables, `N` architectures of a space, `T` evaluations.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from controller import _landscape, _moves, _prior
+from controller._base import Prior, Proposal, Results
+from controller.in_context import InContext
+from nas import familiarity, families, known, session, tables, tasks
+from nas._base import Evaluate
+from nas.search import search
+from nas.session import Setup
+from search_spaces import _ops
+from search_spaces._base import Space, Task
+
+_MOST = 40
+"""Evaluations that are simulated at most: what comes later adds little, and simulating it would take minutes."""
+_STEPS = 8
+"""Of the rehearsal."""
+_CELLS = 64
+"""Random ones, whose cost is looked up."""
+
+
+class Times(NamedTuple):
+    """What one evaluation of one seed takes, in seconds, all else included."""
+
+    task: float
+    """As the task counts it: its cost column; what training takes."""
+    here: float
+    """Of this machine."""
+    how: str
+    """How they were got."""
+
+
+class Forecast(NamedTuple):
+    """What to expect of a search."""
+
+    evaluations: int
+    """Of each seed, within the budget."""
+    simulated: int
+    """Evaluations after which the gain is."""
+    gain: float
+    """Over the plain ResNet cell, in `unit`: the median."""
+    low: float
+    """The 10% quantile, and `high` the 90% quantile."""
+    high: float
+    unit: str
+    scales: tuple[str, ...]
+    """The tasks whose scores the gain is put on; empty where there are none, and the unit is a deviation of the space."""
+    beaten: float
+    """Share of the space that the cell found beats, at the median."""
+    ahead: int | None
+    """Evaluations until half of the simulated searches are ahead of the plain cell; None if they never are."""
+    task_seconds: float
+    """Of a seed's search, as the task counts."""
+    here_seconds: float
+    """Of all seeds, on this machine."""
+    how: str
+    known: int
+    """Tasks that the prior knows."""
+
+
+def forecast(asked: dict[str, Any], setup: Setup, prior: Prior) -> Forecast:
+    """Rehearse the search that `asked` names. Raises `UserError` for a space without a plain cell, or too large to list."""
+    space, task = setup.evaluator.space, setup.evaluator.task
+    plain = familiarity.plain(space)
+    value_SN = familiarity.draw(prior, _prior.hold(prior), space)
+    times = _times(asked, setup, value_SN)
+    limits = {"evals": 1.0, "seconds": times.task, "minutes": times.here * asked["seeds"] / 60}
+    allowed = [asked[key] / each for key, each in limits.items() if asked[key] is not None and each > 0]
+    evaluations = max(1, int(min(allowed, default=setup.evaluator.budget)))
+    simulated = min(evaluations, _MOST)
+    top_ST = _simulate(setup, prior, value_SN, simulated, min(asked["batch"], simulated))
+    start_S = value_SN[:, _prior.rows(space)[_ops.index(plain, space.choices)]]
+    scales = _scales(task, space)
+    gain = _gain(value_SN, start_S, top_ST[:, -1], scales)
+    low, median, high = gain.flatten().quantile(torch.tensor([0.1, 0.5, 0.9], dtype=gain.dtype)).tolist()
+    ahead = ((top_ST - start_S[:, None]).median(0).values > 0).nonzero()
+    return Forecast(
+        evaluations=evaluations,
+        simulated=simulated,
+        gain=median,
+        low=low,
+        high=high,
+        unit="points of accuracy" if scales else "deviations of the scores over the space",
+        scales=tuple(scales),
+        beaten=_share(value_SN, top_ST[:, -1]).median().item(),
+        ahead=int(ahead[0]) + 1 if len(ahead) else None,
+        task_seconds=times.task * evaluations,
+        here_seconds=times.here * evaluations * asked["seeds"],
+        how=times.how,
+        known=len(json.loads(prior.about.get("tasks", "[]"))),
+    )
+
+
+def words(found: Forecast) -> str:
+    """A forecast in a few lines."""
+    stops = "" if found.simulated == found.evaluations else f" ({found.simulated} simulated: what follows adds to it)"
+    when = "not within them" if found.ahead is None else f"from evaluation {found.ahead} on"
+    scale = (
+        f"put on the scale of the scores of {', '.join(found.scales)}"
+        if found.scales
+        else "in deviations, as no table of accuracies on this space is at hand"
+    )
+    return "\n".join(
+        [
+            f"Expected of {found.evaluations} evaluations{stops}: {found.gain:+.2f} {found.unit} over the plain ResNet cell, "
+            f"80% interval {found.low:+.2f} to {found.high:+.2f}; ahead of it {when}; "
+            f"the cell found is among the best {1 - found.beaten:.2%} of the space.",
+            f"Got from searching {familiarity.TASKS} tasks drawn from a prior that knows {found.known} tasks, {scale}; "
+            "a task unlike those may differ.",
+            f"Time: {_duration(found.task_seconds)} as the task counts it, about {_duration(found.here_seconds)} here; "
+            f"{found.how}.",
+        ]
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
+
+
+def _gain(value_SN: Tensor, start_S: Tensor, end_S: Tensor, scales: dict[str, Tensor]) -> Tensor:
+    """From the plain cell to the one found, `[S, K]`: on each scale, or (K = 1) in deviations."""
+    if not scales:
+        return (end_S - start_S)[:, None]
+    shares = _share(value_SN, start_S), _share(value_SN, end_S)
+    before, after = (torch.stack([x.quantile(share) for x in scales.values()], 1) for share in shares)
+    return after - before
+
+
+def _share(value_SN: Tensor, at_S: Tensor) -> Tensor:
+    """The share of each simulated space that a value beats, float64 `[S]`."""
+    return (value_SN < at_S[:, None]).double().mean(1)
+
+
+def _scales(task: Task, space: Space) -> dict[str, Tensor]:
+    """The scores, float64 `[N]`, of tasks of accuracies on a space at their full length; none of a table's own data set.
+
+    Empty where the task's own score is no accuracy.
+    """
+    table = task.name.split("/")[0]
+    if not _in_percent(task.name):
+        return {}
+    found = {}
+    for name in [*families.families().get("accuracy", []), *families.families().get("own201", [])]:
+        own = table in tables.names() and known.data_set(name) == known.data_set(task.name)
+        if not own and _in_percent(name) and tasks.find(name).space.choices == space.choices:
+            scores = known.everything(name)
+            assert scores is not None
+            found[name] = scores[~scores.isnan()].double()
+    return found
+
+
+def _in_percent(task: str) -> bool:
+    """Whether a task's score is an accuracy, in percent."""
+    table = task.split("/")[0]
+    if "<=" in task:
+        return False
+    if table not in tables.names():
+        return True
+    name = task.partition("/")[2].partition("~")[0].partition("@")[0]
+    columns = tables.find(table).columns
+    return all(columns[s.search].unit == "percent" for s in tasks.searchable(tables.find(table)) if s.name == name)
+
+
+def _simulate(setup: Setup, prior: Prior, value_SN: Tensor, evaluations: int, batch: int) -> Tensor:
+    """The best so far of a search on each drawn landscape, float64 `[S, T]`."""
+    space, task = setup.evaluator.space, setup.evaluator.task
+    controller = InContext(space)
+    state = controller.begin(task, torch.arange(len(value_SN)), prior)
+    found: list[Tensor] = []
+    for step in search(
+        controller, _MadeUp(space, task, space, value_SN).load(torch.arange(len(value_SN))), state, batch
+    ):
+        found.append(step.results.score)
+        if len(found) * batch >= evaluations:
+            break
+    return torch.cat(found, 1)[:, :evaluations].double().cummax(1).values
+
+
+def _times(asked: dict[str, Any], setup: Setup, value_SN: Tensor) -> Times:
+    """A rehearsal on made-up scores with all that a run writes, and what an evaluation of the task itself takes."""
+    evaluator, B = setup.evaluator, asked["batch"]
+    made_up = _MadeUp(evaluator.space, evaluator.task, evaluator.space, value_SN[:1].repeat(asked["seeds"], 1))
+    rehearsal = {**asked, "evals": _STEPS * B, "seconds": None, "minutes": None}
+    stamps = []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        session.begin(Path(folder) / "run", rehearsal, setup._replace(evaluator=made_up)) as run,
+    ):
+        for _ in session.go_on(run, setup._replace(evaluator=made_up)):
+            stamps.append(time.perf_counter())
+    step = (stamps[-1] - stamps[0]) / (_STEPS - 1) / (B * asked["seeds"])
+    if evaluator.task.name.split("/")[0] in tables.names():
+        archs = _moves.sample(evaluator.space, torch.zeros(1).long(), torch.zeros(1).long(), _CELLS)
+        cost = evaluator.load(torch.zeros(1).long())(Proposal(archs)).cost.mean().item()
+        return Times(
+            cost,
+            step,
+            f"the first by the mean cost of {_CELLS} random cells, the second by a rehearsal of {_STEPS} steps",
+        )
+    trained = _probe(setup, B)
+    how = f"from one epoch of {B} random cells; the training of the winner comes on top"
+    return Times(trained, trained + step, how)
+
+
+def _probe(setup: Setup, batch: int) -> float:
+    """Seconds that an evaluation trains: one epoch of a batch of random cells, timed, times the epochs."""
+    space, seed = setup.evaluator.space, torch.zeros(1).long()
+    evaluate = setup.evaluator.load(seed)
+    lengths = setup.evaluator.task.fidelities or (1,)
+    seconds = math.inf
+    for number in range(2):  # The first pays for what is made once.
+        archs = _moves.sample(space, seed, seed + number, batch)
+        started = time.perf_counter()
+        evaluate(Proposal(archs, torch.full((1, batch), lengths[0]) if setup.evaluator.task.fidelities else None))
+        seconds = min(seconds, time.perf_counter() - started)
+    return seconds / batch * lengths[-1] / lengths[0]
+
+
+@dataclass(frozen=True)
+class _MadeUp:
+    """An evaluator of drawn landscapes."""
+
+    space: Space
+    task: Task
+    final: Space
+    value_SN: Tensor
+
+    budget = 1
+    batch = 1
+    about = "scores made up"
+
+    def load(self, seeds: Tensor) -> Evaluate:
+        row_of = _prior.rows(self.space)
+
+        def evaluate(proposal: Proposal) -> Results:
+            row_SB = row_of[_landscape.ranks(self.space, proposal.archs)]
+            return Results(self.value_SN.gather(1, row_SB).float(), torch.zeros(row_SB.shape))
+
+        return evaluate
+
+    def report(self, archs: Tensor) -> None:
+        return None
+
+    def trained(self, arch: Tensor) -> None:
+        return None
