@@ -109,34 +109,6 @@ def forecast(asked: dict[str, Any], setup: Setup, prior: Prior) -> Forecast:
     )
 
 
-def words(found: Forecast) -> str:
-    """A forecast in a few lines."""
-    stops = "" if found.simulated == found.evaluations else f" ({found.simulated} simulated: what follows adds to it)"
-    when = "not within them" if found.ahead is None else f"from evaluation {found.ahead} on"
-    scale = (
-        f"put on the scale of the scores of {', '.join(found.scales)}"
-        if found.scales
-        else "in deviations, as no table of accuracies on this space is at hand"
-    )
-    return "\n".join(
-        [
-            f"Expected of {found.evaluations} evaluations{stops}: {found.gain:+.2f} {found.unit} over the plain ResNet cell, "
-            f"80% interval {found.low:+.2f} to {found.high:+.2f}; ahead of it {when}; "
-            f"the cell found is among the best {1 - found.beaten:.2%} of the space.",
-            f"Got from searching {familiarity.TASKS} tasks drawn from a prior that knows {found.known} tasks, {scale}; "
-            "a task unlike those may differ.",
-            f"Time: {_duration(found.task_seconds)} as the task counts it, about {_duration(found.here_seconds)} here; "
-            f"{found.how}.",
-        ]
-    )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
-
-
 def _gain(value_SN: Tensor, start_S: Tensor, end_S: Tensor, scales: dict[str, Tensor]) -> Tensor:
     """From the plain cell to the one found, `[S, K]`: on each scale, or (K = 1) in deviations."""
     if not scales:

@@ -87,15 +87,17 @@ def go_on(run: Run, setup: Setup) -> Iterator[Progress]:
         return
     before = tables.reads()
     monitor = Monitor(run.folder, setup.controller, past.score.shape[1])
-    steps = None
+    steps, mark = None, time.perf_counter()
     while not spent(asked, past):
         batch = asked["batch"] if asked["evals"] is None else min(asked["batch"], asked["evals"] - past.score.shape[1])
         if steps is None or batch < asked["batch"]:
             evaluate = setup.evaluator.load(setup.seeds)
             steps = search(setup.controller, evaluate, state, batch)
-        started = time.perf_counter()
         step = next(steps)
-        wall = time.perf_counter() - started
+        wall, mark = (
+            time.perf_counter() - mark,
+            time.perf_counter(),
+        )  # Storing and drawing the step before are its time too.
         store.append(run, past.steps, step, state, wall)
         state = step.state
         past = _extend(past, step, wall)
@@ -119,6 +121,26 @@ def share_spent(asked: dict[str, Any], progress: Progress) -> float:
     """How much of the budget is used up, 0 to 1."""
     spent = {"evals": progress.evaluations, "seconds": progress.cost, "minutes": progress.wall / 60}
     return min(1.0, max(spent[key] / asked[key] for key in spent if asked[key] is not None))
+
+
+class Left(NamedTuple):
+    """What is left of a search, at the pace it had so far."""
+
+    seconds: float
+    """Of wall clock, until its last step has ended."""
+    evaluations: int
+    """Of each seed, by its end."""
+
+
+def left(asked: dict[str, Any], progress: Progress) -> Left:
+    """Predict the end of a search: the first of its budgets that runs out, with the step in which it does."""
+    done, pace = progress.evaluations, max(progress.wall, 1e-9) / progress.evaluations
+    each = {"evals": 1.0, "seconds": progress.cost / done, "minutes": pace / 60}
+    ends = [asked[key] / cost for key, cost in each.items() if asked[key] is not None and cost > 0]
+    steps = math.ceil(max(0.0, min(ends, default=done) - done) / asked["batch"] - 1e-6)
+    last = done + steps * asked["batch"]
+    last = last if asked["evals"] is None else min(last, asked["evals"])
+    return Left((last - done) * pace, last)
 
 
 def best(asked: dict[str, Any], past: History) -> Best:

@@ -43,7 +43,7 @@ class History(NamedTuple):
     cost: Tensor
     """float32 `[S, E]` seconds."""
     wall: float
-    """Seconds of wall clock spent in steps."""
+    """Seconds of wall clock, with what storing and showing took."""
     steps: int
     epochs: Tensor | None = None
     """int64 `[S, E]` of each evaluation; None: the task's own."""
