@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nas import compare, curves, families, known, limits, plugins, priors, report
+from nas import compare, curves, families, known, limits, plugins, priors, report, traces
 from nas.compare import Ask
 from nas.report import Cell
 from search_spaces._base import UserError
@@ -75,10 +75,10 @@ def _fingerprint(controller: str, tasks: list[str]) -> str:
 def make(asks: list[Ask], folder: Path, jobs: int = 1, done: Callable[[], object] = lambda: None) -> list[Cell]:
     """The cells of a comparison, in the order asked; those that were not there are searched."""
     folder.mkdir(parents=True, exist_ok=True)
-    for _ in compare.work(asks, folder, jobs):
+    for _ in traces.work(asks, folder, jobs):
         done()
     paths = [(ask, ask.path(folder)) for ask in asks]
-    return [report.cell(ask, compare.read(path), compare.read_reads(path)) for ask, path in paths]
+    return [report.cell(ask, traces.read(path), traces.read_reads(path)) for ask, path in paths]
 
 
 def document(cells: list[Cell], after: tuple[int, ...] = ()) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def document(cells: list[Cell], after: tuple[int, ...] = ()) -> dict[str, Any]:
     standing = {"at": [row for cell in cells for row in curves.standing(cell, after)]} if after else {}
     return {
         "format": FORMAT,
-        "version": compare.version(),
+        "version": traces.version(),
         "seeds": ask.seeds,
         "evals": ask.evals,
         "seconds": ask.seconds,

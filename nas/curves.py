@@ -11,7 +11,7 @@ import numpy
 from numpy import ndarray
 
 from nas import statistics
-from nas.report import Cell, rounded
+from nas.report import Cell, first_reached, rounded
 
 RESAMPLES = 100
 """For a band that the eye reads; the numbers of the rows have more."""
@@ -39,6 +39,53 @@ def curve(cell: Cell) -> list[dict[str, Any]]:
 def points(count: int) -> ndarray:
     """Evaluations to show, int `[P]`, the first and the last among them."""
     return numpy.unique(numpy.geomspace(1, count, 30).round().astype(int))
+
+
+Curve = tuple[ndarray, ndarray, ndarray | None, ndarray | None]
+"""x, y, and the edges of the band."""
+
+
+def regret(cells: list[Cell]) -> Curve | None:
+    at = points(cells[0].best.shape[1])
+    lost_KSP = numpy.stack([1 - c.normalised[:, at - 1] for c in cells])
+    return _banded(at, lost_KSP)
+
+
+def by_seconds(cells: list[Cell]) -> Curve | None:
+    """Best so far at moments of simulated time, each run by its own clock."""
+    if not all(c.seconds[:, -1].all() for c in cells):
+        return None
+    most = min(c.seconds[:, -1].min() for c in cells)
+    moments = numpy.geomspace(max(c.seconds[:, 0].max() for c in cells), most, 30)
+    lost = []
+    for c in cells:
+        done_SP = (c.seconds[:, :, None] <= moments).sum(1)
+        lost.append(1 - numpy.take_along_axis(c.normalised, done_SP.clip(1) - 1, 1))
+    return _banded(moments, numpy.stack(lost))
+
+
+def reported(cells: list[Cell]) -> Curve | None:
+    at = points(cells[0].best.shape[1])
+    values_KSP = numpy.stack([c.report[:, at - 1] for c in cells])
+    return None if numpy.isnan(values_KSP).any() else _banded(at, values_KSP)
+
+
+def reached(cells: list[Cell]) -> Curve | None:
+    found = numpy.concatenate([first_reached(c, c.top) for c in cells])
+    at = numpy.arange(1, cells[0].best.shape[1] + 1)
+    return at, (found[:, None] <= at).mean(0), None, None
+
+
+def profile(cells: list[Cell]) -> Curve | None:
+    thresholds = numpy.linspace(0.7, 1, 151)
+    final_KS = numpy.stack([c.normalised[:, -1] for c in cells])
+    return thresholds, statistics.profile(final_KS, thresholds - 1e-9), None, None
+
+
+def _banded(x: ndarray, values_KSP: ndarray) -> Curve:
+    found = [statistics.interval(values_KSP[..., p], RESAMPLES) for p in range(len(x))]
+    y, low, high = (numpy.array(side) for side in zip(*found))
+    return x, y, low, high
 
 
 def standing(cell: Cell, after: tuple[int, ...]) -> list[dict[str, Any]]:

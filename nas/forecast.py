@@ -9,21 +9,16 @@ Shapes: `S` simulated tasks, `K` tables, `N` architectures of a space, `T` evalu
 from __future__ import annotations
 
 import json
-import math
-import tempfile
-import time
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from controller import _landscape, _moves, _prior
-from controller._base import Prior, Proposal, Results
+from controller import _prior
+from controller._base import Prior
 from controller.in_context import InContext
-from nas import familiarity, families, known, session, tables, tasks
-from nas._base import Evaluate
+from nas import familiarity, families, known, rehearsal, tables, tasks
+from nas.rehearsal import MadeUp
 from nas.search import search
 from nas.session import Setup
 from search_spaces import _ops
@@ -31,21 +26,6 @@ from search_spaces._base import Space, Task
 
 _MOST = 40
 """Evaluations that are simulated at most: what comes later adds little, and simulating it would take minutes."""
-_STEPS = 8
-"""Of the rehearsal."""
-_CELLS = 64
-"""Random ones, whose cost is looked up."""
-
-
-class Times(NamedTuple):
-    """What one evaluation of one seed takes, in seconds, all else included."""
-
-    task: float
-    """As the task counts it: its cost column; what training takes."""
-    here: float
-    """Of this machine."""
-    how: str
-    """How they were got."""
 
 
 class Forecast(NamedTuple):
@@ -81,8 +61,8 @@ def forecast(asked: dict[str, Any], setup: Setup, prior: Prior) -> Forecast:
     space, task = setup.evaluator.space, setup.evaluator.task
     plain = familiarity.plain(space)
     value_SN = familiarity.draw(prior, _prior.hold(prior), space)
-    times = _times(asked, setup, value_SN)
-    limits = {"evals": 1.0, "seconds": times.task, "minutes": times.here * asked["seeds"] / 60}
+    took = rehearsal.times(asked, setup, value_SN)
+    limits = {"evals": 1.0, "seconds": took.task, "minutes": took.here * asked["seeds"] / 60}
     allowed = [asked[key] / each for key, each in limits.items() if asked[key] is not None and each > 0]
     evaluations = max(1, int(min(allowed, default=setup.evaluator.budget)))
     simulated = min(evaluations, _MOST)
@@ -102,9 +82,9 @@ def forecast(asked: dict[str, Any], setup: Setup, prior: Prior) -> Forecast:
         scales=tuple(scales),
         beaten=_share(value_SN, top_ST[:, -1]).median().item(),
         ahead=int(ahead[0]) + 1 if len(ahead) else None,
-        task_seconds=times.task * evaluations,
-        here_seconds=times.here * evaluations * asked["seeds"],
-        how=times.how,
+        task_seconds=took.task * evaluations,
+        here_seconds=took.here * evaluations * asked["seeds"],
+        how=took.how,
         known=len(json.loads(prior.about.get("tasks", "[]"))),
     )
 
@@ -160,78 +140,9 @@ def _simulate(setup: Setup, prior: Prior, value_SN: Tensor, evaluations: int, ba
     state = controller.begin(task, torch.arange(len(value_SN)), prior)
     found: list[Tensor] = []
     for step in search(
-        controller, _MadeUp(space, task, space, value_SN).load(torch.arange(len(value_SN))), state, batch
+        controller, MadeUp(space, task, space, value_SN).load(torch.arange(len(value_SN))), state, batch
     ):
         found.append(step.results.score)
         if len(found) * batch >= evaluations:
             break
     return torch.cat(found, 1)[:, :evaluations].double().cummax(1).values
-
-
-def _times(asked: dict[str, Any], setup: Setup, value_SN: Tensor) -> Times:
-    """A rehearsal on made-up scores with all that a run writes, and what an evaluation of the task itself takes."""
-    evaluator, B = setup.evaluator, asked["batch"]
-    made_up = _MadeUp(evaluator.space, evaluator.task, evaluator.space, value_SN[:1].repeat(asked["seeds"], 1))
-    rehearsal = {**asked, "evals": _STEPS * B, "seconds": None, "minutes": None}
-    stamps = []
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        session.begin(Path(folder) / "run", rehearsal, setup._replace(evaluator=made_up)) as run,
-    ):
-        for _ in session.go_on(run, setup._replace(evaluator=made_up)):
-            stamps.append(time.perf_counter())
-    step = (stamps[-1] - stamps[0]) / (_STEPS - 1) / (B * asked["seeds"])
-    if evaluator.task.name.split("/")[0] in tables.names():
-        archs = _moves.sample(evaluator.space, torch.zeros(1).long(), torch.zeros(1).long(), _CELLS)
-        cost = evaluator.load(torch.zeros(1).long())(Proposal(archs)).cost.mean().item()
-        return Times(
-            cost,
-            step,
-            f"the first by the mean cost of {_CELLS} random cells, the second by a rehearsal of {_STEPS} steps",
-        )
-    trained = _probe(setup, B)
-    how = f"from one epoch of {B} random cells; the training of the winner comes on top"
-    return Times(trained, trained + step, how)
-
-
-def _probe(setup: Setup, batch: int) -> float:
-    """Seconds that an evaluation trains: one epoch of a batch of random cells, timed, times the epochs."""
-    space, seed = setup.evaluator.space, torch.zeros(1).long()
-    evaluate = setup.evaluator.load(seed)
-    lengths = setup.evaluator.task.fidelities or (1,)
-    seconds = math.inf
-    for number in range(2):  # The first pays for what is made once.
-        archs = _moves.sample(space, seed, seed + number, batch)
-        started = time.perf_counter()
-        evaluate(Proposal(archs, torch.full((1, batch), lengths[0]) if setup.evaluator.task.fidelities else None))
-        seconds = min(seconds, time.perf_counter() - started)
-    return seconds / batch * lengths[-1] / lengths[0]
-
-
-@dataclass(frozen=True)
-class _MadeUp:
-    """An evaluator of drawn landscapes."""
-
-    space: Space
-    task: Task
-    final: Space
-    value_SN: Tensor
-
-    budget = 1
-    batch = 1
-    about = "scores made up"
-
-    def load(self, seeds: Tensor) -> Evaluate:
-        row_of = _prior.rows(self.space)
-
-        def evaluate(proposal: Proposal) -> Results:
-            row_SB = row_of[_landscape.ranks(self.space, proposal.archs)]
-            return Results(self.value_SN.gather(1, row_SB).float(), torch.zeros(row_SB.shape))
-
-        return evaluate
-
-    def report(self, archs: Tensor) -> None:
-        return None
-
-    def trained(self, arch: Tensor) -> None:
-        return None

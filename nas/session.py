@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from controller._base import Controller, Prior, Step
-from nas import outcome, plugins, priors, store, tables, tasks, trained
+from nas import budget, outcome, plugins, priors, store, tables, tasks, trained
 from nas._base import Evaluator
+from nas.budget import Progress
 from nas.monitor import Monitor
 from nas.outcome import Best
 from nas.search import search
@@ -48,18 +49,6 @@ class Setup(NamedTuple):
     prior: Prior | None
 
 
-class Progress(NamedTuple):
-    """Where a run stands after a step."""
-
-    evaluations: int
-    """Of each seed."""
-    found: Best
-    wall: float
-    """Seconds, earlier sittings counted in."""
-    cost: float
-    """Simulated seconds of the seed that spent least."""
-
-
 def prepare(asked: dict[str, Any]) -> Setup:
     """Load the evaluator and the controller. Raises `UserError` for a name or a setting that does not exist."""
     for key in ("seeds", "batch", "evals", "seconds", "minutes"):
@@ -83,12 +72,12 @@ def go_on(run: Run, setup: Setup) -> Iterator[Progress]:
     asked = run.asked
     state = store.state(run, setup.controller.begin(setup.evaluator.task, setup.seeds, setup.prior))
     past = store.history(run)
-    if spent(asked, past):
+    if budget.spent(asked, past):
         return
     before = tables.reads()
     monitor = Monitor(run.folder, setup.controller, past.score.shape[1])
     steps, mark = None, time.perf_counter()
-    while not spent(asked, past):
+    while not budget.spent(asked, past):
         batch = asked["batch"] if asked["evals"] is None else min(asked["batch"], asked["evals"] - past.score.shape[1])
         if steps is None or batch < asked["batch"]:
             evaluate = setup.evaluator.load(setup.seeds)
@@ -106,41 +95,6 @@ def go_on(run: Run, setup: Setup) -> Iterator[Progress]:
         yield Progress(past.score.shape[1], found, past.wall, past.cost.double().sum(1).min().item())
     store.note(run, "columns_read", dict(Counter(store.noted(run, "columns_read") or {}) + tables.reads() - before))
     monitor.finish(asked, best(asked, past).score)
-
-
-def spent(asked: dict[str, Any], past: History) -> bool:
-    """Whether the evaluations, simulated seconds or minutes of wall clock asked for are used up."""
-    return (
-        (asked["evals"] is not None and past.score.shape[1] >= asked["evals"])
-        or (asked["seconds"] is not None and bool((past.cost.double().sum(1) > asked["seconds"]).all()))
-        or (asked["minutes"] is not None and past.wall >= 60 * asked["minutes"])
-    )
-
-
-def share_spent(asked: dict[str, Any], progress: Progress) -> float:
-    """How much of the budget is used up, 0 to 1."""
-    spent = {"evals": progress.evaluations, "seconds": progress.cost, "minutes": progress.wall / 60}
-    return min(1.0, max(spent[key] / asked[key] for key in spent if asked[key] is not None))
-
-
-class Left(NamedTuple):
-    """What is left of a search, at the pace it had so far."""
-
-    seconds: float
-    """Of wall clock, until its last step has ended."""
-    evaluations: int
-    """Of each seed, by its end."""
-
-
-def left(asked: dict[str, Any], progress: Progress) -> Left:
-    """Predict the end of a search: the first of its budgets that runs out, with the step in which it does."""
-    done, pace = progress.evaluations, max(progress.wall, 1e-9) / progress.evaluations
-    each = {"evals": 1.0, "seconds": progress.cost / done, "minutes": pace / 60}
-    ends = [asked[key] / cost for key, cost in each.items() if asked[key] is not None and cost > 0]
-    steps = math.ceil(max(0.0, min(ends, default=done) - done) / asked["batch"] - 1e-6)
-    last = done + steps * asked["batch"]
-    last = last if asked["evals"] is None else min(last, asked["evals"])
-    return Left((last - done) * pace, last)
 
 
 def best(asked: dict[str, Any], past: History) -> Best:
@@ -170,7 +124,7 @@ def summary(run: Run, setup: Setup) -> dict[str, Any]:
         "controller": run.asked["controller"],
         "seeds": run.asked["seeds"],
         "evaluations": past.score.shape[1],
-        "finished": spent(run.asked, past),
+        "finished": budget.spent(run.asked, past),
         "cost_seconds": round(past.cost.double().sum(1).mean().item(), 3) if past.steps else 0.0,
         "wall_seconds": round(past.wall, 3),
         "columns_read": store.noted(run, "columns_read") or {},

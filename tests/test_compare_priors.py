@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from nas import compare, comparison, curves, known, priors, session
+from nas import comparison, curves, known, priors, session, traces
 from search_spaces._base import UserError
 
 TASK = "own201/digits"
@@ -35,7 +35,7 @@ def prior(tmp_path):
 
 def test_a_comparison_with_a_prior_is_a_search_that_began_with_it(tmp_path):
     (ask,) = asks("in_context:prior=shipped")
-    trace = compare.read(compare.cell(ask, tmp_path))
+    trace = traces.read(traces.cell(ask, tmp_path))
     wanted = session.DEFAULTS | {"task": TASK, "prior": "shipped", "seeds": 3, "evals": 6}
     setup = session.prepare(wanted)
     with session.begin(tmp_path / "run", wanted, setup) as run:
@@ -51,8 +51,8 @@ def test_cells_of_two_priors_and_of_none_are_three(tmp_path, prior):
         lambda: f"in_context:prior={prior(-1.0)}",
     ):
         (ask,) = asks(controller())
-        cells.add(compare.cell(ask, tmp_path))
-        scores.append(compare.read(ask.path(tmp_path)).score)
+        cells.add(traces.cell(ask, tmp_path))
+        scores.append(traces.read(ask.path(tmp_path)).score)
     assert len(cells) == 3
     assert not any(torch.equal(a, b) for i, a in enumerate(scores) for b in scores[:i])
 
@@ -91,7 +91,7 @@ def test_a_cell_of_another_version_is_told_and_made_anew(tmp_path, nas, monkeypa
         "3",
         "--no-figures",
     )
-    monkeypatch.setattr(compare, "version", lambda: "0.0.1")
+    monkeypatch.setattr(traces, "version", lambda: "0.0.1")
     assert nas(*words, "--out", tmp_path / "out").stderr == ""
     (path,) = tmp_path.glob("out/cells/*")
     old = path.read_bytes()
@@ -100,7 +100,7 @@ def test_a_cell_of_another_version_is_told_and_made_anew(tmp_path, nas, monkeypa
     said = nas(*words, "--out", tmp_path / "out")
     assert "1 comparisons in" in said.stderr
     assert "(0.0.1); they are made anew" in said.stderr
-    assert compare.read_version(path) == compare.version() != "0.0.1"
+    assert traces.read_version(path) == traces.version() != "0.0.1"
     assert path.read_bytes() != old
     assert nas(*words, "--out", tmp_path / "out").stderr == ""
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from controller._base import Proposal, Results, Step
-from nas import compare, comparison, outcome, report, session, store, tasks
+from nas import comparison, outcome, report, session, store, tasks, traces
 from search_spaces import _ops
 from search_spaces._base import UserError
 
@@ -105,8 +105,8 @@ def test_a_run_keeps_the_epochs_of_every_evaluation_and_one_without_them_is_read
 def test_a_comparison_counts_scores_after_all_epochs_alone(tmp_path):
     asks = comparison.asks(TASK, ["hyperband", "random_search"], (), 5, 12, None, 1)
     cell, plain = comparison.make(asks, tmp_path)
-    trace = compare.read(asks[0].path(tmp_path))
+    trace = traces.read(asks[0].path(tmp_path))
     whole = torch.where(trace.epochs == 4, trace.score, torch.nan)
     assert torch.equal(torch.from_numpy(cell.best[:, -1]).float(), whole.nan_to_num(-1).amax(1))
     assert (report.row(cell)["seconds"]) < report.row(plain)["seconds"]
-    assert compare.read(asks[1].path(tmp_path)).epochs is None
+    assert traces.read(asks[1].path(tmp_path)).epochs is None

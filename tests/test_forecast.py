@@ -5,8 +5,10 @@ import json
 import pytest
 import torch
 
+from controller._base import Proposal
 from nas import familiarity, forecast, session, tasks
 from nas.evaluators.tabular import Tabular
+from nas.search import search
 from search_spaces.nasbench201 import NasBench201
 
 DRY = ("search", "--task", "own201/digits", "--dry-run")
@@ -41,14 +43,14 @@ def test_the_gain_found_lies_in_the_interval_foretold():
     found = forecast.forecast(asked, setup, setup.prior)
     column = setup.evaluator.load(torch.tensor([0]))
     archs = torch.stack([familiarity.plain(setup.evaluator.space), _best_of_15(setup)])
-    plain, best = column(forecast.Proposal(archs[None])).score[0].tolist()
+    plain, best = column(Proposal(archs[None])).score[0].tolist()
     assert found.low <= best - plain <= found.high
     assert (found.evaluations, found.simulated, found.unit) == (15, 15, "points of accuracy")
 
 
 def _best_of_15(setup):
     state = setup.controller.begin(setup.evaluator.task, torch.tensor([0]), setup.prior)
-    steps = forecast.search(setup.controller, setup.evaluator.load(torch.tensor([0])), state)
+    steps = search(setup.controller, setup.evaluator.load(torch.tensor([0])), state)
     tried = [step for _, step in zip(range(15), steps)]
     return max(tried, key=lambda step: step.results.score.item()).proposal.archs[0, 0]
 

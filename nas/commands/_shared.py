@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from nas import finish, session, store
+from nas import budget, finish, session, store
 from nas.session import Setup
 from nas.store import Run
 from search_spaces._base import UserError
@@ -65,11 +65,11 @@ def work(run: Run, setup: Setup, *, quiet: bool = False) -> None:
         with _bar() as bar:
             line = bar.add_task("searching", total=1.0, evaluations="0 evaluations", best="", left="")
             for progress in session.go_on(run, setup):
-                score, left = progress.found.score, session.left(asked, progress)
+                score, left = progress.found.score, budget.left(asked, progress)
                 best = f"best {score.nanmean():.3f}" if not score.isnan().all() else "none succeeded yet"
                 of = f"/{asked['evals']}" if asked["evals"] else f" of about {left.evaluations}"
                 text = f"{progress.evaluations}{of} evaluations"
-                share = session.share_spent(asked, progress)
+                share = budget.share_spent(asked, progress)
                 time_left = f"about {duration(left.seconds)} left"
                 bar.update(line, completed=share, evaluations=text, best=best, left=time_left)
                 if asked["minutes"] and bar.disable and not quiet and said < int(4 * share) < 4:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from nas import compare, comparison, plugins
+from nas import comparison, plugins, traces
 from nas.commands import _shared
 from nas.compare import Ask
 from nas.report import Cell
@@ -108,9 +108,9 @@ def _counts(at: str | None, evals: int | None) -> tuple[int, ...]:
 
 def _made(asks: list[Ask], folder: Path, jobs: int, *, quiet: bool) -> list[Cell]:
     """The cells, with a progress line on a terminal. Ctrl-C says how to go on and exits."""
-    old = compare.outdated(asks, folder)
+    old = traces.outdated(asks, folder)
     if old and not quiet:
-        made_by = compare.read_version(old[0]) or "one that did not say which"
+        made_by = traces.read_version(old[0]) or "one that did not say which"
         click.echo(
             f"{len(old)} comparisons in {folder} are of another version ({made_by}); they are made anew.", err=True
         )
