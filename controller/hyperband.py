@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from functools import cached_property
 
 from torch import Tensor
 
@@ -21,24 +21,29 @@ class Hyperband:
     """Algorithm 1, over and over: no bet on how well few epochs tell what many will."""
 
     space: Space
-    epochs: int = 16
-    """Those of each bracket's last rung: the paper's R."""
+    epochs: int = 0
+    """Those of each bracket's last rung, the paper's R; 0: the task's own, and below them those that it can be evaluated at."""
     eta: int = 4
-    """One in `eta` goes on, to `eta` times the epochs."""
+    """One in `eta` goes on, to `eta` times the epochs; or fewer to more, where the task knows none between."""
 
-    @cached_property
-    def rungs(self) -> list[_halving.Rung]:
-        """Bracket `s` begins with `ceil((s_max + 1) eta^s / (s + 1))` architectures at `R eta^-s` epochs (line 3)."""
-        most = _halving.brackets_below(self.epochs, self.eta)
-        entrants = [-(-(most + 1) * self.eta**s // (s + 1)) for s in range(most + 1)]
-        brackets = [_halving.bracket(entrants[s], s, self.epochs, self.eta) for s in reversed(range(most + 1))]
-        return [rung for bracket in brackets for rung in bracket]
+    def rungs(self, task: Task) -> list[_halving.Rung]:
+        """Bracket `s` begins with `ceil((s_max + 1) eta^s / (s + 1))` architectures at `R eta^-s` epochs (line 3).
+
+        Where rungs lie wider apart than `eta`, their own ratio takes the place of `eta^s`.
+        """
+        ladder = _halving.ladder(task, self.epochs, self.eta)
+        rungs = []
+        for s in reversed(range(len(ladder))):
+            of_bracket = ladder[len(ladder) - 1 - s :]
+            times = of_bracket[-1] / max(of_bracket[0], 1)
+            rungs += _halving.bracket(max(1, math.ceil(len(ladder) * times / (s + 1))), of_bracket)
+        return rungs
 
     def begin(self, task: Task, seeds: Tensor, prior: Prior | None = None) -> State:
-        return _halving.begin(self.space, seeds, self.rungs)
+        return _halving.begin(self.space, seeds, self.rungs(task))
 
     def propose(self, state: State, batch: int) -> Proposal:
-        return _halving.propose(self.space, state, batch, self.rungs)
+        return _halving.propose(self.space, state, batch)
 
     def learn(self, state: State, proposal: Proposal, results: Results) -> State:
-        return _halving.learn(state, proposal, results, self.rungs)
+        return _halving.learn(state, proposal, results)

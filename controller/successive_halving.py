@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 from torch import Tensor
 
@@ -21,23 +20,22 @@ class SuccessiveHalving:
     """One bracket after another, each from `entrants` random architectures to the few that train for all `epochs`."""
 
     space: Space
-    epochs: int = 16
-    """Those of the last rung."""
+    epochs: int = 0
+    """Those of the last rung; 0: the task's own, and at the rungs below the epochs that it can be evaluated at."""
     eta: int = 4
-    """One in `eta` goes on, to `eta` times the epochs."""
+    """One in `eta` goes on, to `eta` times the epochs; or fewer to more, where the task knows none between."""
     entrants: int = 0
     """Architectures of the first rung; 0: as many as leave one for the last."""
 
-    @cached_property
-    def rungs(self) -> list[_halving.Rung]:
-        halvings = _halving.brackets_below(self.epochs, self.eta)
-        return _halving.bracket(self.entrants or self.eta**halvings, halvings, self.epochs, self.eta)
+    def rungs(self, task: Task) -> list[_halving.Rung]:
+        """A single one, which is random search, where the task can be evaluated at one fidelity alone."""
+        return _halving.bracket(self.entrants, _halving.ladder(task, self.epochs, self.eta))
 
     def begin(self, task: Task, seeds: Tensor, prior: Prior | None = None) -> State:
-        return _halving.begin(self.space, seeds, self.rungs)
+        return _halving.begin(self.space, seeds, self.rungs(task))
 
     def propose(self, state: State, batch: int) -> Proposal:
-        return _halving.propose(self.space, state, batch, self.rungs)
+        return _halving.propose(self.space, state, batch)
 
     def learn(self, state: State, proposal: Proposal, results: Results) -> State:
-        return _halving.learn(state, proposal, results, self.rungs)
+        return _halving.learn(state, proposal, results)

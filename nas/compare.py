@@ -1,4 +1,4 @@
-"""Many controllers on many tasks: each pair is one file of raw evaluations, made once, by whichever process comes to it.
+"""One controller on one task, many seeds side by side: a cell of a comparison.
 
 Shapes: `S` seeds, `T` evaluations, `D` decisions.
 """
@@ -6,28 +6,19 @@ Shapes: `S` seeds, `T` evaluations, `D` decisions.
 from __future__ import annotations
 
 import hashlib
-import json
-import multiprocessing
-import signal
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from controller._base import Controller, Prior
-from nas import known, outcome, plugins, session, tables, tasks
+from nas import known, outcome, plugins, priors, session, tables, tasks
 from nas._base import Evaluator
 from nas.search import search
 from search_spaces import _ops
-from search_spaces._base import UserError
-
-FORMAT = "nas-compare/1"
+from search_spaces._base import Space, UserError
 
 
 @dataclass(frozen=True)
@@ -36,19 +27,22 @@ class Ask:
 
     task: str
     controller: str
-    """A name, and after colons its settings: `reinforce:lr=0.03:hidden=8`."""
+    """A name, and after colons its settings: `reinforce:lr=0.03:hidden=8`, `in_context:prior=FILE`."""
     seeds: int
     evals: int | None
     """Budget in evaluations; with `seconds` too, whichever ends first."""
     seconds: float | None
     """Budget in simulated seconds."""
     batch: int = 1
+    prior: str = ""
+    """The fingerprint of the prior that the controller names; empty without one."""
 
     def path(self, folder: Path) -> Path:
         """The cell's file."""
         words = f"{self.task}--{self.controller}"
         slug = "".join(c if c.isalnum() or c in "._-" else "-" for c in words)[:100]
-        return folder / "cells" / f"{slug}-{hashlib.sha256(words.encode()).hexdigest()[:8]}.safetensors"
+        digest = hashlib.sha256((words + self.prior).encode()).hexdigest()[:8]
+        return folder / "cells" / f"{slug}-{digest}.safetensors"
 
 
 class Trace(NamedTuple):
@@ -62,6 +56,8 @@ class Trace(NamedTuple):
     """float32 `[S, T]` simulated seconds."""
     report: Tensor
     """float32 `[S, T]` report column of the best so far, read after the search; NaN where the task has none."""
+    epochs: Tensor | None = None
+    """int32 `[S, T]` of each evaluation; None: the task's own."""
 
 
 Reads = dict[str, dict[str, int]]
@@ -71,124 +67,65 @@ Reads = dict[str, dict[str, int]]
 def run(ask: Ask) -> tuple[Trace, Reads]:
     """Search with all seeds side by side, until the budget of each is spent."""
     evaluator = tasks.find(ask.task)
-    controller, prior = _controller(ask, evaluator)
+    controller, prior = _controller(ask, evaluator.space)
     seeds = torch.arange(ask.seeds)
     before = tables.reads()
     state = controller.begin(evaluator.task, seeds, prior)
     spent, done = torch.zeros(ask.seeds, dtype=torch.double), 0
-    rank, score, cost = [], [], []
+    rank, score, cost, epochs = [], [], [], []
     for step in search(controller, evaluator.load(seeds), state, ask.batch):
         rank.append(_ops.index(step.proposal.archs, evaluator.space.choices).int())
         score.append(step.results.score)
         cost.append(step.results.cost)
+        epochs.append(step.proposal.epochs)
         done += ask.batch
         spent += step.results.cost.sum(1)
         if (ask.evals and done >= ask.evals) or (ask.seconds and bool((spent > ask.seconds).all())):
             break
     keep = ask.evals or done
     rank, score, cost = (torch.cat(parts, 1)[:, :keep] for parts in (rank, score, cost))
+    trace = Trace(rank, score, cost, score, None if None in epochs else torch.cat(epochs, 1)[:, :keep].int())
     searched = tables.reads() - before
     listed = known.everything(ask.task) is not None
     before = tables.reads()
-    trace = Trace(rank, score, cost, _report(ask, evaluator, rank, score, cost, listed))
+    trace = trace._replace(report=_report(ask, evaluator, trace, listed))
     return trace, {"search": dict(sorted(searched.items())), "report": dict(sorted((tables.reads() - before).items()))}
 
 
-def cell(ask: Ask, folder: Path) -> Path:
-    """The file of a cell, made if it is not there. Raises `UserError` for one that was made otherwise."""
-    path = ask.path(folder)
-    if path.is_file():
-        made = read_ask(path)
-        if made != ask:
-            raise UserError(f"'{path}' holds another comparison ({made}); name another folder with --out.")
-        return path
-    trace, reads = run(ask)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor for name, tensor in trace._asdict().items() if name != "cost" or bool(tensor.any())}
-    half = path.with_suffix(".part")
-    about = {
-        FORMAT: json.dumps({"ask": asdict(ask), "reads": reads})
-    }  # One key: safetensors writes several in any order.
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, half, about)
-    half.replace(path)
-    return path
-
-
-def read_ask(path: Path) -> Ask:
-    """What a cell was asked."""
-    return Ask(**_about(path)["ask"])
-
-
-def read_reads(path: Path) -> Reads:
-    """Which columns the making of a cell read, and how often."""
-    return _about(path)["reads"]
-
-
-def read(path: Path) -> Trace:
-    """The evaluations of a cell."""
-    with safe_open(path, framework="pt") as file:
-        kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    return Trace(**({"cost": torch.zeros_like(kept["score"])} | kept))
-
-
-def _about(path: Path) -> dict[str, Any]:
-    with safe_open(path, framework="pt") as file:
-        return json.loads((file.metadata() or {}).get(FORMAT, "{}"))
-
-
-def work(asks: list[Ask], folder: Path, jobs: int) -> Iterator[Path]:
-    """The cells' files as they come to be; those that are there at once."""
-    waiting = [ask for ask in asks if not ask.path(folder).is_file()]
-    yield from (cell(ask, folder) for ask in asks if ask not in waiting)
-    if jobs == 1 or len(waiting) < 2:
-        yield from (cell(ask, folder) for ask in waiting)
-        return
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(min(jobs, len(waiting)), _prepare_process) as pool:
-        yield from pool.imap_unordered(partial(cell, folder=folder), waiting)
-
-
-def _prepare_process() -> None:
-    """One thread each; Ctrl-C is for the parent, which ends its workers."""
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _controller(ask: Ask, evaluator: Evaluator) -> tuple[Controller, Prior | None]:
-    name, *settings = ask.controller.split(":")
-    component = plugins.load("controller", name)
+def named(controller: str) -> tuple[str, dict[str, str]]:
+    """A controller's name and settings, from `name:key=value:key=value`."""
+    name, *settings = controller.split(":")
     if any("=" not in text for text in settings):
-        raise UserError(
-            f"Controller '{ask.controller}' takes settings as NAME=VALUE after colons, as reinforce:lr=0.03."
-        )
-    pairs = dict(text.split("=", 1) for text in settings)
-    controller = component(space=evaluator.space, **session.typed(name, component, pairs))
-    return controller, known.prior_of(component, evaluator.space, ask.task)
+        raise UserError(f"Controller '{controller}' takes settings as NAME=VALUE after colons, as reinforce:lr=0.03.")
+    return name, dict(text.split("=", 1) for text in settings)
+
+
+def _controller(ask: Ask, space: Space) -> tuple[Controller, Prior | None]:
+    name, settings = named(ask.controller)
+    component = plugins.load("controller", name)
+    prior = known.prior_of(component, space, ask.task)
+    if ask.prior:
+        prior = priors.find({"controller": name, "prior": settings.pop("prior")})
+    return component(space=space, **session.typed(name, component, settings)), prior
 
 
 def final(evaluator: Evaluator, trace: Trace, seconds: float | None) -> Tensor:
     """The best architecture of each seed within the budget, int64 `[S, D]`."""
-    best = outcome.best(trace.rank[..., None].long(), trace.score, outcome.within(trace.cost, seconds))
+    best = outcome.best(trace.rank[..., None].long(), trace.score, outcome.within(trace.cost, seconds), trace.epochs)
     return _ops.from_index(best.archs.squeeze(-1), evaluator.space.choices)
 
 
-def _report(ask: Ask, evaluator: Evaluator, rank: Tensor, score: Tensor, cost: Tensor, listed: bool) -> Tensor:
+def _report(ask: Ask, evaluator: Evaluator, trace: Trace, listed: bool) -> Tensor:
     """Of the best so far, `[S, T]`; only of the last where a report costs a training."""
-    allowed = outcome.within(cost, ask.seconds)
-    report = torch.full(score.shape, torch.nan)
+    report = torch.full(trace.score.shape, torch.nan)
     if not listed:
-        values = evaluator.report(final(evaluator, Trace(rank, score, cost, report), ask.seconds))
+        values = evaluator.report(final(evaluator, trace, ask.seconds))
         report[:, -1] = report[:, -1] if values is None else values
         return report
     report_N = evaluator.report(_ops.enumerate_all(evaluator.space.choices))
     if report_N is None:
         return report
-    of_each = report_N.index_select(0, rank.flatten()).reshape(rank.shape)
-    top = torch.where(allowed & ~score.isnan(), score, -torch.inf).cummax(1).values
-    return torch.where(top.isinf(), torch.nan, of_each.gather(1, _first(top)))
-
-
-def _first(top: Tensor) -> Tensor:
-    """Where each running maximum `[S, T]` was first reached; cummax tells where last."""
-    rises = torch.cat([torch.ones_like(top[:, :1], dtype=torch.bool), top[:, 1:] > top[:, :-1]], 1)
-    return torch.where(rises, torch.arange(top.shape[1]), 0).cummax(1).values
+    of_each = report_N.index_select(0, trace.rank.flatten()).reshape(trace.rank.shape)
+    score = torch.where(outcome.within(trace.cost, ask.seconds), trace.score, torch.nan)
+    best, at = outcome.so_far(score, trace.epochs)
+    return torch.where(best.isnan(), torch.nan, of_each.gather(1, at))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nas import compare, families, known, limits, report
+from nas import compare, curves, families, known, limits, plugins, priors, report, traces
 from nas.compare import Ask
 from nas.report import Cell
 from search_spaces._base import UserError
@@ -21,11 +22,15 @@ def asks(
     patterns: str, controllers: list[str], texts: tuple[str, ...], seeds: int, evals: int | None,
     seconds: float | None, batch: int,
 ) -> list[Ask]:  # fmt: skip
-    """Each task with each controller, but a portfolio only where it has sources. `UserError` for names that lead nowhere."""
+    """Each task with each controller, but a portfolio only where it has sources.
+
+    Raises `UserError` for names that lead nowhere, and for a prior that was trained on a task it is compared on.
+    """
     tasks = [limits.name(task, texts) for task in families.select(patterns)]
     if not tasks or not controllers:
         raise UserError("A comparison takes at least one task and one controller.")
-    asked = [Ask(t, c, seeds, evals, seconds, batch) for t in tasks for c in dict.fromkeys(controllers)]
+    prior = {c: _fingerprint(c, tasks) for c in dict.fromkeys(controllers)}
+    asked = [Ask(t, c, seeds, evals, seconds, batch, prior[c]) for t in tasks for c in prior]
     possible = [ask for ask in asked if known.has_sources(ask.controller.partition(":")[0], ask.task)]
     if not possible:
         raise UserError(
@@ -34,21 +39,56 @@ def asks(
     return possible
 
 
+def with_priors(controllers: list[str], names: tuple[str, ...]) -> list[str]:
+    """The controllers, those that take a prior once with each of `names` (a file, `shipped` or `none`)."""
+    takers = [c for c in controllers if _takes_prior(c) and "prior" not in compare.named(c)[1]]
+    if names and not takers:
+        raise UserError(f"--prior is '{names[0]}', but none of {', '.join(controllers)} takes one; in_context does.")
+    chosen = [[f"{c}:prior={name}" for name in names] if c in takers and names else [c] for c in controllers]
+    return [c for several in chosen for c in several]
+
+
+def _takes_prior(controller: str) -> bool:
+    component = plugins.load("controller", controller.partition(":")[0])
+    return any(field.name == "prior" for field in dataclasses.fields(component))
+
+
+def _fingerprint(controller: str, tasks: list[str]) -> str:
+    """Of the prior that a controller names, empty without one. `UserError` where it knows one of the tasks."""
+    name, settings = compare.named(controller)
+    wanted = settings.get("prior", "none")
+    if wanted == "none" or not _takes_prior(controller):
+        return ""
+    found = priors.find({"controller": name, "prior": wanted})
+    if found is None:
+        raise UserError(f"Prior '{wanted}' is not there for controller '{name}'; --prior takes a file, or none.")
+    trained = {known.bare(task): task for task in json.loads(found.about.get("tasks", "[]"))}
+    for task in tasks:
+        if known.bare(task) in trained:
+            raise UserError(
+                f"Prior '{wanted}' was trained on '{trained[known.bare(task)]}', so that '{task}' is no test of it. "
+                "Compare it on other tasks, or train one that leaves it out: nas meta-train --split."
+            )
+    return priors.fingerprint(wanted)
+
+
 def make(asks: list[Ask], folder: Path, jobs: int = 1, done: Callable[[], object] = lambda: None) -> list[Cell]:
     """The cells of a comparison, in the order asked; those that were not there are searched."""
     folder.mkdir(parents=True, exist_ok=True)
-    for _ in compare.work(asks, folder, jobs):
+    for _ in traces.work(asks, folder, jobs):
         done()
     paths = [(ask, ask.path(folder)) for ask in asks]
-    return [report.cell(ask, compare.read(path), compare.read_reads(path)) for ask, path in paths]
+    return [report.cell(ask, traces.read(path), traces.read_reads(path)) for ask, path in paths]
 
 
-def document(cells: list[Cell]) -> dict[str, Any]:
-    """What a comparison came to, ready for JSON."""
+def document(cells: list[Cell], after: tuple[int, ...] = ()) -> dict[str, Any]:
+    """What a comparison came to, ready for JSON; `at` has the best found `after` so many evaluations."""
     groups = _groups(cells)
     ask = cells[0].ask
+    standing = {"at": [row for cell in cells for row in curves.standing(cell, after)]} if after else {}
     return {
         "format": FORMAT,
+        "version": traces.version(),
         "seeds": ask.seeds,
         "evals": ask.evals,
         "seconds": ask.seconds,
@@ -60,7 +100,7 @@ def document(cells: list[Cell]) -> dict[str, Any]:
             for (family, ours), (other, theirs) in itertools.permutations(groups, 2)
             if family == other
         ],
-    }
+    } | standing
 
 
 def write(document: dict[str, Any], folder: Path) -> None:
@@ -73,7 +113,7 @@ def draw(cells: list[Cell], folder: Path) -> None:
     """`curves.csv` and the figures, SVG and PNG."""
     from nas import figures  # Half a second of matplotlib that a comparison without figures need not wait for.
 
-    _write_csv(folder / "curves.csv", [point for cell in cells for point in report.curve(cell)])
+    _write_csv(folder / "curves.csv", [point for cell in cells for point in curves.curve(cell)])
     figures.draw([cell for cell in cells if cell.optimum is not None], folder)
 
 

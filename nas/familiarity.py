@@ -18,7 +18,7 @@ from nas.search import search
 from search_spaces import _ops
 from search_spaces._base import Space, Task, UserError
 
-_TASKS = 24
+TASKS = 24
 _FAMILIAR, _STRANGE = 0.7, 0.3
 
 
@@ -69,7 +69,7 @@ def plain(space: Space) -> Tensor:
 def promise(prior: Prior, space: Space, task: Task, evaluations: int, batch: int) -> Promise:
     """Search tasks drawn from the prior itself, and see how far ahead of the plain cell that leads."""
     controller, key = InContext(space), _prior.hold(prior)
-    value_SN = _draw(prior, key, space)
+    value_SN = draw(prior, key, space)
     rank_of = _prior.rows(space)
 
     def evaluate(proposal: Proposal) -> Results:
@@ -77,7 +77,7 @@ def promise(prior: Prior, space: Space, task: Task, evaluations: int, batch: int
         return Results(value_SN.gather(1, row).float(), torch.zeros(row.shape))
 
     found = []
-    state = controller.begin(task, torch.arange(_TASKS), prior)
+    state = controller.begin(task, torch.arange(TASKS), prior)
     for step in search(controller, evaluate, state, batch):
         found.append(step.results.score)
         if sum(x.shape[1] for x in found) >= evaluations:
@@ -91,14 +91,14 @@ def promise(prior: Prior, space: Space, task: Task, evaluations: int, batch: int
     return Promise(low, median, high, beaten, int(ahead[0]) + 1 if len(ahead) else None)
 
 
-def _draw(prior: Prior, key: int, space: Space) -> Tensor:
+def draw(prior: Prior, key: int, space: Space) -> Tensor:
     """Landscapes `[S, N]` of unit deviation: a family, coefficients around its centre, and a part that nothing explains."""
     known, listed = _prior.learned(key), _prior.everything(key, space)
     if known is None or listed is None:
         raise UserError(f"Space '{space.name}' is too large to list; --dry-run cannot simulate it.")
     generator = torch.Generator().manual_seed(0)
-    family_S = torch.multinomial(known.weight, _TASKS, replacement=True, generator=generator)
-    along = torch.randn(_TASKS, known.mix.shape[0], generator=generator, dtype=torch.float64)
+    family_S = torch.multinomial(known.weight, TASKS, replacement=True, generator=generator)
+    along = torch.randn(TASKS, known.mix.shape[0], generator=generator, dtype=torch.float64)
     value_SN = listed.sight.mean.T[family_S] + 0.3 * (listed.sight.span @ along.T).T
     value_SN = value_SN + 0.2 * torch.randn(value_SN.shape, generator=generator, dtype=torch.float64)
     return (value_SN - value_SN.mean(1, keepdim=True)) / value_SN.std(1, keepdim=True)
@@ -117,5 +117,5 @@ def words(expected: Promise, prior: Prior, evaluations: int, seconds: float | No
         f"After {evaluations} evaluations ({time}): {expected.median:+.2f} standard deviations of the space over the plain "
         f"ResNet cell, 80% interval {expected.low:+.2f} to {expected.high:+.2f}, ahead of it {when}; "
         f"better than {expected.beaten:.1%} of the space. "
-        f"Simulated on {_TASKS} tasks drawn from a prior that knows {known} tasks; a task unlike those may differ."
+        f"Simulated on {TASKS} tasks drawn from a prior that knows {known} tasks; a task unlike those may differ."
     )

@@ -14,9 +14,8 @@ import matplotlib
 import numpy
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy import ndarray
 
-from nas import report, statistics
+from nas import curves, statistics
 from nas.report import Cell
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
@@ -42,14 +41,14 @@ def draw(cells: list[Cell], folder: Path) -> list[Path]:
     plain: Any = {"svg.hashsalt": "metacell", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
     with matplotlib.rc_context(plain):
         drawn = {
-            "regret": _lines(panels, looks, _regret, "evaluations", "regret (1: median of the space)", log=True),
-            "reached": _lines(panels, looks, _reached, "evaluations", "share that found the best 0.1%"),
+            "regret": _lines(panels, looks, curves.regret, "evaluations", "regret (1: median of the space)", log=True),
+            "reached": _lines(panels, looks, curves.reached, "evaluations", "share that found the best 0.1%"),
             "profile": _lines(
-                panels, looks, _profile, "normalised score t", "share of runs with score ≥ t", scale="linear"
+                panels, looks, curves.profile, "normalised score t", "share of runs with score ≥ t", scale="linear"
             ),
-            "report": _lines(panels, looks, _report, "evaluations", "report column of the best found"),
+            "report": _lines(panels, looks, curves.reported, "evaluations", "report column of the best found"),
             "seconds": _lines(
-                panels, looks, _seconds, "simulated seconds", "regret (1: median of the space)", log=True
+                panels, looks, curves.by_seconds, "simulated seconds", "regret (1: median of the space)", log=True
             ),
             "improvement": _matrix(panels, controllers),
         }
@@ -66,55 +65,8 @@ def _panels(cells: list[Cell]) -> dict[str, dict[str, list[Cell]]]:
     return panels
 
 
-Curve = tuple[ndarray, ndarray, ndarray | None, ndarray | None]
-"""x, y, and the edges of the band."""
-
-
-def _regret(cells: list[Cell]) -> Curve | None:
-    at = report.points(cells[0].best.shape[1])
-    lost_KSP = numpy.stack([1 - c.normalised[:, at - 1] for c in cells])
-    return _banded(at, lost_KSP)
-
-
-def _seconds(cells: list[Cell]) -> Curve | None:
-    """Best so far at moments of simulated time, each run by its own clock."""
-    if not all(c.seconds[:, -1].all() for c in cells):
-        return None
-    most = min(c.seconds[:, -1].min() for c in cells)
-    moments = numpy.geomspace(max(c.seconds[:, 0].max() for c in cells), most, 30)
-    lost = []
-    for c in cells:
-        done_SP = (c.seconds[:, :, None] <= moments).sum(1)
-        lost.append(1 - numpy.take_along_axis(c.normalised, done_SP.clip(1) - 1, 1))
-    return _banded(moments, numpy.stack(lost))
-
-
-def _report(cells: list[Cell]) -> Curve | None:
-    at = report.points(cells[0].best.shape[1])
-    values_KSP = numpy.stack([c.report[:, at - 1] for c in cells])
-    return None if numpy.isnan(values_KSP).any() else _banded(at, values_KSP)
-
-
-def _reached(cells: list[Cell]) -> Curve | None:
-    found = numpy.concatenate([report.first_reached(c, c.top) for c in cells])
-    at = numpy.arange(1, cells[0].best.shape[1] + 1)
-    return at, (found[:, None] <= at).mean(0), None, None
-
-
-def _profile(cells: list[Cell]) -> Curve | None:
-    thresholds = numpy.linspace(0.7, 1, 151)
-    final_KS = numpy.stack([c.normalised[:, -1] for c in cells])
-    return thresholds, statistics.profile(final_KS, thresholds - 1e-9), None, None
-
-
-def _banded(x: ndarray, values_KSP: ndarray) -> Curve:
-    found = [statistics.interval(values_KSP[..., p], report.CURVE_RESAMPLES) for p in range(len(x))]
-    y, low, high = (numpy.array(side) for side in zip(*found))
-    return x, y, low, high
-
-
 def _lines(
-    panels: dict[str, dict[str, list[Cell]]], looks: dict[str, Look], curve: Callable[[list[Cell]], Curve | None],
+    panels: dict[str, dict[str, list[Cell]]], looks: dict[str, Look], curve: Callable[[list[Cell]], curves.Curve | None],
     x_label: str, y_label: str, *, log: bool = False, scale: str = "log",
 ) -> Figure | None:  # fmt: skip
     """One curve a controller in each panel; None where no controller has one."""

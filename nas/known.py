@@ -30,14 +30,14 @@ def everything(task: str) -> Tensor | None:
 
 def sources(task: str) -> list[str]:
     """The tasks a portfolio may copy from: the table's own and the accuracy family, same space, other data sets, no limits."""
-    space, data = tasks.find(task).space, _data_set(task)
+    space, data = tasks.find(task).space, data_set(task)
     known = families.families()
     table = task.split("/")[0]
     candidates = [
         *known.get("accuracy", []),
         *(t for members in known.values() for t in members if t.startswith(f"{table}/")),
     ]
-    fit = [t for t in dict.fromkeys(candidates) if "+" not in t and _data_set(t) != data]
+    fit = [t for t in dict.fromkeys(candidates) if "+" not in t and data_set(t) != data]
     return [t for t in fit if tasks.find(t).space.choices == space.choices]
 
 
@@ -67,7 +67,13 @@ def _ranked(evaluator: Evaluator) -> Episode:
     return Episode(evaluator.task, archs, score, torch.zeros_like(score), None, None)
 
 
-def _data_set(task: str) -> str:
+def bare(task: str) -> str:
+    """A task without its epochs, its `~drawn` and the values of its limits: what a prior has seen if it has seen any of these."""
+    plain, *bounds = task.split("+")
+    return "+".join([plain.split("~")[0].split("@")[0], *(bound.split("<=")[0] for bound in bounds)])
+
+
+def data_set(task: str) -> str:
     """The data set behind a table's task: that of attacks on it, of a limited and of a shortened task."""
     name = task.split("/", 1)[-1].split("+")[0]
     for end in ("@", "~", "-aa_", "-fgsm"):

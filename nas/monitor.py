@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from controller._base import Controller, State
-from nas import draw
+from nas import draw, outcome
 from nas.outcome import Best
 from search_spaces._base import Space
 
@@ -79,7 +79,7 @@ class Monitor:
     def _log_picture(self, evaluations: int, found: Best) -> None:
         if found.score.isnan().all():
             return
-        arch = found.archs[found.score.nan_to_num(-torch.inf).argmax()]
+        arch = found.archs[outcome.top(found)]
         if arch.tolist() != self._shown:
             self._shown = arch.tolist()
             self._writer.add_image("best cell", _pixels(self._controller.space, arch), evaluations, dataformats="HWC")

@@ -1,4 +1,7 @@
-"""What a search came to. Shapes: `S` seeds, `E` evaluations, `D` decisions."""
+"""What a search came to. Scores after different epochs do not compare: those after the most are the ones that count.
+
+Shapes: `S` seeds, `E` evaluations, `D` decisions.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,8 @@ class Best(NamedTuple):
     """float32 `[S]`; NaN where every evaluation failed."""
     at: Tensor
     """int64 `[S]`: the evaluation that found it, counted from 1."""
+    epochs: Tensor | None = None
+    """int64 `[S]` that it was evaluated after; None: the task's own."""
 
 
 def within(cost: Tensor, seconds: float | None) -> Tensor:
@@ -24,22 +29,46 @@ def within(cost: Tensor, seconds: float | None) -> Tensor:
     return torch.ones_like(cost, dtype=torch.bool) if seconds is None else cost.double().cumsum(1) <= seconds
 
 
-def best(archs: Tensor, score: Tensor, allowed: Tensor | None = None) -> Best:
-    """The first of the highest scores of each seed.
+def best(archs: Tensor, score: Tensor, allowed: Tensor | None = None, epochs: Tensor | None = None) -> Best:
+    """The first of the highest scores of each seed, among those after the most epochs it came to.
 
     Args:
         archs: int64 `[S, E, D]`.
         score: float32 `[S, E]`, NaN where evaluation failed.
         allowed: bool `[S, E]`; the others do not count.
+        epochs: int64 `[S, E]` of each evaluation; None: all after as many.
     """
     counts = ~score.isnan() if allowed is None else ~score.isnan() & allowed
+    if epochs is not None:
+        counts = counts & (epochs == torch.where(counts, epochs, -1).amax(1, keepdim=True))
     comparable = torch.where(counts, score, -torch.inf)
     at = comparable.argmax(1)
     top = torch.where(counts.any(1), comparable.gather(1, at[:, None])[:, 0], torch.nan)
-    return Best(archs[torch.arange(len(archs)), at], top, at + 1)
+    reached = None if epochs is None else epochs.gather(1, at[:, None])[:, 0]
+    return Best(archs[torch.arange(len(archs)), at], top, at + 1, reached)
 
 
-def best_so_far(score: Tensor) -> Tensor:
-    """The best score up to each evaluation, `[S, E]`; NaN until one succeeds."""
-    best = torch.where(score.isnan(), -torch.inf, score).cummax(1).values
-    return torch.where(best.isinf(), torch.nan, best)
+def top(found: Best) -> int:
+    """The seed whose best is the best of all."""
+    epochs = None if found.epochs is None else found.epochs[None]
+    return int(best(found.archs[None], found.score[None], epochs=epochs).at) - 1
+
+
+def best_so_far(score: Tensor, epochs: Tensor | None = None) -> Tensor:
+    """The best score up to each evaluation, `[S, E]`; NaN until one succeeds.
+
+    With `epochs` it falls where the first score after more epochs is below those after fewer.
+    """
+    return so_far(score, epochs)[0]
+
+
+def so_far(score: Tensor, epochs: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The best score up to each evaluation, and the place from 0 that first had it, `[S, E]`; NaN and 0 until one succeeds."""
+    best, at = torch.full_like(score, torch.nan), torch.zeros(score.shape, dtype=torch.long)
+    for level in [None] if epochs is None else epochs.unique().tolist():
+        counts = ~score.isnan() if level is None else ~score.isnan() & (epochs == level)
+        highest = torch.where(counts, score, -torch.inf).cummax(1).values
+        rises = torch.cat([torch.ones_like(counts[:, :1]), highest[:, 1:] > highest[:, :-1]], 1)
+        first = torch.where(rises, torch.arange(score.shape[1]), 0).cummax(1).values
+        best, at = torch.where(highest.isinf(), best, highest), torch.where(highest.isinf(), at, first)
+    return best, at

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -26,3 +27,8 @@ def find(asked: dict[str, Any]) -> Prior | None:
     if name == "shipped":
         return None
     raise UserError(f"Prior '{name}' is for controller '{prior.about['controller']}'; this search's is '{controller}'.")
+
+
+def fingerprint(name: str) -> str:
+    """Of the file of a prior, `shipped` or a path: SHA-256 of its bytes, the first 16 digits."""
+    return hashlib.sha256((SHIPPED if name == "shipped" else Path(name)).read_bytes()).hexdigest()[:16]

@@ -1,6 +1,6 @@
-"""From the raw evaluations of a comparison to rows, aggregates and curves: plain data, ready for JSON and CSV.
+"""From the raw evaluations of a comparison to rows and aggregates: plain data, ready for JSON and CSV.
 
-Shapes: `K` tasks, `S` seeds, `T` evaluations, `P` points of a curve.
+Shapes: `K` tasks, `S` seeds, `T` evaluations.
 """
 
 from __future__ import annotations
@@ -20,9 +20,6 @@ from nas.limits import Limited
 TOP_SHARE = 0.001
 """The best of the space that a search is to find: 1 in 1,000."""
 
-CURVE_RESAMPLES = 100
-"""For a band that the eye reads; the numbers of the rows have more."""
-
 
 class Cell(NamedTuple):
     """One controller on one task, over its budget."""
@@ -31,7 +28,8 @@ class Cell(NamedTuple):
     reads: compare.Reads
     family: str
     best: ndarray
-    """float64 `[S, T]` score of the best so far; what lies beyond the budget repeats the last within it."""
+    """float64 `[S, T]` score of the best so far, after the task's own epochs; what lies beyond the budget repeats the last
+    within it."""
     report: ndarray
     """float64 `[S, T]` its report column; NaN where there is none."""
     seconds: ndarray
@@ -59,7 +57,7 @@ class Cell(NamedTuple):
 def cell(ask: Ask, trace: Trace, reads: compare.Reads) -> Cell:
     """What a trace amounts to."""
     allowed = outcome.within(trace.cost, ask.seconds)
-    score = torch.where(allowed, trace.score, torch.nan)
+    score = torch.where(allowed & _whole(ask, trace), trace.score, torch.nan)
     best = outcome.best_so_far(score).nan_to_num(_floor(trace)).double().numpy()
     ordered = _ordered(ask.task)
     ranks = trace.rank.masked_fill(~allowed, -1).sort(1).values
@@ -88,17 +86,18 @@ def row(cell: Cell) -> dict[str, Any]:
         "task": cell.ask.task,
         "family": cell.family,
         "controller": cell.ask.controller,
+        "prior": cell.ask.prior or None,
         "seeds": cell.ask.seeds,
-        "evaluations": _round(cell.counted.mean()),
-        "candidates": _round(cell.candidates.mean()),
-        "seconds": _round(spent),
-        "seconds_an_evaluation": _round(spent / max(cell.counted.mean(), 1)),
+        "evaluations": rounded(cell.counted.mean()),
+        "candidates": rounded(cell.candidates.mean()),
+        "seconds": rounded(spent),
+        "seconds_an_evaluation": rounded(spent / max(cell.counted.mean(), 1)),
         "evaluations_to_top": _reached(cell, cell.top),
         "evaluations_to_optimum": _reached(cell, cell.optimum),
         "score": _summary(final),
         "report": None if numpy.isnan(reports).all() else _summary(reports[~numpy.isnan(reports)]),
         "regret": None if cell.optimum is None else _summary(cell.optimum - final),
-        "within_limits": _round(cell.within),
+        "within_limits": rounded(cell.within),
         "columns_read": cell.reads,
     }
 
@@ -118,7 +117,7 @@ def aggregate(cells: list[Cell]) -> dict[str, Any]:
             "q25": q25,
             "median": median,
             "q75": q75,
-            "reached": _round(numpy.isfinite(reached).mean()),
+            "reached": rounded(numpy.isfinite(reached).mean()),
         },
     }
 
@@ -127,32 +126,8 @@ def improvement(ours: list[Cell], theirs: list[Cell]) -> dict[str, Any]:
     """How probable it is that the first controller ends above the second, over the tasks of one family."""
     found = statistics.improvement(*(numpy.stack([c.best[:, -1] for c in side]) for side in (ours, theirs)))
     names = {"family": ours[0].family, "controller": ours[0].ask.controller, "over": theirs[0].ask.controller}
-    value, low, high = map(_round, found)
+    value, low, high = map(rounded, found)
     return names | {"probability": value, "low": low, "high": high}
-
-
-def curve(cell: Cell) -> list[dict[str, Any]]:
-    """The best so far over evaluations and seconds, at points that lie evenly on a logarithmic scale."""
-    rows = []
-    for at in points(cell.best.shape[1]):
-        score = statistics.interval(cell.best[None, :, at - 1], CURVE_RESAMPLES)
-        rows.append(
-            {
-                "task": cell.ask.task,
-                "controller": cell.ask.controller,
-                "evaluations": int(at),
-                "seconds": _round(cell.seconds[:, at - 1].mean()),
-                **dict(zip(("score_iqm", "score_low", "score_high"), map(_round, score))),
-                "report_mean": _round(_nanmean(cell.report[:, at - 1])),
-                "regret_mean": None if cell.optimum is None else _round(cell.optimum - cell.best[:, at - 1].mean()),
-            }
-        )
-    return rows
-
-
-def points(count: int) -> ndarray:
-    """Evaluations to show, int `[P]`, the first and the last among them."""
-    return numpy.unique(numpy.geomspace(1, count, 30).round().astype(int))
 
 
 def first_reached(cell: Cell, score: float | None) -> ndarray:
@@ -170,6 +145,13 @@ def _ordered(task: str) -> Tensor | None:
     return None if scores is None else scores[~scores.isnan()].double().sort(descending=True).values
 
 
+def _whole(ask: Ask, trace: Trace) -> Tensor:
+    """Which evaluations were of the task's own length, bool `[S, T]`: a score after fewer epochs is on another scale."""
+    if trace.epochs is None:
+        return torch.ones_like(trace.score, dtype=torch.bool)
+    return trace.epochs == tasks.find(ask.task).task.fidelities[-1]
+
+
 def _share_within(ask: Ask, trace: Trace) -> float | None:
     evaluator = tasks.find(ask.task)
     if not isinstance(evaluator, Limited):
@@ -180,28 +162,24 @@ def _share_within(ask: Ask, trace: Trace) -> float | None:
 def _reached(cell: Cell, score: float | None) -> dict[str, Any]:
     counts = first_reached(cell, score)
     q25, median, q75 = statistics.quartiles(counts)
-    return {"q25": q25, "median": median, "q75": q75, "reached": _round(numpy.isfinite(counts).mean())}
+    return {"q25": q25, "median": median, "q75": q75, "reached": rounded(numpy.isfinite(counts).mean())}
 
 
 def _summary(values_S: ndarray) -> dict[str, Any]:
     std = values_S.std(ddof=1) if len(values_S) > 1 else 0.0
-    spread = {"mean": _round(values_S.mean()), "std": _round(std)}
+    spread = {"mean": rounded(values_S.mean()), "std": rounded(std)}
     return _interval(statistics.interval(values_S[None])) | spread
 
 
 def _interval(found: statistics.Interval) -> dict[str, Any]:
-    return dict(zip(("iqm", "low", "high"), map(_round, found)))
+    return dict(zip(("iqm", "low", "high"), map(rounded, found)))
 
 
-def _round(value: Any) -> float | None:
+def rounded(value: Any) -> float | None:
     """To six significant digits, so that the last bit of a sum shows nowhere; None for what is no number."""
     if value is None or not numpy.isfinite(value):
         return None
     return float(f"{float(value):.6g}")
-
-
-def _nanmean(values: ndarray) -> float | None:
-    return None if numpy.isnan(values).all() else float(numpy.nanmean(values))
 
 
 def _floor(trace: Trace) -> float:

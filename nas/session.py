@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from controller._base import Controller, Prior
-from nas import outcome, plugins, priors, store, tables, tasks, trained
+from controller._base import Controller, Prior, Step
+from nas import budget, outcome, plugins, priors, store, tables, tasks, trained
 from nas._base import Evaluator
+from nas.budget import Progress
 from nas.monitor import Monitor
 from nas.outcome import Best
 from nas.search import search
@@ -48,18 +49,6 @@ class Setup(NamedTuple):
     prior: Prior | None
 
 
-class Progress(NamedTuple):
-    """Where a run stands after a step."""
-
-    evaluations: int
-    """Of each seed."""
-    found: Best
-    wall: float
-    """Seconds, earlier sittings counted in."""
-    cost: float
-    """Simulated seconds of the seed that spent least."""
-
-
 def prepare(asked: dict[str, Any]) -> Setup:
     """Load the evaluator and the controller. Raises `UserError` for a name or a setting that does not exist."""
     for key in ("seeds", "batch", "evals", "seconds", "minutes"):
@@ -83,22 +72,24 @@ def go_on(run: Run, setup: Setup) -> Iterator[Progress]:
     asked = run.asked
     state = store.state(run, setup.controller.begin(setup.evaluator.task, setup.seeds, setup.prior))
     past = store.history(run)
-    if spent(asked, past):
+    if budget.spent(asked, past):
         return
     before = tables.reads()
     monitor = Monitor(run.folder, setup.controller, past.score.shape[1])
-    steps = None
-    while not spent(asked, past):
+    steps, mark = None, time.perf_counter()
+    while not budget.spent(asked, past):
         batch = asked["batch"] if asked["evals"] is None else min(asked["batch"], asked["evals"] - past.score.shape[1])
         if steps is None or batch < asked["batch"]:
             evaluate = setup.evaluator.load(setup.seeds)
             steps = search(setup.controller, evaluate, state, batch)
-        started = time.perf_counter()
         step = next(steps)
-        wall = time.perf_counter() - started
+        wall, mark = (
+            time.perf_counter() - mark,
+            time.perf_counter(),
+        )  # Storing and drawing the step before are its time too.
         store.append(run, past.steps, step, state, wall)
         state = step.state
-        past = _extend(past, step.proposal.archs, step.results.score, step.results.cost, wall)
+        past = _extend(past, step, wall)
         found = best(asked, past)
         monitor.log(past.score.shape[1], step.results.score, past.cost.sum(1), found, state)
         yield Progress(past.score.shape[1], found, past.wall, past.cost.double().sum(1).min().item())
@@ -106,46 +97,34 @@ def go_on(run: Run, setup: Setup) -> Iterator[Progress]:
     monitor.finish(asked, best(asked, past).score)
 
 
-def spent(asked: dict[str, Any], past: History) -> bool:
-    """Whether the evaluations, simulated seconds or minutes of wall clock asked for are used up."""
-    return (
-        (asked["evals"] is not None and past.score.shape[1] >= asked["evals"])
-        or (asked["seconds"] is not None and bool((past.cost.double().sum(1) > asked["seconds"]).all()))
-        or (asked["minutes"] is not None and past.wall >= 60 * asked["minutes"])
-    )
-
-
-def share_spent(asked: dict[str, Any], progress: Progress) -> float:
-    """How much of the budget is used up, 0 to 1."""
-    spent = {"evals": progress.evaluations, "seconds": progress.cost, "minutes": progress.wall / 60}
-    return min(1.0, max(spent[key] / asked[key] for key in spent if asked[key] is not None))
-
-
 def best(asked: dict[str, Any], past: History) -> Best:
     """The best of each seed within what was asked."""
-    return outcome.best(past.archs, past.score, outcome.within(past.cost, asked["seconds"]))
+    return outcome.best(past.archs, past.score, outcome.within(past.cost, asked["seconds"]), past.epochs)
 
 
 def summary(run: Run, setup: Setup) -> dict[str, Any]:
     """The JSON document of a run."""
     past = store.history(run)
     rows: list[dict[str, Any]] = [
-        {"seed": seed, "arch": None, "score": None, "report": None, "at": None} for seed in setup.seeds.tolist()
+        {"seed": seed, "arch": None, "score": None, "report": None, "at": None, "epochs": None}
+        for seed in setup.seeds.tolist()
     ]
     if past.steps:
         found = best(run.asked, past)
         reports = store.noted(run, "report") or [None] * len(rows)
-        for row, arch, score, at, report in zip(rows, found.archs, found.score.tolist(), found.at.tolist(), reports):
+        epochs = [None] * len(rows) if found.epochs is None else found.epochs.tolist()
+        columns = rows, found.archs, found.score.tolist(), found.at.tolist(), reports, epochs
+        for row, arch, score, at, report, after in zip(*columns):
             if not math.isnan(score):
                 described = setup.evaluator.space.describe(arch)
-                row |= {"arch": described, "score": round(score, 4), "report": report, "at": at}
+                row |= {"arch": described, "score": round(score, 4), "report": report, "at": at, "epochs": after}
     return {
         "run": str(run.folder),
         "task": run.asked["task"],
         "controller": run.asked["controller"],
         "seeds": run.asked["seeds"],
         "evaluations": past.score.shape[1],
-        "finished": spent(run.asked, past),
+        "finished": budget.spent(run.asked, past),
         "cost_seconds": round(past.cost.double().sum(1).mean().item(), 3) if past.steps else 0.0,
         "wall_seconds": round(past.wall, 3),
         "columns_read": store.noted(run, "columns_read") or {},
@@ -164,22 +143,24 @@ def write_report(run: Run, setup: Setup) -> None:
     values = setup.evaluator.report(found.archs[succeeded])
     if values is None:
         return
-    network = setup.evaluator.trained(found.archs[found.score.nan_to_num(-torch.inf).argmax()])
+    network = setup.evaluator.trained(found.archs[outcome.top(found)])
     if network is not None:
         trained.keep(run.folder, network)
     reports = torch.full_like(found.score, torch.nan).masked_scatter(succeeded, values.float())
     store.note(run, "report", [None if math.isnan(v) else round(v, 4) for v in reports.tolist()])
 
 
-def _extend(past: History, archs: Tensor, score: Tensor, cost: Tensor, wall: float) -> History:
+def _extend(past: History, step: Step, wall: float) -> History:
+    (archs, epochs, _), (score, cost) = step.proposal, step.results
     if not past.steps:
-        return History(archs, score, cost, wall, 1)
+        return History(archs, score, cost, wall, 1, epochs)
     return History(
         torch.cat([past.archs, archs], 1),
         torch.cat([past.score, score], 1),
         torch.cat([past.cost, cost], 1),
         past.wall + wall,
         past.steps + 1,
+        None if past.epochs is None or epochs is None else torch.cat([past.epochs, epochs], 1),
     )
 
 

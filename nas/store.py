@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from controller._base import Proposal, Results, State, Step
+from nas import _tree
 from nas.plugins import unknown
 from search_spaces._base import UserError
 
@@ -43,8 +44,10 @@ class History(NamedTuple):
     cost: Tensor
     """float32 `[S, E]` seconds."""
     wall: float
-    """Seconds of wall clock spent in steps."""
+    """Seconds of wall clock, with what storing and showing took."""
     steps: int
+    epochs: Tensor | None = None
+    """int64 `[S, E]` of each evaluation; None: the task's own."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def create(folder: Path, asked: dict[str, Any], state: State) -> Run:
             connection.execute(statement)
         about = {"format": FORMAT, "asked": json.dumps(asked), "created": repr(time.time())}
         connection.executemany("insert into about values (?, ?)", about.items())
-        _write_state(connection, {}, flatten(state))
+        _write_state(connection, {}, _tree.flatten(state))
     return Run(folder, asked, connection)
 
 
@@ -121,7 +124,7 @@ def append(run: Run, number: int, step: Step, before: State, wall: float) -> Non
     with _transaction(run.connection):
         blob = safetensors.torch.save({k: v.contiguous() for k, v in data.items()})
         run.connection.execute("insert into step values (?, ?, ?)", (number, wall, blob))
-        _write_state(run.connection, flatten(before), flatten(step.state))
+        _write_state(run.connection, _tree.flatten(before), _tree.flatten(step.state))
 
 
 def steps(run: Run) -> Iterator[tuple[Proposal, Results, float]]:
@@ -143,13 +146,14 @@ def history(run: Run) -> History:
         torch.cat([r.cost for _, r, _ in stored], 1),
         sum(wall for _, _, wall in stored),
         len(stored),
+        None if any(p.epochs is None for p, _, _ in stored) else torch.cat([p.epochs for p, _, _ in stored], 1),  # pyright: ignore
     )
 
 
 def state(run: Run, like: State) -> State:
     """The state after the last step, in the structure of `like`: what the controller's `begin` gives."""
     leaves = {path: safetensors.torch.load(blob)["_"] for path, blob in run.connection.execute("select * from state")}
-    return unflatten(like, leaves)
+    return _tree.unflatten(like, leaves)
 
 
 def note(run: Run, key: str, value: Any) -> None:
@@ -162,25 +166,6 @@ def noted(run: Run, key: str) -> Any:
     """A value that `note` kept, or None."""
     row = run.connection.execute("select value from about where key = ?", (key,)).fetchone()
     return json.loads(row[0]) if row else None
-
-
-def flatten(tree: Any, path: str = "") -> dict[str, Tensor]:
-    """The tensors of nested NamedTuples and dicts by their path; None has none."""
-    if tree is None:
-        return {}
-    if isinstance(tree, Tensor):
-        return {path: tree}
-    branches = tree._asdict() if hasattr(tree, "_asdict") else tree
-    return {p: t for key, branch in branches.items() for p, t in flatten(branch, f"{path}/{key}").items()}
-
-
-def unflatten(like: Any, leaves: dict[str, Tensor], path: str = "") -> Any:
-    """The inverse of `flatten`: `leaves` in the structure of `like`, None where there is no leaf."""
-    if like is None or isinstance(like, Tensor):
-        return leaves.get(path)
-    branches = like._asdict() if hasattr(like, "_asdict") else like
-    grown = {key: unflatten(branch, leaves, f"{path}/{key}") for key, branch in branches.items()}
-    return like._replace(**grown) if hasattr(like, "_asdict") else grown
 
 
 def _write_state(connection: sqlite3.Connection, before: dict[str, Tensor], after: dict[str, Tensor]) -> None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from nas import limits, plugins, tables
 from nas._base import Evaluator
-from nas.evaluators.tabular import Tabular
+from nas.evaluators.tabular import Fidelity, Tabular
 from nas.limits import Limited
 from nas.tables import Column, Table
 from search_spaces._base import Space, Task, UserError
@@ -98,7 +98,7 @@ def _tabular(name: str, table: Table, rest: str) -> Tabular:
         raise UserError(f"Task '{name}' ends in '~{suffix}'; after '~' there is: drawn.")
     task_name, _, epochs = rest.partition("@")
     known = searchable(table)
-    ours = [s for s in known if s.name == task_name]
+    ours = every = [s for s in known if s.name == task_name]
     if not ours:
         raise plugins.unknown(f"task of table '{table.name}'", task_name, sorted({s.name for s in known}))
     if epochs:
@@ -107,10 +107,20 @@ def _tabular(name: str, table: Table, rest: str) -> Tabular:
             raise UserError(f"Task '{name}' has no figures after '{epochs}' epochs; there are: {', '.join(there_are)}.")
         ours = [s for s in ours if str(s.epochs) == epochs]
     chosen = max(ours, key=lambda s: s.epochs or 0)
+    lower = {s.epochs: Fidelity(s.search, s.cost, s.cost_scale) for s in every if s.epochs and _is_shorter(s, chosen)}
+    task = replace(describe_task(name, task_name), fidelities=(*sorted(lower), *filter(None, [chosen.epochs])))
     return Tabular(
-        space_of(table), describe_task(name, task_name), table, chosen.search, chosen.report, chosen.cost,
-        chosen.cost_scale, drawn=suffix == "drawn",
+        space_of(table), task, table, chosen.search, chosen.report, chosen.cost, chosen.cost_scale,
+        drawn=suffix == "drawn", lower=lower,
     )  # fmt: skip
+
+
+def _is_shorter(one: Searchable, other: Searchable) -> bool:
+    """Whether the first is the second after fewer epochs: the same metric of the same split, or a test figure could slip in."""
+    if one.epochs is None or other.epochs is None or one.epochs >= other.epochs:
+        return False
+    columns = one.table.columns[one.search], other.table.columns[other.search]
+    return columns[0]._replace(epochs=None) == columns[1]._replace(epochs=None)
 
 
 def space_of(table: Table) -> Space:

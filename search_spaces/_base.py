@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from torch import Tensor, nn
+if TYPE_CHECKING:  # What wants the names of errors need not wait for torch.
+    from torch import Tensor, nn
 
 
 class UserError(ValueError):
@@ -22,6 +23,8 @@ class Task:
     num_classes: int
     features: tuple[float, ...] = ()
     """Numbers that describe the data; may be empty. Their order is `nas.tasks`' business."""
+    fidelities: tuple[int, ...] = ()
+    """Epochs that an evaluation may ask for, the fewest first; the last are the task's own. Empty: it knows no others."""
 
 
 class Space(Protocol):

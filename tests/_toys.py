@@ -8,7 +8,7 @@ from controller._base import Results
 from search_spaces import _noise, _ops
 from search_spaces._base import Task
 
-TASK = Task("toy", (3, 32, 32), 10)
+TASK = Task("toy", (3, 32, 32), 10, fidelities=(1, 4, 16))
 
 
 def leaves(tree):

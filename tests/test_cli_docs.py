@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 
 import click
 import pytest
@@ -56,6 +58,23 @@ def test_the_example_of_every_command_runs(path, home, nas):
             example = example.replace("own201/digits", "nasbench201/cifar10@12").replace("own201", "nasbench201")
         done = nas(*shlex.split(example))
         assert done.returncode == 0, done.stderr
+
+
+def test_the_help_of_all_commands_loads_none_of_them():
+    program = """
+import sys
+from nas.cli import main
+try:
+    main(["-h"])
+except SystemExit:
+    print([module for module in ("torch", "rich", "matplotlib") if module in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.endswith("[]\n"), done.stderr
+    for (name, *rest), command in ALL.items():
+        if not rest:
+            assert f"  {name} " in done.stdout
+            assert command.get_short_help_str(40).removesuffix("...") in done.stdout
 
 
 @pytest.mark.parametrize("path", [(), ("table",), ("table", "import")], ids=" ".join)

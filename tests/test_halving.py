@@ -1,5 +1,7 @@
 """Successive halving and Hyperband: the schedules worked by hand, and who goes on."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -14,8 +16,9 @@ from tests import _toys
 SPACE = NasBench201()
 
 
-def schedule(controller):
-    return [(rung.entrants, rung.epochs) for rung in controller.rungs]
+def schedule(controller, *fidelities):
+    task = replace(_toys.TASK, fidelities=fidelities)
+    return [(rung.entrants, rung.epochs) for rung in controller.rungs(task)]
 
 
 def by_rank(proposal):
@@ -38,6 +41,39 @@ def test_successive_halving_is_one_bracket_worked_by_hand():
     assert schedule(SuccessiveHalving(SPACE, epochs=16, eta=4)) == [(16, 1), (4, 4), (1, 16)]
     assert schedule(SuccessiveHalving(SPACE, epochs=12, eta=3, entrants=30)) == [(30, 1), (10, 4), (3, 12)]
     assert schedule(SuccessiveHalving(SPACE, epochs=1)) == [(1, 1)]
+
+
+def test_rungs_are_those_that_the_task_knows_by_hand():
+    assert schedule(SuccessiveHalving(SPACE), 1, 2, 4) == [(4, 1), (1, 4)]
+    assert schedule(SuccessiveHalving(SPACE, eta=2), 1, 2, 4) == [(4, 1), (2, 2), (1, 4)]
+    assert schedule(SuccessiveHalving(SPACE), *range(1, 13)) == [(4, 3), (1, 12)]
+    assert schedule(SuccessiveHalving(SPACE), 12, 200) == [(17, 12), (1, 200)]
+    assert schedule(SuccessiveHalving(SPACE), 1, 12, 90) == [(90, 1), (7, 12), (1, 90)]
+    assert schedule(SuccessiveHalving(SPACE), 200) == [(1, 200)]
+    assert schedule(SuccessiveHalving(SPACE)) == [(1, 0)]
+    assert schedule(Hyperband(SPACE), 1, 4, 16) == schedule(Hyperband(SPACE, epochs=16))
+    assert schedule(Hyperband(SPACE), 12, 200) == [(17, 12), (1, 200), (2, 200)]
+
+
+def test_a_task_of_one_unnamed_length_is_asked_for_no_epochs():
+    controller = SuccessiveHalving(SPACE)
+    state = controller.begin(replace(_toys.TASK, fidelities=()), torch.arange(2))
+    assert controller.propose(state, 3).epochs is None
+
+
+def test_what_a_batch_has_left_begins_the_next_bracket():
+    controller = SuccessiveHalving(SPACE, epochs=4, eta=4)
+    state = controller.begin(_toys.TASK, torch.arange(3))
+    epochs, best = [], None
+    for _ in range(4):
+        proposal = controller.propose(state, 8)
+        results = by_rank(proposal)
+        epochs.append(proposal.epochs[0].tolist())
+        if best is not None:
+            assert torch.equal(results.score[:, 0], best)
+        best = torch.where(proposal.epochs == 1, results.score, -1).amax(1)
+        state = controller.learn(state, proposal, results)
+    assert epochs == [[1] * 8] + [[4] + [1] * 7] * 3
 
 
 @pytest.mark.parametrize("batch", [1, 2, 4])
@@ -79,7 +115,7 @@ def test_who_failed_does_not_go_on():
 
 
 @pytest.mark.parametrize("controller", [SuccessiveHalving, Hyperband])
-@pytest.mark.parametrize("settings", [{"epochs": 0}, {"eta": 1}])
+@pytest.mark.parametrize("settings", [{"epochs": -1}, {"eta": 1}])
 def test_settings_without_a_schedule_are_refused(controller, settings):
-    with pytest.raises(UserError, match="it takes epochs >= 1 and eta >= 2"):
+    with pytest.raises(UserError, match="it takes epochs >= 1, or 0 for the task's, and eta >= 2"):
         controller(SPACE, **settings).begin(_toys.TASK, torch.arange(1))

@@ -11,7 +11,7 @@ import time
 import pytest
 import torch
 
-from nas import session, store
+from nas import _tree, session, store
 
 _COMMAND = [sys.executable, "-m", "nas"]
 _TASK = "nasbench201/cifar10@12"
@@ -27,7 +27,7 @@ def _unbroken(folder, controller, evals):
     with session.begin(folder, asked, setup) as run:
         for _ in session.go_on(run, setup):
             pass
-        return store.history(run), store.flatten(store.state(run, setup.controller.begin(None, setup.seeds)))
+        return store.history(run), _tree.flatten(store.state(run, setup.controller.begin(None, setup.seeds)))
 
 
 def _steps_stored(folder) -> int:
@@ -66,7 +66,7 @@ def test_a_run_killed_at_several_instants_ends_as_one_never_stopped(controller, 
     with store.open_run(folder) as run:
         got = store.history(run)
         like = session.prepare(run.asked).controller.begin(None, torch.arange(3))
-        state = store.flatten(store.state(run, like))
+        state = _tree.flatten(store.state(run, like))
     assert torch.equal(got.archs, expected.archs)
     assert torch.equal(got.score, expected.score)
     assert torch.equal(got.cost, expected.cost)

@@ -11,9 +11,9 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from nas import finish, session, store
+from nas import budget, finish, session, store
 from nas.session import Setup
 from nas.store import Run
 from search_spaces._base import UserError
@@ -54,18 +54,27 @@ def print_lines(rows: list[tuple[str, ...]]) -> None:
         click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths)).rstrip())
 
 
-def work(run: Run, setup: Setup) -> None:
-    """Search to the end of the budget with a progress line on a terminal. Ctrl-C says how to go on and exits."""
+def work(run: Run, setup: Setup, *, quiet: bool = False) -> None:
+    """Search to the end of the budget with a progress line on a terminal. Ctrl-C says how to go on and exits.
+
+    Where there is none, a search with --minutes says the time left after its first step and after each quarter, if not `quiet`.
+    """
     asked = run.asked
+    said = -1
     try:
         with _bar() as bar:
-            line = bar.add_task("searching", total=1.0, evaluations="0 evaluations", best="")
+            line = bar.add_task("searching", total=1.0, evaluations="0 evaluations", best="", left="")
             for progress in session.go_on(run, setup):
-                score = progress.found.score
+                score, left = progress.found.score, budget.left(asked, progress)
                 best = f"best {score.nanmean():.3f}" if not score.isnan().all() else "none succeeded yet"
-                of = f"/{asked['evals']}" if asked["evals"] else ""
+                of = f"/{asked['evals']}" if asked["evals"] else f" of about {left.evaluations}"
                 text = f"{progress.evaluations}{of} evaluations"
-                bar.update(line, completed=session.share_spent(asked, progress), evaluations=text, best=best)
+                share = budget.share_spent(asked, progress)
+                time_left = f"about {duration(left.seconds)} left"
+                bar.update(line, completed=share, evaluations=text, best=best, left=time_left)
+                if asked["minutes"] and bar.disable and not quiet and said < int(4 * share) < 4:
+                    said = int(4 * share)
+                    click.echo(f"{text}, {best}; {time_left} to search", err=True)
         with Console(stderr=True).status("training the winner to the end") if sys.stderr.isatty() else nullcontext():
             finish.finish(run, setup)
     except KeyboardInterrupt:
@@ -80,12 +89,18 @@ def _bar() -> Progress:
         BarColumn(bar_width=30),
         TextColumn("{task.fields[evaluations]}  {task.fields[best]}"),
         TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[left]}"),
         console=Console(stderr=True),
         disable=not sys.stderr.isatty(),
         transient=True,
     )
+
+
+def duration(seconds: float) -> str:
+    """A time in words, in the unit that fits."""
+    if seconds < 120:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
 
 
 def pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:

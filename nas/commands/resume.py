@@ -31,7 +31,7 @@ def command(run: str, as_json: bool, **same: str | int | None) -> None:
                     "Leave the option out, or start a new run."
                 )
         setup = session.prepare(opened.asked)
-        _shared.work(opened, setup)
+        _shared.work(opened, setup, quiet=as_json)
         if as_json:
             _shared.print_json(session.summary(opened, setup))
         else:

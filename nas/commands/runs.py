@@ -6,7 +6,7 @@ import time
 
 import click
 
-from nas import session, store
+from nas import budget, session, store
 from nas.commands import _shared
 
 
@@ -40,7 +40,8 @@ def command(as_json: bool) -> None:
 
 def _row(run: store.Run) -> dict:
     past = store.history(run)
-    score = past.score[~past.score.isnan()]
+    score = session.best(run.asked, past).score if past.steps else past.score
+    score = score[~score.isnan()]
     return {
         "run": str(run.folder),
         "task": run.asked["task"],
@@ -48,6 +49,6 @@ def _row(run: store.Run) -> dict:
         "seeds": run.asked["seeds"],
         "evaluations": past.score.shape[1],
         "best_score": round(score.max().item(), 4) if len(score) else None,
-        "finished": session.spent(run.asked, past),
+        "finished": budget.spent(run.asked, past),
         "created": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(store.noted(run, "created"))),
     }

@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from controller.in_context import InContext
-from nas import familiarity, limits, session, store
+from nas import familiarity, forecast, limits, session, store
 from nas.commands import _shared, show
+from nas.forecast import Forecast
 from search_spaces._base import UserError
 
 
@@ -80,14 +81,15 @@ def command(
     if evals is None and seconds is None and minutes is None:
         asked["evals"] = setup.evaluator.budget
     if dry_run:
-        click.echo(_promise(asked, setup))
+        found = _forecast(asked, setup)
+        _shared.print_json(found._asdict()) if as_json else click.echo(_words(found))
         return
     folder = _folder(name, task, controller)
     with session.begin(folder, asked, setup) as run:
         if not as_json:
             click.echo(f"Searching {task} with {controller}, {_budget(asked)}; the run is {folder}")
             click.echo(setup.evaluator.about)
-        _shared.work(run, setup)
+        _shared.work(run, setup, quiet=as_json)
         if as_json:
             _shared.print_json(session.summary(run, setup))
         else:
@@ -97,16 +99,36 @@ def command(
                 click.echo(familiarity.sentence(setup.controller, last))
 
 
-def _promise(asked: dict, setup: session.Setup) -> str:
+def _forecast(asked: dict, setup: session.Setup) -> Forecast:
     """What the prior expects. Raises `UserError` without a prior: only one has expectations."""
     if setup.prior is None:
         raise UserError(
-            "--dry-run asks a prior what it expects; without one there is nothing to ask. Leave out --prior none."
+            "--dry-run asks a prior what it expects; this search has none to ask. Take --controller in_context and its prior."
         )
-    evaluations = asked["evals"] or setup.evaluator.budget
-    space, task = setup.evaluator.space, setup.evaluator.task
-    expected = familiarity.promise(setup.prior, space, task, evaluations, asked["batch"])
-    return familiarity.words(expected, setup.prior, evaluations, None)
+    return forecast.forecast(asked, setup, setup.prior)
+
+
+def _words(found: Forecast) -> str:
+    """A forecast in a few lines."""
+    stops = "" if found.simulated == found.evaluations else f" ({found.simulated} simulated: what follows adds to it)"
+    when = "not within them" if found.ahead is None else f"from evaluation {found.ahead} on"
+    scale = (
+        f"put on the scale of the scores of {', '.join(found.scales)}"
+        if found.scales
+        else "in deviations, as no table of accuracies on this space is at hand"
+    )
+    return "\n".join(
+        [
+            f"Expected of {found.evaluations} evaluations{stops}: {found.gain:+.2f} {found.unit} over the plain ResNet cell, "
+            f"80% interval {found.low:+.2f} to {found.high:+.2f}; ahead of it {when}; "
+            f"the cell found is among the best {1 - found.beaten:.2%} of the space.",
+            f"Got from searching {familiarity.TASKS} tasks drawn from a prior that knows {found.known} tasks, {scale}; "
+            "a task unlike those may differ.",
+            f"Time: {_shared.duration(found.task_seconds)} as the task counts it, "
+            f"about {_shared.duration(found.here_seconds)} here; "
+            f"{found.how}.",
+        ]
+    )
 
 
 def _folder(name: str | None, task: str, controller: str) -> Path:

@@ -48,12 +48,14 @@ def tell(run: Run, setup: Setup) -> None:
     if not rows:
         console.print("No evaluation has succeeded yet.")
         return
-    top = max(rows, key=lambda row: row["score"])
+    top = max(rows, key=lambda row: (row["epochs"] or 0, row["score"]))
     arch = setup.evaluator.space.parse(top["arch"])
     console.print(draw.text(setup.evaluator.space, arch))
     console.print(f"best    {top['arch']}")
     console.print(setup.evaluator.about)
-    console.print(f"score   {top['score']:.3f} at evaluation {top['at']}" + _over_seeds(rows, "score"))
+    console.print(
+        f"score   {top['score']:.3f} at evaluation {top['at']}{_after(top, setup)}" + _over_seeds(rows, "score")
+    )
     if top["report"] is not None:
         console.print(f"report  {top['report']:.3f}" + _over_seeds(rows, "report"))
     _tell_trained(console, run)
@@ -81,6 +83,12 @@ def _tell_trained(console: Console, run: Run) -> None:
         )
 
 
+def _after(row: dict, setup: Setup) -> str:
+    """How long the best was trained, where that was not the task's whole length."""
+    own = setup.evaluator.task.fidelities
+    return f", after {row['epochs']} of {own[-1]} epochs" if own and row["epochs"] not in (None, own[-1]) else ""
+
+
 def _over_seeds(rows: list[dict], key: str) -> str:
     if len(rows) == 1:
         return ""
@@ -89,9 +97,9 @@ def _over_seeds(rows: list[dict], key: str) -> str:
 
 
 def _sparkline(past: store.History) -> str:
-    best = outcome.best_so_far(past.score).nanmean(0)
+    best = outcome.best_so_far(past.score, past.epochs).nanmean(0)
     best = best[~best.isnan()]
     picked = best[torch.linspace(0, len(best) - 1, min(_WIDTH, len(best))).long()]
-    span = (picked[-1] - picked[0]).clamp_min(1e-12)
-    levels = ((picked - picked[0]) / span * (len(_BLOCKS) - 1)).round().long()
+    span = (picked.max() - picked.min()).clamp_min(1e-12)
+    levels = ((picked - picked.min()) / span * (len(_BLOCKS) - 1)).round().long()
     return f"{best[0]:.2f} {''.join(_BLOCKS[i] for i in levels)} {best[-1]:.2f}"

@@ -48,10 +48,9 @@ class NatsBench:
     """From `nats_bench.create`."""
     data: str
     """`cifar10`, `cifar100` or `ImageNet16-120`."""
-    epochs: int
     drawn: bool = False
     """An evaluation gives one training seed, as `tabular` draws it; else the mean of the seeds."""
-    _seen: dict[int, _Figures] = field(default_factory=dict, repr=False, compare=False)
+    _seen: dict[tuple[int, int], _Figures] = field(default_factory=dict, repr=False, compare=False)
 
     budget = 100
     batch = 1
@@ -74,7 +73,12 @@ class NatsBench:
             there_are = ", ".join(map(str, recipes))
             raise UserError(f"Task '{name}' has no figures after '{epochs}' epochs; there are: {there_are}.")
         api = _create(Path(path), "tss" if topology else "sss")
-        return cls(space, Task(name, *_DATA[data]), api, data, int(epochs or max(recipes)), suffix == "drawn")
+        held = tuple(recipe for recipe in recipes if recipe <= int(epochs or max(recipes)))
+        return cls(space, Task(name, *_DATA[data], fidelities=held), api, data, suffix == "drawn")
+
+    @property
+    def epochs(self) -> int:
+        return self.task.fidelities[-1]
 
     @property
     def about(self) -> str:
@@ -90,7 +94,9 @@ class NatsBench:
     def load(self, seeds: Tensor) -> Evaluate:
         def evaluate(proposal: Proposal) -> Results:
             rank_SB = _ops.index(proposal.archs, self.space.choices)
-            known = [self._figures(arch) for arch in proposal.archs.flatten(0, 1)]
+            epochs_SB = torch.full(rank_SB.shape, self.epochs) if proposal.epochs is None else proposal.epochs
+            pairs = zip(proposal.archs.flatten(0, 1), epochs_SB.flatten().tolist())
+            known = [self._figures(arch, epochs) for arch, epochs in pairs]
             count_SB = torch.tensor([max(1, len(f.valid)) for f in known]).view(rank_SB.shape)
             which = _noise.draw(seeds, rank_SB, high=count_SB).flatten().tolist()
             score = [f.valid[i] if self.drawn and f.valid else _mean(f.valid) for f, i in zip(known, which)]
@@ -107,15 +113,21 @@ class NatsBench:
     def trained(self, arch: Tensor) -> None:
         return None
 
-    def _figures(self, arch: Tensor) -> _Figures:
-        rank = int(_ops.index(arch, self.space.choices))
-        if rank not in self._seen:
+    def _figures(self, arch: Tensor, epochs: int) -> _Figures:
+        if epochs not in self.task.fidelities:
+            there_are = ", ".join(map(str, self.task.fidelities))
+            raise UserError(
+                f"The controller asks for {epochs} epochs; task '{self.task.name}' has figures after: {there_are}. "
+                "Leave out --set epochs, or name one of these."
+            )
+        key = int(_ops.index(arch, self.space.choices)), epochs
+        if key not in self._seen:
             data = "cifar10-valid" if self.data == "cifar10" else self.data
-            infos = self._infos(arch, data, _RECIPES[self.space.name][self.epochs])
+            infos = self._infos(arch, data, _RECIPES[self.space.name][epochs])
             valid = [i["valid-accuracy"] for i in infos if not math.isnan(i["valid-accuracy"])]
             seconds = [i["train-all-time"] for i in infos]
-            self._seen[rank] = _Figures(valid, _mean(seconds) if seconds else 0.0)
-        return self._seen[rank]
+            self._seen[key] = _Figures(valid, _mean(seconds) if seconds else 0.0)
+        return self._seen[key]
 
     def _infos(self, arch: Tensor, data: str, recipe: str) -> list[dict[str, Any]]:
         """What nats_bench knows of each training seed; nothing for an architecture that is not in its files."""

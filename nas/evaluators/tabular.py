@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,14 +12,25 @@ from controller._base import Proposal, Results
 from nas._base import Evaluate
 from nas.tables import Table
 from search_spaces import _noise, _ops
-from search_spaces._base import Space, Task
+from search_spaces._base import Space, Task, UserError
 
 __all__ = ["Tabular"]
 
 
+class Fidelity(NamedTuple):
+    """The columns that an evaluation of so many epochs reads."""
+
+    search: str
+    cost: str | None
+    cost_scale: float
+
+
 @dataclass(frozen=True)
 class Tabular:
-    """Hands out the search column during the search, the report column after it."""
+    """Hands out the search column during the search, the report column after it.
+
+    A proposal with epochs is scored by the column after just so many, at their cost; raises `UserError` where there is none.
+    """
 
     space: Space
     task: Task
@@ -31,6 +43,8 @@ class Tabular:
     drawn: bool = False
     """A per-seed column gives one of its measured seeds, the same whenever the same search asks for the same architecture; else
     the mean of its seeds."""
+    lower: dict[int, Fidelity] = field(default_factory=dict)
+    """What the table holds after fewer epochs, by `task.fidelities`."""
 
     budget = 100
     batch = 1
@@ -46,9 +60,35 @@ class Tabular:
         return self.space
 
     def load(self, seeds: Tensor) -> Evaluate:
-        score = self.table.by_rank(self.search_column, self.space.choices)
+        own = self._look_up(Fidelity(self.search_column, self.cost_column, self.cost_scale), seeds)
+        known = dict.fromkeys(self.task.fidelities[-1:], own)
+
+        def evaluate(proposal: Proposal) -> Results:
+            if proposal.epochs is None:
+                return own(proposal)
+            score, cost = (torch.zeros(proposal.archs.shape[:2]) for _ in range(2))
+            for epochs in proposal.epochs.unique().tolist():
+                if epochs not in known:
+                    known[epochs] = self._look_up(self._held(epochs), seeds)
+                asked, found = proposal.epochs == epochs, known[epochs](proposal)
+                score, cost = torch.where(asked, found.score, score), torch.where(asked, found.cost, cost)
+            return Results(score, cost)
+
+        return evaluate
+
+    def _held(self, epochs: int) -> Fidelity:
+        if epochs not in self.lower:
+            there_are = ", ".join(map(str, self.task.fidelities)) or "of one length, which its table does not name"
+            raise UserError(
+                f"The controller asks for {epochs} epochs; task '{self.task.name}' has figures after: {there_are}. "
+                "Leave out --set epochs, or name one of these."
+            )
+        return self.lower[epochs]
+
+    def _look_up(self, columns: Fidelity, seeds: Tensor) -> Evaluate:
+        score = self.table.by_rank(columns.search, self.space.choices)
         score = score if self.drawn or score.dim() == 1 else score.nanmean(-1)
-        cost = self._cost()
+        cost = self._cost(columns)
         score, count = _measured_first(score) if score.dim() == 2 else (score, None)
 
         def evaluate(proposal: Proposal) -> Results:
@@ -70,11 +110,11 @@ class Tabular:
     def trained(self, arch: Tensor) -> None:
         return None
 
-    def _cost(self) -> Tensor:
+    def _cost(self, columns: Fidelity) -> Tensor:
         """Seconds by rank; what was not measured costs nothing, so that budgets stay numbers."""
-        if self.cost_column is None:
+        if columns.cost is None:
             return torch.zeros(_ops.size(self.space.choices))
-        return (self.table.by_rank(self.cost_column, self.space.choices) * self.cost_scale).nan_to_num(0.0)
+        return (self.table.by_rank(columns.cost, self.space.choices) * columns.cost_scale).nan_to_num(0.0)
 
 
 def _measured_first(score: Tensor) -> tuple[Tensor, Tensor]:

@@ -57,10 +57,11 @@ class Train:
         channels, side, _ = data.x_train.shape[1:]
         count = len(data.y_train)
         examples = min(count, asked.examples)
-        task = Task(name, tuple(data.x_train.shape[1:]), len(data.class_names), (float(count),))  # pyright: ignore
         stem_stride = 2 if side > 16 else 1
         device = torch.device(asked.device or ("cuda" if torch.cuda.is_available() else "cpu"))
         epochs = asked.epochs or max(3, min(12, round(6000 / examples)))
+        shape, features = tuple(data.x_train.shape[1:]), (float(count),)
+        task = Task(name, shape, len(data.class_names), features, tuple(range(1, epochs + 1)))  # pyright: ignore
         final_epochs = asked.final_epochs or max(12, min(40, round(40_000 / count)))
         crop = max(1, side // 8) if asked.augment else 0
         flip = asked.augment and channels == 3 and _mirrors(data)

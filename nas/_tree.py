@@ -1,0 +1,26 @@
+"""States as flat tables of tensors: nested NamedTuples and dicts by the path of each leaf."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+
+def flatten(tree: Any, path: str = "") -> dict[str, Tensor]:
+    """The tensors of nested NamedTuples and dicts by their path; None has none."""
+    if tree is None:
+        return {}
+    if isinstance(tree, Tensor):
+        return {path: tree}
+    branches = tree._asdict() if hasattr(tree, "_asdict") else tree
+    return {p: t for key, branch in branches.items() for p, t in flatten(branch, f"{path}/{key}").items()}
+
+
+def unflatten(like: Any, leaves: dict[str, Tensor], path: str = "") -> Any:
+    """The inverse of `flatten`: `leaves` in the structure of `like`, None where there is no leaf."""
+    if like is None or isinstance(like, Tensor):
+        return leaves.get(path)
+    branches = like._asdict() if hasattr(like, "_asdict") else like
+    grown = {key: unflatten(branch, leaves, f"{path}/{key}") for key, branch in branches.items()}
+    return like._replace(**grown) if hasattr(like, "_asdict") else grown

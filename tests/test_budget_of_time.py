@@ -1,0 +1,45 @@
+"""A budget of minutes: what counts as time, and what is said of the time left."""
+
+import time
+
+import pytest
+import torch
+
+from nas import budget, session
+from nas.budget import Progress
+from nas.outcome import Best
+
+FOUND = Best(torch.zeros(1, 6).long(), torch.zeros(1), torch.ones(1).long())
+SEARCH = ("search", "--task", "own201/digits", "--controller", "evolution", "--minutes", "0.04")
+
+
+def left(evaluations, wall, cost=0.0, **asked):
+    return budget.left(session.DEFAULTS | asked, Progress(evaluations, FOUND, wall, cost))
+
+
+def test_the_time_left_by_hand():
+    assert left(10, 30.0, minutes=1) == (30, 20)
+    assert left(10, 30.0, minutes=1, evals=15) == (15, 15)
+    assert left(10, 30.0, minutes=1, batch=4) == (36, 22)
+    assert left(10, 30.0, cost=5.0, seconds=6.0) == pytest.approx((6, 12))
+    assert left(16, 8.0, evals=32, batch=16) == (8, 32)
+    assert left(20, 61.0, minutes=1) == (0, 20)
+
+
+def test_a_search_of_some_minutes_says_what_is_left_where_there_is_no_bar(nas):
+    done = nas(*SEARCH, "--name", "one")
+    assert done.returncode == 0
+    lines = done.stderr.splitlines()
+    assert 1 <= len(lines) <= 4
+    assert all("evaluations, best" in line and line.endswith("left to search") for line in lines)
+    assert nas(*SEARCH, "--name", "two", "--json").stderr == ""
+
+
+def test_the_minutes_are_those_of_the_clock_on_the_wall(tmp_path):
+    asked = session.DEFAULTS | {"task": "own201/digits", "controller": "random_search", "minutes": 0.02}
+    setup = session.prepare(asked)
+    started = time.perf_counter()
+    with session.begin(tmp_path / "run", asked, setup) as run:
+        *_, last = session.go_on(run, setup)
+    assert 1.2 <= last.wall <= time.perf_counter() - started
+    assert time.perf_counter() - started < 2 * 1.2 + 2
