@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 from torch import Tensor
@@ -50,6 +51,14 @@ class Evaluator(Protocol):
 
     def report(self, archs: Tensor) -> Tensor | None:
         """The report column of `archs` `[..., D]`, float32 `[...]`; None where the task has none. Read after the search."""
+        ...
+
+    def remember(self, folder: Path) -> None:
+        """Keep what cost much to find out in a run's `folder`, and take up what an earlier sitting left there."""
+        ...
+
+    def curve(self, arch: Tensor) -> list[float]:
+        """The mean training loss after each epoch of `arch` `[D]`; empty where nothing was trained."""
         ...
 
     def trained(self, arch: Tensor) -> Trained | None:

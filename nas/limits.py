@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -86,6 +87,12 @@ class Limited:
 
     def report(self, archs: Tensor) -> Tensor | None:
         return self.inner.report(archs)
+
+    def remember(self, folder: Path) -> None:
+        self.inner.remember(folder)
+
+    def curve(self, arch: Tensor) -> list[float]:
+        return self.inner.curve(arch)
 
     def trained(self, arch: Tensor) -> Trained | None:
         return self.inner.trained(arch)

@@ -50,12 +50,18 @@ class Monitor:
         self._log_picture(evaluations, found)
         write.flush()
 
-    def finish(self, asked: dict[str, Any], score: Tensor) -> None:
-        """Enter the run in the HParams tab with its mean score over seeds; nothing is logged after."""
+    def finish(self, asked: dict[str, Any], score: Tensor, curve: list[float]) -> None:
+        """Enter the run in the HParams tab with its mean score over seeds; nothing is logged after.
+
+        Args:
+            curve: the training loss of the best cell after each epoch, if it was trained.
+        """
         from torch.utils.tensorboard.summary import hparams
 
         flat = {k: v for k, v in asked.items() if isinstance(v, str | int | float | bool)}
         flat |= {f"controller.{k}": v for k, v in asked["settings"].items() if isinstance(v, str | int | float | bool)}
+        for epoch, loss in enumerate(curve, 1):
+            self._writer.add_scalar("training loss of the best cell over epochs", loss, epoch)
         metrics = {"hparam/score": _mean(score)}
         assert self._writer.file_writer is not None
         for summary in hparams(flat, metrics):

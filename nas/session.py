@@ -74,6 +74,7 @@ def go_on(run: Run, setup: Setup) -> Iterator[Progress]:
     past = store.history(run)
     if budget.spent(asked, past):
         return
+    setup.evaluator.remember(run.folder)
     before = tables.reads()
     monitor = Monitor(run.folder, setup.controller, past.score.shape[1])
     steps, mark = None, time.perf_counter()
@@ -94,7 +95,8 @@ def go_on(run: Run, setup: Setup) -> Iterator[Progress]:
         monitor.log(past.score.shape[1], step.results.score, past.cost.sum(1), found, state)
         yield Progress(past.score.shape[1], found, past.wall, past.cost.double().sum(1).min().item())
     store.note(run, "columns_read", dict(Counter(store.noted(run, "columns_read") or {}) + tables.reads() - before))
-    monitor.finish(asked, best(asked, past).score)
+    found = best(asked, past)
+    monitor.finish(asked, found.score, setup.evaluator.curve(found.archs[outcome.top(found)]))
 
 
 def best(asked: dict[str, Any], past: History) -> Best:

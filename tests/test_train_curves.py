@@ -5,7 +5,7 @@ import torch
 
 from controller._base import Proposal
 from nas import data_sets, training
-from nas.evaluators._proxies import Proxies
+from nas.evaluators._proxies import KEPT, Proxies
 from nas.evaluators.train import Train
 from nas.training import Images, Recipe, Singles
 from search_spaces import _ops
@@ -77,6 +77,27 @@ def test_an_interrupt_loses_one_chunk_at_most(monkeypatch):
         scores(ours, 1)
     scores(ours, 1)
     assert sizes == [2, 1, 1]
+
+
+def test_what_a_killed_sitting_trained_is_not_trained_again_and_a_line_cut_short_is(tmp_path, monkeypatch):
+    monkeypatch.setattr("nas.evaluators._proxies.CHUNK", 2)
+    first = evaluator()
+    first.remember(tmp_path)
+    whole = scores(first, 2)
+    kept = tmp_path / KEPT
+    kept.write_text(kept.read_text()[:-20])
+    second, trained, real = evaluator(), [], Proxies._train_chunk
+
+    def counted(self, ranks, start, end):
+        trained.extend(ranks)
+        real(self, ranks, start, end)
+
+    monkeypatch.setattr(Proxies, "_train_chunk", counted)
+    second.remember(tmp_path)
+    assert torch.equal(scores(second, 2), whole)
+    assert len(trained) == 1
+    assert [second.curve(arch) for arch in ARCHS[0]] == [first.curve(arch) for arch in ARCHS[0]]
+    assert all(len(second.curve(arch)) == 2 for arch in ARCHS[0])
 
 
 def test_a_search_never_sees_the_test_images():

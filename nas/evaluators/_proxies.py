@@ -5,8 +5,10 @@ Shapes: `P` cells of a chunk.
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -18,6 +20,8 @@ from nas.training import Begun, Images, Recipe
 from search_spaces import _ops
 from search_spaces._base import Space, Task
 
+KEPT = "trainings.jsonl"
+"""In a run's folder, a line for each training: rank, epochs, score, seconds, and the mean loss of each epoch."""
 CHUNK = 32
 """Cells trained together on a CPU."""
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
@@ -54,6 +58,19 @@ class Proxies:
     """By rank, trainings left off before their last epoch."""
     curves: dict[int, list[float]] = field(default_factory=dict)
     """By rank, the mean training loss of each epoch."""
+    file: Path | None = None
+
+    def remember(self, file: Path) -> None:
+        """Keep every training in `file` from now on, and know those that are there; a line cut short is trained again."""
+        self.file = file
+        for line in file.read_text().splitlines() if file.exists() else []:
+            try:
+                kept = json.loads(line)
+            except ValueError:
+                continue
+            self.found[Want(kept["rank"], kept["epochs"])] = Found(kept["score"], kept["seconds"])
+            if len(kept["loss"]) > len(self.curves.get(kept["rank"], [])):
+                self.curves[kept["rank"]] = kept["loss"]
 
     def train(self, wanted: list[Want]) -> None:
         """Train what is not yet known, in chunks; one that does not fit in memory is halved. Ctrl-C loses one chunk at most."""
@@ -98,6 +115,14 @@ class Proxies:
             else:
                 self.begun.pop(rank, None)
             self.found[Want(rank, end)] = Found(score_P[p].item(), seconds)
+        self._write([Want(rank, end) for rank in ranks])
+
+    def _write(self, wanted: list[Want]) -> None:
+        if self.file is None:
+            return
+        rows = [{**want._asdict(), **self.found[want]._asdict(), "loss": self.curves[want.rank]} for want in wanted]
+        with self.file.open("a") as file:
+            file.write("".join(f"\n{json.dumps(row)}" for row in rows))
 
     def _images(self, x: Tensor, y: Tensor) -> Images:
         return Images(*(t.to(self.device) for t in (x, y, self.data.mean, self.data.std)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from nas import _augment, data_sets, plugins, training
 from nas._base import Evaluate
 from nas.data_sets import DataSet
 from nas.evaluators import _settings
-from nas.evaluators._proxies import Proxies, Want
+from nas.evaluators._proxies import KEPT, Proxies, Want
 from nas.trained import Trained
 from nas.training import Images, Recipe
 from search_spaces import _cells, _ops
@@ -103,6 +104,12 @@ class Train:
     def report(self, archs: Tensor) -> Tensor:
         tested = [self.trained(arch).figures["test_accuracy"] for arch in archs.flatten(0, -2)]
         return torch.tensor(tested).view(archs.shape[:-1])
+
+    def remember(self, folder: Path) -> None:
+        self.proxies.remember(folder / KEPT)
+
+    def curve(self, arch: Tensor) -> list[float]:
+        return self.proxies.curves.get(int(_ops.index(self._twins(arch), self.space.choices)), [])
 
     def trained(self, arch: Tensor) -> Trained:
         twin = self._twins(arch)
