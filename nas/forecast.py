@@ -52,6 +52,8 @@ class Forecast(NamedTuple):
     here_seconds: float
     """Of all seeds, on this machine."""
     how: str
+    drawn: int
+    """Tasks that were searched in simulation."""
     known: int
     """Tasks that the prior knows."""
 
@@ -85,6 +87,7 @@ def forecast(asked: dict[str, Any], setup: Setup, prior: Prior) -> Forecast:
         task_seconds=took.task * evaluations,
         here_seconds=took.here * evaluations * asked["seeds"],
         how=took.how,
+        drawn=len(value_SN),
         known=len(json.loads(prior.about.get("tasks", "[]"))),
     )
 

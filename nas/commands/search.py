@@ -125,7 +125,7 @@ def _words(found: Forecast) -> str:
             f"Expected of {found.evaluations} evaluations{stops}: {found.gain:+.2f} {found.unit} over the plain ResNet cell, "
             f"80% interval {found.low:+.2f} to {found.high:+.2f}; ahead of it {when}; "
             f"the cell found is among the best {1 - found.beaten:.2%} of the space.",
-            f"Got from searching {familiarity.TASKS} tasks drawn from a prior that knows {found.known} tasks, {scale}; "
+            f"Got from searching {found.drawn} tasks drawn from a prior that knows {found.known} tasks, {scale}; "
             "a task unlike those may differ.",
             f"Time: {counted}, about {_shared.duration(found.here_seconds)} here; {found.how}.",
         ]
