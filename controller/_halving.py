@@ -51,7 +51,7 @@ def ladder(task: Task, epochs: int, eta: int) -> list[Fraction]:
     """The epochs of a bracket's rungs, the fewest first, each at least `eta` times those before.
 
     Those that the task can be evaluated at; where `epochs` says how long the last trains, that divided by `eta` again and again.
-    Raises `UserError` for settings that make no schedule.
+    Raises `UserError` for settings that make no schedule, and for epochs that the task does not know.
     """
     if epochs < 0 or eta < 2:
         raise UserError(
@@ -66,6 +66,13 @@ def ladder(task: Task, epochs: int, eta: int) -> list[Fraction]:
     rungs = [Fraction(epochs)]
     while rungs[0] >= eta:
         rungs.insert(0, rungs[0] / eta)
+    strange = [str(round(r)) for r in rungs if task.fidelities and round(r) not in task.fidelities]
+    if strange:
+        known = ", ".join(map(str, task.fidelities))
+        raise UserError(
+            f"Rungs of epochs={epochs} and eta={eta} take {strange[0]} epochs; task '{task.name}' can be evaluated after: "
+            f"{known}. Leave epochs out to have the task's own."
+        )
     return rungs
 
 

@@ -18,7 +18,7 @@ from nas.search import search
 from search_spaces import _ops
 from search_spaces._base import Space, Task, UserError
 
-TASKS = 24
+_TASKS = 24
 _FAMILIAR, _STRANGE = 0.7, 0.3
 
 
@@ -77,7 +77,7 @@ def promise(prior: Prior, space: Space, task: Task, evaluations: int, batch: int
         return Results(value_SN.gather(1, row).float(), torch.zeros(row.shape))
 
     found = []
-    state = controller.begin(task, torch.arange(TASKS), prior)
+    state = controller.begin(task, torch.arange(_TASKS), prior)
     for step in search(controller, evaluate, state, batch):
         found.append(step.results.score)
         if sum(x.shape[1] for x in found) >= evaluations:
@@ -97,8 +97,8 @@ def draw(prior: Prior, key: int, space: Space) -> Tensor:
     if known is None or listed is None:
         raise UserError(f"Space '{space.name}' is too large to list; --dry-run cannot simulate it.")
     generator = torch.Generator().manual_seed(0)
-    family_S = torch.multinomial(known.weight, TASKS, replacement=True, generator=generator)
-    along = torch.randn(TASKS, known.mix.shape[0], generator=generator, dtype=torch.float64)
+    family_S = torch.multinomial(known.weight, _TASKS, replacement=True, generator=generator)
+    along = torch.randn(_TASKS, known.mix.shape[0], generator=generator, dtype=torch.float64)
     value_SN = listed.sight.mean.T[family_S] + 0.3 * (listed.sight.span @ along.T).T
     value_SN = value_SN + 0.2 * torch.randn(value_SN.shape, generator=generator, dtype=torch.float64)
     return (value_SN - value_SN.mean(1, keepdim=True)) / value_SN.std(1, keepdim=True)
@@ -117,5 +117,5 @@ def words(expected: Promise, prior: Prior, evaluations: int, seconds: float | No
         f"After {evaluations} evaluations ({time}): {expected.median:+.2f} standard deviations of the space over the plain "
         f"ResNet cell, 80% interval {expected.low:+.2f} to {expected.high:+.2f}, ahead of it {when}; "
         f"better than {expected.beaten:.1%} of the space. "
-        f"Simulated on {TASKS} tasks drawn from a prior that knows {known} tasks; a task unlike those may differ."
+        f"Simulated on {_TASKS} tasks drawn from a prior that knows {known} tasks; a task unlike those may differ."
     )

@@ -52,6 +52,8 @@ class Forecast(NamedTuple):
     here_seconds: float
     """Of all seeds, on this machine."""
     how: str
+    drawn: int
+    """Tasks that were searched in simulation."""
     known: int
     """Tasks that the prior knows."""
 
@@ -78,13 +80,14 @@ def forecast(asked: dict[str, Any], setup: Setup, prior: Prior) -> Forecast:
         gain=median,
         low=low,
         high=high,
-        unit="points of accuracy" if scales else "deviations of the scores over the space",
+        unit="points of accuracy" if scales else "deviations of the space's scores",
         scales=tuple(scales),
-        beaten=_share(value_SN, top_ST[:, -1]).median().item(),
+        beaten=min(_share(value_SN, top_ST[:, -1]).median().item(), 1 - 1 / value_SN.shape[1]),
         ahead=int(ahead[0]) + 1 if len(ahead) else None,
         task_seconds=took.task * evaluations,
         here_seconds=took.here * evaluations * asked["seeds"],
         how=took.how,
+        drawn=len(value_SN),
         known=len(json.loads(prior.about.get("tasks", "[]"))),
     )
 

@@ -151,8 +151,17 @@ def history(run: Run) -> History:
 
 
 def state(run: Run, like: State) -> State:
-    """The state after the last step, in the structure of `like`: what the controller's `begin` gives."""
+    """The state after the last step, in the structure of `like`: what the controller's `begin` gives.
+
+    Raises `UserError` where the run was begun by a version whose controller kept less.
+    """
     leaves = {path: safetensors.torch.load(blob)["_"] for path, blob in run.connection.execute("select * from state")}
+    missing = sorted(_tree.flatten(like).keys() - leaves.keys())
+    if missing:
+        raise UserError(
+            f"Run '{run.folder}' is of a version whose controller kept no '{missing[0].strip('/')}'; "
+            "`nas show` shows it, but it cannot go on. Start a new one."
+        )
     return _tree.unflatten(like, leaves)
 
 

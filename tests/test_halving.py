@@ -119,3 +119,10 @@ def test_who_failed_does_not_go_on():
 def test_settings_without_a_schedule_are_refused(controller, settings):
     with pytest.raises(UserError, match="it takes epochs >= 1, or 0 for the task's, and eta >= 2"):
         controller(SPACE, **settings).begin(_toys.TASK, torch.arange(1))
+
+
+def test_rungs_that_the_task_does_not_know_are_refused_before_anything_is_made(nas, tmp_path):
+    done = nas("search", "--task", "own201/digits", "--controller", "hyperband", "--set", "epochs=16")
+    assert done.returncode == 2
+    assert "epochs=16 and eta=4 take 16 epochs; task 'own201/digits' can be evaluated after: 1, 2, 4." in done.stderr
+    assert list(tmp_path.iterdir()) == []

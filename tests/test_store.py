@@ -146,3 +146,15 @@ def test_a_file_that_is_no_run_is_refused(tmp_path):
     (tmp_path / store.FILE).write_bytes(b"no database" * 1000)
     with pytest.raises(store.UserError):
         store.open_run(tmp_path)
+
+
+def test_a_state_that_keeps_less_than_the_controller_needs_is_refused_and_the_run_still_shown(tmp_path, nas):
+    asked = session.DEFAULTS | {"task": "own201/digits", "controller": "hyperband", "evals": 4}
+    setup = session.prepare(asked)
+    with session.begin(tmp_path / "runs" / "old", asked, setup) as run:
+        next(session.go_on(run, setup))
+        run.connection.execute("delete from state where path = '/schedule'")
+    done = nas("resume", "old")
+    assert done.returncode == 2
+    assert "kept no 'schedule'; `nas show` shows it, but it cannot go on. Start a new one." in done.stderr
+    assert nas("show", "old", "--json").returncode == 0

@@ -115,18 +115,19 @@ def _words(found: Forecast) -> str:
     scale = (
         f"put on the scale of the scores of {', '.join(found.scales)}"
         if found.scales
-        else "in deviations, as no table of accuracies on this space is at hand"
+        else "in deviations: the score is no plain accuracy, or no table of accuracies on this space is at hand"
+    )
+    counted = (
+        f"{_shared.duration(found.task_seconds)} as the task counts it" if found.task_seconds else "none by the task"
     )
     return "\n".join(
         [
             f"Expected of {found.evaluations} evaluations{stops}: {found.gain:+.2f} {found.unit} over the plain ResNet cell, "
             f"80% interval {found.low:+.2f} to {found.high:+.2f}; ahead of it {when}; "
             f"the cell found is among the best {1 - found.beaten:.2%} of the space.",
-            f"Got from searching {familiarity.TASKS} tasks drawn from a prior that knows {found.known} tasks, {scale}; "
+            f"Got from searching {found.drawn} tasks drawn from a prior that knows {found.known} tasks, {scale}; "
             "a task unlike those may differ.",
-            f"Time: {_shared.duration(found.task_seconds)} as the task counts it, "
-            f"about {_shared.duration(found.here_seconds)} here; "
-            f"{found.how}.",
+            f"Time: {counted}, about {_shared.duration(found.here_seconds)} here; {found.how}.",
         ]
     )
 
