@@ -37,7 +37,7 @@ def test_what_is_no_accuracy_is_on_no_scale_of_accuracies(nasbench201, table):
     assert forecast._scales(limited.task, limited.space) == {}
 
 
-def test_the_gain_found_lies_in_the_interval_foretold():
+def test_the_gain_found_lies_in_the_interval_foretold(nasbench201):
     asked = session.DEFAULTS | {"task": "own201/digits", "evals": 15}
     setup = session.prepare(asked)
     found = forecast.forecast(asked, setup, setup.prior)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from nas import comparison, plugins, traces
+from nas import comparison, plugins, tasks, traces
 from nas.commands import _shared
 from nas.compare import Ask
 from nas.report import Cell
@@ -124,6 +124,8 @@ def _made(asks: list[Ask], folder: Path, jobs: int, *, quiet: bool) -> list[Cell
 
 
 def _tell_at(rows: list[dict]) -> None:
+    for task in dict.fromkeys(row["task"] for row in rows):
+        click.echo(f"{task}  {tasks.find(task).about}")
     table = Table("task", "controller", "evaluations", "score, median", "quartiles", "report, median", "quartiles")
     for row in sorted(rows, key=lambda row: (row["task"], row["evaluations"])):
         table.add_row(
