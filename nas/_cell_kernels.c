@@ -72,6 +72,8 @@ typedef struct {
 
 INLINE V splat(real a) { return a - (V){0}; }
 
+INLINE real exponential(real x) { return sizeof(real) == 4 ? (real)expf((float)x) : (real)exp((double)x); }
+
 INLINE V positive(V x) { return (V)((I)x & ~(x <= 0)); } /* keeps NaN */
 
 INLINE real sum(V x) {
@@ -468,13 +470,15 @@ static double loss_of(const Network *net, const int64_t *y, real *logits) {
   int64_t K = net->classes, L = net->lanes;
   double total = 0;
   for (int64_t n = 0; n < L; n++) {
+    int held = n < net->images;
     real top = logits[n], all = 0;
     for (int64_t k = 1; k < K; k++) top = logits[k * L + n] > top ? logits[k * L + n] : top;
-    for (int64_t k = 0; k < K; k++) all += (real)exp((double)(logits[k * L + n] - top));
-    if (n < net->images) total += log((double)all) + top - logits[y[n] * L + n];
+    real own = held ? logits[y[n] * L + n] - top : 0;
+    for (int64_t k = 0; k < K; k++) all += logits[k * L + n] = exponential(logits[k * L + n] - top);
+    if (held) total += log((double)all) - own;
     for (int64_t k = 0; k < K; k++) {
-      double share = exp((double)(logits[k * L + n] - top)) / all - (n < net->images && y[n] == k);
-      logits[k * L + n] = n < net->images ? (real)(share / (double)net->images) : 0;
+      real share = logits[k * L + n] / all - (held && y[n] == k);
+      logits[k * L + n] = held ? share / (real)net->images : 0;
     }
   }
   return total / (double)net->images;
