@@ -154,11 +154,12 @@ class _Fit(NamedTuple):
 def _fit(e: Members, among: _Kernels, seen: Sight, standing_Sn: Tensor) -> _Fit:
     at = _means(e, seen)
     centre, n = at.mean(-1, keepdim=True), standing_Sn.shape[-1]
-    spread = (seen.span - seen.span.mean(-2, keepdim=True)).square().sum(-1).mean(-1)[:, None]
-    unit = at.sub(centre).square().mean(-1) + e.variance * (1 + e.noise) + e.span * spread
+    covariance = _covariance(among, e)
+    expected = covariance.diagonal(dim1=-2, dim2=-1).mean(-1) - covariance.mean((-1, -2))
+    unit = at.sub(centre).square().mean(-1) + expected + e.variance * e.noise * (1 - 1 / n)
     unit = torch.ones_like(unit) if n == 1 else unit
     own = (e.variance * e.noise / unit)[..., None, None] * torch.eye(n, dtype=torch.float64)
-    lower = torch.linalg.cholesky(_covariance(among, e) / unit[..., None, None] + 1.0 + own)
+    lower = torch.linalg.cholesky(covariance / unit[..., None, None] + 1.0 + own)
     rest = standing_Sn[:, None] - (at - centre) * unit.rsqrt()[..., None]
     white = torch.linalg.solve_triangular(lower, rest[..., None], upper=False)
     evidence = -white.square().sum((-1, -2)) / 2 - lower.diagonal(dim1=-2, dim2=-1).log().sum(-1) + e.log_weight

@@ -81,7 +81,7 @@ class InContext:
         outlook = _prior.look(key, self.space, candidates_SMD, hidden=self._reads(key))
         gain_SM = self._gain(key, state, outlook)
         old_SM = _among(self.space, candidates_SMD, state.archs)
-        gain_SM = torch.where(old_SM, -1.0, gain_SM.float())
+        gain_SM = torch.where(old_SM, -1.0, gain_SM.float() * _surprise(self.space, candidates_SMD, state))
         return Proposal(self._spread_out(candidates_SMD, outlook, gain_SM, batch))
 
     def learn(self, state: State, proposal: Proposal, results: Results) -> State:
@@ -237,6 +237,20 @@ def _among(space: Space, archs_SMD: Tensor, tried_SED: Tensor) -> Tensor:
     """Which of `archs_SMD` were tried, bool `[S, M]`."""
     tried_SE = _landscape.ranks(space, tried_SED)
     return (_landscape.ranks(space, archs_SMD)[:, :, None] == tried_SE[:, None]).any(-1)
+
+
+def _surprise(space: Space, archs_SMD: Tensor, state: State) -> Tensor:
+    """How likely each of `archs_SMD` scores unlike what was tried, float32 `[S, M]`: 1, but less for twins of the tried.
+
+    Cells that compute the same are scored alike by some tasks and not by others; the twins tried so far tell.
+    """
+    kin_SE = _landscape.ranks(space, space.canonical(state.archs))
+    order_SE = kin_SE.argsort(dim=-1, stable=True)
+    again_SE = kin_SE.gather(1, order_SE).diff(dim=-1) == 0
+    unlike_SE = state.score.gather(1, order_SE).nan_to_num(-torch.inf).diff(dim=-1) != 0
+    doubt_S = ((again_SE & unlike_SE).sum(-1) + 0.5) / (again_SE.sum(-1) + 1)
+    twin_SM = (_landscape.ranks(space, space.canonical(archs_SMD))[:, :, None] == kin_SE[:, None]).any(-1)
+    return torch.where(twin_SM, doubt_S[:, None], 1.0)
 
 
 @lru_cache
