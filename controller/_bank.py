@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 
 _TOGETHER = 4
+_SCREEN = 48
+"""Evaluations that decide which members are kept; those kept are weighed by all."""
 
 
 class Sight(NamedTuple):
@@ -69,9 +71,9 @@ def bank(family_weight: Tensor | None) -> Members:
         family_weight: `[F]` how likely each family is; None without a prior.
     """
     rows = [
-        (0.4, reach, 0.4, trend, 1.0, noise, luck, -1.0, 0.0, math.log(0.3 / 8))
+        (near, reach, 0.8 - near, trend, 1.0, noise, luck, -1.0, 0.0, math.log(0.3 / 12))
         for reach in (0.3, 1.0)
-        for trend in (0.2, 1.0)
+        for near, trend in ((0.4, 0.2), (0.4, 1.0), (0.8, 0.2))
         for noise, luck in ((0.1, 0.0), (0.5, 1.0))
     ]
     if family_weight is not None:
@@ -177,31 +179,33 @@ def predict(members: Members, seen: Sight, standing_Sn: Tensor, ahead: Sight, ke
 
 
 def _predict(members: Members, seen: Sight, standing_Sn: Tensor, ahead: Sight, keep: int) -> Belief:
-    among, toward = _kernels(seen, seen), _kernels(seen, ahead)
-    evidence = _fit(Members(*(x[None] for x in members)), among, seen, standing_Sn).evidence
-    everyone = evidence.softmax(-1)
-    uses = (members.family >= 0) | (members.span > 0)
+    n = standing_Sn.shape[1]
+    some = torch.arange(min(n, _SCREEN)) * n // min(n, _SCREEN)
+    few = Sight(*(x[:, some] for x in seen))
+    everyone = Members(*(x[None] for x in members))
+    evidence = _fit(everyone, _kernels(few, few), few, standing_Sn[:, some]).evidence
     chosen = evidence.argsort(dim=-1, descending=True, stable=True)[:, :keep]
+    kept, toward = members.take(chosen), _kernels(seen, ahead)
+    fit = _fit(kept, _kernels(seen, seen), seen, standing_Sn)
+    weight = fit.evidence.softmax(-1)
     parts = [
-        _ahead(members.take(chosen[:, k : k + 1]), among, toward, seen, standing_Sn, ahead)
+        _ahead(Members(*(x[:, k : k + 1] for x in kept)), _Fit(*(x[:, k : k + 1] for x in fit)), toward, ahead)
         for k in range(chosen.shape[1])
     ]
     mean, deviation = (torch.cat(x, 1) for x in zip(*parts))
-    return Belief(evidence.gather(1, chosen).softmax(-1), mean, deviation, (everyone * uses).sum(-1))
+    return Belief(weight, mean, deviation, (weight * ((kept.family >= 0) | (kept.span > 0))).sum(-1))
 
 
-def _ahead(
-    e: Members, among: _Kernels, toward: _Kernels, seen: Sight, standing_Sn: Tensor, ahead: Sight
-) -> tuple[Tensor, Tensor]:
-    fit = _fit(e, among, seen, standing_Sn)
+def _ahead(e: Members, fit: _Fit, toward: _Kernels, ahead: Sight) -> tuple[Tensor, Tensor]:
     unit = fit.unit[..., None]
-    half = torch.linalg.solve_triangular(fit.lower, _covariance(toward, e) / unit[..., None] + 1.0, upper=False)
+    cross = _covariance(toward, e).div_(unit[..., None]).add_(1.0)
+    half = torch.linalg.solve_triangular(fit.lower, cross, upper=False)
     mean = (half * fit.white).sum(-2) + (_means(e, ahead) - fit.centre) * unit.rsqrt()
     steep = ahead.whole.square().mean(-1)[:, None]
     own = e.variance * (e.near + e.place + e.luck * e.noise)
     own = own[..., None] + (e.variance * e.trend)[..., None] * steep
     own = own + e.span[..., None] * ahead.span.square().sum(-1)[:, None]
-    return mean, (own / unit + 1.0 - half.square().sum(-2)).clamp_min(1e-8).sqrt()
+    return mean, (own / unit + 1.0 - half.square_().sum(-2)).clamp_min(1e-8).sqrt()
 
 
 def improvement(mean: Tensor, deviation: Tensor, best: Tensor) -> Tensor:
