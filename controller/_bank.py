@@ -65,15 +65,24 @@ class Members(NamedTuple):
 
 
 def bank(family_weight: Tensor | None) -> Members:
-    """The members: eight that know no other task, and with a prior six for each family and two along its directions.
+    """The members: 14 that know no other task, and with a prior six for each family and two along its directions.
+
+    The last of those that know nothing are the cold process on places alone, as in `bayesian`: slow to learn, hard to mislead.
 
     Args:
         family_weight: `[F]` how likely each family is; None without a prior.
     """
     rows = [
-        (near, reach, 0.8 - near, trend, 1.0, noise, luck, -1.0, 0.0, math.log(0.3 / 12))
-        for reach in (0.3, 1.0)
-        for near, trend in ((0.4, 0.2), (0.4, 1.0), (0.8, 0.2))
+        (near, reach, place, trend, 1.0, noise, luck, -1.0, 0.0, math.log(0.27 / 12 if near else 0.03 / 2))
+        for reach, near, place, trend in (
+            (0.3, 0.4, 0.4, 0.2),
+            (0.3, 0.4, 0.4, 1.0),
+            (0.3, 0.8, 0.0, 0.2),
+            (1.0, 0.4, 0.4, 0.2),
+            (1.0, 0.4, 0.4, 1.0),
+            (1.0, 0.8, 0.0, 0.2),
+            (1.0, 0.0, 1.0, 0.0),
+        )
         for noise, luck in ((0.1, 0.0), (0.5, 1.0))
     ]
     if family_weight is not None:
@@ -184,7 +193,7 @@ def _predict(members: Members, seen: Sight, standing_Sn: Tensor, ahead: Sight, k
     few = Sight(*(x[:, some] for x in seen))
     everyone = Members(*(x[None] for x in members))
     evidence = _fit(everyone, _kernels(few, few), few, standing_Sn[:, some]).evidence
-    chosen = evidence.argsort(dim=-1, descending=True, stable=True)[:, :keep]
+    chosen = evidence.argsort(dim=-1, descending=True, stable=True)[:, : keep if n <= _SCREEN else keep // 2]
     kept, toward = members.take(chosen), _kernels(seen, ahead)
     fit = _fit(kept, _kernels(seen, seen), seen, standing_Sn)
     weight = fit.evidence.softmax(-1)

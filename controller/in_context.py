@@ -50,7 +50,7 @@ class InContext:
     space: Space
     prior: str = "none"
     """A prior's file for searches that are begun without one; `none` starts cold."""
-    members: int = 6
+    members: int = 12
     """Of the bank, the weightiest that have a say in each search."""
     memory: int = 96
     """Evaluations the beliefs rest on at most: the latest and the best, half each."""
