@@ -118,3 +118,26 @@ def stale(score_SE: Tensor, patience: int) -> Tensor:
         return torch.zeros(len(score_SE), dtype=torch.bool)
     top_SE = _moves.better(score_SE).cummax(-1).values
     return top_SE[:, -1 - patience] == top_SE[:, -1]
+
+
+def spread_out(space: Space, archs_SMD: Tensor, place_SMP: Tensor, gain_SM: Tensor, turns_SB: Tensor) -> Tensor:
+    """The candidates of the highest gain one by one, `[S, B, D]`; each makes those like it less wanted, and its twins unwanted.
+
+    Where it is the turn of a blind draw, the first of the random candidates that is left.
+    """
+    size_SM = place_SMP.square().sum(-1)
+    twin_SM = _landscape.ranks(space, space.canonical(archs_SMD))
+    blind_M = torch.arange(gain_SM.shape[1]) >= gain_SM.shape[1] - RANDOM
+    chosen = []
+    for turn_S in turns_SB.unbind(1):
+        wanted_SM = torch.where(turn_S[:, None] & blind_M & (gain_SM > -1), torch.inf, gain_SM)
+        at_S1 = wanted_SM.argmax(-1, keepdim=True)
+        chosen.append(at_S1)
+        if len(chosen) == turns_SB.shape[1]:
+            break
+        here_S1P = place_SMP.gather(1, at_S1[..., None].expand(-1, -1, place_SMP.shape[-1]))
+        shared_SM = (place_SMP @ here_S1P.mT).squeeze(-1)
+        like_SM = torch.exp(-(size_SM + size_SM.gather(1, at_S1) - 2 * shared_SM).clamp_min(0)).float()
+        twins_SM = twin_SM == twin_SM.gather(1, at_S1)
+        gain_SM = torch.where(twins_SM, -2.0, torch.where(gain_SM > 0, gain_SM * (1 - like_SM), gain_SM))
+    return take(archs_SMD, torch.cat(chosen, 1))

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from controller import _bank, _candidates, _landscape, _policy, _prior, _reader
+from controller import _bank, _candidates, _policy, _prior, _reader
 from controller._base import Prior, Proposal, Results
 from search_spaces import _noise
 from search_spaces._base import Space, Task
@@ -70,6 +70,9 @@ class InContext:
             prior = _cached(self.prior)
         S, D = len(seeds), len(self.space.choices)
         key_S = torch.full_like(seeds, _prior.hold(prior))
+        _prior.everything(
+            int(key_S[0]), self.space
+        )  # Half a second for a large space; here, not in the first proposal.
         told_SF = _reader.task_features(task).double().expand(S, -1).clone()
         nothing_S = torch.zeros(S, dtype=torch.float64)
         return State(
@@ -86,7 +89,8 @@ class InContext:
         gain_SM = self._gain(key, state, outlook)
         gain_SM = gain_SM.float() * _candidates.news(self.space, candidates_SMD, state)
         gain_SM = torch.where(_candidates.tried(self.space, candidates_SMD, state), -1.0, gain_SM)
-        return Proposal(self._spread_out(candidates_SMD, outlook, gain_SM, self._turns(state, batch)))
+        turns_SB = self._turns(state, batch)
+        return Proposal(_candidates.spread_out(self.space, candidates_SMD, outlook.sight.place, gain_SM, turns_SB))
 
     def _turns(self, state: State, batch: int) -> Tensor:
         """Which of the next evaluations are drawn blindly, bool `[S, B]`: one in `wander` while the search is stale.
@@ -105,13 +109,24 @@ class InContext:
         return state._replace(step=state.step + 1, archs=archs_SED, score=score_SE, credit=credit_S)
 
     def trusts(self, state: State) -> Tensor:
-        """How much of the belief rests on the prior, `[S]` from 0 to 1."""
+        """How much of the belief rests on the prior, `[S]` from 0 to 1: what is left when those without have explained all."""
         key = int(state.prior[0])
         if key == _prior.NONE or not state.archs.shape[1]:
             return torch.full((len(state.seeds),), float(key != _prior.NONE), dtype=torch.float64)
         archs_SED, standing_SE = self._remembered(state)
         seen = _prior.look(key, self.space, archs_SED).sight
         return _bank.predict(self._members(key), seen, standing_SE, seen, self.members).warm
+
+    def foretold(self, state: State) -> Tensor:
+        """How the scores follow what the prior thinks of some family of tasks: the highest correlation, `[S]` from -1 to 1."""
+        key = int(state.prior[0])
+        mean_SEF = _prior.look(key, self.space, state.archs).sight.mean
+        if not mean_SEF.shape[1] or not mean_SEF.shape[2]:
+            return torch.zeros(len(state.seeds), dtype=torch.float64)
+        stand_SE1 = _bank.standing(state.score)[..., None]
+        off_SEF, stand_SE1 = mean_SEF - mean_SEF.mean(1, keepdim=True), stand_SE1 - stand_SE1.mean(1, keepdim=True)
+        scale_SF = off_SEF.square().sum(1).sqrt() * stand_SE1.square().sum(1).sqrt()
+        return ((off_SEF * stand_SE1).sum(1) / scale_SF.clamp_min(1e-9)).amax(-1)
 
     def expects(self, state: State, archs: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and deviation `[S, M]` of the standing of `archs` `[S, M, D]` among what was tried."""
@@ -178,26 +193,6 @@ class InContext:
         own_SB = _reader.log_density(_policy.predict(self.space, key, state, outlook.hidden), place_SB)
         worth_SB = torch.where(results.score.isnan(), 0.0, (own_SB - bank_SB).clamp(-4, 4))
         return (worth_SB.sum(-1) * 8).round() / 8
-
-    def _spread_out(self, candidates_SMD: Tensor, outlook: _prior.Outlook, gain_SM: Tensor, turns_SB: Tensor) -> Tensor:
-        """The best candidates one by one; each makes those like it less wanted, and its twins unwanted."""
-        place_SMP = outlook.sight.place
-        size_SM = place_SMP.square().sum(-1)
-        twin_SM = _landscape.ranks(self.space, self.space.canonical(candidates_SMD))
-        blind_M = torch.arange(gain_SM.shape[1]) >= gain_SM.shape[1] - _candidates.RANDOM
-        chosen = []
-        for turn_S in turns_SB.unbind(1):
-            wanted_SM = torch.where(turn_S[:, None] & blind_M & (gain_SM > -1), torch.inf, gain_SM)
-            at_S1 = wanted_SM.argmax(-1, keepdim=True)
-            chosen.append(at_S1)
-            if len(chosen) == turns_SB.shape[1]:
-                break
-            here_S1P = place_SMP.gather(1, at_S1[..., None].expand(-1, -1, place_SMP.shape[-1]))
-            shared_SM = (place_SMP @ here_S1P.mT).squeeze(-1)
-            like_SM = torch.exp(-(size_SM + size_SM.gather(1, at_S1) - 2 * shared_SM).clamp_min(0)).float()
-            twins_SM = twin_SM == twin_SM.gather(1, at_S1)
-            gain_SM = torch.where(twins_SM, -2.0, torch.where(gain_SM > 0, gain_SM * (1 - like_SM), gain_SM))
-        return _candidates.take(candidates_SMD, torch.cat(chosen, 1))
 
 
 @lru_cache
