@@ -118,7 +118,10 @@ class InContext:
         return _bank.predict(self._members(key), seen, standing_SE, seen, self.members).warm
 
     def foretold(self, state: State) -> Tensor:
-        """How the scores follow what the prior thinks of some family of tasks: the highest correlation, `[S]` from -1 to 1."""
+        """How the scores follow what the prior thinks of some family of tasks, `[S]` from -1 to 1.
+
+        The highest correlation less its standard error (Fisher's z), so that a few evaluations are not taken for more.
+        """
         key = int(state.prior[0])
         mean_SEF = _prior.look(key, self.space, state.archs).sight.mean
         if not mean_SEF.shape[1] or not mean_SEF.shape[2]:
@@ -126,7 +129,8 @@ class InContext:
         stand_SE1 = _bank.standing(state.score)[..., None]
         off_SEF, stand_SE1 = mean_SEF - mean_SEF.mean(1, keepdim=True), stand_SE1 - stand_SE1.mean(1, keepdim=True)
         scale_SF = off_SEF.square().sum(1).sqrt() * stand_SE1.square().sum(1).sqrt()
-        return ((off_SEF * stand_SE1).sum(1) / scale_SF.clamp_min(1e-9)).amax(-1)
+        found_S = ((off_SEF * stand_SE1).sum(1) / scale_SF.clamp_min(1e-9)).amax(-1).clamp(-0.999, 0.999)
+        return (found_S.atanh() - max(state.score.shape[1] - 3, 1) ** -0.5).tanh()
 
     def expects(self, state: State, archs: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and deviation `[S, M]` of the standing of `archs` `[S, M, D]` among what was tried."""

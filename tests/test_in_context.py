@@ -46,12 +46,13 @@ def test_one_member_predicts_what_a_gaussian_process_does_by_hand():
     def k(a, b):
         whole = (a.whole[0, :, None] - b.whole[0, None]).square().sum(-1) / 2
         place = (a.place[0, :, None] - b.place[0, None]).square().sum(-1)
-        return (0.5 * torch.exp(-whole / 2.0) + 0.5 * torch.exp(-place / 6)) / 1.1 + 1.0
+        return 0.5 * torch.exp(-whole / 2.0) + 0.5 * torch.exp(-place / 6)
 
-    gram = k(seen, seen) + 0.1 / 1.1 * torch.eye(4, dtype=torch.float64)
-    cross = k(seen, ahead)
+    unit = 1 - k(seen, seen).mean() + 0.1 * (1 - 1 / 4)
+    gram = k(seen, seen) / unit + 1.0 + 0.1 / unit * torch.eye(4, dtype=torch.float64)
+    cross = k(seen, ahead) / unit + 1.0
     torch.testing.assert_close(belief.mean[0, 0], cross.T @ torch.linalg.solve(gram, y[0]))
-    variance = k(ahead, ahead).diagonal() - (cross * torch.linalg.solve(gram, cross)).sum(0)
+    variance = 1 / unit + 1.0 - (cross * torch.linalg.solve(gram, cross)).sum(0)
     torch.testing.assert_close(belief.deviation[0, 0], variance.sqrt())
 
 
