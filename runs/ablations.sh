@@ -5,4 +5,4 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 PYTHON="${PYTHON:-.venv/bin/python}"
 export PYTHONPATH="$PWD" OMP_NUM_THREADS=1
-exec "$PYTHON" runs/ablations.py "${SEEDS:-16}" "${EVALS:-100}" "${JOBS:-2}"
+exec "$PYTHON" runs/ablations.py "${SEEDS:-8}" "${EVALS:-100}" "${JOBS:-2}"
