@@ -20,7 +20,7 @@ from search_spaces._base import Space, Task, UserError
 
 _TASKS = 24
 _FAMILIAR, _STRANGE = 0.35, 0.15
-"""Correlations less a standard error; after 20 evaluations noise is below 0.15, what trained the shipped prior mostly above 0.4."""
+"""Correlations less a standard error: after 20 evaluations noise is below, most tasks that the shipped prior knows above 0.4."""
 
 
 class Promise(NamedTuple):
