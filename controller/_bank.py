@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 
 _TOGETHER = 4
+_SCREEN = 48
+"""Evaluations that decide which members are kept; those kept are weighed by all."""
 
 
 class Sight(NamedTuple):
@@ -63,15 +65,24 @@ class Members(NamedTuple):
 
 
 def bank(family_weight: Tensor | None) -> Members:
-    """The members: eight that know no other task, and with a prior six for each family and two along its directions.
+    """The members: 14 that know no other task, and with a prior six for each family and two along its directions.
+
+    The last of those that know nothing are the cold process on places alone, as in `bayesian`: slow to learn, hard to mislead.
 
     Args:
         family_weight: `[F]` how likely each family is; None without a prior.
     """
     rows = [
-        (0.4, reach, 0.4, trend, 1.0, noise, luck, -1.0, 0.0, math.log(0.3 / 8))
-        for reach in (0.3, 1.0)
-        for trend in (0.2, 1.0)
+        (near, reach, place, trend, 1.0, noise, luck, -1.0, 0.0, math.log(0.27 / 12 if near else 0.03 / 2))
+        for reach, near, place, trend in (
+            (0.3, 0.4, 0.4, 0.2),
+            (0.3, 0.4, 0.4, 1.0),
+            (0.3, 0.8, 0.0, 0.2),
+            (1.0, 0.4, 0.4, 0.2),
+            (1.0, 0.4, 0.4, 1.0),
+            (1.0, 0.8, 0.0, 0.2),
+            (1.0, 0.0, 1.0, 0.0),
+        )
         for noise, luck in ((0.1, 0.0), (0.5, 1.0))
     ]
     if family_weight is not None:
@@ -154,11 +165,12 @@ class _Fit(NamedTuple):
 def _fit(e: Members, among: _Kernels, seen: Sight, standing_Sn: Tensor) -> _Fit:
     at = _means(e, seen)
     centre, n = at.mean(-1, keepdim=True), standing_Sn.shape[-1]
-    spread = (seen.span - seen.span.mean(-2, keepdim=True)).square().sum(-1).mean(-1)[:, None]
-    unit = at.sub(centre).square().mean(-1) + e.variance * (1 + e.noise) + e.span * spread
+    covariance = _covariance(among, e)
+    expected = covariance.diagonal(dim1=-2, dim2=-1).mean(-1) - covariance.mean((-1, -2))
+    unit = at.sub(centre).square().mean(-1) + expected + e.variance * e.noise * (1 - 1 / n)
     unit = torch.ones_like(unit) if n == 1 else unit
     own = (e.variance * e.noise / unit)[..., None, None] * torch.eye(n, dtype=torch.float64)
-    lower = torch.linalg.cholesky(_covariance(among, e) / unit[..., None, None] + 1.0 + own)
+    lower = torch.linalg.cholesky(covariance / unit[..., None, None] + 1.0 + own)
     rest = standing_Sn[:, None] - (at - centre) * unit.rsqrt()[..., None]
     white = torch.linalg.solve_triangular(lower, rest[..., None], upper=False)
     evidence = -white.square().sum((-1, -2)) / 2 - lower.diagonal(dim1=-2, dim2=-1).log().sum(-1) + e.log_weight
@@ -176,31 +188,33 @@ def predict(members: Members, seen: Sight, standing_Sn: Tensor, ahead: Sight, ke
 
 
 def _predict(members: Members, seen: Sight, standing_Sn: Tensor, ahead: Sight, keep: int) -> Belief:
-    among, toward = _kernels(seen, seen), _kernels(seen, ahead)
-    evidence = _fit(Members(*(x[None] for x in members)), among, seen, standing_Sn).evidence
-    everyone = evidence.softmax(-1)
-    uses = (members.family >= 0) | (members.span > 0)
-    chosen = evidence.argsort(dim=-1, descending=True, stable=True)[:, :keep]
+    n = standing_Sn.shape[1]
+    some = torch.arange(min(n, _SCREEN)) * n // min(n, _SCREEN)
+    few = Sight(*(x[:, some] for x in seen))
+    everyone = Members(*(x[None] for x in members))
+    evidence = _fit(everyone, _kernels(few, few), few, standing_Sn[:, some]).evidence
+    chosen = evidence.argsort(dim=-1, descending=True, stable=True)[:, : keep if n <= _SCREEN else keep // 2]
+    kept, toward = members.take(chosen), _kernels(seen, ahead)
+    fit = _fit(kept, _kernels(seen, seen), seen, standing_Sn)
+    weight = fit.evidence.softmax(-1)
     parts = [
-        _ahead(members.take(chosen[:, k : k + 1]), among, toward, seen, standing_Sn, ahead)
+        _ahead(Members(*(x[:, k : k + 1] for x in kept)), _Fit(*(x[:, k : k + 1] for x in fit)), toward, ahead)
         for k in range(chosen.shape[1])
     ]
     mean, deviation = (torch.cat(x, 1) for x in zip(*parts))
-    return Belief(evidence.gather(1, chosen).softmax(-1), mean, deviation, (everyone * uses).sum(-1))
+    return Belief(weight, mean, deviation, (weight * ((kept.family >= 0) | (kept.span > 0))).sum(-1))
 
 
-def _ahead(
-    e: Members, among: _Kernels, toward: _Kernels, seen: Sight, standing_Sn: Tensor, ahead: Sight
-) -> tuple[Tensor, Tensor]:
-    fit = _fit(e, among, seen, standing_Sn)
+def _ahead(e: Members, fit: _Fit, toward: _Kernels, ahead: Sight) -> tuple[Tensor, Tensor]:
     unit = fit.unit[..., None]
-    half = torch.linalg.solve_triangular(fit.lower, _covariance(toward, e) / unit[..., None] + 1.0, upper=False)
+    cross = _covariance(toward, e).div_(unit[..., None]).add_(1.0)
+    half = torch.linalg.solve_triangular(fit.lower, cross, upper=False)
     mean = (half * fit.white).sum(-2) + (_means(e, ahead) - fit.centre) * unit.rsqrt()
     steep = ahead.whole.square().mean(-1)[:, None]
     own = e.variance * (e.near + e.place + e.luck * e.noise)
     own = own[..., None] + (e.variance * e.trend)[..., None] * steep
     own = own + e.span[..., None] * ahead.span.square().sum(-1)[:, None]
-    return mean, (own / unit + 1.0 - half.square().sum(-2)).clamp_min(1e-8).sqrt()
+    return mean, (own / unit + 1.0 - half.square_().sum(-2)).clamp_min(1e-8).sqrt()
 
 
 def improvement(mean: Tensor, deviation: Tensor, best: Tensor) -> Tensor:

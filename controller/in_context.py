@@ -16,14 +16,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from controller import _bank, _landscape, _moves, _policy, _prior, _reader
+from controller import _bank, _candidates, _policy, _prior, _reader
 from controller._base import Prior, Proposal, Results
-from search_spaces import _noise, _ops
+from search_spaces import _noise
 from search_spaces._base import Space, Task
 
 __all__ = ["InContext"]
 
-_START, _RANDOM, _POLICY, _MUTATE = range(4)
+_START, _POLICY = range(2)
 
 
 class State(NamedTuple):
@@ -52,8 +52,12 @@ class InContext:
     """A prior's file for searches that are begun without one; `none` starts cold."""
     members: int = 12
     """Of the bank, the weightiest that have a say in each search."""
-    memory: int = 128
+    memory: int = 96
     """Evaluations the beliefs rest on at most: the latest and the best, half each."""
+    patience: int = 12
+    """After so many evaluations without a better one, some are drawn blindly until there is one."""
+    wander: int = 4
+    """One in so many, then."""
     trust: bool = True
     """Let beliefs give way to those that know no other task; False keeps to the prior, for ablation."""
     reader: bool = True
@@ -66,6 +70,9 @@ class InContext:
             prior = _cached(self.prior)
         S, D = len(seeds), len(self.space.choices)
         key_S = torch.full_like(seeds, _prior.hold(prior))
+        _prior.everything(
+            int(key_S[0]), self.space
+        )  # Half a second for a large space; here, not in the first proposal.
         told_SF = _reader.task_features(task).double().expand(S, -1).clone()
         nothing_S = torch.zeros(S, dtype=torch.float64)
         return State(
@@ -77,12 +84,21 @@ class InContext:
         key = int(state.prior[0])
         if self.policy_only and key:
             return Proposal(_policy.sample(self.space, key, state, batch, state.archs.shape[1], _POLICY))
-        candidates_SMD = self._candidates(key, state)
+        candidates_SMD = _candidates.gather(self.space, key, state, *self._remembered(state))
         outlook = _prior.look(key, self.space, candidates_SMD, hidden=self._reads(key))
         gain_SM = self._gain(key, state, outlook)
-        old_SM = _among(self.space, candidates_SMD, state.archs)
-        gain_SM = torch.where(old_SM, -1.0, gain_SM.float())
-        return Proposal(self._spread_out(candidates_SMD, outlook, gain_SM, batch))
+        gain_SM = gain_SM.float() * _candidates.news(self.space, candidates_SMD, state)
+        gain_SM = torch.where(_candidates.tried(self.space, candidates_SMD, state), -1.0, gain_SM)
+        turns_SB = self._turns(state, batch)
+        return Proposal(_candidates.spread_out(self.space, candidates_SMD, outlook.sight.place, gain_SM, turns_SB))
+
+    def _turns(self, state: State, batch: int) -> Tensor:
+        """Which of the next evaluations are drawn blindly, bool `[S, B]`: one in `wander` while the search is stale.
+
+        So however wrong the beliefs are, a share of the evaluations does not rest on them.
+        """
+        number_B = state.archs.shape[1] + torch.arange(batch)
+        return _candidates.stale(state.score, self.patience)[:, None] & (number_B % self.wander == self.wander - 1)
 
     def learn(self, state: State, proposal: Proposal, results: Results) -> State:
         credit_S = state.credit
@@ -93,13 +109,28 @@ class InContext:
         return state._replace(step=state.step + 1, archs=archs_SED, score=score_SE, credit=credit_S)
 
     def trusts(self, state: State) -> Tensor:
-        """How much of the belief rests on the prior, `[S]` from 0 to 1."""
+        """How much of the belief rests on the prior, `[S]` from 0 to 1: what is left when those without have explained all."""
         key = int(state.prior[0])
         if key == _prior.NONE or not state.archs.shape[1]:
             return torch.full((len(state.seeds),), float(key != _prior.NONE), dtype=torch.float64)
         archs_SED, standing_SE = self._remembered(state)
         seen = _prior.look(key, self.space, archs_SED).sight
         return _bank.predict(self._members(key), seen, standing_SE, seen, self.members).warm
+
+    def foretold(self, state: State) -> Tensor:
+        """How the scores follow what the prior thinks of some family of tasks, `[S]` from -1 to 1.
+
+        The highest correlation less its standard error (Fisher's z), so that a few evaluations are not taken for more.
+        """
+        key = int(state.prior[0])
+        mean_SEF = _prior.look(key, self.space, state.archs).sight.mean
+        if not mean_SEF.shape[1] or not mean_SEF.shape[2]:
+            return torch.zeros(len(state.seeds), dtype=torch.float64)
+        stand_SE1 = _bank.standing(state.score)[..., None]
+        off_SEF, stand_SE1 = mean_SEF - mean_SEF.mean(1, keepdim=True), stand_SE1 - stand_SE1.mean(1, keepdim=True)
+        scale_SF = off_SEF.square().sum(1).sqrt() * stand_SE1.square().sum(1).sqrt()
+        found_S = ((off_SEF * stand_SE1).sum(1) / scale_SF.clamp_min(1e-9)).amax(-1).clamp(-0.999, 0.999)
+        return (found_S.atanh() - max(state.score.shape[1] - 3, 1) ** -0.5).tanh()
 
     def expects(self, state: State, archs: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and deviation `[S, M]` of the standing of `archs` `[S, M, D]` among what was tried."""
@@ -129,7 +160,7 @@ class InContext:
         best_SK = standing_SE[:, :-late].argsort(dim=-1, descending=True, stable=True)[:, : self.memory - late]
         late_SK = torch.arange(state.score.shape[1])[-late:].expand(len(best_SK), -1)
         kept_SE = torch.cat([best_SK, late_SK], 1)
-        return _take(state.archs, kept_SE), standing_SE.gather(1, kept_SE)
+        return _candidates.take(state.archs, kept_SE), standing_SE.gather(1, kept_SE)
 
     def _belief(self, key: int, state: State, outlook: _prior.Outlook) -> _bank.Belief:
         archs_SED, standing_SE = self._remembered(state)
@@ -167,95 +198,7 @@ class InContext:
         worth_SB = torch.where(results.score.isnan(), 0.0, (own_SB - bank_SB).clamp(-4, 4))
         return (worth_SB.sum(-1) * 8).round() / 8
 
-    def _candidates(self, key: int, state: State) -> Tensor:
-        """Architectures worth ranking, `[S, M, D]`."""
-        near_SMD = self._near(state)
-        listed = _prior.everything(key, self.space)
-        if listed is None:
-            random_SMD = _moves.sample(self.space, state.seeds, state.step, 512, stream=_RANDOM)
-            parts = [near_SMD, random_SMD]
-            if state.archs.shape[1]:
-                words = _noise.bits(state.seeds, state.step, near_SMD.shape[1], 2, stream=_MUTATE)
-                parts.append(_moves.mutate_by_words(near_SMD, words, self.space))
-            if key:
-                parts.append(_policy.sample(self.space, key, state, 256, state.archs.shape[1], _POLICY))
-            return torch.cat(parts, 1)
-        described = _landscape.listed(self.space)
-        assert described is not None
-        N = len(described.archs)
-        share = min(256, N)
-        rows = [self._promising(listed, key, state, share)]
-        rows.append(_noise.integers(state.seeds, state.step, share, high=N, stream=_RANDOM))
-        if key:
-            rows.append(_favourites(key, self.space)[:share].expand(len(state.seeds), -1))
-        return torch.cat([near_SMD, described.archs[torch.cat(rows, 1)]], 1)
-
-    def _near(self, state: State) -> Tensor:
-        """The neighbours of the best eight, `[S, M, D]`; M = 0 before there is a best."""
-        best_SP = _moves.better(state.score).argsort(dim=-1, descending=True, stable=True)[:, :8]
-        parents_SPD = _take(state.archs, best_SP)
-        if not parents_SPD.shape[1]:
-            return parents_SPD
-        around_SMD = _ops.neighbours(parents_SPD, self.space.choices).flatten(1, 2)
-        return torch.where(self.space.valid(around_SMD)[..., None], around_SMD, parents_SPD[:, :1])
-
-    def _promising(self, listed: _prior.Outlook, key: int, state: State, share: int) -> Tensor:
-        """The rows `[S, share]` that a ridge regression on all features puts first."""
-        features_NF = _features(key, self.space)
-        if not state.archs.shape[1]:
-            return _noise.integers(state.seeds, state.step, share, high=len(features_NF), stream=_START)
-        archs_SED, standing_SE = self._remembered(state)
-        seen_SEF = features_NF[_prior.rows(self.space)[_landscape.ranks(self.space, archs_SED)]]
-        gram_SFF = seen_SEF.mT @ seen_SEF + 2.0 * torch.eye(seen_SEF.shape[-1], dtype=torch.float64)
-        weight_SF1 = torch.linalg.solve(gram_SFF, seen_SEF.mT @ standing_SE[..., None])
-        return (features_NF @ weight_SF1).squeeze(-1).float().topk(share, -1).indices
-
-    def _spread_out(self, candidates_SMD: Tensor, outlook: _prior.Outlook, gain_SM: Tensor, batch: int) -> Tensor:
-        """The best candidates one by one; each makes those like it less wanted, and its twins unwanted."""
-        place_SMP = outlook.sight.place
-        size_SM = place_SMP.square().sum(-1)
-        twin_SM = _landscape.ranks(self.space, self.space.canonical(candidates_SMD))
-        chosen = []
-        for _ in range(batch):
-            at_S1 = gain_SM.argmax(-1, keepdim=True)
-            chosen.append(at_S1)
-            if len(chosen) == batch:
-                break
-            here_S1P = place_SMP.gather(1, at_S1[..., None].expand(-1, -1, place_SMP.shape[-1]))
-            shared_SM = (place_SMP @ here_S1P.mT).squeeze(-1)
-            like_SM = torch.exp(-(size_SM + size_SM.gather(1, at_S1) - 2 * shared_SM).clamp_min(0)).float()
-            twins_SM = twin_SM == twin_SM.gather(1, at_S1)
-            gain_SM = torch.where(twins_SM, -2.0, torch.where(gain_SM > 0, gain_SM * (1 - like_SM), gain_SM))
-        return _take(candidates_SMD, torch.cat(chosen, 1))
-
-
-def _take(archs_SMD: Tensor, index_SB: Tensor) -> Tensor:
-    return archs_SMD.gather(1, index_SB[..., None].expand(-1, -1, archs_SMD.shape[-1]))
-
-
-def _among(space: Space, archs_SMD: Tensor, tried_SED: Tensor) -> Tensor:
-    """Which of `archs_SMD` were tried, bool `[S, M]`."""
-    tried_SE = _landscape.ranks(space, tried_SED)
-    return (_landscape.ranks(space, archs_SMD)[:, :, None] == tried_SE[:, None]).any(-1)
-
 
 @lru_cache
 def _cached(path: str) -> Prior:
     return _prior.read(path)
-
-
-@lru_cache
-def _favourites(key: int, space: Space) -> Tensor:
-    """The rows of a listed space in the order of the prior's mean landscape, the best first."""
-    listed, known = _prior.everything(key, space), _prior.learned(key)
-    assert listed is not None
-    assert known is not None
-    return (listed.sight.mean @ known.weight).argsort(descending=True, stable=True)
-
-
-@lru_cache
-def _features(key: int, space: Space) -> Tensor:
-    """All features of a listed space, float64 `[N, F]`."""
-    listed = _prior.everything(key, space)
-    assert listed is not None
-    return torch.cat([*listed.sight, torch.ones(len(listed.hidden), 1, dtype=torch.float64)], 1)

@@ -19,7 +19,8 @@ from search_spaces import _ops
 from search_spaces._base import Space, Task, UserError
 
 _TASKS = 24
-_FAMILIAR, _STRANGE = 0.7, 0.3
+_FAMILIAR, _STRANGE = 0.35, 0.15
+"""Correlations less a standard error: after 20 evaluations noise is below, most tasks that the shipped prior knows above 0.4."""
 
 
 class Promise(NamedTuple):
@@ -37,15 +38,15 @@ class Promise(NamedTuple):
 
 
 def sentence(controller: InContext, state: object) -> str:
-    """A line on how much the search rested on its prior in the end. `state` is the controller's."""
-    trust = controller.trusts(state).mean().item()  # type: ignore[arg-type]
-    if trust > _FAMILIAR:
-        said, did = "familiar", "the prior led"
-    elif trust > _STRANGE:
-        said, did = "half familiar", "the prior and the evidence of this task shared the lead"
+    """A line on whether the task is like those the prior knows. `state` is the controller's, after the search."""
+    foretold = controller.foretold(state).mean().item()  # type: ignore[arg-type]
+    if foretold > _FAMILIAR:
+        said, did = "familiar", "its scores follow what the prior expected"
+    elif foretold > _STRANGE:
+        said, did = "half familiar", "its scores follow in part what the prior expected"
     else:
-        said, did = "unlike those the prior knows", "it was set aside, and the search went on as one without a prior"
-    return f"The task looks {said}: {did} ({trust:.0%} of the belief rests on the prior)."
+        said, did = "unlike those the prior knows", "its scores do not follow what the prior expected"
+    return f"The task looks {said}: {did} (correlation at least {foretold:.2f})."
 
 
 def plain(space: Space) -> Tensor:

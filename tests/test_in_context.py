@@ -6,9 +6,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from controller import _bank, _landscape, _policy, _prior, _reader
+from controller import _bank, _candidates, _landscape, _policy, _prior, _reader
+from controller._base import Results
 from controller.in_context import InContext
-from nas import landscapes, meta, plugins, priors
+from nas import familiarity, landscapes, meta, plugins, priors
 from search_spaces import _ops
 from search_spaces._base import UserError
 from search_spaces.nasbench201 import NasBench201
@@ -45,12 +46,13 @@ def test_one_member_predicts_what_a_gaussian_process_does_by_hand():
     def k(a, b):
         whole = (a.whole[0, :, None] - b.whole[0, None]).square().sum(-1) / 2
         place = (a.place[0, :, None] - b.place[0, None]).square().sum(-1)
-        return (0.5 * torch.exp(-whole / 2.0) + 0.5 * torch.exp(-place / 6)) / 1.1 + 1.0
+        return 0.5 * torch.exp(-whole / 2.0) + 0.5 * torch.exp(-place / 6)
 
-    gram = k(seen, seen) + 0.1 / 1.1 * torch.eye(4, dtype=torch.float64)
-    cross = k(seen, ahead)
+    unit = 1 - k(seen, seen).mean() + 0.1 * (1 - 1 / 4)
+    gram = k(seen, seen) / unit + 1.0 + 0.1 / unit * torch.eye(4, dtype=torch.float64)
+    cross = k(seen, ahead) / unit + 1.0
     torch.testing.assert_close(belief.mean[0, 0], cross.T @ torch.linalg.solve(gram, y[0]))
-    variance = k(ahead, ahead).diagonal() - (cross * torch.linalg.solve(gram, cross)).sum(0)
+    variance = 1 / unit + 1.0 - (cross * torch.linalg.solve(gram, cross)).sum(0)
     torch.testing.assert_close(belief.deviation[0, 0], variance.sqrt())
 
 
@@ -105,6 +107,58 @@ def test_a_warm_search_keeps_the_laws(reader):
     ranks = _ops.index(archs.flatten(1, 2), SPACE.choices)
     assert all(len(set(row)) == len(row) for row in ranks.tolist())
     assert ((controller.trusts(state) >= 0) & (controller.trusts(state) <= 1)).all()
+
+
+def _searched(score_N, prior, evaluations=20):
+    controller, seeds, rows = InContext(SPACE), torch.arange(2), _prior.rows(SPACE)
+    state = controller.begin(_toys.TASK, seeds, prior)
+    for _ in range(evaluations):
+        proposal = controller.propose(state, 1)
+        score = score_N[rows[_landscape.ranks(SPACE, proposal.archs)]]
+        state = controller.learn(state, proposal, Results(score.float(), torch.zeros_like(score)))
+    return controller, state
+
+
+def test_a_task_that_the_prior_foretells_looks_familiar_and_others_do_not():
+    prior = untrained()
+    listed = _prior.everything(_prior.hold(prior), SPACE)
+    noise = torch.randn(len(listed.hidden), generator=torch.Generator().manual_seed(3))
+    known = listed.sight.mean[:, 1] + 0.3 * noise
+    assert "looks familiar" in familiarity.sentence(*_searched(known, prior))
+    for strange in (noise, -known):
+        assert "unlike" in familiarity.sentence(*_searched(strange, prior))
+
+
+def test_twins_are_not_tried_again_where_they_score_alike():
+    described = _landscape.listed(SPACE)
+    kin = _landscape.ranks(SPACE, SPACE.canonical(described.archs))
+    score = torch.rand(int(kin.max()) + 1, generator=torch.Generator().manual_seed(0))[kin]
+    _, state = _searched(score, None, 40)
+    tried = _landscape.ranks(SPACE, SPACE.canonical(state.archs))
+    assert all(len(set(row)) >= 38 for row in tried.tolist())
+
+
+def test_a_stale_search_draws_one_in_four_blindly():
+    score = torch.zeros(2, 20)
+    score[:, 3], score[1, 15] = 1.0, 2.0
+    assert _candidates.stale(score, 12).tolist() == [True, False]
+    controller, seeds = InContext(SPACE), torch.arange(2)
+    archs = _ops.enumerate_all(SPACE.choices)[:, :].flatten(0, -2)[:20].expand(2, -1, -1)
+    state = controller.begin(_toys.TASK, seeds)._replace(archs=archs, score=score)
+    assert controller._turns(state, 8).int().tolist() == [[0, 0, 0, 1, 0, 0, 0, 1], [0] * 8]
+
+
+def test_members_expect_the_spread_of_the_cells_seen():
+    """Draws of a member's own process at cells that lie close have, on average, the variance it allows for."""
+    listed = _prior.everything(_prior.NONE, SPACE)
+    seen = _bank.Sight(*(x[None, :30] for x in listed.sight))
+    members = _bank.Members(*(x[None, :1] for x in _bank.bank(None)))
+    among = _bank._kernels(seen, seen)
+    fit = _bank._fit(members, among, seen, torch.zeros(1, 30, dtype=torch.float64))
+    own = members.variance * members.noise
+    root = torch.linalg.cholesky(_bank._covariance(among, members)[0, 0] + own * torch.eye(30, dtype=torch.float64))
+    draws = root @ torch.randn(30, 20_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    torch.testing.assert_close(draws.var(0, correction=0).mean(), fit.unit[0, 0], rtol=0.03, atol=0)
 
 
 def test_a_batch_has_no_twins():

@@ -1,0 +1,78 @@
+"""What each part of `in_context` is worth: one row a variant, one column a task that its prior never saw.
+
+Called by ablations.sh: SEEDS EVALS JOBS. Priors are those of transfer.sh where they are there, else trained.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy
+
+from nas import comparison, families, landscapes, report
+
+OUT = Path("runs/ablations")
+BANK = ("--describe", "500", "--read", "0", "--reinforce", "0")
+NETWORK = ("--describe", "500", "--read", "200", "--reinforce", "0")
+SPLITS = ("imagenet", "devices", "transnas-micro")
+NETWORK_SPLITS = ("imagenet",)
+"""Only so many, as the network's training takes minutes."""
+
+VARIANTS = {
+    "full": ("", BANK, "", SPLITS),
+    "without the prior": ("", None, "", SPLITS),
+    "without the trust rule": ("", BANK, ":trust=false", SPLITS),
+    "without blind draws": ("", BANK, ":patience=1000", SPLITS),
+    "without task features": ("no-task-features", (*BANK, "--no-task-features"), "", SPLITS),
+    "a quarter of the tasks": ("quarter", (*BANK, "--share", "0.25"), "", SPLITS),
+    "with the network's predictions": ("trusted", (*NETWORK, "--trusted"), "", NETWORK_SPLITS),
+    "the same without made-up landscapes": ("no-synthetic", (*NETWORK, "--trusted", "--no-synthetic"), "", NETWORK_SPLITS),
+    "the policy alone": ("trusted", (*NETWORK, "--trusted"), ":policy_only=true", NETWORK_SPLITS),
+    "the policy alone, reinforced": (
+        "reinforced", (*NETWORK[:-1], "40", "--trusted"), ":policy_only=true", NETWORK_SPLITS,
+    ),
+}  # fmt: skip
+"""Variant to the prior's name, how it is trained (None: no prior), the controller's settings and the splits."""
+
+
+def prior(split: str, name: str, steps: tuple[str, ...]) -> Path:
+    folder = Path("runs/transfer") / f"prior-{split}" if not name else OUT / f"prior-{split}-{name}"
+    if not (folder / "prior.safetensors").is_file():
+        command = [sys.executable, "-m", "nas", "meta-train", "--split", split, "--out", str(folder), *steps]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return folder / "prior.safetensors"
+
+
+def reached(cell: report.Cell, goal: float | None) -> float:
+    """The median evaluation that first scored `goal`; twice the budget where half of the searches never did."""
+    assert goal is not None
+    hit = cell.best >= goal
+    return float(numpy.median(numpy.where(hit.any(1), hit.argmax(1) + 1, 2 * hit.shape[1])))
+
+
+def main() -> None:
+    seeds, evals, jobs = (int(x) for x in sys.argv[1:])
+    tasks = {split: families.select(",".join(landscapes.split(split).test)) for split in SPLITS}
+    names = [task.replace("nasbench201-hardware/", "").split("/", 1)[1] for split in SPLITS for task in tasks[split]]
+    print(f"| variant | {' | '.join(names)} | optimum of {names[0]} | geometric mean |")
+    print(f"|---|{'---:|' * (len(names) + 2)}")
+    for variant, (name, steps, settings, splits) in VARIANTS.items():
+        found, optimum = [], float("nan")
+        for split in SPLITS:
+            if split not in splits:
+                found += [float("nan")] * len(tasks[split])
+                continue
+            start = f":prior={prior(split, name, steps)}" if steps else ""
+            asks = comparison.asks(",".join(tasks[split]), [f"in_context{start}{settings}"], (), seeds, evals, None, 1)
+            cells = comparison.make(asks, OUT, jobs)
+            found += [reached(cell, cell.top) for cell in cells]
+            optimum = reached(cells[0], cells[0].optimum) if split == SPLITS[0] else optimum
+        mean = float(numpy.exp(numpy.nanmean(numpy.log(found))))
+        shown = ["" if x != x else "never" if x > evals else f"{x:g}" for x in (*found, optimum)]
+        print(f"| {variant} | {' | '.join(shown)} | {mean:.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""Times `in_context` proposing 16 cells with the shipped prior, for one search and for 100. Called by `runs/proposal_speed.sh`."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from controller import _prior
+from controller.in_context import InContext
+from nas import priors, tasks
+
+TASK, BATCH, STEPS = "own201/digits@4", 16, 12
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    evaluator, prior = tasks.find(TASK), _prior.read(str(priors.SHIPPED))
+    controller, rows = InContext(evaluator.space), []
+    for count in (1, 100):
+        seeds, spent = torch.arange(count), []
+        evaluate, start = evaluator.load(seeds), time.process_time()
+        state = controller.begin(evaluator.task, seeds, prior)
+        spent.append(time.process_time() - start)
+        for _ in range(STEPS + 1):
+            start = time.process_time()
+            proposal = controller.propose(state, BATCH)
+            spent.append(time.process_time() - start)
+            state = controller.learn(state, proposal, evaluate(proposal))
+        rows.append(spent)
+    print("| evaluations so far | one search, ms | 100 searches, ms |\n|---:|---:|---:|")
+    for i, (one, many) in enumerate(zip(*rows)):
+        print(f"| {'to begin' if i == 0 else BATCH * (i - 1)} | {1000 * one:.0f} | {1000 * many:.0f} |")
+
+
+if __name__ == "__main__":
+    main()
