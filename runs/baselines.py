@@ -75,11 +75,20 @@ def count(value: float | None) -> str:
 
 
 def tpe(document: dict) -> str:
-    lines = ["\n## TPE\n", "Optuna's TPE on the accuracy family, 5 seeds and 100 evaluations, beside random search on the same seeds.\n"]
+    lines = [
+        "\n## TPE\n",
+        "Optuna's TPE on the accuracy family, 5 seeds and 100 evaluations, beside random search on the same seeds.\n",
+    ]
     lines += ["| task | controller | score | to the best 0.1% | reached |", "|---|---|---|---|---|"]
     for row in document["rows"]:
         top = row["evaluations_to_top"]
-        cells = (row["task"], row["controller"], f"{row['score']['iqm']:.2f}", count(top["median"]), f"{top['reached']:.0%}")
+        cells = (
+            row["task"],
+            row["controller"],
+            f"{row['score']['iqm']:.2f}",
+            count(top["median"]),
+            f"{top['reached']:.0%}",
+        )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -96,7 +105,9 @@ def protocol() -> str:
     for name, published in PUBLISHED.items():
         ours = found("nasbench201/cifar10@12", name, 12_000.0, DATA)
         lines.append(f"| {name} | {' | '.join(f'{o} | {p}' for o, p in zip(ours, published))} |")
-    lines += ["\nUnder NATS-Bench's budgets, each data set searched by itself (test accuracy after 200 epochs, 500 runs):\n"]
+    lines += [
+        "\nUnder NATS-Bench's budgets, each data set searched by itself (test accuracy after 200 epochs, 500 runs):\n"
+    ]
     lines += [f"| controller | {' | '.join(f'{d}, {s:,.0f} s' for d, s in LONGER.items())} |", "|---|---|---|---|"]
     for name in PUBLISHED:
         ours = [found(f"nasbench201/{data}@12", name, seconds, (data,))[0] for data, seconds in LONGER.items()]

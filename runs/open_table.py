@@ -58,7 +58,9 @@ def main(folder: str) -> None:
         outputs = [subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(_REPEATS)]
         runs = [json.loads(output.splitlines()[-1]) for output in outputs]
         middle = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
-        print(f"{what:<32} {middle['value']:.3f}%  {middle['milliseconds']:8.2f} ms  {middle['megabytes']:6.1f} MB more")
+        print(
+            f"{what:<32} {middle['value']:.3f}%  {middle['milliseconds']:8.2f} ms  {middle['megabytes']:6.1f} MB more"
+        )
 
 
 if __name__ == "__main__":

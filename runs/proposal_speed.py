@@ -1,4 +1,4 @@
-"""Times `in_context` proposing 16 cells with the shipped prior, for one search and for 100. Called by `runs/proposal_speed.sh`."""
+"""Times `in_context` proposing 16 cells with the shipped prior, for one search and for 100. By `runs/proposal_speed.sh`."""
 
 from __future__ import annotations
 

@@ -41,7 +41,9 @@ def look_ups(api, rows):
         ask = lambda: [api.get_more_info(i, "cifar10-valid", hp=epochs, is_random=False) for i in range(rows)]  # noqa: B023, E731
         ask()
         theirs = best_of(ask) / rows
-        print(f"  get_more_info, {epochs:>3} epochs     {1 / theirs:14,.0f} a second: ours are {theirs / ours:,.0f} times that")
+        print(
+            f"  get_more_info, {epochs:>3} epochs     {1 / theirs:14,.0f} a second: ours are {theirs / ours:,.0f} times that"
+        )
 
 
 def searches(api, rows):
@@ -62,13 +64,17 @@ def searches(api, rows):
 def main():
     folder = os.environ.get("NATS_BENCH")
     if not folder or not Path(folder).is_dir():
-        sys.exit("NATS_BENCH names no folder: set it to NATS-Bench's topology download, the '-simple' directory or a part of it.")
+        sys.exit(
+            "NATS_BENCH names no folder: set it to NATS-Bench's topology download, the '-simple' directory or a part of it."
+        )
     from nats_bench import create
 
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     rows = len(list(Path(folder).glob("*.pickle.pbz2"))) - (Path(folder) / "meta.pickle.pbz2").is_file()
-    print(f"nats_bench from a folder of {rows:,} of 15,625 architectures; theirs look up the remainder where one is missing.")
+    print(
+        f"nats_bench from a folder of {rows:,} of 15,625 architectures; theirs look up the remainder where one is missing."
+    )
     api = create(folder, "tss", fast_mode=True, verbose=False)
     for number in range(rows):
         api.get_more_info(number, "cifar10-valid", hp="12")

@@ -28,7 +28,9 @@ SEEN = ("ImageNet", "pixel3", "ninapro", "square-2.0", "square-4.0", "fgsm-255",
 def prior(split: str) -> Path:
     folder = OUT / f"prior-{split}"
     if not (folder / "prior.safetensors").is_file():
-        subprocess.run([sys.executable, "-m", "nas", "meta-train", "--split", split, "--out", str(folder), *STEPS], check=True)
+        subprocess.run(
+            [sys.executable, "-m", "nas", "meta-train", "--split", split, "--out", str(folder), *STEPS], check=True
+        )
     return folder / "prior.safetensors"
 
 
@@ -88,7 +90,9 @@ def main() -> None:
         for cells in made(tasks, path, seeds, evals, jobs):
             print(overview(cells), flush=True)
             found += cells
-    print("\n| task | controller | to the best 0.1% | quartiles | reached | to the optimum | regret at 10 | at 30 | at 100 |")
+    print(
+        "\n| task | controller | to the best 0.1% | quartiles | reached | to the optimum | regret at 10 | at 30 | at 100 |"
+    )
     print("|---|---|---:|---:|---:|---:|---:|---:|---:|")
     for cell in found:
         print(line(cell))
