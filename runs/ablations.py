@@ -69,9 +69,9 @@ def main() -> None:
             cells = comparison.make(asks, OUT, jobs)
             found += [reached(cell, cell.top) for cell in cells]
             optimum = reached(cells[0], cells[0].optimum) if split == SPLITS[0] else optimum
-        mean = float(numpy.exp(numpy.nanmean(numpy.log(found))))
+        mean = float(numpy.exp(numpy.mean(numpy.log(found))))
         shown = ["" if x != x else "never" if x > evals else f"{x:g}" for x in (*found, optimum)]
-        print(f"| {variant} | {' | '.join(shown)} | {mean:.1f} |", flush=True)
+        print(f"| {variant} | {' | '.join(shown)} | {'' if mean != mean else f'{mean:.1f}'} |", flush=True)
 
 
 if __name__ == "__main__":
