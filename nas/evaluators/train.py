@@ -60,7 +60,7 @@ class Train:
         examples = min(count, asked.examples)
         stem_stride = 2 if side > 16 else 1
         device = torch.device(asked.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        epochs = asked.epochs or max(3, min(12, round(6000 / examples)))
+        epochs = asked.epochs or max(3, min(12, round(24_000 / examples)))
         shape, features = tuple(data.x_train.shape[1:]), (float(count),)
         task = Task(name, shape, len(data.class_names), features, tuple(range(1, epochs + 1)))  # pyright: ignore
         final_epochs = asked.final_epochs or max(12, min(40, round(40_000 / count)))
