@@ -38,9 +38,6 @@ _KNOWN = {
     "brain_tumor_mri": _Data((1, 16, 16), 4),
     "fashion_mnist": _Data((1, 16, 16), 10),
     "arabic_chars28": _Data((1, 16, 16), 28),
-    "gtsrb": _Data((3, 16, 16), 43),
-    "smile_faces": _Data((1, 16, 16), 2),
-    "flowers5": _Data((3, 16, 16), 5),
 }
 """What tables do not say of the data behind their tasks."""
 
