@@ -109,6 +109,13 @@ def _fastest(
     return Population if values <= _SMALL else Singles
 
 
+def together(device: torch.device) -> int:
+    """How many networks are worth training at once: compiled code gains nothing by more than keep all cores busy."""
+    if device.type != "cpu":
+        return 256
+    return 4 * torch.get_num_threads() if _compiler.library() is not None else 32
+
+
 def begun(cells: Cells, p: int, epochs: int) -> Begun:
     """A copy of network `p` after `epochs`, to go on from."""
     weights, momentum = (

@@ -82,15 +82,18 @@ def table(name: str, size: Size, rounds: int) -> None:
             found[way].append(json.loads(done.stdout.splitlines()[-1]))
     best = {way: min(rows, key=lambda row: row["seconds"]) for way, rows in found.items()}
     peak = max(row["peak"] for rows in found.values() for row in rows)
-    alone = min(best[way]["seconds"] for way in WAYS if way.startswith("alone"))
+    hourly = {way: 3600 / (row["seconds"] * STEPS_OF_A_TRAINING + row["setup"]) for way, row in best.items()}
+    alone = [way for way in WAYS if way.startswith("alone")]
+    step, hour = min(best[way]["seconds"] for way in alone), max(hourly[way] for way in alone)
     print(f"\n{name}: {size.side}x{size.side}x{size.colours}, {size.channels} channels, {size.cells} cells a stage")
-    print(f"  {'way':24}{'ms a step':>11}{'cells/h':>9}{'GFLOP/s':>9}{'of peak':>9}{'MB':>7}   against the best alone")
+    print('  "x": against the best way alone; cells an hour with what compiling costs, the step without')
+    print(f"  {'way':24}{'cells/h':>9}{'x':>7}{'ms a step':>11}{'x':>7}{'GFLOP/s':>9}{'of peak':>9}{'MB':>7}")
     for way, row in best.items():
         rate = row["flops"] / row["seconds"] / 1e9
-        hourly = 3600 / (row["seconds"] * STEPS_OF_A_TRAINING + row["setup"])
         print(
-            f"  {way:24}{1e3 * row['seconds']:11.2f}{hourly:9.0f}{rate:9.1f}{rate / peak:9.1%}{row['memory']:7.0f}"
-            f"   {alone / row['seconds']:.2f}x" + (f", and {row['setup']:.0f} s a cell to compile" * (row["setup"] > 1))
+            f"  {way:24}{hourly[way]:9.0f}{hourly[way] / hour:6.2f}x{1e3 * row['seconds']:11.2f}{step / row['seconds']:6.2f}x"
+            f"{rate:9.1f}{rate / peak:9.1%}{row['memory']:7.0f}"
+            + (f"   {row['setup']:.0f} s a cell to compile" * (row["setup"] > 1))
         )
     print(f"  the core's matrix product: {peak:.0f} GFLOP/s (1024 x 1024, float32)")
 

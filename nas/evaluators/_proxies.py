@@ -22,8 +22,8 @@ from search_spaces._base import Space, Task
 
 KEPT = "trainings.jsonl"
 """In a run's folder, a line for each training: rank, epochs, score, seconds, and the mean loss of each epoch."""
-CHUNK = 32
-"""Cells trained together on a CPU."""
+CHUNK = 256
+"""Cells trained together at most: as many as a GPU holds, where memory that runs out halves it."""
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 
 
@@ -74,7 +74,7 @@ class Proxies:
 
     def train(self, wanted: list[Want]) -> None:
         """Train what is not yet known, in chunks; one that does not fit in memory is halved. Ctrl-C loses one chunk at most."""
-        fitting = CHUNK
+        fitting = min(CHUNK, training.together(self.device))
         starts = {want: self._start(want) for want in dict.fromkeys(wanted) if want not in self.found}
         waiting = sorted(starts, key=lambda want: (starts[want], want.epochs, want.rank))
         while waiting:
