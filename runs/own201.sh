@@ -7,7 +7,9 @@ out=${OUT:-runs/own201/own201.safetensors}
 nas=.venv/bin/nas
 $nas table build --task digits --out "$out" --epochs 4 --channels 4 --cells 2 --examples 576 --jobs "${JOBS:-2}"
 [ -n "${IMAGES:-}" ] || exit 0
-for set in rsscn7_aerial brain_tumor_mri fashion_mnist arabic_chars28 gtsrb smile_faces flowers5 cifar10; do
+$nas table build --task "npz:$IMAGES/rsscn7_aerial.npz" --out "$out" --epochs 4 --channels 4 --cells 2 --image-size 16 \
+  --stem-stride 2 --examples 600 --jobs "${JOBS:-2}"
+for set in brain_tumor_mri fashion_mnist arabic_chars28 smile_faces gtsrb flowers5; do
   $nas table build --task "npz:$IMAGES/$set.npz" --out "$out" --epochs 8 --channels 8 --cells 1 --image-size 16 \
     --stem-stride 2 --examples 1200 --jobs "${JOBS:-2}"
 done
