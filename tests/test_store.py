@@ -38,8 +38,14 @@ def _steps_stored(folder) -> int:
         return 0
 
 
+def _heed_interrupts():
+    """What a shell starts in its background, and all below it, is deaf to Ctrl-C; the tests may run there."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def _kill_after(command, folder, steps, sent=signal.SIGKILL):
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, preexec_fn=_heed_interrupts)
     deadline = time.monotonic() + 60
     while process.poll() is None and _steps_stored(folder) < steps and time.monotonic() < deadline:
         time.sleep(0.002)
