@@ -126,7 +126,7 @@ def _words(found: Forecast) -> str:
             f"80% interval {found.low:+.2f} to {found.high:+.2f}; ahead of it {when}; "
             f"the cell found is among the best {1 - found.beaten:.2%} of the space.",
             f"Got from searching {found.drawn} tasks drawn from a prior that knows {found.known} tasks, {scale}; "
-            "a task unlike those may differ. The score is the search's own, of one training of a small network and the best of many: "
+            "a task unlike those may differ. The score is the search's own, the best of many small networks trained once: "
             "what is left of the gain after the final training, on test, is less.",
             f"Time: {counted}, about {_shared.duration(found.here_seconds)} here; {found.how}.",
         ]
