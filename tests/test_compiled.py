@@ -14,7 +14,7 @@ from nas.training import Images, Recipe
 from search_spaces import _cells, _ops
 from search_spaces._base import Task
 from search_spaces.nasbench201 import NasBench201
-from tests.test_population import ALIVE, COMPANY, batches, trained
+from tests.test_population import ALIVE, COMPANY, assert_taken_up_is_not_left_off, batches, trained
 
 pytestmark = pytest.mark.skipif(_compiler.library() is None, reason="there is no C compiler here")
 
@@ -127,13 +127,7 @@ def test_a_cell_that_diverges_disturbs_no_other_and_says_nan():
 def test_a_training_taken_up_is_the_training_that_was_not_left_off():
     task = Task("toy", (1, 8, 8), 10)
     data = rates(batches(task, 4, torch.float32))
-    whole, first, second = (cells_of(ALIVE, task, dtype=torch.float32) for _ in range(3))
-    whole.learn(data, 0.9, 5e-4)
-    first.learn(data[:2], 0.9, 5e-4)
-    for p in range(len(ALIVE)):
-        training.take_up(second, p, training.begun(first, p, 1))
-    second.learn(data[2:], 0.9, 5e-4)
-    assert torch.equal(second.logits(data[0][0]), whole.logits(data[0][0]))
+    assert_taken_up_is_not_left_off(lambda: cells_of(ALIVE, task, dtype=torch.float32), data)
 
 
 def test_few_images_and_many_cells_learn_what_there_is_to_learn():

@@ -173,7 +173,10 @@ def test_a_training_taken_up_is_the_training_that_was_not_left_off(kind):
         initialise(cells, torch.arange(len(ALIVE)))
         return cells
 
-    data = [(x, y, 0.05) for x, y in batches(task, 4, torch.float32)]
+    assert_taken_up_is_not_left_off(fresh, [(x, y, 0.05) for x, y in batches(task, 4, torch.float32)])
+
+
+def assert_taken_up_is_not_left_off(fresh, data):
     whole, first, second = fresh(), fresh(), fresh()
     whole.learn(data, 0.9, 5e-4)
     first.learn(data[:2], 0.9, 5e-4)

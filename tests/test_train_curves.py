@@ -62,6 +62,21 @@ def test_epochs_trained_before_are_not_trained_again(monkeypatch):
     assert trained == [(0, 1), (1, 2), (2, 3)]
 
 
+def test_several_lengths_of_one_cell_in_one_proposal_are_one_training(monkeypatch):
+    whole, ours, trained, real = evaluator(epochs="4"), evaluator(epochs="4"), [], Proxies._train_chunk
+    expected = [scores(whole, epochs)[0].item() for epochs in (4, 3, 2, 1)]
+    scores(ours, 1)
+
+    def counted(self, ranks, start, end):
+        trained.append((start, end))
+        real(self, ranks, start, end)
+
+    monkeypatch.setattr(Proxies, "_train_chunk", counted)
+    several = Proposal(ARCHS[:, [0, 0, 0]], torch.tensor([[4, 2, 3]]))
+    assert ours.load(torch.tensor([0]))(several).score[0].tolist() == [expected[0], expected[2], expected[1]]
+    assert trained == [(1, 2), (2, 3), (3, 4)]
+
+
 def test_an_interrupt_loses_one_chunk_at_most(monkeypatch):
     ours, real, sizes = evaluator(), Proxies._train_chunk, []
 

@@ -75,12 +75,10 @@ class Proxies:
     def train(self, wanted: list[Want]) -> None:
         """Train what is not yet known, in chunks; one that does not fit in memory is halved. Ctrl-C loses one chunk at most."""
         fitting = min(CHUNK, training.together(self.device))
-        starts = {want: self._start(want) for want in dict.fromkeys(wanted) if want not in self.found}
-        waiting = sorted(starts, key=lambda want: (starts[want], want.epochs, want.rank))
+        waiting = sorted(set(wanted) - self.found.keys(), key=lambda want: (want.epochs, want.rank))
         while waiting:
-            first = waiting[0]
-            alike = (starts[first], first.epochs)
-            chunk = [want for want in waiting[:fitting] if (starts[want], want.epochs) == alike]
+            alike = (self._start(waiting[0]), waiting[0].epochs)
+            chunk = [want for want in waiting if (self._start(want), want.epochs) == alike][:fitting]
             try:
                 self._train_chunk([want.rank for want in chunk], *alike)
             except (RuntimeError, MemoryError) as error:
@@ -88,7 +86,7 @@ class Proxies:
                     raise
                 fitting = len(chunk) // 2
                 continue
-            waiting = waiting[len(chunk) :]
+            waiting = [want for want in waiting if want not in self.found]
 
     def _start(self, want: Want) -> int:
         """Epochs of it that are done and not beyond what is wanted."""
@@ -99,8 +97,8 @@ class Proxies:
         began = time.perf_counter()
         archs = _ops.from_index(torch.tensor(ranks), self.space.choices)
         picked = data_sets.pick(len(self.data.y_train), self.examples)
-        train = self._images(self.data.x_train[picked], self.data.y_train[picked])
-        valid = self._images(self.data.x_valid, self.data.y_valid)
+        train = self.images(self.data.x_train[picked], self.data.y_train[picked])
+        valid = self.images(self.data.x_valid, self.data.y_valid)
         cells = training.networks(self.space, archs, self.task, self.recipe.seed, self.device)
         for p, rank in enumerate(ranks if start else []):
             training.take_up(cells, p, self.begun[rank])
@@ -124,5 +122,6 @@ class Proxies:
         with self.file.open("a") as file:
             file.write("".join(f"\n{json.dumps(row)}" for row in rows))
 
-    def _images(self, x: Tensor, y: Tensor) -> Images:
+    def images(self, x: Tensor, y: Tensor) -> Images:
+        """Pictures and their classes on the device that trains."""
         return Images(*(t.to(self.device) for t in (x, y, self.data.mean, self.data.std)))

@@ -125,15 +125,12 @@ class Train:
         ranks = _cells.twins(self.space.operations[0], deep=True)[_ops.index(archs, self.space.choices)]
         return _ops.from_index(ranks, self.space.choices)
 
-    def _images(self, x: Tensor, y: Tensor) -> Images:
-        return Images(*(t.to(self.device) for t in (x, y, self.data.mean, self.data.std)))
-
     def _train_fully(self, arch: Tensor) -> Trained:
         data, recipe = self.data, self.final_recipe
         both = torch.cat([data.x_train, data.x_valid]), torch.cat([data.y_train, data.y_valid])
         network = training.networks(self.final, arch[None], self.task, recipe.seed, self.device, alone=True)
-        losses = [loss.item() for loss in training.train(network, self._images(*both), recipe)]
-        seen = training.predictions(network, self._images(data.x_test, data.y_test))[0].cpu()
+        losses = [loss.item() for loss in training.train(network, self.proxies.images(*both), recipe)]
+        seen = training.predictions(network, self.proxies.images(data.x_test, data.y_test))[0].cpu()
         weights = {
             name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
             for name, value in network.state_of(0).items()
