@@ -132,14 +132,6 @@ class InContext:
         found_S = ((off_SEF * stand_SE1).sum(1) / scale_SF.clamp_min(1e-9)).amax(-1).clamp(-0.999, 0.999)
         return (found_S.atanh() - max(state.score.shape[1] - 3, 1) ** -0.5).tanh()
 
-    def expects(self, state: State, archs: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and deviation `[S, M]` of the standing of `archs` `[S, M, D]` among what was tried."""
-        key = int(state.prior[0])
-        b = self._belief(key, state, _prior.look(key, self.space, archs))
-        mean_SM = (b.weight[..., None] * b.mean).sum(1)
-        square_SM = (b.weight[..., None] * (b.deviation.square() + b.mean.square())).sum(1)
-        return mean_SM, (square_SM - mean_SM.square()).clamp_min(1e-9).sqrt()
-
     def _reads(self, key: int) -> bool:
         known = _prior.learned(key)
         return self.reader and known is not None and known.trusted

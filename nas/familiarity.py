@@ -19,15 +19,19 @@ _FAMILIAR, _STRANGE = 0.35, 0.15
 
 
 def sentence(controller: InContext, state: object) -> str:
-    """A line on whether the task is like those the prior knows. `state` is the controller's, after the search."""
+    """A line on whether the task is like those the prior knows, and what weight it had. `state` is that after the search."""
     foretold = controller.foretold(state).mean().item()  # type: ignore[arg-type]
+    weight = controller.trusts(state).mean().item()  # type: ignore[arg-type]
     if foretold > _FAMILIAR:
         said, did = "familiar", "its scores follow what the prior expected"
     elif foretold > _STRANGE:
         said, did = "half familiar", "its scores follow in part what the prior expected"
     else:
         said, did = "unlike those the prior knows", "its scores do not follow what the prior expected"
-    return f"The task looks {said}: {did} (correlation at least {foretold:.2f})."
+    return (
+        f"The task looks {said}: {did} (correlation at least {foretold:.2f}). "
+        f"The prior has {weight:.0%} of the say in what would come next; what the scores themselves taught has the rest."
+    )
 
 
 def plain(space: Space) -> Tensor:
