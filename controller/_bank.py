@@ -3,8 +3,9 @@
 Shapes: `S` seeds, `n` evaluations, `M` candidates, `E` members, `K` members kept, `F` families of tasks, `R` directions.
 
 Member `e` believes of a score's standing `y = a + (m_e + g) / s`: `m_e` is the prior's mean landscape of one family of tasks, or
-zero; `g` a Gaussian process with covariance `v (near exp(-|whole|^2 / reach) + place exp(-|place|^2 / 6) + trend whole.whole)
-+ span psi.psi`; `a` an unknown constant; and `s^2` the variance it expects of the standings seen, which are scaled to have one.
+zero; `g` a Gaussian process with covariance `v (near exp(-|whole|^2 / reach) + place exp(-|place|^2 / 6) + pair exp(-|pair|^2) +
+trend whole.whole) + span psi.psi`; `a` an unknown constant; and `s^2` the variance it expects of the standings seen, which are
+scaled to have one.
 A member's weight is its evidence (Rasmussen & Williams 2006, equation 5.8): a prior that predicts badly gives way to the
 members that use none. Bayesian model averaging is the rule of when to trust.
 """
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 _TOGETHER = 4
-_SCREEN = 48
+_SCREEN = 32
 """Evaluations that decide which members are kept; those kept are weighed by all."""
 
 
@@ -29,6 +30,8 @@ class Sight(NamedTuple):
     """float64 `[..., N, P]`."""
     whole: Tensor
     """float64 `[..., N, G]`."""
+    pair: Tensor
+    """float64 `[..., N, Q]`."""
     mean: Tensor
     """float64 `[..., N, F]` the prior's mean landscape of each family, in deviations over the space; `F` = 0 without one."""
     span: Tensor
@@ -46,6 +49,7 @@ class Members(NamedTuple):
     reach: Tensor
     """The squared length of the kernel on `whole`, in mean squared differences."""
     place: Tensor
+    pair: Tensor
     trend: Tensor
     variance: Tensor
     """Of what the prior does not explain, in variances over the space."""
@@ -64,34 +68,42 @@ class Members(NamedTuple):
         return Members(*(field[index] for field in self))
 
 
-def bank(family_weight: Tensor | None) -> Members:
-    """The members: 14 that know no other task, and with a prior six for each family and two along its directions.
+_COLD = (
+    (0.4, 0.4, 0.0, 0.2),
+    (0.4, 0.4, 0.0, 1.0),
+    (0.8, 0.0, 0.0, 0.2),
+    (0.0, 1.0, 0.0, 0.0),
+    (0.2, 0.2, 0.5, 0.2),
+    (0.2, 0.2, 0.5, 1.0),
+    (0.0, 0.0, 1.0, 0.0),
+)
+"""`near`, `place`, `pair` and `trend` of the members that know no other task."""
+_NOISE = ((0.1, 0.0), (0.4, 1.0), (1.0, 1.0))
+"""`noise` and `luck` of each of them."""
 
-    The last of those that know nothing are the cold process on places alone, as in `bayesian`: slow to learn, hard to mislead.
+
+def bank(family_weight: Tensor | None) -> Members:
+    """The members: 21 that know no other task, and with a prior six for each family and two along its directions.
+
+    Three of those that know nothing see places alone: slow to learn, hard to mislead.
 
     Args:
         family_weight: `[F]` how likely each family is; None without a prior.
     """
     rows = [
-        (near, reach, place, trend, 1.0, noise, luck, -1.0, 0.0, math.log(0.27 / 12 if near else 0.03 / 2))
-        for reach, near, place, trend in (
-            (0.3, 0.4, 0.4, 0.2),
-            (0.3, 0.4, 0.4, 1.0),
-            (0.3, 0.8, 0.0, 0.2),
-            (1.0, 0.4, 0.4, 0.2),
-            (1.0, 0.4, 0.4, 1.0),
-            (1.0, 0.8, 0.0, 0.2),
-            (1.0, 0.0, 1.0, 0.0),
-        )
-        for noise, luck in ((0.1, 0.0), (0.5, 1.0))
+        (near, 1.0, place, pair, trend, 1.0, noise, luck, -1.0, 0.0, math.log(0.27 / 15 if near else 0.03 / 6))
+        for near, place, pair, trend in _COLD
+        for noise, luck in _NOISE
     ]
     if family_weight is not None:
         for family, weight in enumerate(family_weight.tolist()):
             prior = math.log(max(0.5 * weight / 6, 1e-9))
             rows += [
-                (0.5, 1.0, 0.5, 0.0, v, 0.3, 1.0, float(family), s, prior) for v in (0.02, 0.1, 0.4) for s in (0.0, 0.2)
+                (0.5, 1.0, 0.5, 0.0, 0.0, v, 0.3, 1.0, float(family), s, prior)
+                for v in (0.02, 0.1, 0.4)
+                for s in (0.0, 0.2)
             ]
-        rows += [(0.5, 1.0, 0.5, 0.0, v, 0.1, 1.0, -1.0, 1.0, math.log(0.2 / 2)) for v in (0.1, 0.4)]
+        rows += [(0.5, 1.0, 0.5, 0.0, 0.0, v, 0.1, 1.0, -1.0, 1.0, math.log(0.2 / 2)) for v in (0.1, 0.4)]
     return Members(*torch.tensor(rows, dtype=torch.float64).unbind(1))
 
 
@@ -120,6 +132,7 @@ def standing(score: Tensor) -> Tensor:
 class _Kernels(NamedTuple):
     whole: Tensor
     place: Tensor
+    pair: Tensor
     trend: Tensor
     span: Tensor
 
@@ -127,7 +140,8 @@ class _Kernels(NamedTuple):
 def _kernels(a: Sight, b: Sight) -> _Kernels:
     G = a.whole.shape[-1]
     place = torch.exp(-_squares(a.place, b.place) / 6)
-    return _Kernels(_squares(a.whole, b.whole) / G, place, a.whole @ b.whole.mT / G, a.span @ b.span.mT)
+    pair = torch.exp(-_squares(a.pair, b.pair))
+    return _Kernels(_squares(a.whole, b.whole) / G, place, pair, a.whole @ b.whole.mT / G, a.span @ b.span.mT)
 
 
 def _squares(a: Tensor, b: Tensor) -> Tensor:
@@ -137,11 +151,17 @@ def _squares(a: Tensor, b: Tensor) -> Tensor:
 
 def _covariance(k: _Kernels, e: Members) -> Tensor:
     """`[S, K, n, M]` for kernels `[S, n, M]` and members `[S or 1, K]`."""
-    near, reach, place, trend, variance, span = (
-        x[..., None, None] for x in (e.near, e.reach, e.place, e.trend, e.variance, e.span)
+    near, reach, place, pair, trend, variance, span = (
+        x[..., None, None] for x in (e.near, e.reach, e.place, e.pair, e.trend, e.variance, e.span)
     )
-    whole, where, line, learned = (x[:, None] for x in k)
-    out = (whole * (-1 / reach)).exp_().mul_(variance * near).addcmul_(where, variance * place)
+    whole, where, follow, line, learned = (x[:, None] for x in k)
+    out = (
+        (whole * (-1 / reach))
+        .exp_()
+        .mul_(variance * near)
+        .addcmul_(where, variance * place)
+        .addcmul_(follow, variance * pair)
+    )
     return out.addcmul_(line, variance * trend).addcmul_(learned, span)
 
 
@@ -183,7 +203,7 @@ def predict(members: Members, seen: Sight, standing_Sn: Tensor, ahead: Sight, ke
     A few searches at a time: their covariances then stay in the processor's cache, which is worth a factor of five.
     """
     some = zip(*(x.split(_TOGETHER) for x in (*seen, *ahead, standing_Sn)))
-    parts = [_predict(members, Sight(*x[:4]), x[8], Sight(*x[4:8]), keep) for x in some]
+    parts = [_predict(members, Sight(*x[:5]), x[10], Sight(*x[5:10]), keep) for x in some]
     return Belief(*(torch.cat(x) for x in zip(*parts)))
 
 
@@ -193,7 +213,7 @@ def _predict(members: Members, seen: Sight, standing_Sn: Tensor, ahead: Sight, k
     few = Sight(*(x[:, some] for x in seen))
     everyone = Members(*(x[None] for x in members))
     evidence = _fit(everyone, _kernels(few, few), few, standing_Sn[:, some]).evidence
-    chosen = evidence.argsort(dim=-1, descending=True, stable=True)[:, : keep if n <= _SCREEN else keep // 2]
+    chosen = evidence.argsort(dim=-1, descending=True, stable=True)[:, : keep if n <= _SCREEN else max(keep // 2, 1)]
     kept, toward = members.take(chosen), _kernels(seen, ahead)
     fit = _fit(kept, _kernels(seen, seen), seen, standing_Sn)
     weight = fit.evidence.softmax(-1)
@@ -211,7 +231,7 @@ def _ahead(e: Members, fit: _Fit, toward: _Kernels, ahead: Sight) -> tuple[Tenso
     half = torch.linalg.solve_triangular(fit.lower, cross, upper=False)
     mean = (half * fit.white).sum(-2) + (_means(e, ahead) - fit.centre) * unit.rsqrt()
     steep = ahead.whole.square().mean(-1)[:, None]
-    own = e.variance * (e.near + e.place + e.luck * e.noise)
+    own = e.variance * (e.near + e.place + e.pair + e.luck * e.noise)
     own = own[..., None] + (e.variance * e.trend)[..., None] * steep
     own = own + e.span[..., None] * ahead.span.square().sum(-1)[:, None]
     return mean, (own / unit + 1.0 - half.square_().sum(-2)).clamp_min(1e-8).sqrt()

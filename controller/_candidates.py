@@ -1,4 +1,4 @@
-"""Which architectures are worth ranking, which of them are news, and which are drawn blindly.
+"""Which architectures are worth ranking, which of them are news, and which a batch takes.
 
 Shapes: `S` seeds, `B` architectures, `E` evaluations so far, `M` candidates, `D` decisions, `F` features.
 """
@@ -16,9 +16,7 @@ from search_spaces import _noise, _ops
 from search_spaces._base import Space
 
 _START, _RANDOM, _POLICY, _MUTATE = range(4)
-_PARENTS, _PROMISING, _FAVOURITES, _SAMPLES = 8, 192, 128, 256
-RANDOM = 128
-"""The last so many candidates are drawn blindly."""
+_PARENTS, _PROMISING, _FAVOURITES, _SAMPLES, _BLIND = 8, 192, 128, 256, 128
 
 
 def gather(space: Space, key: int, state: Any, archs_SED: Tensor, standing_SE: Tensor) -> Tensor:
@@ -36,12 +34,12 @@ def gather(space: Space, key: int, state: Any, archs_SED: Tensor, standing_SE: T
             parts.append(_moves.mutate_by_words(near_SMD, words, space))
         if key:
             parts.append(_policy.sample(space, key, state, _SAMPLES, state.archs.shape[1], _POLICY))
-        return torch.cat([*parts, _moves.sample(space, state.seeds, state.step, 3 * RANDOM, stream=_RANDOM)], 1)
+        return torch.cat([*parts, _moves.sample(space, state.seeds, state.step, 3 * _BLIND, stream=_RANDOM)], 1)
     N = len(described.archs)
     rows = [_promising(space, key, state, archs_SED, standing_SE, min(_PROMISING, N))]
     if key:
         rows.append(_favourites(key, space)[:_FAVOURITES].expand(len(state.seeds), -1))
-    rows.append(_noise.integers(state.seeds, state.step, RANDOM, high=N, stream=_RANDOM))
+    rows.append(_noise.integers(state.seeds, state.step, _BLIND, high=N, stream=_RANDOM))
     return torch.cat([near_SMD, described.archs[torch.cat(rows, 1)]], 1)
 
 
@@ -69,10 +67,9 @@ def _promising(space: Space, key: int, state: Any, archs_SED: Tensor, standing_S
 @lru_cache
 def _favourites(key: int, space: Space) -> Tensor:
     """The rows of a listed space in the order of the prior's mean landscape, the best first."""
-    listed, known = _prior.everything(key, space), _prior.learned(key)
+    listed = _prior.everything(key, space)
     assert listed is not None
-    assert known is not None
-    return (listed.sight.mean @ known.weight).argsort(descending=True, stable=True)
+    return (listed.sight.mean @ _prior.families(key, space)).argsort(descending=True, stable=True)
 
 
 @lru_cache
@@ -120,17 +117,20 @@ def stale(score_SE: Tensor, patience: int) -> Tensor:
     return top_SE[:, -1 - patience] == top_SE[:, -1]
 
 
-def spread_out(space: Space, archs_SMD: Tensor, place_SMP: Tensor, gain_SM: Tensor, turns_SB: Tensor) -> Tensor:
+def spread_out(
+    space: Space, archs_SMD: Tensor, place_SMP: Tensor, gain_SM: Tensor, turns_SB: Tensor, ours: int
+) -> Tensor:
     """The candidates of the highest gain one by one, `[S, B, D]`; each makes those like it less wanted, and its twins unwanted.
 
-    Where it is the turn of a blind draw, the first of the random candidates that is left.
+    Where it is the turn of the others, which come after `ours` candidates, the first of them that is left.
     """
+    others_M = torch.arange(gain_SM.shape[1]) >= ours
+    gain_SM = torch.where(others_M, gain_SM.clamp_max(-0.5), gain_SM)
     size_SM = place_SMP.square().sum(-1)
     twin_SM = _landscape.ranks(space, space.canonical(archs_SMD))
-    blind_M = torch.arange(gain_SM.shape[1]) >= gain_SM.shape[1] - RANDOM
     chosen = []
     for turn_S in turns_SB.unbind(1):
-        wanted_SM = torch.where(turn_S[:, None] & blind_M & (gain_SM > -1), torch.inf, gain_SM)
+        wanted_SM = torch.where(turn_S[:, None] & others_M & (gain_SM > -1), torch.inf, gain_SM)
         at_S1 = wanted_SM.argmax(-1, keepdim=True)
         chosen.append(at_S1)
         if len(chosen) == turns_SB.shape[1]:

@@ -31,6 +31,8 @@ class Described(NamedTuple):
     """float64 `[N, P]` the canonical choice at each place; half its squared distance counts differing decisions."""
     whole: Tensor
     """float64 `[N, G]` sums over what is alive and depths along live paths, in units of the space's own spread."""
+    pair: Tensor
+    """float64 `[N, Q]` of length one: how often each operation, and each that follows another, is alive."""
 
 
 def traits(operation: str) -> tuple[float, ...]:
@@ -93,7 +95,8 @@ def describe(space: Space, archs: Tensor) -> Described:
     """`archs` `[N, D]` as a model sees them."""
     canonical = space.canonical(archs)
     centre, spread = _spread(space)
-    return Described(archs, _place(space, canonical), (_whole(space, canonical) - centre) / spread)
+    whole = (_whole(space, canonical) - centre) / spread
+    return Described(archs, _place(space, canonical), whole, _pairs(space, canonical))
 
 
 def ranks(space: Space, archs: Tensor) -> Tensor:
@@ -106,6 +109,26 @@ def _place(space: Space, archs: Tensor) -> Tensor:
         return _ops.one_hot(archs, space.choices).double()
     high = torch.tensor(space.choices) - 1
     return archs.double() / high * 2.0
+
+
+def _pairs(space: Space, archs: Tensor) -> Tensor:
+    """Counts of live operations, of those that follow another, that read the cell's input and that feed its output.
+
+    The first two levels of the Weisfeiler-Lehman features of NAS-BOWL (Ru et al. 2021, arXiv:2006.07556), labels taken in pairs.
+    """
+    links, none = edges(space), trait_table(space)[..., 0]
+    names = sorted({name for options in space.operations for name in options})
+    of = torch.zeros(len(links), max(space.choices), len(names), dtype=torch.float64)
+    for d, options in enumerate(space.operations):
+        for c, name in enumerate(options):
+            of[d, c, names.index(name)] = 1 - none[d, c]
+    seen = of[torch.arange(len(links)), archs]
+    last = max(j for _, j in links)
+    follows = torch.tensor([[i == end for i, _ in links] for _, end in links], dtype=torch.float64)
+    pairs = torch.einsum("nda,de,neb->nab", seen, follows, seen).flatten(1)
+    first = seen[:, [d for d, (i, _) in enumerate(links) if i == 0]].sum(1)
+    final = seen[:, [d for d, (_, j) in enumerate(links) if j == last]].sum(1)
+    return torch.nn.functional.normalize(torch.cat([seen.sum(1), pairs, first, final], -1), dim=-1)
 
 
 def varying(space: Space) -> Tensor:

@@ -22,6 +22,8 @@ from search_spaces._base import Space, UserError
 
 FORMAT = "nas-prior/1"
 NONE = 0
+_ALIKE = 0.2
+"""How likely a new task follows those that are told to be like it, rather than the mean of a family."""
 
 
 class Learned(NamedTuple):
@@ -37,6 +39,8 @@ class Learned(NamedTuple):
     """float64 `[F]` how likely a new task is of each family."""
     trusted: bool
     """Whether the network's own predictions take part."""
+    atlas: dict[str, tuple[Tensor, Tensor]]
+    """Of spaces by name: float64 `[N, F]` each family's landscape and `[N, R]` directions, as `nas.atlas` has drawn them up."""
 
 
 class Outlook(NamedTuple):
@@ -66,21 +70,54 @@ def read(path: str) -> Prior:
         raise UserError(f"'{path}' is not a whole .safetensors file ({error}); train or fetch it again.") from None
 
 
-def hold(prior: Prior | None) -> int:
-    """Make a prior known; its fingerprint. `NONE` for None."""
+def hold(prior: Prior | None, told: Tensor | None = None) -> int:
+    """Make a prior known; its fingerprint. `NONE` for None.
+
+    With `told` `[features]` of the task at hand it has one landscape more: the mean of its tasks, each as much as it is like
+    this one.
+    """
     if prior is None:
         return NONE
-    words = b"".join(name.encode() + t.contiguous().numpy().tobytes() for name, t in sorted(prior.params.items()))
+    everything = [*sorted(prior.params.items()), *([] if told is None else [("told now", told)])]
+    words = b"".join(name.encode() + t.contiguous().numpy().tobytes() for name, t in everything)
     key = int.from_bytes(hashlib.sha256(words).digest()[:6], "big")
     if key not in _learned:
         reader = _reader.Reader()
-        reader.load_state_dict(
-            {n.removeprefix("reader."): t for n, t in prior.params.items() if n.startswith("reader.")}
-        )
+        weights = {n.removeprefix("reader."): t for n, t in prior.params.items() if n.startswith("reader.")}
+        if {n: t.shape for n, t in weights.items()} != {n: t.shape for n, t in reader.state_dict().items()}:
+            raise UserError(
+                "The prior was trained by another version, whose network has other shapes; train it again: "
+                f"{prior.about.get('command', 'nas meta-train')}"
+            )
+        reader.load_state_dict(weights)
         trusted = json.loads(prior.about.get("trusted", "false"))
         centre, mix, weight = (prior.params[name].double() for name in ("centre", "mix", "weight"))
-        _learned[key] = Learned(reader.double().requires_grad_(False), centre, mix, weight, trusted)
+        drawn = {name.split(".")[1] for name in prior.params if name.startswith("atlas.")}
+        atlas = {space: _drawn(prior, space, len(weight)) for space in sorted(drawn)}
+        known = Learned(reader.double().requires_grad_(False), centre, mix, weight, trusted, atlas)
+        _learned[key] = known if told is None or "told" not in prior.params else _like(known, prior, told)
     return key
+
+
+def _drawn(prior: Prior, space: str, families: int) -> tuple[Tensor, Tensor]:
+    """What the prior remembers of a space; families that it knows nothing of there, as a user's own runs, are zero."""
+    landscapes, directions = (prior.params[f"atlas.{space}.{name}"].double() for name in ("landscapes", "directions"))
+    return torch.nn.functional.pad(landscapes, (0, families - landscapes.shape[1])), directions
+
+
+def _like(known: Learned, prior: Prior, told: Tensor) -> Learned:
+    """With a family that has this task alone: the mean of all tasks by their likeness to it."""
+    share_K = prior.params["share"].double() * _reader.likeness(told.double(), prior.params["told"].double())
+    centre = share_K @ prior.params["coefficients"].double() / share_K.sum()
+    atlas = {}
+    for space, (landscapes, directions) in known.atlas.items():
+        places, usual = (prior.params[f"atlas.{space}.{name}"].double() for name in ("places", "usual"))
+        here_K = torch.where(places.isnan().any(1), 0.0, share_K)
+        mean = usual + directions @ (here_K @ places.nan_to_num() / here_K.sum().clamp_min(1e-30))
+        mean = (mean - mean.mean()) / mean.std().clamp_min(1e-6)
+        atlas[space] = torch.cat([landscapes, mean[:, None]], 1), directions
+    weight = torch.cat([known.weight * (1 - _ALIKE), torch.tensor([_ALIKE], dtype=torch.float64)])
+    return known._replace(centre=torch.cat([known.centre, centre[None]]), weight=weight, atlas=atlas)
 
 
 def learned(key: int) -> Learned | None:
@@ -93,10 +130,26 @@ def learned(key: int) -> Learned | None:
 
 
 @lru_cache
-def members(key: int) -> Members:
-    """The bank that a prior makes."""
+def families(key: int, space: Space) -> Tensor:
+    """How likely a new task is to follow each mean landscape of `Sight.mean`, float64 `[F]`; F = 0 without a prior.
+
+    The network's families; where the prior remembers the space itself, they share their weight with those it remembers.
+    """
     known = learned(key)
-    return bank(None if known is None else known.weight)
+    if known is None:
+        return torch.zeros(0, dtype=torch.float64)
+    if space.name not in known.atlas:
+        return known.weight
+    drawn = known.weight[: known.atlas[space.name][0].shape[1]] * (known.atlas[space.name][0].std(0) > 0)
+    return torch.cat(
+        [known.weight - torch.nn.functional.pad(drawn / 2, (0, len(known.weight) - len(drawn))), drawn / 2]
+    )
+
+
+@lru_cache
+def members(key: int, space: Space) -> Members:
+    """The bank that a prior makes in a space."""
+    return bank(None if key == NONE else families(key, space))
 
 
 @lru_cache
@@ -133,10 +186,14 @@ def _look(key: int, space: Space, described: _landscape.Described, *, centred: b
     whole = described.whole[:, _landscape.varying(space)]
     if known is None:
         nothing = torch.zeros(len(described.archs), 0, dtype=torch.float64)
-        return Outlook(Sight(described.place, whole, nothing, nothing), nothing)
+        return Outlook(Sight(described.place, whole, described.pair, nothing, nothing), nothing)
     hidden = known.reader.cells(_reader.draft(space, torch.float64), described.archs, described.whole)
     mean, span = known.reader.cells.prior(hidden)
     landscapes = mean[:, None] + span @ known.centre.T
     if centred:
         landscapes = (landscapes - landscapes.mean(0)) / landscapes.std(0).clamp_min(1e-6)
-    return Outlook(Sight(described.place, whole, landscapes, span @ known.mix), hidden)
+    span = span @ known.mix
+    if centred and space.name in known.atlas:
+        remembered, span = known.atlas[space.name]
+        landscapes = torch.cat([landscapes, remembered], 1)
+    return Outlook(Sight(described.place, whole, described.pair, landscapes, span), hidden)

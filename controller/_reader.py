@@ -23,7 +23,8 @@ from search_spaces._base import Space, Task
 
 WIDTH, HEADS, LAYERS, DIRECTIONS, NODES, MODES = 64, 4, 3, 16, 8, 3
 _PLACE = 2 * NODES + 2
-_TASK = 4
+DESCRIPTION = 8
+TOLD = 6 + DESCRIPTION
 
 
 class Draft(NamedTuple):
@@ -49,10 +50,29 @@ def draft(space: Space, dtype: torch.dtype = torch.float32) -> Draft:
 
 
 def task_features(task: Task) -> Tensor:
-    """Logarithms of classes, channels, picture size, and one, float32 `[_TASK]`."""
+    """Logarithms of classes, channels, picture size, one; where known the examples, then one and the data's description.
+
+    float32 `[TOLD]`; zeros where nothing is known of the data.
+    """
     channels, height, width = task.input_shape
     numbers = (task.num_classes / 30, channels / 2, height * width / 1024)
-    return torch.tensor([*(math.log(max(x, 1e-6)) for x in numbers), 1.0])
+    shape = [*(math.log(max(x, 1e-6)) for x in numbers), 1.0]
+    examples = [math.log(max(task.features[0], 1.0) / 5000)] if task.features else [0.0]
+    described = list(task.features[1 : 1 + DESCRIPTION])
+    known = [1.0, *described] if len(described) == DESCRIPTION else [0.0] * (1 + DESCRIPTION)
+    return torch.tensor([*shape, *examples, *known])
+
+
+def likeness(told: Tensor, others: Tensor) -> Tensor:
+    """How like a task is to each of others by what is told of them, `[K]` from 0 to 1; `told` `[TOLD]`, `others` `[K, TOLD]`.
+
+    What is known of one alone makes two tasks neither more nor less alike.
+    """
+    both = torch.ones_like(others)
+    both[:, 4] = ((told[4] != 0) & (others[:, 4] != 0)).to(both.dtype)
+    both[:, 6:] = (told[5] * others[:, 5])[:, None] / DESCRIPTION**0.5
+    both[:, 5] = 0.0
+    return torch.exp(-((told - others) * both).square().sum(-1) / 2)
 
 
 class Cells(nn.Module):
@@ -68,7 +88,7 @@ class Cells(nn.Module):
         self.read = nn.Sequential(nn.Linear(2 * WIDTH + 14, 2 * WIDTH), nn.GELU(), nn.Linear(2 * WIDTH, WIDTH))
         self.mean = nn.Linear(WIDTH, 1)
         self.span = nn.Linear(WIDTH, DIRECTIONS)
-        self.lean = nn.Linear(_TASK, DIRECTIONS, bias=False)
+        self.lean = nn.Linear(TOLD, DIRECTIONS, bias=False)
 
     def options(self, sketch: Draft) -> Tensor:
         """Every option as a vector, `[D, C, H]`."""
@@ -129,7 +149,7 @@ class Reader(nn.Module):
         self.cells = Cells()
         self.cell = nn.Linear(WIDTH + 1 + DIRECTIONS, WIDTH)
         self.score = nn.Linear(2, WIDTH)
-        self.task = nn.Linear(_TASK, WIDTH)
+        self.task = nn.Linear(TOLD, WIDTH)
         self.layers = nn.ModuleList(_Layer() for _ in range(LAYERS))
         self.predicts = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 3 * MODES))
         self.ask = nn.Parameter(torch.randn(WIDTH) * 0.1)

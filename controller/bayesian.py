@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -39,6 +39,19 @@ class State(NamedTuple):
     """float32 `[S, E]`; NaN where evaluation failed."""
     queue: Tensor
     """int64 `[S, Q, D]` what to try next, in this order."""
+
+
+class Searched(Protocol):
+    """What the process needs to know of a search; other controllers' states have it too."""
+
+    @property
+    def seeds(self) -> Tensor: ...
+    @property
+    def step(self) -> Tensor: ...
+    @property
+    def archs(self) -> Tensor: ...
+    @property
+    def score(self) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -80,10 +93,10 @@ class Bayesian:
         )
         known, left = state.archs.shape[1], state.queue.shape[1]
         stale = known > self.random and _QUEUE - left >= known // self.patience
-        return state._replace(queue=self._queue(state)) if stale or not left else state
+        return state._replace(queue=self.next(state)) if stale or not left else state
 
-    def _queue(self, state: State) -> Tensor:
-        """The candidates of the highest expected improvement, `[S, Q, D]`."""
+    def next(self, state: Searched) -> Tensor:
+        """The candidates of the highest expected improvement, the best first, `[S, Q, D]`."""
         candidates_SMD = self._candidates(state)
         gain_SM = self._expected_improvement(state, candidates_SMD)
         usable_SM = self._new(state, candidates_SMD)
@@ -92,7 +105,7 @@ class Bayesian:
         spare_SQD = _moves.sample(self.space, state.seeds, state.step, order_SQ.shape[1], stream=_FIRST)
         return torch.where(usable_SM.gather(1, order_SQ)[..., None], chosen_SQD, spare_SQD)
 
-    def _candidates(self, state: State) -> Tensor:
+    def _candidates(self, state: Searched) -> Tensor:
         """Neighbours of the best and random architectures, valid ones, `[S, M, D]`."""
         best_SP = _moves.better(state.score).argsort(dim=-1, descending=True, stable=True)[:, : self.parents]
         parents_SPD = state.archs.gather(1, best_SP[..., None].expand(-1, -1, state.archs.shape[-1]))
@@ -101,7 +114,7 @@ class Bayesian:
         around_SMD = torch.where(valid_SM1, around_SMD, parents_SPD[:, :1])
         return torch.cat([around_SMD, _moves.sample(self.space, state.seeds, state.step, self.pool, stream=_RANDOM)], 1)
 
-    def _new(self, state: State, candidates_SMD: Tensor) -> Tensor:
+    def _new(self, state: Searched, candidates_SMD: Tensor) -> Tensor:
         """Which candidates were not tried and are not the same as an earlier candidate, bool `[S, M]`."""
         tried_SE = _ops.index(state.archs, self.space.choices)
         rank_SM = _ops.index(candidates_SMD, self.space.choices)
@@ -110,14 +123,14 @@ class Bayesian:
         repeated_SM = torch.zeros_like(again_SM).scatter(1, order_SM, again_SM)
         return ~repeated_SM & ~(rank_SM[:, :, None] == tried_SE[:, None]).any(-1)
 
-    def _expected_improvement(self, state: State, candidates_SMD: Tensor) -> Tensor:
+    def _expected_improvement(self, state: Searched, candidates_SMD: Tensor) -> Tensor:
         archs_SED, target_SE = self._remembered(state)
         mean_SM, std_SM = self._posterior(archs_SED, target_SE, candidates_SMD)
         z_SM = (mean_SM - target_SE.amax(-1, keepdim=True)) / std_SM
         density_SM = (-z_SM.square() / 2).exp() / math.sqrt(2 * math.pi)
         return std_SM * (z_SM * torch.special.ndtr(z_SM) + density_SM)
 
-    def _remembered(self, state: State) -> tuple[Tensor, Tensor]:
+    def _remembered(self, state: Searched) -> tuple[Tensor, Tensor]:
         """What the process sees: architectures `[S, E, D]` and the normal quantiles of their scores' ranks `[S, E]`."""
         score_SE = _moves.better(state.score)
         ordered_SE = score_SE.sort(dim=-1).values

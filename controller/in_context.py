@@ -18,12 +18,15 @@ from torch import Tensor
 
 from controller import _bank, _candidates, _policy, _prior, _reader
 from controller._base import Prior, Proposal, Results
+from controller.bayesian import Bayesian
 from search_spaces import _noise
 from search_spaces._base import Space, Task
 
 __all__ = ["InContext"]
 
-_START, _POLICY = range(2)
+_START, _POLICY, _LUCK = range(3)
+_SURE = 4
+"""Evaluations from which on expected improvements are taken with doubt."""
 
 
 class State(NamedTuple):
@@ -54,10 +57,13 @@ class InContext:
     """Of the bank, the weightiest that have a say in each search."""
     memory: int = 96
     """Evaluations the beliefs rest on at most: the latest and the best, half each."""
-    patience: int = 12
-    """After so many evaluations without a better one, some are drawn blindly until there is one."""
-    wander: int = 4
+    patience: int = 8
+    """After so many evaluations without a better one, some are left to plain Bayesian optimisation until there is one."""
+    plain: int = 2
     """One in so many, then."""
+    doubt: float = 0.3
+    """Deviation of a factor on each expected improvement, in logarithms: a search that always takes what seems the very best is
+    one trajectory, and beliefs that err send every seed astray together."""
     trust: bool = True
     """Let beliefs give way to those that know no other task; False keeps to the prior, for ablation."""
     reader: bool = True
@@ -69,11 +75,12 @@ class InContext:
         if prior is None and self.prior != "none":
             prior = _cached(self.prior)
         S, D = len(seeds), len(self.space.choices)
-        key_S = torch.full_like(seeds, _prior.hold(prior))
+        told_F = _reader.task_features(task)
+        key_S = torch.full_like(seeds, _prior.hold(prior, told_F))
         _prior.everything(
             int(key_S[0]), self.space
         )  # Half a second for a large space; here, not in the first proposal.
-        told_SF = _reader.task_features(task).double().expand(S, -1).clone()
+        told_SF = told_F.double().expand(S, -1).clone()
         nothing_S = torch.zeros(S, dtype=torch.float64)
         return State(
             seeds, torch.zeros_like(seeds), key_S, told_SF, seeds.new_zeros(S, 0, D), torch.zeros(S, 0), nothing_S
@@ -84,21 +91,44 @@ class InContext:
         key = int(state.prior[0])
         if self.policy_only and key:
             return Proposal(_policy.sample(self.space, key, state, batch, state.archs.shape[1], _POLICY))
+        turns_SB = self._turns(state, batch)
+        plain_SBD = self._plain(state, turns_SB)
         candidates_SMD = _candidates.gather(self.space, key, state, *self._remembered(state))
+        candidates_SMD = torch.cat([candidates_SMD, plain_SBD], 1)
         outlook = _prior.look(key, self.space, candidates_SMD, hidden=self._reads(key))
         gain_SM = self._gain(key, state, outlook)
         gain_SM = gain_SM.float() * _candidates.news(self.space, candidates_SMD, state)
+        if state.archs.shape[1] >= _SURE:
+            luck_SM = _noise.normal(state.seeds, state.step, gain_SM.shape[1], stream=_LUCK)
+            gain_SM = gain_SM * (self.doubt * luck_SM).exp()
         gain_SM = torch.where(_candidates.tried(self.space, candidates_SMD, state), -1.0, gain_SM)
-        turns_SB = self._turns(state, batch)
-        return Proposal(_candidates.spread_out(self.space, candidates_SMD, outlook.sight.place, gain_SM, turns_SB))
+        place, ours = outlook.sight.place, gain_SM.shape[1] - plain_SBD.shape[1]
+        return Proposal(_candidates.spread_out(self.space, candidates_SMD, place, gain_SM, turns_SB, ours))
 
     def _turns(self, state: State, batch: int) -> Tensor:
-        """Which of the next evaluations are drawn blindly, bool `[S, B]`: one in `wander` while the search is stale.
+        """Which of the next evaluations are left to plain Bayesian optimisation, bool `[S, B]`: one in `plain` while the search
+        is stale.
 
         So however wrong the beliefs are, a share of the evaluations does not rest on them.
         """
         number_B = state.archs.shape[1] + torch.arange(batch)
-        return _candidates.stale(state.score, self.patience)[:, None] & (number_B % self.wander == self.wander - 1)
+        return _candidates.stale(state.score, self.patience)[:, None] & (number_B % self.plain == self.plain - 1)
+
+    def _plain(self, state: State, turns_SB: Tensor) -> Tensor:
+        """What Bayesian optimisation, which knows of no other task and of no twins, would try next, `[S, B, D]`; or B = 0.
+
+        For searches that have no turn of it, anything.
+        """
+        at_R = turns_SB.any(1).nonzero().squeeze(-1)
+        if not len(at_R):
+            return state.archs[:, :0]
+        few = state._replace(
+            seeds=state.seeds[at_R], step=state.step[at_R], archs=state.archs[at_R], score=state.score[at_R]
+        )
+        next_RBD = Bayesian(self.space).next(few)[:, : turns_SB.shape[1]]
+        plain_SBD = state.archs[:, :1].expand(-1, next_RBD.shape[1], -1).clone()
+        plain_SBD[at_R] = next_RBD
+        return plain_SBD
 
     def learn(self, state: State, proposal: Proposal, results: Results) -> State:
         credit_S = state.credit
@@ -137,7 +167,7 @@ class InContext:
         return self.reader and known is not None and known.trusted
 
     def _members(self, key: int) -> _bank.Members:
-        members = _prior.members(key)
+        members = _prior.members(key, self.space)
         if self.trust or key == _prior.NONE:
             return members
         return members.take(((members.family >= 0) | (members.span > 0)).nonzero().squeeze(-1))
@@ -165,7 +195,7 @@ class InContext:
         if not state.archs.shape[1]:
             if known is None:
                 return _noise.uniform(state.seeds, 0, outlook.sight.whole.shape[1], stream=_START).double() + 1.0
-            return (outlook.sight.mean @ known.weight).exp()
+            return (outlook.sight.mean @ _prior.families(key, self.space)).exp()
         best_S = _bank.standing(state.score).amax(-1)
         b = self._belief(key, state, outlook)
         gain_SM = (b.weight[..., None] * _bank.improvement(b.mean, b.deviation, best_S[:, None, None])).sum(1)

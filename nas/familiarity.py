@@ -54,12 +54,12 @@ def plain(space: Space) -> Tensor:
 
 def draw(prior: Prior, key: int, space: Space) -> Tensor:
     """Landscapes `[S, N]` of unit deviation: a family, coefficients around its centre, and a part that nothing explains."""
-    known, listed = _prior.learned(key), _prior.everything(key, space)
-    if known is None or listed is None:
+    listed = _prior.everything(key, space)
+    if listed is None:
         raise UserError(f"Space '{space.name}' is too large to list; --dry-run cannot simulate it.")
     generator = torch.Generator().manual_seed(0)
-    family_S = torch.multinomial(known.weight, _TASKS, replacement=True, generator=generator)
-    along = torch.randn(_TASKS, known.mix.shape[0], generator=generator, dtype=torch.float64)
+    family_S = torch.multinomial(_prior.families(key, space), _TASKS, replacement=True, generator=generator)
+    along = torch.randn(_TASKS, listed.sight.span.shape[1], generator=generator, dtype=torch.float64)
     value_SN = listed.sight.mean.T[family_S] + 0.3 * (listed.sight.span @ along.T).T
     value_SN = value_SN + 0.2 * torch.randn(value_SN.shape, generator=generator, dtype=torch.float64)
     return (value_SN - value_SN.mean(1, keepdim=True)) / value_SN.std(1, keepdim=True)

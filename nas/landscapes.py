@@ -65,6 +65,11 @@ def family_weights() -> dict[str, float]:
     return _declared()["families"]
 
 
+def order(kinds: set[str]) -> list[str]:
+    """Those of the declared families that are among `kinds`, as declared; all of them by name where none is declared."""
+    return [family for family in family_weights() if family in kinds] or sorted(kinds)
+
+
 def names() -> list[str]:
     """Every task that may train a prior: tables at every length, and accuracy under each device's limit."""
     found = [t for name in tables.names() for t in families.at_every_length(tables.find(name)) if _has_space(name)]

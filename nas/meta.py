@@ -26,7 +26,7 @@ from torch import Tensor
 
 from controller import _bank, _landscape, _moves, _policy, _prior, _reader
 from controller._base import Prior
-from nas import landscapes, plugins
+from nas import atlas, landscapes, plugins
 from nas.landscapes import Landscape
 from search_spaces._base import Space, UserError
 
@@ -49,6 +49,8 @@ class Plan:
     task_features: bool = True
     share: float = 1.0
     """Of the training tasks, the part that is used."""
+    atlas: bool = True
+    """Keep what tables say of each architecture of their space."""
     trusted: bool = False
     """Let the network's own predictions take part in searches."""
 
@@ -243,7 +245,7 @@ class Trainer:
         made = landscapes.synthetic(g.space, rows, count, generator)
         scores, told = [], []
         for s in range(count):
-            score, what = made[:, s], torch.zeros(g.told.shape[1] if len(g.told) else 4)
+            score, what = made[:, s], torch.zeros(g.told.shape[1] if len(g.told) else _reader.TOLD)
             real = len(g.columns) and (not self.plan.synthetic or torch.rand(1, generator=generator) < 0.6)
             if real:
                 k = int(torch.randint(1, 4, (1,), generator=generator))
@@ -270,7 +272,7 @@ class Trainer:
             told = torch.stack([_told(x, self.plan.task_features) for x in self.library])
             all_coefficients = self.coefficients + self.net.cells.lean(told)
         kinds = [x.family for x in self.library]
-        known = [f for f in landscapes.family_weights() if f in kinds] or sorted(set(kinds))
+        known = landscapes.order(set(kinds))
         wanted = {f: landscapes.family_weights().get(f, 0.05) for f in known}
         each = torch.tensor([kinds.count(f) ** -0.7 for f in kinds])
         each = each / each.sum()
@@ -280,6 +282,11 @@ class Trainer:
         weight = torch.tensor([wanted[f] for f in known])
         params = {f"reader.{n}": t.detach().clone() for n, t in self.net.state_dict().items()}
         params |= {"centre": centre, "mix": mix.contiguous(), "weight": weight / weight.sum()}
+        if self.plan.task_features:
+            params |= {"told": told, "share": each, "coefficients": all_coefficients}
+        for g in self.grounds if self.plan.atlas else ():
+            drawn = atlas.draw_up(g.space, self.library) or {}
+            params |= {f"atlas.{g.space.name}.{n}": t.contiguous() for n, t in drawn.items()}
         left = landscapes.split(self.plan.split).leave
         about = {
             "format": _prior.FORMAT,
@@ -365,7 +372,7 @@ def _grounds(library: list[Landscape], features: bool) -> list[_Ground]:
         kinds = [library[i].family for i in at]
         weight = torch.tensor([kinds.count(k) ** -0.7 for k in kinds])
         standing = torch.stack([library[i].standing for i in at], 1) if at else torch.zeros(len(described.archs), 0)
-        told = torch.stack([_told(library[i], features) for i in at]) if at else torch.zeros(0, 4)
+        told = torch.stack([_told(library[i], features) for i in at]) if at else torch.zeros(0, _reader.TOLD)
         grounds.append(
             _Ground(
                 space, _reader.draft(space), described, at, standing, weight / weight.mean() if at else weight, told

@@ -39,6 +39,9 @@ _EVERY = 60.0
     "--task-features/--no-task-features", default=True, show_default=True, help="Tell the network of the task."
 )
 @click.option(
+    "--atlas/--no-atlas", default=True, show_default=True, help="Remember each architecture of the tables' spaces."
+)
+@click.option(
     "--trusted/--untrusted", default=False, show_default=True, help="Let the network's own predictions take part."
 )
 @click.option(
@@ -56,6 +59,7 @@ def command(
     share: float,
     synthetic: bool,
     task_features: bool,
+    atlas: bool,
     trusted: bool,
     runs: tuple[Path, ...],
     more: tuple[Path, ...],
@@ -81,7 +85,7 @@ def command(
         save_file(prior.params, folder / "prior.safetensors", prior.about)
         click.echo(f"The prior is {folder / 'prior.safetensors'}; it knows {len(runs)} runs more.")
         return
-    plan = meta.Plan(split, describe, read, reinforce, seed, synthetic, task_features, share, trusted)
+    plan = meta.Plan(split, describe, read, reinforce, seed, synthetic, task_features, share, atlas, trusted)
     if not 0 < share <= 1:
         raise UserError(f"--share is {share}; it takes a number above 0, at most 1.")
     trainer = meta.Trainer(plan, landscapes.library(landscapes.split(split).leave))

@@ -1,0 +1,78 @@
+"""What a prior remembers architecture by architecture of a space whose tables it has seen: landscapes, and how tasks differ.
+
+The network of a prior knows a cell by what it computes, and serves any space; a table says more of its own cells than any such
+description. A weighted principal component analysis of the training landscapes keeps what tasks have in common of it, in
+half precision.
+
+Shapes: `N` architectures of a space, `K` training landscapes, `F` families, `R` directions.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from controller import _landscape, _prior
+from nas import landscapes
+from nas.landscapes import Landscape
+from search_spaces._base import Space
+
+DIRECTIONS = 12
+_FEWEST = 4
+"""Landscapes of a space from which there is something to remember."""
+
+
+def draw_up(space: Space, library: list[Landscape]) -> dict[str, Tensor] | None:
+    """`landscapes` float16 `[N, F]`, the mean of each family of the library, `usual` `[N]`, that of all, `directions` float16
+    `[N, R]`, and `places` float32 `[K, R]`, where along them each task of the library lies, NaN for those of other spaces.
+
+    Architectures are in the order of `_landscape.listed`; landscapes in deviations over the space, zero where the library has
+    none of the family on this space; along each direction tasks vary by one. A landscape of a larger space that has the same
+    edges and all of this space's operations counts too, at the cells the two share. None where there are too few landscapes.
+    """
+    found = {k: standing for k, x in enumerate(library) if (standing := _on(space, x)) is not None}
+    if len(found) < _FEWEST:
+        return None
+    kinds = [library[k].family for k in found]
+    value_NK = torch.stack(list(found.values()), 1).double()
+    share_K = torch.tensor([kinds.count(kind) ** -0.7 for kind in kinds], dtype=torch.float64)
+    share_K = share_K / share_K.sum()
+    usual_N1 = (value_NK @ share_K)[:, None]
+    axes_NR, _, _ = torch.linalg.svd((value_NK - usual_N1) * share_K.sqrt(), full_matrices=False)
+    axes_NR = axes_NR[:, :DIRECTIONS] * len(axes_NR) ** 0.5
+    place_RK = axes_NR.mT @ (value_NK - usual_N1) / len(axes_NR)
+    off_RK = place_RK * share_K.sqrt()
+    mix_RR = torch.linalg.cholesky(off_RK @ off_RK.mT + 1e-4 * torch.eye(len(off_RK), dtype=torch.float64))
+    columns = []
+    for family in landscapes.order({x.family for x in library}):
+        at = [k for k, kind in enumerate(kinds) if kind == family]
+        mean_N = usual_N1[:, 0] + axes_NR @ place_RK[:, at].mean(1) if at else torch.zeros(len(axes_NR)).double()
+        columns.append((mean_N - mean_N.mean()) / mean_N.std().clamp_min(1e-6))
+    places = torch.full((len(library), len(mix_RR)), torch.nan)
+    places[list(found)] = torch.linalg.solve_triangular(mix_RR, place_RK, upper=False).mT.float()
+    return {
+        "landscapes": torch.stack(columns, 1).half(),
+        "directions": (axes_NR @ mix_RR).half(),
+        "usual": usual_N1.squeeze(1).half(),
+        "places": places,
+    }
+
+
+def _on(space: Space, x: Landscape) -> Tensor | None:
+    """A landscape's standing at every architecture of `space`, `[N]`; None where it does not cover them."""
+    if x.space == space:
+        return x.standing
+    if _landscape.edges(x.space) != _landscape.edges(space) or _landscape.numeric(space):
+        return None
+    if not all(set(ours) <= set(theirs) for ours, theirs in zip(space.operations, x.space.operations)):
+        return None
+    described = _landscape.listed(space)
+    assert described is not None
+    theirs_ND = torch.stack(
+        [
+            torch.tensor([theirs.index(name) for name in ours])[described.archs[:, d]]
+            for d, (ours, theirs) in enumerate(zip(space.operations, x.space.operations))
+        ],
+        1,
+    )
+    return landscapes.ranked(x.standing[_prior.rows(x.space)[_landscape.ranks(x.space, theirs_ND)]])
