@@ -11,13 +11,13 @@ from pathlib import Path
 
 from torch import Tensor
 
+from nas import set_encoder
+
 KNOWN = Path(__file__).parent / "data" / "descriptions.json"
 
 
 def features(images: Tensor, labels: Tensor, examples: int | None = None) -> tuple[float, ...]:
     """Nine numbers about training pictures uint8 `[N, C, H, W]` with labels `[N]`, of which `examples` are used; None: all."""
-    from nas import set_encoder
-
     return (float(examples or len(labels)), *set_encoder.describe(set_encoder.shipped(), images, labels))
 
 
