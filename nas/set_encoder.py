@@ -48,7 +48,7 @@ class SetEncoder(nn.Module):
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         """The description `[8]`, each number within 2.7 of zero, of uint8 `[n, C, H, W]` and int64 `[n]`."""
-        return self.read(self.phi(look(images, self.phi[0].weight.dtype)), labels)
+        return self.read(self.phi(look(images, next(self.parameters()).dtype)), labels)
 
     def read(self, x_nW: Tensor, labels: Tensor) -> Tensor:
         """The description `[8]` of a set whose pictures `phi` has seen."""
@@ -105,8 +105,8 @@ def train(sets: dict[str, DataSet], steps: int, seed: int) -> SetEncoder:
     seen = [kept(sets[name]) for name in sorted(sets)]
     for _ in range(steps):
         drawn = torch.randint(len(seen), (VERSIONS,), generator=generator).tolist()
-        samples = [sample for i in drawn for sample in pair(*seen[i], generator)]
-        x = encoder.phi(torch.cat([x for x, _ in samples])).split([len(y) for _, y in samples])
+        samples = [sample for i in drawn for sample in pair(*seen[int(i)], generator)]
+        x = encoder.phi(torch.cat([x for x, _ in samples])).split_with_sizes([len(y) for _, y in samples])
         said = encoder.rho(torch.stack([pool(x, y) for x, (_, y) in zip(x, samples)]))
         loss = contrast(said[0::2], said[1::2])
         optimizer.zero_grad()

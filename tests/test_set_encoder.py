@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from nas import data_sets, description, set_encoder, tasks
+from nas import data_sets, description, set_encoder, tables, tasks
 from nas.set_encoder import SIZE
 
 ROUNDED = 0.0011
@@ -141,6 +141,10 @@ def test_the_shipped_file_says_how_it_was_made_and_never_saw_what_the_prior_is_t
     seen = json.loads(about["sets"])
     assert len(seen) >= 16
     assert not {"digits", "rsscn7_aerial"} & set(seen)
+
+
+def test_the_shipped_file_is_not_taken_for_a_table():
+    assert set_encoder.SHIPPED.stem not in tables.names()
 
 
 def test_the_kept_descriptions_are_those_the_shipped_encoder_gives(digits):
