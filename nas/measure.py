@@ -16,7 +16,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from nas import data_sets, training
+from nas import data_sets, description, training
 from nas.data_sets import DataSet
 from nas.tables import Column
 from nas.training import Images, Recipe
@@ -151,7 +151,8 @@ def columns(plan: Plan, folder: Path, name: str) -> dict[str, tuple[Column, Tens
 
 
 def _task(plan: Plan, data: DataSet) -> Task:
-    return Task(plan.task, tuple(data.x_train.shape[1:]), len(data.class_names))  # pyright: ignore[reportArgumentType]
+    features = description.features(data.x_train, data.y_train, plan.examples)
+    return Task(plan.task, tuple(data.x_train.shape[1:]), len(data.class_names), features)  # pyright: ignore[reportArgumentType]
 
 
 def describe(plan: Plan) -> str:

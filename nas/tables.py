@@ -26,6 +26,8 @@ from search_spaces._base import UserError
 
 FORMAT = "nas-table/1"
 SUFFIX = ".safetensors"
+_OTHERS = ("prior", "encoder")
+"""How the names of files begin that lie beside tables and are none."""
 
 _READS: Counter[str] = Counter()
 
@@ -165,7 +167,7 @@ def folders() -> list[Path]:
 def names() -> list[str]:
     """Every table there is, the first folder's first."""
     found = [f.name.removesuffix(SUFFIX) for folder in folders() for f in sorted(folder.glob(f"*{SUFFIX}"))]
-    return [name for name in dict.fromkeys(found) if not name.startswith("prior")]
+    return [name for name in dict.fromkeys(found) if not name.startswith(_OTHERS)]
 
 
 @lru_cache

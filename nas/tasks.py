@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
-from nas import limits, plugins, tables
+from nas import description, limits, plugins, tables
 from nas._base import Evaluator
 from nas.evaluators.tabular import Fidelity, Tabular
 from nas.limits import Limited
@@ -132,6 +132,10 @@ def space_of(table: Table) -> Space:
 
 
 def describe_task(name: str, data: str) -> Task:
-    """The task called `name`, on the data set `data`: its shape where we know it, that of CIFAR-10 where we do not."""
-    known = _KNOWN.get(data.split("-aa_")[0].split("-fgsm")[0], _KNOWN["cifar10"])
-    return Task(name, known.input_shape, known.num_classes)
+    """The task called `name`, on the data set `data`: its shape where we know it, that of CIFAR-10 where we do not.
+
+    Features are those of the data set itself where it is described, and none where it is not.
+    """
+    plain = data.split("-aa_")[0].split("-fgsm")[0]
+    known = _KNOWN.get(plain, _KNOWN["cifar10"])
+    return Task(name, known.input_shape, known.num_classes, description.known(plain))

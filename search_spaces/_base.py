@@ -22,7 +22,7 @@ class Task:
     """Channels, height, width of an input."""
     num_classes: int
     features: tuple[float, ...] = ()
-    """Numbers that describe the data; may be empty. Their order is `nas.tasks`' business."""
+    """Numbers that describe the data; may be empty. Their order is `nas.description`'s business."""
     fidelities: tuple[int, ...] = ()
     """Epochs that an evaluation may ask for, the fewest first; the last are the task's own. Empty: it knows no others."""
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from controller._base import Proposal, Results
-from nas import _nats_files, plugins
+from nas import _nats_files, description, plugins
 from nas._base import Evaluate
 from search_spaces import _noise, _ops
 from search_spaces._base import Space, Task, UserError
@@ -74,7 +74,7 @@ class NatsBench:
             raise UserError(f"Task '{name}' has no figures after '{epochs}' epochs; there are: {there_are}.")
         api = _create(Path(path), "tss" if topology else "sss")
         held = tuple(recipe for recipe in recipes if recipe <= int(epochs or max(recipes)))
-        return cls(space, Task(name, *_DATA[data], fidelities=held), api, data, suffix == "drawn")
+        return cls(space, Task(name, *_DATA[data], description.known(data), held), api, data, suffix == "drawn")
 
     @property
     def epochs(self) -> int:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from controller._base import Proposal, Results
-from nas import _augment, data_sets, plugins, training
+from nas import _augment, data_sets, description, plugins, training
 from nas._base import Evaluate
 from nas.data_sets import DataSet
 from nas.evaluators import _settings
@@ -61,7 +61,7 @@ class Train:
         stem_stride = 2 if side > 16 else 1
         device = torch.device(asked.device or ("cuda" if torch.cuda.is_available() else "cpu"))
         epochs = asked.epochs or max(3, min(12, round(24_000 / examples)))
-        shape, features = tuple(data.x_train.shape[1:]), (float(count),)
+        shape, features = tuple(data.x_train.shape[1:]), description.features(data.x_train, data.y_train)
         task = Task(name, shape, len(data.class_names), features, tuple(range(1, epochs + 1)))  # pyright: ignore
         final_epochs = asked.final_epochs or max(12, min(40, round(40_000 / count)))
         crop = max(1, side // 8) if asked.augment else 0
