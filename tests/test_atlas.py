@@ -1,0 +1,110 @@
+"""What a prior remembers of the architectures of its tables, of tasks like the one at hand, and of a user's own runs."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from controller import _landscape, _prior, _reader
+from nas import atlas, experience, known, landscapes, meta
+from nas.landscapes import Landscape
+from search_spaces._base import Task, UserError
+from search_spaces.nasbench201 import NasBench201
+from search_spaces.natsbench_size import NatsBenchSize
+from search_spaces.transnas_micro import TransNasMicro
+
+SPACE = NasBench201()
+TASK = Task("toy", (3, 32, 32), 10)
+
+
+def library(tasks=6):
+    """Landscapes that two functions make up, in two families."""
+    generator = torch.Generator().manual_seed(0)
+    parts = torch.randn(len(_landscape.listed(SPACE).archs), 2, generator=generator)
+    mixed = parts @ torch.randn(2, tasks, generator=generator)
+    kinds = ["accuracy" if k % 2 else "robustness" for k in range(tasks)]
+    return [Landscape(f"t{k}", kinds[k], SPACE, TASK, landscapes.ranked(mixed[:, k])) for k in range(tasks)]
+
+
+@pytest.fixture(scope="module")
+def prior():
+    trainer = meta.Trainer(meta.Plan(describe=2, read=0, reinforce=0), library())
+    for _ in trainer.run():
+        pass
+    return trainer.prior("nas meta-train")
+
+
+def test_an_atlas_holds_every_landscape_along_its_directions():
+    tasks = library()
+    drawn = {name: value.double() for name, value in atlas.draw_up(SPACE, tasks).items()}
+    again = drawn["usual"][:, None] + drawn["directions"] @ drawn["places"].T
+    standing = torch.stack([x.standing for x in tasks], 1).double()
+    assert (again - standing).square().mean() < 0.01
+    means = torch.stack([standing[:, 1::2].mean(1), standing[:, ::2].mean(1)], 1)
+    means = (means - means.mean(0)) / means.std(0)
+    torch.testing.assert_close(drawn["landscapes"], means, atol=0.02, rtol=0.02)
+
+
+def test_a_space_within_another_has_the_landscapes_of_the_cells_they_share():
+    small = TransNasMicro()
+    drawn, tasks = atlas.draw_up(small, library()), library()
+    assert len(drawn["usual"]) == 4**6
+    assert [small.operations[0].index(name) for name in small.operations[0]] == list(range(4))
+    shared = _prior.rows(SPACE)[_landscape.ranks(SPACE, _landscape.listed(small).archs)]
+    again = drawn["usual"].double() + drawn["directions"].double() @ drawn["places"][1].double()
+    torch.testing.assert_close(again.float(), landscapes.ranked(tasks[1].standing[shared]), atol=0.15, rtol=0.1)
+
+
+def test_nothing_is_remembered_of_other_spaces_nor_from_few_tasks():
+    assert atlas.draw_up(NatsBenchSize(), library()) is None
+    assert atlas.draw_up(SPACE, library(3)) is None
+
+
+def test_tasks_are_as_alike_as_what_is_known_of_both():
+    described = (1000.0, *[0.5] * 8)
+    same, bare = Task("a", (3, 32, 32), 10, described), Task("b", (3, 32, 32), 10)
+    far = Task("c", (3, 32, 32), 10, (1000.0, *[-1.5] * 8))
+    others = torch.stack([_reader.task_features(x) for x in (same, bare, far, Task("d", (1, 8, 8), 100, described))])
+    alike = _reader.likeness(_reader.task_features(same), others)
+    assert alike[:2].tolist() == [1.0, 1.0]
+    torch.testing.assert_close(alike[2], torch.tensor(-(2.0**2) / 2).exp())
+    assert alike[3] < 0.01
+
+
+def test_a_task_told_to_be_like_one_that_the_prior_knows_has_its_landscape(prior):
+    told = _reader.task_features(TASK)
+    changed = prior.params["told"].clone()
+    changed[1:] += 9.0
+    alone = _prior.Prior(prior.params | {"told": changed}, prior.about)
+    key = _prior.hold(alone, told)
+    sight = _prior.everything(key, SPACE).sight
+    assert sight.mean.shape[1] == 2 * (2 + 1)
+    torch.testing.assert_close(_prior.families(key, SPACE).sum(), torch.tensor(1.0).double())
+    follows = torch.corrcoef(torch.stack([sight.mean[:, -1], library()[0].standing.double()]))[0, 1]
+    assert follows > 0.98
+    assert _prior.hold(alone) != key
+
+
+def test_a_run_teaches_a_landscape_of_its_whole_space(nas, tmp_path):
+    made = nas(
+        "search", "--task", "own201/digits", "--controller", "random_search", "--evals", 60, "--name", tmp_path / "run"
+    )
+    assert made.returncode == 0
+    prior = experience.extend(None, [tmp_path / "run"], "nas meta-train --from-runs run")
+    assert json.loads(prior.about["families"])[-1] == "runs"
+    learned = prior.params["atlas.nasbench201.landscapes"]
+    truth = landscapes.ranked(known.everything("own201/digits"))
+    before = torch.corrcoef(torch.stack([prior.params["atlas.nasbench201.usual"].float(), truth]))[0, 1]
+    after = torch.corrcoef(torch.stack([learned[:, -1].float(), truth]))[0, 1]
+    assert after > before + 0.02
+    save_file({n: t.contiguous() for n, t in prior.params.items()}, tmp_path / "p.safetensors", prior.about)
+    again = experience.extend(tmp_path / "p.safetensors", [tmp_path / "run"], "twice")
+    assert again.params["atlas.nasbench201.landscapes"].shape == learned.shape
+
+
+def test_a_prior_whose_network_has_other_shapes_is_refused(prior):
+    name = "reader.cells.lean.weight"
+    older = _prior.Prior(prior.params | {name: prior.params[name][:, :4]}, prior.about)
+    with pytest.raises(UserError, match="another version"):
+        _prior.hold(older)
