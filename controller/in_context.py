@@ -18,7 +18,7 @@ from torch import Tensor
 
 from controller import _bank, _candidates, _policy, _prior, _reader
 from controller._base import Prior, Proposal, Results
-from controller.bayesian import Bayesian
+from controller._process import Process
 from search_spaces import _noise
 from search_spaces._base import Space, Task
 
@@ -125,7 +125,7 @@ class InContext:
         few = state._replace(
             seeds=state.seeds[at_R], step=state.step[at_R], archs=state.archs[at_R], score=state.score[at_R]
         )
-        next_RBD = Bayesian(self.space).next(few)[:, : turns_SB.shape[1]]
+        next_RBD = Process(self.space).next(few)[:, : turns_SB.shape[1]]
         plain_SBD = state.archs[:, :1].expand(-1, next_RBD.shape[1], -1).clone()
         plain_SBD[at_R] = next_RBD
         return plain_SBD

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from controller import _bank, _candidates, _landscape, _policy, _prior, _reader
 from controller._base import Results
-from controller.bayesian import Bayesian
+from controller._process import Process
 from controller.in_context import InContext
 from nas import familiarity, landscapes, meta, plugins, priors
 from search_spaces import _ops
@@ -149,7 +149,7 @@ def test_a_stale_search_leaves_every_second_evaluation_to_plain_bayesian_optimis
     state = controller.begin(_toys.TASK, seeds)._replace(archs=archs, score=score)
     turns = controller._turns(state, 8)
     assert turns.int().tolist() == [[0, 1, 0, 1, 0, 1, 0, 1], [0] * 8]
-    plain = Bayesian(SPACE).next(state._replace(seeds=seeds[:1], step=state.step[:1], archs=archs[:1], score=score[:1]))
+    plain = Process(SPACE).next(state._replace(seeds=seeds[:1], step=state.step[:1], archs=archs[:1], score=score[:1]))
     assert torch.equal(controller.propose(state, 2).archs[0, 1], plain[0, 0])
 
 
