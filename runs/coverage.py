@@ -1,0 +1,72 @@
+"""How often a score lies within the intervals that `in_context` predicts, on tasks that its prior never saw.
+
+Called by coverage.sh. Histories are drawn, half of them among the best tenth of the cells; so are the cells asked about. The
+score is placed among those of the history, as the beliefs see it. A well-calibrated 80% interval holds 80%.
+
+Shapes: `S` histories, `n` evaluations, `M` cells asked about, `K` parts of a mixture.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from controller import _bank, _landscape, _policy, _prior
+from controller.in_context import InContext
+from nas import families, known, landscapes, priors, tasks
+
+HISTORIES, ASKED, LENGTHS, SHARES = 24, 100, (8, 16, 40), (0.5, 0.8, 0.95)
+SPLITS = ("shipped", "imagenet", "devices", "ninapro", "transnas-micro")
+"""The shipped prior, and those that `transfer.sh` has trained."""
+
+
+def inside(weight: Tensor, mean: Tensor, deviation: Tensor, place: Tensor) -> list[float]:
+    """The share of `place` `[S, M]` within each central interval of mixtures `[S, M, K]`."""
+    below = (weight * torch.special.ndtr((place[..., None] - mean) / deviation)).sum(-1)
+    return [((below - 0.5).abs() <= share / 2).double().mean().item() for share in SHARES]
+
+
+def measured(task: str, prior: _prior.Prior, length: int) -> tuple[list[float], list[float]]:
+    """Of the bank and of the network's own predictions."""
+    evaluator = tasks.find(task)
+    score_N, described = known.everything(task), _landscape.listed(evaluator.space)
+    assert score_N is not None
+    assert described is not None
+    generator = torch.Generator().manual_seed(length)
+    best = score_N.nan_to_num(-torch.inf).argsort(descending=True)[: len(score_N) // 10]
+    rows = torch.stack([_drawn(best, len(score_N), length + ASKED, generator) for _ in range(HISTORIES)])
+    controller = InContext(evaluator.space)
+    state = controller.begin(evaluator.task, torch.arange(HISTORIES), prior)
+    state = state._replace(archs=described.archs[rows[:, :length]], score=score_N[rows[:, :length]].float())
+    key = int(state.prior[0])
+    place = _policy.place_among(state.score, score_N[rows[:, length:]].float())
+    ahead = _prior.look(key, evaluator.space, described.archs[rows[:, length:]])
+    seen = _prior.look(key, evaluator.space, state.archs).sight
+    belief = _bank.predict(
+        _prior.members(key, evaluator.space), seen, _bank.standing(state.score), ahead.sight, controller.members
+    )
+    bank = inside(belief.weight[:, None], belief.mean.mT, belief.deviation.mT, place)
+    weight, mean, deviation = _policy.predict(evaluator.space, key, state, ahead.hidden)
+    return bank, inside(weight.exp(), mean, deviation, place)
+
+
+def _drawn(best: Tensor, count: int, size: int, generator: torch.Generator) -> Tensor:
+    """Rows without a repeat, every second of them among the best."""
+    every, good = torch.randperm(count, generator=generator), best[torch.randperm(len(best), generator=generator)]
+    mixed = torch.stack([every[:size], good[:size]], 1).flatten().tolist()
+    return torch.tensor(list(dict.fromkeys(mixed))[:size])
+
+
+def main() -> None:
+    print("| task | evaluations | bank: 50% | 80% | 95% | network: 50% | 80% | 95% |\n|---|---:|" + "---:|" * 6)
+    for split in SPLITS:
+        path = str(priors.SHIPPED) if split == "shipped" else f"runs/transfer/prior-{split}/prior.safetensors"
+        for task in families.select(",".join(landscapes.split(split).test)):
+            for length in LENGTHS:
+                bank, network = measured(task, _prior.read(path), length)
+                shown = [f"{x:.0%}" for x in bank] + ([f"{x:.0%}" for x in network] if split == "shipped" else [""] * 3)
+                print(f"| {task} | {length} | {' | '.join(shown)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
