@@ -5,4 +5,4 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 PYTHON="${PYTHON:-.venv/bin/python}"
 export PYTHONPATH="$PWD" OMP_NUM_THREADS=1
-exec "$PYTHON" runs/transfer.py "${SEEDS:-32}" "${EVALS:-150}" "${JOBS:-2}" "$@"
+exec "$PYTHON" runs/transfer.py "${SEEDS:-100}" "${EVALS:-150}" "${JOBS:-2}" "$@"
