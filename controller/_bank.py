@@ -3,7 +3,7 @@
 Shapes: `S` seeds, `n` evaluations, `M` candidates, `E` members, `K` members kept, `F` families of tasks, `R` directions.
 
 Member `e` believes of a score's standing `y = a + (m_e + g) / s`: `m_e` is the prior's mean landscape of one family of tasks, or
-zero; `g` a Gaussian process with covariance `v (near exp(-|whole|^2 / reach) + place exp(-|place|^2 / 6) + pair exp(-|pair|^2) +
+zero; `g` a Gaussian process with covariance `v (near exp(-|whole|^2) + place exp(-|place|^2 / 6) + pair exp(-|pair|^2) +
 trend whole.whole) + span psi.psi`; `a` an unknown constant; and `s^2` the variance it expects of the standings seen, which are
 scaled to have one.
 A member's weight is its evidence (Rasmussen & Williams 2006, equation 5.8): a prior that predicts badly gives way to the
@@ -46,8 +46,6 @@ class Members(NamedTuple):
     """The bank: each field holds one number a member, `[E]`, or for those kept of each seed `[S, K]`."""
 
     near: Tensor
-    reach: Tensor
-    """The squared length of the kernel on `whole`, in mean squared differences."""
     place: Tensor
     pair: Tensor
     trend: Tensor
@@ -91,7 +89,7 @@ def bank(family_weight: Tensor | None) -> Members:
         family_weight: `[F]` how likely each family is; None without a prior.
     """
     rows = [
-        (near, 1.0, place, pair, trend, 1.0, noise, luck, -1.0, 0.0, math.log(0.27 / 15 if near else 0.03 / 6))
+        (near, place, pair, trend, 1.0, noise, luck, -1.0, 0.0, math.log(0.27 / 15 if near else 0.03 / 6))
         for near, place, pair, trend in _COLD
         for noise, luck in _NOISE
     ]
@@ -99,11 +97,11 @@ def bank(family_weight: Tensor | None) -> Members:
         for family, weight in enumerate(family_weight.tolist()):
             prior = math.log(max(0.5 * weight / 6, 1e-9))
             rows += [
-                (0.5, 1.0, 0.5, 0.0, 0.0, v, 0.3, 1.0, float(family), s, prior)
+                (0.5, 0.5, 0.0, 0.0, v, 0.3, 1.0, float(family), s, prior)
                 for v in (0.02, 0.1, 0.4)
                 for s in (0.0, 0.2)
             ]
-        rows += [(0.5, 1.0, 0.5, 0.0, 0.0, v, 0.1, 1.0, -1.0, 1.0, math.log(0.2 / 2)) for v in (0.1, 0.4)]
+        rows += [(0.5, 0.5, 0.0, 0.0, v, 0.1, 1.0, -1.0, 1.0, math.log(0.2 / 2)) for v in (0.1, 0.4)]
     return Members(*torch.tensor(rows, dtype=torch.float64).unbind(1))
 
 
@@ -129,40 +127,26 @@ def standing(score: Tensor) -> Tensor:
     return z / z.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-6)
 
 
-class _Kernels(NamedTuple):
-    whole: Tensor
-    place: Tensor
-    pair: Tensor
-    trend: Tensor
-    span: Tensor
-
-
-def _kernels(a: Sight, b: Sight) -> _Kernels:
+def _kernels(a: Sight, b: Sight) -> Tensor:
+    """What covariances are sums of, `[S, 5, n, M]`: near, place, pair, trend and span."""
     G = a.whole.shape[-1]
-    place = torch.exp(-_squares(a.place, b.place) / 6)
-    pair = torch.exp(-_squares(a.pair, b.pair))
-    return _Kernels(_squares(a.whole, b.whole) / G, place, pair, a.whole @ b.whole.mT / G, a.span @ b.span.mT)
+    near = _squares(a.whole, b.whole).div_(-G).exp_()
+    place = _squares(a.place, b.place).div_(-6).exp_()
+    pair = _squares(a.pair, b.pair).neg_().exp_()
+    return torch.stack([near, place, pair, a.whole @ b.whole.mT / G, a.span @ b.span.mT], 1)
 
 
 def _squares(a: Tensor, b: Tensor) -> Tensor:
     """Squared distances `[..., n, M]` of rows of `a` `[..., n, F]` and `b` `[..., M, F]`."""
-    return (a.square().sum(-1)[..., :, None] + b.square().sum(-1)[..., None, :] - 2 * a @ b.mT).clamp_min(0)
+    long = a.square().sum(-1)[..., :, None] + b.square().sum(-1)[..., None, :]
+    return (a @ b.mT).mul_(-2).add_(long).clamp_min_(0)
 
 
-def _covariance(k: _Kernels, e: Members) -> Tensor:
-    """`[S, K, n, M]` for kernels `[S, n, M]` and members `[S or 1, K]`."""
-    near, reach, place, pair, trend, variance, span = (
-        x[..., None, None] for x in (e.near, e.reach, e.place, e.pair, e.trend, e.variance, e.span)
-    )
-    whole, where, follow, line, learned = (x[:, None] for x in k)
-    out = (
-        (whole * (-1 / reach))
-        .exp_()
-        .mul_(variance * near)
-        .addcmul_(where, variance * place)
-        .addcmul_(follow, variance * pair)
-    )
-    return out.addcmul_(line, variance * trend).addcmul_(learned, span)
+def _covariance(kernels: Tensor, e: Members) -> Tensor:
+    """`[S, K, n, M]` for kernels `[S, 5, n, M]` and members `[S or 1, K]`."""
+    share = torch.stack([e.near, e.place, e.pair, e.trend], -1) * e.variance[..., None]
+    share = torch.cat([share, e.span[..., None]], -1)
+    return (share @ kernels.flatten(2)).unflatten(-1, kernels.shape[2:])
 
 
 def _means(e: Members, sight: Sight) -> Tensor:
@@ -182,15 +166,16 @@ class _Fit(NamedTuple):
     evidence: Tensor
 
 
-def _fit(e: Members, among: _Kernels, seen: Sight, standing_Sn: Tensor) -> _Fit:
+def _fit(e: Members, among: Tensor, seen: Sight, standing_Sn: Tensor) -> _Fit:
     at = _means(e, seen)
     centre, n = at.mean(-1, keepdim=True), standing_Sn.shape[-1]
     covariance = _covariance(among, e)
     expected = covariance.diagonal(dim1=-2, dim2=-1).mean(-1) - covariance.mean((-1, -2))
     unit = at.sub(centre).square().mean(-1) + expected + e.variance * e.noise * (1 - 1 / n)
     unit = torch.ones_like(unit) if n == 1 else unit
-    own = (e.variance * e.noise / unit)[..., None, None] * torch.eye(n, dtype=torch.float64)
-    lower = torch.linalg.cholesky(covariance / unit[..., None, None] + 1.0 + own)
+    covariance = covariance.div_(unit[..., None, None]).add_(1.0)
+    covariance.diagonal(dim1=-2, dim2=-1).add_((e.variance * e.noise / unit)[..., None])
+    lower = torch.linalg.cholesky(covariance)
     rest = standing_Sn[:, None] - (at - centre) * unit.rsqrt()[..., None]
     white = torch.linalg.solve_triangular(lower, rest[..., None], upper=False)
     evidence = -white.square().sum((-1, -2)) / 2 - lower.diagonal(dim1=-2, dim2=-1).log().sum(-1) + e.log_weight
@@ -225,11 +210,11 @@ def _predict(members: Members, seen: Sight, standing_Sn: Tensor, ahead: Sight, k
     return Belief(weight, mean, deviation, (weight * ((kept.family >= 0) | (kept.span > 0))).sum(-1))
 
 
-def _ahead(e: Members, fit: _Fit, toward: _Kernels, ahead: Sight) -> tuple[Tensor, Tensor]:
+def _ahead(e: Members, fit: _Fit, toward: Tensor, ahead: Sight) -> tuple[Tensor, Tensor]:
     unit = fit.unit[..., None]
     cross = _covariance(toward, e).div_(unit[..., None]).add_(1.0)
     half = torch.linalg.solve_triangular(fit.lower, cross, upper=False)
-    mean = (half * fit.white).sum(-2) + (_means(e, ahead) - fit.centre) * unit.rsqrt()
+    mean = (fit.white.mT @ half).squeeze(-2) + (_means(e, ahead) - fit.centre) * unit.rsqrt()
     steep = ahead.whole.square().mean(-1)[:, None]
     own = e.variance * (e.near + e.place + e.pair + e.luck * e.noise)
     own = own[..., None] + (e.variance * e.trend)[..., None] * steep

@@ -61,7 +61,7 @@ def _promising(space: Space, key: int, state: Any, archs_SED: Tensor, standing_S
     seen_SEF = features_NF[_prior.rows(space)[_landscape.ranks(space, archs_SED)]]
     gram_SFF = seen_SEF.mT @ seen_SEF + 2.0 * torch.eye(seen_SEF.shape[-1], dtype=torch.float64)
     weight_SF1 = torch.linalg.solve(gram_SFF, seen_SEF.mT @ standing_SE[..., None])
-    return (features_NF @ weight_SF1).squeeze(-1).float().topk(count, -1).indices
+    return (weight_SF1.squeeze(-1) @ features_NF.mT).float().topk(count, -1).indices
 
 
 @lru_cache
@@ -87,8 +87,7 @@ def take(archs_SMD: Tensor, index_SB: Tensor) -> Tensor:
 
 def tried(space: Space, archs_SMD: Tensor, state: Any) -> Tensor:
     """Which of `archs_SMD` were tried, bool `[S, M]`."""
-    tried_SE = _landscape.ranks(space, state.archs)
-    return (_landscape.ranks(space, archs_SMD)[:, :, None] == tried_SE[:, None]).any(-1)
+    return _ops.among(_landscape.ranks(space, archs_SMD), _landscape.ranks(space, state.archs))
 
 
 def news(space: Space, archs_SMD: Tensor, state: Any) -> Tensor:
@@ -104,9 +103,11 @@ def news(space: Space, archs_SMD: Tensor, state: Any) -> Tensor:
     alike_SE = state.score.gather(1, order_SE).nan_to_num(-torch.inf).diff(dim=-1).nan_to_num(0.0) == 0
     doubt_S1 = ((again_SE & ~alike_SE).sum(-1, keepdim=True) + 0.5) / (again_SE.sum(-1, keepdim=True) + 1)
     alike_SE = torch.cat([torch.zeros_like(kin_SE[:, :1], dtype=torch.bool), again_SE & alike_SE], 1)
-    twin_SME = _landscape.ranks(space, space.canonical(archs_SMD))[:, :, None] == kin_SE[:, None]
-    alike_SM = (twin_SME & alike_SE[:, None]).sum(-1)
-    return torch.where(twin_SME.any(-1), doubt_S1 * 0.1**alike_SM, 1.0)
+    kin_SM = _landscape.ranks(space, space.canonical(archs_SMD))
+    first_SM, last_SM = (torch.searchsorted(kin_SE, kin_SM, right=right) for right in (False, True))
+    upto_SE = torch.nn.functional.pad(alike_SE.cumsum(-1), (1, 0))
+    alike_SM = upto_SE.gather(1, last_SM) - upto_SE.gather(1, first_SM)
+    return torch.where(first_SM < last_SM, doubt_S1 * 0.1**alike_SM, 1.0)
 
 
 def stale(score_SE: Tensor, patience: int) -> Tensor:

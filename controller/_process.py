@@ -79,7 +79,7 @@ class Process:
         ordered_SM, order_SM = rank_SM.sort(dim=-1, stable=True)
         again_SM = torch.cat([torch.zeros_like(ordered_SM[:, :1], dtype=torch.bool), ordered_SM.diff(dim=-1) == 0], 1)
         repeated_SM = torch.zeros_like(again_SM).scatter(1, order_SM, again_SM)
-        return ~repeated_SM & ~(rank_SM[:, :, None] == tried_SE[:, None]).any(-1)
+        return ~repeated_SM & ~_ops.among(rank_SM, tried_SE)
 
     def _expected_improvement(self, state: Searched, candidates_SMD: Tensor) -> Tensor:
         archs_SED, target_SE = self._remembered(state)

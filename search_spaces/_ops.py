@@ -65,3 +65,9 @@ def one_hot(archs: Tensor, choices: tuple[int, ...]) -> Tensor:
     offset_D = torch.tensor([sum(choices[:d]) for d in range(len(choices))], device=archs.device)
     out = torch.zeros(*archs.shape[:-1], sum(choices), device=archs.device)
     return out.scatter(-1, archs.long() + offset_D, 1.0)
+
+
+def among(ranks: Tensor, others: Tensor) -> Tensor:
+    """Which of the ranks `[..., M]` are among the others `[..., E]`, bool `[..., M]`."""
+    ordered = others.sort(dim=-1).values
+    return torch.searchsorted(ordered, ranks) < torch.searchsorted(ordered, ranks, right=True)
