@@ -97,9 +97,7 @@ def bank(family_weight: Tensor | None) -> Members:
         for family, weight in enumerate(family_weight.tolist()):
             prior = math.log(max(0.5 * weight / 6, 1e-9))
             rows += [
-                (0.5, 0.5, 0.0, 0.0, v, 0.3, 1.0, float(family), s, prior)
-                for v in (0.02, 0.1, 0.4)
-                for s in (0.0, 0.2)
+                (0.5, 0.5, 0.0, 0.0, v, 0.3, 1.0, float(family), s, prior) for v in (0.02, 0.1, 0.4) for s in (0.0, 0.2)
             ]
         rows += [(0.5, 0.5, 0.0, 0.0, v, 0.1, 1.0, -1.0, 1.0, math.log(0.2 / 2)) for v in (0.1, 0.4)]
     return Members(*torch.tensor(rows, dtype=torch.float64).unbind(1))
@@ -116,6 +114,10 @@ class Belief(NamedTuple):
     """float64 `[S, K, M]`."""
     warm: Tensor
     """float64 `[S]` the weight of all members that use the prior."""
+
+    def improvement(self, best: Tensor) -> Tensor:
+        """Expected improvement `[S, M]` over `best` `[S, 1, 1]` or, one for each candidate, `[S, 1, M]`."""
+        return (self.weight[..., None] * improvement(self.mean, self.deviation, best)).sum(1)
 
 
 def standing(score: Tensor) -> Tensor:

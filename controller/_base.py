@@ -34,6 +34,8 @@ class Results(NamedTuple):
     """float32 `[S, B]` higher is better; NaN where evaluation failed."""
     cost: Tensor
     """float32 `[S, B]` seconds."""
+    over: Tensor | None = None
+    """float32 `[S, B, L]` each limited quantity over its limit; None for tasks without limits. `score` has the points off."""
 
 
 class Step(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from controller import _landscape, _moves, _policy, _prior
+from controller import _bank, _landscape, _limits, _moves, _policy, _prior
 from search_spaces import _noise, _ops
 from search_spaces._base import Space
 
@@ -36,7 +36,11 @@ def gather(space: Space, key: int, state: Any, archs_SED: Tensor, standing_SE: T
             parts.append(_policy.sample(space, key, state, _SAMPLES, state.archs.shape[1], _POLICY))
         return torch.cat([*parts, _moves.sample(space, state.seeds, state.step, 3 * _BLIND, stream=_RANDOM)], 1)
     N = len(described.archs)
-    rows = [_promising(space, key, state, archs_SED, standing_SE, min(_PROMISING, N))]
+    off_SN: Tensor | float = 0.0
+    if state.over.shape[1] and state.over.shape[-1]:
+        archs_SED, standing_SE = state.archs, _bank.standing(_limits.lifted(state))
+        off_SN = _limits.listed(space, state)
+    rows = [_promising(space, key, state, archs_SED, standing_SE, off_SN)]
     if key:
         rows.append(_favourites(key, space)[:_FAVOURITES].expand(len(state.seeds), -1))
     rows.append(_noise.integers(state.seeds, state.step, _BLIND, high=N, stream=_RANDOM))
@@ -53,15 +57,19 @@ def _near(space: Space, state: Any) -> Tensor:
     return torch.where(space.valid(around_SMD)[..., None], around_SMD, parents_SPD[:, :1])
 
 
-def _promising(space: Space, key: int, state: Any, archs_SED: Tensor, standing_SE: Tensor, count: int) -> Tensor:
-    """The rows `[S, count]` that a ridge regression on all features puts first."""
+def _promising(
+    space: Space, key: int, state: Any, archs_SED: Tensor, standing_SE: Tensor, off_SN: Tensor | float
+) -> Tensor:
+    """The rows `[S, count]` that a ridge regression on all features, less what limits take off, puts first."""
     features_NF = _features(key, space)
+    count = min(_PROMISING, len(features_NF))
     if not archs_SED.shape[1]:
         return _noise.integers(state.seeds, state.step, count, high=len(features_NF), stream=_START)
     seen_SEF = features_NF[_prior.rows(space)[_landscape.ranks(space, archs_SED)]]
     gram_SFF = seen_SEF.mT @ seen_SEF + 2.0 * torch.eye(seen_SEF.shape[-1], dtype=torch.float64)
     weight_SF1 = torch.linalg.solve(gram_SFF, seen_SEF.mT @ standing_SE[..., None])
-    return (weight_SF1.squeeze(-1) @ features_NF.mT).float().topk(count, -1).indices
+    standing_SN = weight_SF1.squeeze(-1) @ features_NF.mT
+    return (standing_SN - off_SN).float().topk(count, -1).indices
 
 
 @lru_cache

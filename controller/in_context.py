@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from controller import _bank, _candidates, _policy, _prior, _reader
+from controller import _bank, _candidates, _limits, _policy, _prior, _reader
 from controller._base import Prior, Proposal, Results
 from controller._process import Process
 from search_spaces import _noise
@@ -42,6 +42,10 @@ class State(NamedTuple):
     """int64 `[S, E, D]` all tried."""
     score: Tensor
     """float32 `[S, E]`; NaN where evaluation failed."""
+    over: Tensor
+    """float32 `[S, E, L]` each limited quantity over its limit; L = 0 without limits."""
+    limits: Tensor
+    """float64 `[S, L]` points off at twice each limit."""
     credit: Tensor
     """float64 `[S]` log density of the scores under the network's own predictions, less that under the bank."""
 
@@ -82,8 +86,10 @@ class InContext:
         )  # Half a second for a large space; here, not in the first proposal.
         told_SF = told_F.double().expand(S, -1).clone()
         nothing_S = torch.zeros(S, dtype=torch.float64)
+        limits_SL = torch.tensor(task.limits, dtype=torch.float64).expand(S, -1).clone()
+        archs_SED, score_SE, over_SEL = seeds.new_zeros(S, 0, D), torch.zeros(S, 0), torch.zeros(S, 0, len(task.limits))
         return State(
-            seeds, torch.zeros_like(seeds), key_S, told_SF, seeds.new_zeros(S, 0, D), torch.zeros(S, 0), nothing_S
+            seeds, torch.zeros_like(seeds), key_S, told_SF, archs_SED, score_SE, over_SEL, limits_SL, nothing_S
         )
 
     def propose(self, state: State, batch: int) -> Proposal:
@@ -96,7 +102,7 @@ class InContext:
         candidates_SMD = _candidates.gather(self.space, key, state, *self._remembered(state))
         candidates_SMD = torch.cat([candidates_SMD, plain_SBD], 1)
         outlook = _prior.look(key, self.space, candidates_SMD, hidden=self._reads(key))
-        gain_SM = self._gain(key, state, outlook)
+        gain_SM = self._gain(key, state, candidates_SMD, outlook)
         gain_SM = gain_SM.float() * _candidates.news(self.space, candidates_SMD, state)
         if state.archs.shape[1] >= _SURE:
             luck_SM = _noise.normal(state.seeds, state.step, gain_SM.shape[1], stream=_LUCK)
@@ -136,7 +142,11 @@ class InContext:
             credit_S = credit_S + self._credit(state, proposal, results)
         archs_SED = torch.cat([state.archs, proposal.archs], 1)
         score_SE = torch.cat([state.score, results.score], 1)
-        return state._replace(step=state.step + 1, archs=archs_SED, score=score_SE, credit=credit_S)
+        over_SBL = results.over
+        if over_SBL is None:
+            over_SBL = results.score.new_zeros(*results.score.shape, state.over.shape[-1])
+        over_SEL = torch.cat([state.over, over_SBL.nan_to_num(1.0)], 1)
+        return state._replace(step=state.step + 1, archs=archs_SED, score=score_SE, over=over_SEL, credit=credit_S)
 
     def trusts(self, state: State) -> Tensor:
         """How much of the belief rests on the prior, `[S]` from 0 to 1: what is left when those without have explained all."""
@@ -189,20 +199,30 @@ class InContext:
         seen = _prior.look(key, self.space, archs_SED).sight
         return _bank.predict(self._members(key), seen, standing_SE, outlook.sight, self.members)
 
-    def _gain(self, key: int, state: State, outlook: _prior.Outlook) -> Tensor:
+    def _gain(self, key: int, state: State, candidates_SMD: Tensor, outlook: _prior.Outlook) -> Tensor:
         """Expected improvement `[S, M]`; before anything is known, what the prior thinks of each."""
         known = _prior.learned(key)
         if not state.archs.shape[1]:
             if known is None:
                 return _noise.uniform(state.seeds, 0, outlook.sight.whole.shape[1], stream=_START).double() + 1.0
             return (outlook.sight.mean @ _prior.families(key, self.space)).exp()
-        best_S = _bank.standing(state.score).amax(-1)
+        gain_SM = self._improvement(key, state, _limits.NOTHING, outlook)
+        if not state.over.shape[-1]:
+            return gain_SM
+        off, lifted = _limits.off(self.space, state, candidates_SMD, outlook.sight, key), _limits.without(state)
+        return (gain_SM * self._improvement(key, lifted, off, outlook)).sqrt()
+
+    def _improvement(self, key: int, state: State, off: _limits.Off, outlook: _prior.Outlook) -> Tensor:
+        """Expected improvement `[S, M]` for scores from which something is taken off."""
+        best_S11 = (_bank.standing(state.score) - off.seen).amax(-1)[:, None, None]
         b = self._belief(key, state, outlook)
-        gain_SM = (b.weight[..., None] * _bank.improvement(b.mean, b.deviation, best_S[:, None, None])).sum(1)
+        gain_SM = off.expected(lambda off_SM: b.improvement(best_S11 + off_SM[:, None]))
         if not self._reads(key):
             return gain_SM
         weight, mean, deviation = _policy.predict(self.space, key, state, outlook.hidden)
-        own_SM = (weight.exp() * _bank.improvement(mean, deviation, best_S[:, None, None])).sum(-1)
+        own_SM = off.expected(
+            lambda off_SM: (weight.exp() * _bank.improvement(mean, deviation, best_S11 + off_SM[..., None])).sum(-1)
+        )
         share_S1 = torch.sigmoid(state.credit)[:, None]
         return (1 - share_S1) * gain_SM + share_S1 * own_SM
 

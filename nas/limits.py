@@ -40,10 +40,6 @@ class Limit:
         """The column of `archs` `[..., D]`, float32 `[...]`."""
         return self.table.by_rank(self.column, space.choices)[_ops.index(archs, space.choices)]
 
-    def penalty(self, values: Tensor) -> Tensor:
-        """Points off, `[...]`."""
-        return self.weight * (values / self.bound - 1).clamp(min=0)
-
 
 @dataclass(frozen=True)
 class Limited:
@@ -76,12 +72,14 @@ class Limited:
 
     def load(self, seeds: Tensor) -> Evaluate:
         everything = _ops.enumerate_all(self.space.choices)
-        penalty = torch.stack([lim.penalty(lim.values(everything, self.space)) for lim in self.limits]).sum(0)
+        over = torch.stack([lim.values(everything, self.space) / lim.bound for lim in self.limits], -1)
+        penalty = (torch.tensor(self.task.limits) * (over - 1).clamp(min=0)).sum(-1)
         evaluate = self.inner.load(seeds)
 
         def limited(proposal: Proposal) -> Results:
             results = evaluate(proposal)
-            return results._replace(score=results.score - penalty[_ops.index(proposal.archs, self.space.choices)])
+            rank = _ops.index(proposal.archs, self.space.choices)
+            return results._replace(score=results.score - penalty[rank], over=over[rank])
 
         return limited
 

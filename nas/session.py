@@ -153,7 +153,7 @@ def write_report(run: Run, setup: Setup) -> None:
 
 
 def _extend(past: History, step: Step, wall: float) -> History:
-    (archs, epochs, _), (score, cost) = step.proposal, step.results
+    (archs, epochs, _), (score, cost, _) = step.proposal, step.results
     if not past.steps:
         return History(archs, score, cost, wall, 1, epochs)
     return History(

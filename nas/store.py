@@ -119,6 +119,8 @@ def append(run: Run, number: int, step: Step, before: State, wall: float) -> Non
         wall: seconds that the step took.
     """
     data = {"archs": step.proposal.archs.to(torch.uint8), "score": step.results.score, "cost": step.results.cost}
+    if step.results.over is not None:
+        data["over"] = step.results.over
     if step.proposal.epochs is not None:
         data["epochs"] = step.proposal.epochs
     with _transaction(run.connection):
@@ -131,7 +133,11 @@ def steps(run: Run) -> Iterator[tuple[Proposal, Results, float]]:
     """Every step stored, in order, with the seconds it took."""
     for wall, blob in run.connection.execute("select wall, data from step order by number"):
         data = safetensors.torch.load(blob)
-        yield Proposal(data["archs"].long(), data.get("epochs")), Results(data["score"], data["cost"]), wall
+        yield (
+            Proposal(data["archs"].long(), data.get("epochs")),
+            Results(data["score"], data["cost"], data.get("over")),
+            wall,
+        )
 
 
 def history(run: Run) -> History:

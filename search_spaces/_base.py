@@ -25,6 +25,8 @@ class Task:
     """Numbers that describe the data; may be empty. Their order is `nas.description`'s business."""
     fidelities: tuple[int, ...] = ()
     """Epochs that an evaluation may ask for, the fewest first; the last are the task's own. Empty: it knows no others."""
+    limits: tuple[float, ...] = ()
+    """Points that a cell loses at twice each limit; the evaluations tell how far each is over (`Results.over`)."""
 
 
 class Space(Protocol):

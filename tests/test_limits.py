@@ -34,6 +34,18 @@ def test_the_score_is_accuracy_less_20_points_for_twice_the_limit():
     assert (limited == plain).any()
 
 
+def test_an_evaluation_tells_how_far_over_each_limit_a_cell_is():
+    evaluator = tasks.find(f"{PLAIN}+{LATENCY}<=5+{LATENCY}<=10*40")
+    archs = _ops.enumerate_all(evaluator.space.choices)[None, ::1000]
+    results, plain = (x.load(torch.tensor([0]))(Proposal(archs)) for x in (evaluator, tasks.find(PLAIN)))
+    latency = evaluator.limits[0].values(archs, evaluator.space)
+    assert evaluator.task.limits == (20.0, 40.0)
+    assert plain.over is None
+    torch.testing.assert_close(results.over, torch.stack([latency / 5, latency / 10], -1))
+    off = 20 * (latency / 5 - 1).clamp(min=0) + 40 * (latency / 10 - 1).clamp(min=0)
+    torch.testing.assert_close(results.score, plain.score - off)
+
+
 def test_the_weight_can_be_set_and_limits_add_up():
     plain, once = scores(PLAIN), scores(f"{PLAIN}+{LATENCY}<=5")
     double = scores(f"{PLAIN}+{LATENCY}<=5*40")

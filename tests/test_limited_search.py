@@ -1,0 +1,123 @@
+"""`in_context` where there are limits: it learns what they take off apart from the rest."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from controller import _bank, _limits, _prior
+from controller._base import Proposal, Results
+from controller.in_context import InContext
+from nas import session, store
+from search_spaces import _ops
+from search_spaces.nasbench201 import NasBench201
+from tests import _toys
+
+SPACE, SEEDS = NasBench201(), torch.arange(3)
+LIMITED = replace(_toys.TASK, limits=(20.0, 5.0))
+SHARES = torch.rand(6, 5, generator=torch.Generator().manual_seed(0))
+
+
+def over(archs):
+    """What adds up over a cell's operations, over its limit; and of that four fifths."""
+    first = (SHARES[torch.arange(6), archs] - 0.5).sum(-1).exp()
+    return torch.stack([first, first / 1.25], -1)
+
+
+def off(archs):
+    return 20 * (over(archs)[..., 0] - 1).clamp(min=0) + 5 * (over(archs)[..., 1] - 1).clamp(min=0)
+
+
+def evaluate(proposal):
+    plain = _toys.evaluate(SPACE)(proposal)
+    return Results(plain.score - off(proposal.archs), plain.cost, over(proposal.archs))
+
+
+def searched(seeds=SEEDS, run=evaluate, batch=8, steps=5):
+    controller = InContext(SPACE)
+    return controller, _toys.walk(controller, run, seeds, batch, steps, controller.begin(LIMITED, seeds))[2]
+
+
+def test_scores_without_the_points_off_are_those_of_the_task_without_limits():
+    _, state = searched()
+    torch.testing.assert_close(_limits.lifted(state), _toys.evaluate(SPACE)(Proposal(state.archs)).score)
+    bare = _limits.without(state)
+    assert bare.over.shape == (3, 40, 0)
+    assert torch.equal(_limits.lifted(bare), bare.score)
+
+
+def test_points_off_of_cells_never_tried_are_foretold():
+    """The logarithm of `over` is a sum over the decisions, so 60 evaluations tell it; the nodes' mean is the points off."""
+    controller, proposal = InContext(SPACE), Proposal(_ops.sample(SEEDS, 0, 60, SPACE.choices))
+    state = controller.learn(controller.begin(LIMITED, SEEDS), proposal, evaluate(proposal))
+    archs = _ops.enumerate_all(SPACE.choices)[None, ::37].expand(3, -1, -1)
+    sight = _prior.look(_prior.NONE, SPACE, archs).sight
+    found = _limits.off(SPACE, state, archs, sight, _prior.NONE)
+    worth = _limits.exchange(_limits.lifted(state))
+    truth = off(archs).double() * worth
+    foretold = found.expected(lambda off_SM: off_SM)
+    assert sum(p for p, _ in found.ahead) == pytest.approx(1.0)
+    torch.testing.assert_close(found.seen, off(state.archs).double() * worth, rtol=1e-4, atol=1e-5)
+    for guess in (found.ahead[2][1], _limits.listed(SPACE, state)[:, ::37]):
+        alike = [torch.corrcoef(torch.stack(pair))[0, 1] for pair in zip(guess, truth)]
+        assert min(alike) > 0.95
+    assert (foretold >= found.ahead[2][1]).all()
+
+
+def test_a_point_is_worth_the_standing_that_it_brings_among_the_better_half():
+    score = torch.tensor([[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0]])
+    stand = _bank.standing(score)
+    torch.testing.assert_close(_limits.exchange(score), (stand[:, 7:] - stand[:, 4:5]) / 4)
+    failed = torch.tensor([[torch.nan] * 6 + [1.0, 2.0]])
+    assert _limits.exchange(failed).isfinite().all()
+    assert _limits.exchange(torch.full((1, 4), torch.nan)).isfinite().all()
+
+
+def test_seeds_do_not_mix_and_failures_and_what_is_not_told_are_borne():
+    def failing(proposal):
+        results = evaluate(proposal)
+        lost = _ops.index(proposal.archs, SPACE.choices) % 5 == 0
+        return Results(
+            torch.where(lost, torch.nan, results.score),
+            results.cost,
+            torch.where(lost[..., None], torch.nan, results.over),
+        )
+
+    _, together = searched(run=failing)
+    for s in SEEDS.tolist():
+        _, alone = searched(SEEDS[s : s + 1], failing)
+        assert torch.equal(alone.archs[0], together.archs[s])
+    _, untold = searched(run=lambda p: evaluate(p)._replace(over=None), steps=3)
+    assert untold.over.shape == (3, 24, 2)
+
+
+def test_a_cell_foretold_to_be_over_a_limit_is_wanted_less():
+    """The same search, but that all it tried is far within the limits: what it now proposes breaks them more often."""
+    controller, state = searched()
+    careless = state._replace(over=state.over * 0.1, score=_limits.lifted(state))
+    careful, others = (controller.propose(s, 24).archs for s in (state, careless))
+    assert off(careful).mean() < 0.7 * off(others).mean()
+
+
+def test_what_was_told_is_stored_with_the_run(table, tmp_path):
+    for name in ("nasbench201", "nasbench201-hardware"):
+        table(name)
+    task = "nasbench201/cifar10@200+nasbench201-hardware/fpga/latency<=q30"
+    asked = session.DEFAULTS | {
+        "task": task,
+        "controller": "in_context",
+        "prior": "none",
+        "evals": 6,
+        "seeds": 2,
+        "batch": 3,
+    }
+    setup = session.prepare(asked)
+    with session.begin(tmp_path / "run", asked, setup) as run:
+        for _ in session.go_on(run, setup):
+            pass
+        archs, told = zip(*((proposal.archs, results.over) for proposal, results, _ in store.steps(run)))
+        state = store.state(run, setup.controller.begin(setup.evaluator.task, setup.seeds, setup.prior))
+    wanted = setup.evaluator.load(setup.seeds)
+    for archs_SBD, over_SBL in zip(archs, told):
+        assert torch.equal(over_SBL, wanted(Proposal(archs_SBD)).over)
+    assert torch.equal(state.over, torch.cat(told, 1))
