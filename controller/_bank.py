@@ -132,13 +132,13 @@ def standing(score: Tensor) -> Tensor:
 def _kernels(a: Sight, b: Sight) -> Tensor:
     """What covariances are sums of, `[S, 5, n, M]`: near, place, pair, trend and span."""
     G = a.whole.shape[-1]
-    near = _squares(a.whole, b.whole).div_(-G).exp_()
-    place = _squares(a.place, b.place).div_(-6).exp_()
-    pair = _squares(a.pair, b.pair).neg_().exp_()
+    near = squares(a.whole, b.whole).div_(-G).exp_()
+    place = squares(a.place, b.place).div_(-6).exp_()
+    pair = squares(a.pair, b.pair).neg_().exp_()
     return torch.stack([near, place, pair, a.whole @ b.whole.mT / G, a.span @ b.span.mT], 1)
 
 
-def _squares(a: Tensor, b: Tensor) -> Tensor:
+def squares(a: Tensor, b: Tensor) -> Tensor:
     """Squared distances `[..., n, M]` of rows of `a` `[..., n, F]` and `b` `[..., M, F]`."""
     long = a.square().sum(-1)[..., :, None] + b.square().sum(-1)[..., None, :]
     return (a @ b.mT).mul_(-2).add_(long).clamp_min_(0)

@@ -31,6 +31,7 @@ _GUESS = 0.5
 _SPARE, _HOPELESS = 0.3, 5.0
 """Values below and above so many times the limit are not worth telling apart."""
 _FEW = 3
+"""Evaluations from which on their own deviation is taken."""
 _LATEST = 96
 """Evaluations that the process rests on."""
 
@@ -148,6 +149,4 @@ def _foretell(seen: Tensor, value: Tensor, ahead: Tensor) -> tuple[Tensor, Tenso
 
 
 def _kernels(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    line = a @ b.mT
-    far = a.square().sum(-1)[..., :, None] + b.square().sum(-1)[..., None, :] - 2 * line
-    return line, far.clamp_min(0).div_(-2).exp_()
+    return a @ b.mT, _bank.squares(a, b).div_(-2).exp_()

@@ -68,6 +68,8 @@ class InContext:
     doubt: float = 0.3
     """Deviation of a factor on each expected improvement, in logarithms: a search that always takes what seems the very best is
     one trajectory, and beliefs that err send every seed astray together."""
+    limits: bool = True
+    """Learn what limits take off apart from the rest; False sees the score alone, for ablation."""
     trust: bool = True
     """Let beliefs give way to those that know no other task; False keeps to the prior, for ablation."""
     reader: bool = True
@@ -86,8 +88,12 @@ class InContext:
         )  # Half a second for a large space; here, not in the first proposal.
         told_SF = told_F.double().expand(S, -1).clone()
         nothing_S = torch.zeros(S, dtype=torch.float64)
-        limits_SL = torch.tensor(task.limits, dtype=torch.float64).expand(S, -1).clone()
-        archs_SED, score_SE, over_SEL = seeds.new_zeros(S, 0, D), torch.zeros(S, 0), torch.zeros(S, 0, len(task.limits))
+        limits_SL = torch.tensor(task.limits if self.limits else (), dtype=torch.float64).expand(S, -1).clone()
+        archs_SED, score_SE, over_SEL = (
+            seeds.new_zeros(S, 0, D),
+            torch.zeros(S, 0),
+            torch.zeros(S, 0, limits_SL.shape[1]),
+        )
         return State(
             seeds, torch.zeros_like(seeds), key_S, told_SF, archs_SED, score_SE, over_SEL, limits_SL, nothing_S
         )
@@ -142,9 +148,8 @@ class InContext:
             credit_S = credit_S + self._credit(state, proposal, results)
         archs_SED = torch.cat([state.archs, proposal.archs], 1)
         score_SE = torch.cat([state.score, results.score], 1)
-        over_SBL = results.over
-        if over_SBL is None:
-            over_SBL = results.score.new_zeros(*results.score.shape, state.over.shape[-1])
+        L = state.over.shape[-1]
+        over_SBL = results.score.new_zeros(*results.score.shape, L) if results.over is None else results.over[..., :L]
         over_SEL = torch.cat([state.over, over_SBL.nan_to_num(1.0)], 1)
         return state._replace(step=state.step + 1, archs=archs_SED, score=score_SE, over=over_SEL, credit=credit_S)
 

@@ -26,6 +26,7 @@ VARIANTS = {
     "without the trust rule": ("", BANK, ":trust=false", SPLITS),
     "without turns of plain Bayesian optimisation": ("", BANK, ":patience=1000", SPLITS),
     "without doubt": ("", BANK, ":doubt=0", SPLITS),
+    "without limits apart": ("", BANK, ":limits=false", SPLITS),
     "without what it remembers of architectures": ("no-atlas", (*BANK, "--no-atlas"), "", SPLITS),
     "without task features": ("no-task-features", (*BANK, "--no-task-features"), "", SPLITS),
     "a quarter of the tasks": ("quarter", (*BANK, "--share", "0.25"), "", SPLITS),
