@@ -115,11 +115,14 @@ def summary(run: Run, setup: Setup) -> dict[str, Any]:
         found = best(run.asked, past)
         reports = store.noted(run, "report") or [None] * len(rows)
         epochs = [None] * len(rows) if found.epochs is None else found.epochs.tolist()
+        over = store.over(run)
         columns = rows, found.archs, found.score.tolist(), found.at.tolist(), reports, epochs
         for row, arch, score, at, report, after in zip(*columns):
             if not math.isnan(score):
                 described = setup.evaluator.space.describe(arch)
                 row |= {"arch": described, "score": round(score, 4), "report": report, "at": at, "epochs": after}
+                if over is not None:
+                    row["over"] = [round(x, 4) for x in over[row["seed"] - setup.seeds[0].item(), at - 1].tolist()]
     return {
         "run": str(run.folder),
         "task": run.asked["task"],

@@ -156,6 +156,13 @@ def history(run: Run) -> History:
     )
 
 
+def over(run: Run) -> Tensor | None:
+    """Each limited quantity over its limit, for all evaluations so far, float32 `[S, E, L]`; None for tasks without limits."""
+    told = [results.over for _, results, _ in steps(run)]
+    known = [x for x in told if x is not None]
+    return torch.cat(known, 1) if known and len(known) == len(told) else None
+
+
 def state(run: Run, like: State) -> State:
     """The state after the last step, in the structure of `like`: what the controller's `begin` gives.
 

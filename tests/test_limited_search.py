@@ -117,7 +117,10 @@ def test_what_was_told_is_stored_with_the_run(table, tmp_path):
             pass
         archs, told = zip(*((proposal.archs, results.over) for proposal, results, _ in store.steps(run)))
         state = store.state(run, setup.controller.begin(setup.evaluator.task, setup.seeds, setup.prior))
+        best = session.summary(run, setup)["best"]
     wanted = setup.evaluator.load(setup.seeds)
     for archs_SBD, over_SBL in zip(archs, told):
         assert torch.equal(over_SBL, wanted(Proposal(archs_SBD)).over)
     assert torch.equal(state.over, torch.cat(told, 1))
+    for s, row in enumerate(best):
+        assert row["over"] == [round(state.over[s, row["at"] - 1, 0].item(), 4)]

@@ -58,6 +58,8 @@ def tell(run: Run, setup: Setup) -> None:
     )
     if top["report"] is not None:
         console.print(f"report  {top['report']:.3f}" + _over_seeds(rows, "report"))
+    for text, over in zip(run.asked["task"].split("+")[1:], top.get("over", [])):
+        console.print(f"limit   {text}: the best is at {over:.1%} of it")
     _tell_trained(console, run)
     console.print(f"path    {_sparkline(past)}")
     console.print(f"cost    {document['cost_seconds']:.1f} s a seed by the task, {document['wall_seconds']:.1f} s here")
