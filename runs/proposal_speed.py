@@ -1,7 +1,11 @@
-"""Times `in_context` proposing 16 cells with the shipped prior, for one search and for 100. By `runs/proposal_speed.sh`."""
+"""Times `in_context` proposing 16 cells with the shipped prior, for one search and for 100.
+
+Called by proposal_speed.sh: [TASK], digits of the shipped table without one.
+"""
 
 from __future__ import annotations
 
+import sys
 import time
 
 import torch
@@ -10,12 +14,12 @@ from controller import _prior
 from controller.in_context import InContext
 from nas import priors, tasks
 
-TASK, BATCH, STEPS = "own201/digits@4", 16, 12
+BATCH, STEPS = 16, 12
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    evaluator, prior = tasks.find(TASK), _prior.read(str(priors.SHIPPED))
+    evaluator, prior = tasks.find(*sys.argv[1:] or ["own201/digits@4"]), _prior.read(str(priors.SHIPPED))
     controller, rows = InContext(evaluator.space), []
     for count in (1, 100):
         seeds, spent = torch.arange(count), []
