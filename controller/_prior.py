@@ -107,17 +107,27 @@ def _drawn(prior: Prior, space: str, families: int) -> tuple[Tensor, Tensor]:
 
 def _like(known: Learned, prior: Prior, told: Tensor) -> Learned:
     """With a family that has this task alone: the mean of all tasks by their likeness to it."""
-    share_K = prior.params["share"].double() * _reader.likeness(told.double(), prior.params["told"].double())
-    centre = share_K @ prior.params["coefficients"].double() / share_K.sum()
+    share_K, told_K, coefficients_K = (_with_runs(prior, name) for name in ("share", "told", "coefficients"))
+    share_K = share_K * _reader.likeness(told.double(), told_K)
+    centre = share_K @ coefficients_K / share_K.sum()
     atlas = {}
     for space, (landscapes, directions) in known.atlas.items():
-        places, usual = (prior.params[f"atlas.{space}.{name}"].double() for name in ("places", "usual"))
+        places, usual = _with_runs(prior, f"atlas.{space}.places"), prior.params[f"atlas.{space}.usual"].double()
         here_K = torch.where(places.isnan().any(1), 0.0, share_K)
         mean = usual + directions @ (here_K @ places.nan_to_num() / here_K.sum().clamp_min(1e-30))
         mean = (mean - mean.mean()) / mean.std().clamp_min(1e-6)
         atlas[space] = torch.cat([landscapes, mean[:, None]], 1), directions
     weight = torch.cat([known.weight * (1 - _ALIKE), torch.tensor([_ALIKE], dtype=torch.float64)])
     return known._replace(centre=torch.cat([known.centre, centre[None]]), weight=weight, atlas=atlas)
+
+
+def _with_runs(prior: Prior, name: str) -> Tensor:
+    """What is known of each task of the prior, float64 `[K, ...]`, and at the end of each run that taught it."""
+    trained = prior.params[name].double()
+    taught = name.replace("places", "runs") if name.startswith("atlas.") else f"runs.{name}"
+    if name == "share" and "runs.told" in prior.params:
+        return torch.cat([trained, trained.mean().expand(len(prior.params["runs.told"]))])
+    return torch.cat([trained, prior.params[taught].double()]) if taught in prior.params else trained
 
 
 def learned(key: int) -> Learned | None:

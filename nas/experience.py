@@ -1,10 +1,11 @@
-"""What a user's own finished runs teach: one landscape more, fitted along the directions that the prior already knows.
+"""What a user's own finished runs teach: a landscape each, fitted along the directions that the prior already knows.
 
-Shapes: `n` evaluations of a run, `N` architectures of its space, `R` directions, `F` families.
+Shapes: `n` evaluations of a run, `N` architectures of its space, `R` directions, `D` decisions.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import NamedTuple
@@ -12,51 +13,97 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from controller import _bank, _landscape, _prior
+from controller import _bank, _landscape, _prior, _reader
 from controller._base import Prior
 from nas import priors, store, tasks
 from search_spaces._base import UserError
 
 _FAMILY = "runs"
+_SHARE = 0.4
+"""How likely a new task is of the family of runs."""
 _NOISE = 0.3
 
 
 class Lesson(NamedTuple):
     """What one run teaches."""
 
+    name: str
+    about: str
+    """Tells the run's evaluations from any other's."""
+    task: str
     space: str
-    centre: Tensor
-    """float64 `[R]` coefficients of the network's directions."""
-    landscape: Tensor | None
-    """float64 `[N]` of all its space, in deviations, where the prior remembers the space."""
+    told: Tensor
+    """float32 `[TOLD]` what the network is told of the task."""
+    coefficients: Tensor
+    """float32 `[R]` of the network's directions."""
+    place: Tensor | None
+    """float32 `[R]` along the directions in which tasks differ, where the prior remembers the space."""
 
 
 def extend(start: Path | None, runs: list[Path], command: str) -> Prior:
-    """The prior `start` (by default the shipped one) with a family of tasks like those of `runs`. `UserError` for no run."""
+    """The prior `start` (by default the shipped one) with what `runs` teach beside what it was taught by runs before.
+
+    Each run is a task that others may be told to be like; their mean is a family of its own. A run that the prior knows already
+    counts once. `UserError` for a run that cannot be learned from.
+    """
     prior = _prior.read(str(start or priors.SHIPPED))
-    found = [fit(prior, run) for run in runs]
+    taught, rows = json.loads(prior.about.get("runs", "{}")), _rows(prior)
+    trained = _without(prior)
+    for lesson in (fit(trained, run) for run in runs):
+        if lesson.about not in taught:
+            taught[lesson.about] = [lesson.name, lesson.task]
+            rows = _added(rows, lesson)
+    known = dict.fromkeys([*json.loads(prior.about["tasks"]), *(task for _, task in taught.values())])
+    about = {"command": command, "runs": json.dumps(taught), "tasks": json.dumps([*known])}
+    return _with(trained, rows, about)
+
+
+def _rows(prior: Prior) -> dict[str, Tensor]:
+    """What the runs so far taught, a row each; where the prior remembers a space, NaN for runs on others."""
+    R, remembered = prior.params["mix"].shape[0], [n for n in prior.params if n.endswith(".directions")]
+    empty = {"runs.told": torch.zeros(0, _reader.TOLD), "runs.coefficients": torch.zeros(0, R)}
+    for name in remembered:
+        empty[name.replace(".directions", ".runs")] = torch.zeros(0, prior.params[name].shape[1])
+    return {name: prior.params.get(name, nothing) for name, nothing in empty.items()}
+
+
+def _added(rows: dict[str, Tensor], lesson: Lesson) -> dict[str, Tensor]:
+    new = {name: torch.full_like(rows[name].new_empty(1, rows[name].shape[1]), torch.nan) for name in rows}
+    new |= {"runs.told": lesson.told[None], "runs.coefficients": lesson.coefficients[None]}
+    if lesson.place is not None:
+        new[f"atlas.{lesson.space}.runs"] = lesson.place[None]
+    return {name: torch.cat([rows[name], new[name]]) for name in rows}
+
+
+def _without(prior: Prior) -> Prior:
+    """The prior as it was before any run taught it."""
     families = json.loads(prior.about["families"])
+    if _FAMILY not in families:
+        return prior
     rest = [i for i, family in enumerate(families) if family != _FAMILY]
-    centre, weight = prior.params["centre"][rest], prior.params["weight"][rest]
-    weight = torch.cat([weight / weight.sum() * 0.6, torch.tensor([0.4])])
-    centre = torch.cat([centre, torch.stack([x.centre for x in found]).mean(0, keepdim=True).to(centre.dtype)])
-    atlas = {}
-    for name in (n for n in prior.params if n.startswith("atlas.") and n.endswith(".landscapes")):
-        known = prior.params[name][:, : len(rest)]
-        own = [x.landscape for x in found if x.landscape is not None and name == f"atlas.{x.space}.landscapes"]
-        new = torch.stack(own).mean(0) if own else torch.zeros(len(known))
-        atlas[name] = torch.cat([known, new[:, None].to(known.dtype)], 1)
-    families = [families[i] for i in rest]
-    about = prior.about | {
-        "families": json.dumps([*families, _FAMILY]), "command": command, "runs": json.dumps([run.name for run in runs]),
-        "tasks": json.dumps([*json.loads(prior.about["tasks"]), *dict.fromkeys(map(_task, runs))]),
-    }  # fmt: skip
-    return Prior(prior.params | {"centre": centre, "weight": weight} | atlas, about)
+    params = {n: t for n, t in prior.params.items() if not (n.startswith("runs.") or n.endswith(".runs"))}
+    for name in [n for n in params if n.endswith(".landscapes")]:
+        params[name] = params[name][:, : len(rest)].contiguous()
+    weight = params["weight"][rest]
+    params |= {"centre": params["centre"][rest], "weight": weight / weight.sum()}
+    return Prior(params, prior.about | {"families": json.dumps([families[i] for i in rest])})
 
 
-def _task(run: Path) -> str:
-    with store.open_run(run) as opened:
-        return opened.asked["task"]
+def _with(prior: Prior, rows: dict[str, Tensor], about: dict[str, str]) -> Prior:
+    """The prior with all that runs taught, and the mean of it as a family."""
+    params = prior.params | rows
+    centre = rows["runs.coefficients"].mean(0, keepdim=True)
+    params["centre"] = torch.cat([params["centre"], centre])
+    params["weight"] = torch.cat([params["weight"] * (1 - _SHARE), torch.tensor([_SHARE])])
+    for name in (n for n in params if n.endswith(".landscapes")):
+        usual, directions = (params[name.replace("landscapes", n)].double() for n in ("usual", "directions"))
+        here = rows[name.replace("landscapes", "runs")].double()
+        here = here[~here.isnan().any(1)]
+        mean = usual + directions @ here.mean(0) if len(here) else torch.zeros_like(usual)
+        mean = (mean - mean.mean()) / mean.std().clamp_min(1e-6)
+        params[name] = torch.cat([params[name], mean[:, None].to(params[name].dtype)], 1)
+    families = json.dumps([*json.loads(prior.about["families"]), _FAMILY])
+    return Prior(params, prior.about | {"families": families} | about)
 
 
 def fit(prior: Prior, folder: Path) -> Lesson:
@@ -66,21 +113,24 @@ def fit(prior: Prior, folder: Path) -> Lesson:
     if past.score.shape[1] < 3:
         raise UserError(f"Run '{folder}' has {past.score.shape[1]} evaluations; it takes at least 3 to learn from.")
     longest = torch.ones_like(past.score, dtype=torch.bool) if past.epochs is None else past.epochs == past.epochs.max()
-    space = tasks.find(asked["task"], **asked["data"]).space
+    evaluator = tasks.find(asked["task"], **asked["data"])
+    space, archs_nD, score_n = evaluator.space, past.archs[longest], past.score[longest]
+    about = hashlib.sha256(archs_nD.numpy().tobytes() + score_n.numpy().tobytes()).hexdigest()[:16]
     key = _prior.hold(prior)
     known = _prior.learned(key)
     assert known is not None
-    mean, span = known.reader.cells.prior(_prior.look(key, space, past.archs[longest]).hidden)
-    stand = _bank.standing(past.score[longest][None]).squeeze(0)
+    mean, span = known.reader.cells.prior(_prior.look(key, space, archs_nD).hidden)
+    stand = _bank.standing(score_n[None]).squeeze(0)
     usual = known.weight @ known.centre
-    centre = usual + known.mix @ _ridge(stand - (mean + span @ usual), span @ known.mix)
-    if space.name not in known.atlas:
-        return Lesson(space.name, centre, None)
-    _, directions = known.atlas[space.name]
-    everywhere = prior.params[f"atlas.{space.name}.usual"].double()
-    at = _prior.rows(space)[_landscape.ranks(space, past.archs[longest])]
-    landscape = everywhere + directions @ _ridge(stand - everywhere[at], directions[at])
-    return Lesson(space.name, centre, (landscape - landscape.mean()) / landscape.std().clamp_min(1e-6))
+    coefficients = usual + known.mix @ _ridge(stand - (mean + span @ usual), span @ known.mix)
+    place = None
+    if space.name in known.atlas:
+        _, directions = known.atlas[space.name]
+        everywhere = prior.params[f"atlas.{space.name}.usual"].double()
+        at = _prior.rows(space)[_landscape.ranks(space, archs_nD)]
+        place = _ridge(stand - everywhere[at], directions[at]).float()
+    told = _reader.task_features(evaluator.task)
+    return Lesson(folder.name, about, asked["task"], space.name, told, coefficients.float(), place)
 
 
 def _ridge(rest: Tensor, along: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from controller import _landscape, _prior, _reader
-from nas import atlas, experience, known, landscapes, meta
+from nas import atlas, experience, known, landscapes, meta, priors, tasks
 from nas.landscapes import Landscape
 from search_spaces._base import Task, UserError
 from search_spaces.nasbench201 import NasBench201
@@ -18,13 +18,13 @@ SPACE = NasBench201()
 TASK = Task("toy", (3, 32, 32), 10)
 
 
-def library(tasks=6):
+def library(count=6):
     """Landscapes that two functions make up, in two families."""
     generator = torch.Generator().manual_seed(0)
     parts = torch.randn(len(_landscape.listed(SPACE).archs), 2, generator=generator)
-    mixed = parts @ torch.randn(2, tasks, generator=generator)
-    kinds = ["accuracy" if k % 2 else "robustness" for k in range(tasks)]
-    return [Landscape(f"t{k}", kinds[k], SPACE, TASK, landscapes.ranked(mixed[:, k])) for k in range(tasks)]
+    mixed = parts @ torch.randn(2, count, generator=generator)
+    kinds = ["accuracy" if k % 2 else "robustness" for k in range(count)]
+    return [Landscape(f"t{k}", kinds[k], SPACE, TASK, landscapes.ranked(mixed[:, k])) for k in range(count)]
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +98,34 @@ def test_a_run_teaches_a_landscape_of_its_whole_space(nas, tmp_path):
     before = torch.corrcoef(torch.stack([prior.params["atlas.nasbench201.usual"].float(), truth]))[0, 1]
     after = torch.corrcoef(torch.stack([learned[:, -1].float(), truth]))[0, 1]
     assert after > before + 0.02
-    save_file({n: t.contiguous() for n, t in prior.params.items()}, tmp_path / "p.safetensors", prior.about)
+    assert json.loads(prior.about["tasks"])[-1] == "own201/digits"
+    written(prior, tmp_path / "p.safetensors")
     again = experience.extend(tmp_path / "p.safetensors", [tmp_path / "run"], "twice")
-    assert again.params["atlas.nasbench201.landscapes"].shape == learned.shape
+    same = {n: torch.equal(t.nan_to_num(7), prior.params[n].nan_to_num(7)) for n, t in again.params.items()}
+    assert all(same.values()), same
+
+
+def written(prior, path):
+    save_file({n: t.contiguous() for n, t in prior.params.items()}, path, prior.about)
+
+
+def test_runs_of_several_tasks_add_up_in_any_order_and_each_is_there_for_tasks_like_it(nas, tmp_path):
+    for task, name in (("own201/digits", "a"), ("own201/rsscn7_aerial", "b")):
+        options = ("--task", task, "--controller", "random_search", "--evals", 60, "--name", tmp_path / name)
+        assert nas("search", *options).returncode == 0
+    written(experience.extend(None, [tmp_path / "a"], "first"), tmp_path / "p.safetensors")
+    later = experience.extend(tmp_path / "p.safetensors", [tmp_path / "b"], "second")
+    together = experience.extend(None, [tmp_path / "b", tmp_path / "a"], "both")
+    assert sorted(json.loads(later.about["runs"]).values()) == [["a", "own201/digits"], ["b", "own201/rsscn7_aerial"]]
+    name = "atlas.nasbench201.landscapes"
+    torch.testing.assert_close(later.params[name], together.params[name], rtol=0, atol=2e-3)
+    torch.testing.assert_close(later.params["weight"], together.params["weight"])
+    shipped = _prior.read(str(priors.SHIPPED))
+    for task in ("own201/digits", "own201/rsscn7_aerial"):
+        truth, told = landscapes.ranked(known.everything(task)), _reader.task_features(tasks.find(task).task)
+        mean = [_prior.everything(_prior.hold(x, told), SPACE).sight.mean[:, -1] for x in (shipped, later)]
+        before, after = (torch.corrcoef(torch.stack([m, truth.double()]))[0, 1] for m in mean)
+        assert after > before + 0.02
 
 
 def test_a_prior_whose_network_has_other_shapes_is_refused(prior):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 import time
@@ -68,7 +69,7 @@ def command(
     """Train a prior on every table at hand but those that --split leaves out; OUT/prior.safetensors is what --prior takes.
 
     Ctrl-C keeps a checkpoint; the same command goes on from it, to the bit. With --from-runs, no training: the prior gains a
-    landscape of what your own finished runs found.
+    landscape of what each of your own finished runs found, beside those that it has from runs before (--prior).
 
     \b
     Example:
@@ -83,7 +84,8 @@ def command(
         runs = (*runs, *more)
         prior = experience.extend(start, list(runs), said)
         save_file(prior.params, folder / "prior.safetensors", prior.about)
-        click.echo(f"The prior is {folder / 'prior.safetensors'}; it knows {len(runs)} runs more.")
+        count = len(json.loads(prior.about["runs"]))
+        click.echo(f"The prior is {folder / 'prior.safetensors'}; it has learned from {count} run{"s" * (count > 1)}.")
         return
     plan = meta.Plan(split, describe, read, reinforce, seed, synthetic, task_features, share, atlas, trusted)
     if not 0 < share <= 1:
