@@ -85,7 +85,7 @@ def command(
         prior = experience.extend(start, list(runs), said)
         save_file(prior.params, folder / "prior.safetensors", prior.about)
         count = len(json.loads(prior.about["runs"]))
-        click.echo(f"The prior is {folder / 'prior.safetensors'}; it has learned from {count} run{"s" * (count > 1)}.")
+        click.echo(f"The prior is {folder / 'prior.safetensors'}; it has learned from {count} run{'s' * (count > 1)}.")
         return
     plan = meta.Plan(split, describe, read, reinforce, seed, synthetic, task_features, share, atlas, trusted)
     if not 0 < share <= 1:
