@@ -43,17 +43,17 @@ def place_among(score: Tensor, new: Tensor) -> Tensor:
 def _memory(space: Space, key: int, state: Any) -> list[Tensor]:
     known = _prior.learned(key)
     assert known is not None
-    stand_SE, archs_SED = _bank.standing(state.score), state.archs
+    stand_SE, pace_SE, archs_SED = _bank.standing(state.score), _reader.pace(state.cost), state.archs
     excess = state.score.shape[1] - _CONTEXT
     if excess > 0:
         late = _CONTEXT // 2
         best_SK = stand_SE[:, :-late].argsort(dim=-1, descending=True, stable=True)[:, : _CONTEXT - late]
         late_SK = torch.arange(stand_SE.shape[1])[-late:].expand(len(best_SK), -1)
         kept_SK = torch.cat([best_SK, late_SK], 1)
-        stand_SE = stand_SE.gather(1, kept_SK)
+        stand_SE, pace_SE = stand_SE.gather(1, kept_SK), pace_SE.gather(1, kept_SK)
         archs_SED = archs_SED.gather(1, kept_SK[..., None].expand(-1, -1, archs_SED.shape[-1]))
     hidden_SEH = _prior.look(key, space, archs_SED).hidden
-    return known.reader.remember(state.task, hidden_SEH, stand_SE)
+    return known.reader.remember(state.task, hidden_SEH, stand_SE, pace_SE)
 
 
 def predict(space: Space, key: int, state: Any, hidden_SMH: Tensor) -> tuple[Tensor, Tensor, Tensor]:

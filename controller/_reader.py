@@ -75,6 +75,16 @@ def likeness(told: Tensor, others: Tensor) -> Tensor:
     return torch.exp(-((told - others) * both).square().sum(-1) / 2)
 
 
+def pace(seconds: Tensor) -> Tensor:
+    """What evaluations took: logarithms in deviations from their mean, float64 `[S, n]`; zero where unknown or all the same."""
+    known = (seconds > 0) & seconds.isfinite()
+    count = known.sum(-1, keepdim=True).clamp_min(1)
+    long = torch.where(known, seconds, 1.0).double().log()
+    off = torch.where(known, long - torch.where(known, long, 0.0).sum(-1, keepdim=True) / count, 0.0)
+    deviation = (off.square().sum(-1, keepdim=True) / count).sqrt()
+    return torch.where(deviation > 1e-3, off / deviation.clamp_min(1e-3), 0.0).clamp(-3, 3)
+
+
 class Cells(nn.Module):
     """Architectures `[N, D]` to what they are to the network, `[N, H]`."""
 
@@ -153,23 +163,28 @@ class Reader(nn.Module):
         self.layers = nn.ModuleList(_Layer() for _ in range(LAYERS))
         self.predicts = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 3 * MODES))
         self.ask = nn.Parameter(torch.randn(WIDTH) * 0.1)
+        self.pace = nn.Parameter(torch.zeros(WIDTH))
         self.choose = nn.Sequential(nn.Linear(3 * WIDTH, 2 * WIDTH), nn.GELU(), nn.Linear(2 * WIDTH, WIDTH))
 
     def _token(self, hidden: Tensor) -> Tensor:
         mean, span = self.cells.prior(hidden)
         return self.cell(torch.cat([hidden, mean[..., None], span], -1))
 
-    def remember(self, task: Tensor, tried: Tensor, standing: Tensor, hide: Tensor | None = None) -> list[Tensor]:
+    def remember(
+        self, task: Tensor, tried: Tensor, standing: Tensor, pace: Tensor, hide: Tensor | None = None
+    ) -> list[Tensor]:
         """The memory each layer offers, `[S, 1 + n, H]` each: the task, then the evaluations.
 
         Args:
             task: `[S, features]`.
             tried: `[S, n, H]` hidden vectors of what was tried.
             standing: `[S, n]` how it stood; NaN where it failed.
+            pace: `[S, n]` what it cost, as the function `pace` says.
             hide: `[S, 1 + n]` True where there is nothing.
         """
         failed = standing.isnan()
         seen = self._token(tried) + self.score(torch.stack([standing.nan_to_num(0.0), failed.to(tried.dtype)], -1))
+        seen = seen + pace[..., None] * self.pace
         x = torch.cat([self.task(task)[:, None], seen], 1)
         memory = []
         for layer in self.layers:

@@ -42,6 +42,8 @@ class State(NamedTuple):
     """int64 `[S, E, D]` all tried."""
     score: Tensor
     """float32 `[S, E]`; NaN where evaluation failed."""
+    cost: Tensor
+    """float32 `[S, E]` seconds."""
     over: Tensor
     """float32 `[S, E, L]` each limited quantity over its limit; L = 0 without limits."""
     limits: Tensor
@@ -89,14 +91,13 @@ class InContext:
         told_SF = told_F.double().expand(S, -1).clone()
         nothing_S = torch.zeros(S, dtype=torch.float64)
         limits_SL = torch.tensor(task.limits if self.limits else (), dtype=torch.float64).expand(S, -1).clone()
-        archs_SED, score_SE, over_SEL = (
+        step_S, archs_SED, over_SEL = (
+            torch.zeros_like(seeds),
             seeds.new_zeros(S, 0, D),
-            torch.zeros(S, 0),
             torch.zeros(S, 0, limits_SL.shape[1]),
         )
-        return State(
-            seeds, torch.zeros_like(seeds), key_S, told_SF, archs_SED, score_SE, over_SEL, limits_SL, nothing_S
-        )
+        none_SE = torch.zeros(S, 0)
+        return State(seeds, step_S, key_S, told_SF, archs_SED, none_SE, none_SE, over_SEL, limits_SL, nothing_S)
 
     def propose(self, state: State, batch: int) -> Proposal:
         """The best of the candidates one after another, each away from those before it."""
@@ -147,11 +148,12 @@ class InContext:
         if self._reads(int(state.prior[0])) and state.archs.shape[1] > 2:
             credit_S = credit_S + self._credit(state, proposal, results)
         archs_SED = torch.cat([state.archs, proposal.archs], 1)
-        score_SE = torch.cat([state.score, results.score], 1)
+        score_SE, cost_SE = torch.cat([state.score, results.score], 1), torch.cat([state.cost, results.cost], 1)
         L = state.over.shape[-1]
         over_SBL = results.score.new_zeros(*results.score.shape, L) if results.over is None else results.over[..., :L]
         over_SEL = torch.cat([state.over, over_SBL.nan_to_num(1.0)], 1)
-        return state._replace(step=state.step + 1, archs=archs_SED, score=score_SE, over=over_SEL, credit=credit_S)
+        state = state._replace(step=state.step + 1, archs=archs_SED, score=score_SE, cost=cost_SE, over=over_SEL)
+        return state._replace(credit=credit_S)
 
     def trusts(self, state: State) -> Tensor:
         """How much of the belief rests on the prior, `[S]` from 0 to 1: what is left when those without have explained all."""

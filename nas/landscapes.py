@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from controller import _landscape
+from controller import _landscape, _reader
 from controller._base import Proposal
 from nas import families, plugins, tables, tasks
 from search_spaces._base import Space, Task
@@ -34,6 +34,8 @@ class Landscape(NamedTuple):
     task: Task
     standing: Tensor
     """float32 `[N]` by row of `_landscape.listed`: the normal quantile of the score's rank; ties share one."""
+    pace: Tensor
+    """float32 `[N]` the logarithm of an evaluation's seconds, in deviations over the space; zero where all cost the same."""
 
 
 class Split(NamedTuple):
@@ -95,8 +97,9 @@ def _of(name: str) -> Landscape:
     evaluator = tasks.find(name)
     described = _landscape.listed(evaluator.space)
     assert described is not None
-    score = evaluator.load(torch.tensor([0]))(Proposal(described.archs[None])).score[0]
-    return Landscape(name, _family(name), evaluator.space, evaluator.task, ranked(score))
+    found = evaluator.load(torch.tensor([0]))(Proposal(described.archs[None]))
+    pace = _reader.pace(found.cost)[0].float()
+    return Landscape(name, _family(name), evaluator.space, evaluator.task, ranked(found.score[0]), pace)
 
 
 def _family(name: str) -> str:
@@ -138,6 +141,15 @@ def synthetic(space: Space, rows: Tensor, count: int, generator: torch.Generator
     share_K = rand(count)
     mixed_NK = share_K * _unit(line_NK) + (1 - share_K) * _unit(wave_NK)
     return _unit(mixed_NK + described.whole[rows].float().mean(1, keepdim=True) * randn(count))
+
+
+def synthetic_pace(space: Space, rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Made-up logarithms of seconds at `rows` `[n]`, float32 `[n, count]`: shares of all that is alive; for half of them zero."""
+    described = _landscape.listed(space)
+    assert described is not None
+    share = torch.rand(described.whole.shape[1], count, generator=generator).square()
+    made = _unit(described.whole[rows].float() @ share)
+    return made * (torch.rand(count, generator=generator) < 0.5)
 
 
 def _unit(values_NK: Tensor) -> Tensor:

@@ -78,6 +78,8 @@ class _Ground(NamedTuple):
     """Where its landscapes are in the library."""
     standing: Tensor
     """float32 `[N, K]`."""
+    pace: Tensor
+    """float32 `[N, K]`."""
     weight: Tensor
     """float32 `[K]` so that a large family does not drown a small one."""
     told: Tensor
@@ -164,7 +166,7 @@ class Trainer:
     def _read(self, generator: torch.Generator) -> dict[str, float]:
         g, ground = self._draw_ground(generator)
         S, asked = 24, 32
-        value, told = self._draw_tasks(ground, S, generator)
+        value, told, slow = self._draw_tasks(ground, S, generator)
         n = int(torch.randint(1, 49, (1,), generator=generator))
         greed = torch.tensor([0.0, 0.7, 1.5, 3.0])[torch.randint(4, (S, 1), generator=generator)]
         lot = greed * value[1] - torch.log(-torch.log(torch.rand(value[1].shape, generator=generator) + 1e-9))
@@ -173,7 +175,7 @@ class Trainer:
         pick = torch.cat([pick, torch.randint(value[1].shape[1], (S, asked // 2), generator=generator)], 1)
         score, hidden = value[1].gather(1, pick), self._hidden[g][value[0]][pick]  # type: ignore[index]
         stand = _bank.standing(score[:, :n]).float()
-        memory = self.net.remember(told, hidden[:, :n], stand)
+        memory = self.net.remember(told, hidden[:, :n], stand, _pace(slow.gather(1, pick[:, :n])))
         aim = _policy.place_among(score[:, :n], score[:, n:]).float()
         told_well = _reader.log_density(self.net.predict(memory, hidden[:, n:]), aim).mean()
         best = value[1].topk(8, 1).indices.gather(1, torch.randint(8, (S, 1), generator=generator))
@@ -186,24 +188,25 @@ class Trainer:
         g, ground = self._draw_ground(generator)
         tasks, each = 8, 8
         S, T = tasks * each, int(torch.randint(4, 17, (1,), generator=generator))
-        value, told = self._draw_tasks(ground, tasks, generator, everywhere=True)
-        value, told = value[1].repeat_interleave(each, 0), told.repeat_interleave(each, 0)
+        value, told, slow = self._draw_tasks(ground, tasks, generator, everywhere=True)
+        value, told, slow = (x.repeat_interleave(each, 0) for x in (value[1], told, slow))
         row_of = _prior.rows(ground.space)
         hidden_all = self._hidden[g]  # type: ignore[index]
         archs = torch.zeros(S, 0, len(ground.space.choices), dtype=torch.long)
-        score, first = torch.zeros(S, 0), []
+        score, cost, first = torch.zeros(S, 0), torch.zeros(S, 0), []
         with torch.no_grad():
             for _ in range(T):
                 hidden = hidden_all[row_of[_landscape.ranks(ground.space, archs)]]
-                memory = self.net.remember(told, hidden, _stand(score))
+                memory = self.net.remember(told, hidden, _stand(score), _pace(cost))
                 u = torch.rand(S, 1, len(ground.space.choices), max(ground.space.choices), generator=generator)
                 luck = -torch.log(-torch.log(u + 1e-9))
                 drawn = _policy.draw(self.net, ground.space, ground.sketch, self.net.mood(memory)[:, None], luck)
                 first.append(
                     _policy.log_prob(self.net, ground.space, ground.sketch, self.net.mood(memory)[:, None], drawn)
                 )
-                got = value.gather(1, row_of[_landscape.ranks(ground.space, drawn)])
-                archs, score = torch.cat([archs, drawn], 1), torch.cat([score, got], 1)
+                row = row_of[_landscape.ranks(ground.space, drawn)]
+                archs, score = torch.cat([archs, drawn], 1), torch.cat([score, value.gather(1, row)], 1)
+                cost = torch.cat([cost, slow.gather(1, row)], 1)
         top = score.cummax(1).values
         reward = torch.cat([score[:, :1], top.diff(dim=1)], 1)
         value_to_go = reward.flip(1).cumsum(1).flip(1)
@@ -215,7 +218,7 @@ class Trainer:
         hidden = hidden_all[row_of[_landscape.ranks(ground.space, archs)]]
         entropy = 0.0
         for _ in range(2):
-            now = torch.cat([self._log_prob_at(ground, told, hidden, score, archs, t) for t in range(T)], 1)
+            now = torch.cat([self._log_prob_at(ground, told, hidden, score, cost, archs, t) for t in range(T)], 1)
             ratio = (now - before).exp()
             loss = -torch.minimum(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage).mean() + 0.01 * now.mean()
             entropy = -now.mean().item()
@@ -223,9 +226,9 @@ class Trainer:
         return {"best": top[:, -1].mean().item(), "entropy": entropy}
 
     def _log_prob_at(
-        self, ground: _Ground, told: Tensor, hidden: Tensor, score: Tensor, archs: Tensor, t: int
+        self, ground: _Ground, told: Tensor, hidden: Tensor, score: Tensor, cost: Tensor, archs: Tensor, t: int
     ) -> Tensor:
-        memory = self.net.remember(told, hidden[:, :t], _stand(score[:, :t]))
+        memory = self.net.remember(told, hidden[:, :t], _stand(score[:, :t]), _pace(cost[:, :t]))
         mood = self.net.mood([m.detach() for m in memory])[:, None]
         return _policy.log_prob(self.net, ground.space, ground.sketch, mood, archs[:, t : t + 1])
 
@@ -238,12 +241,13 @@ class Trainer:
 
     def _draw_tasks(
         self, g: _Ground, count: int, generator: torch.Generator, *, everywhere: bool = False
-    ) -> tuple[tuple[Tensor, Tensor], Tensor]:
-        """`((rows [n], scores [count, n]), told [count, features])`: mixtures of columns, made-up ones, both, with noise."""
+    ) -> tuple[tuple[Tensor, Tensor], Tensor, Tensor]:
+        """`((rows [n], scores [count, n]), told [count, features], seconds [count, n])`: mixtures of columns, made-up ones, both,
+        with noise."""
         N = len(g.described.archs)
         rows = torch.arange(N) if everywhere else torch.randint(N, (1500,), generator=generator)
         made = landscapes.synthetic(g.space, rows, count, generator)
-        scores, told = [], []
+        scores, told, pace = [], [], landscapes.synthetic_pace(g.space, rows, count, generator)
         for s in range(count):
             score, what = made[:, s], torch.zeros(g.told.shape[1] if len(g.told) else _reader.TOLD)
             real = len(g.columns) and (not self.plan.synthetic or torch.rand(1, generator=generator) < 0.6)
@@ -254,13 +258,13 @@ class Trainer:
                 extra = torch.rand(1, generator=generator) * 0.6 * (torch.rand(1, generator=generator) < 0.6)
                 score = g.standing[rows][:, chosen] @ (share / share.norm()) + extra * score * self.plan.synthetic
                 what = g.told[chosen[0]]
+                pace[:, s] = g.pace[rows, chosen[0]]
             noise = 0.02 + 0.3 * torch.rand(1, generator=generator).square()
             scores.append(score + noise * torch.randn(len(rows), generator=generator))
             told.append(what)
         score = torch.stack(scores)
-        return (rows, (score - score.mean(1, keepdim=True)) / score.std(1, keepdim=True).clamp_min(1e-6)), torch.stack(
-            told
-        )
+        score = (score - score.mean(1, keepdim=True)) / score.std(1, keepdim=True).clamp_min(1e-6)
+        return (rows, score), torch.stack(told), (pace * 0.3).T.exp()
 
     def _read_cells(self, g: _Ground) -> Tensor:
         with torch.no_grad():
@@ -344,6 +348,10 @@ def _stand(score: Tensor) -> Tensor:
     return _bank.standing(score).float() if score.shape[1] else score
 
 
+def _pace(seconds: Tensor) -> Tensor:
+    return _reader.pace(seconds).float()
+
+
 def _told(x: Landscape, features: bool) -> Tensor:
     told = _reader.task_features(x.task)
     return told if features else torch.zeros_like(told)
@@ -372,10 +380,8 @@ def _grounds(library: list[Landscape], features: bool) -> list[_Ground]:
         kinds = [library[i].family for i in at]
         weight = torch.tensor([kinds.count(k) ** -0.7 for k in kinds])
         standing = torch.stack([library[i].standing for i in at], 1) if at else torch.zeros(len(described.archs), 0)
+        pace = torch.stack([library[i].pace for i in at], 1) if at else standing
         told = torch.stack([_told(library[i], features) for i in at]) if at else torch.zeros(0, _reader.TOLD)
-        grounds.append(
-            _Ground(
-                space, _reader.draft(space), described, at, standing, weight / weight.mean() if at else weight, told
-            )
-        )
+        weight = weight / weight.mean() if at else weight
+        grounds.append(_Ground(space, _reader.draft(space), described, at, standing, pace, weight, told))
     return grounds

@@ -24,7 +24,8 @@ def library(count=6):
     parts = torch.randn(len(_landscape.listed(SPACE).archs), 2, generator=generator)
     mixed = parts @ torch.randn(2, count, generator=generator)
     kinds = ["accuracy" if k % 2 else "robustness" for k in range(count)]
-    return [Landscape(f"t{k}", kinds[k], SPACE, TASK, landscapes.ranked(mixed[:, k])) for k in range(count)]
+    flat = torch.zeros(len(mixed))
+    return [Landscape(f"t{k}", kinds[k], SPACE, TASK, landscapes.ranked(mixed[:, k]), flat) for k in range(count)]
 
 
 @pytest.fixture(scope="module")

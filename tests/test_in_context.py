@@ -86,6 +86,34 @@ def test_new_scores_are_placed_between_and_beyond_the_earlier_ones():
     )
 
 
+def test_pace_is_the_logarithm_of_seconds_in_deviations_and_nothing_where_they_tell_nothing():
+    nan = float("nan")
+    seconds = torch.tensor([[1.0, 4.0, 2.0, 2.0], [7.0, 7.0, 7.0, 7.0], [1.0, nan, 0.0, 4.0], [3.0, nan, nan, 0.0]])
+    root = 2.0**0.5
+    expected = torch.tensor([[-root, root, 0, 0], [0, 0, 0, 0], [-1, 0, 0, 1], [0, 0, 0, 0]]).double()
+    torch.testing.assert_close(_reader.pace(seconds), expected)
+    torch.testing.assert_close(_reader.pace(60 * seconds), expected)
+
+
+def test_the_network_reads_what_evaluations_cost():
+    controller, prior, seeds = InContext(SPACE, policy_only=True), untrained(), torch.arange(4)
+    prior.params["reader.pace"] = torch.randn(_reader.WIDTH)
+    seen = controller.propose(controller.begin(_toys.TASK, seeds, prior), 12)
+    score = torch.rand(4, 12)
+    mood = {}
+    for name, cost in (
+        ("dear", 1 + torch.rand(4, 12)),
+        ("flat", torch.ones(4, 12)),
+        ("unknown", torch.full((4, 12), torch.nan)),
+    ):
+        state = controller.learn(controller.begin(_toys.TASK, seeds, prior), seen, Results(score, cost))
+        mood[name] = _policy.predict(
+            SPACE, int(state.prior[0]), state, _prior.look(int(state.prior[0]), SPACE, seen.archs).hidden
+        )
+    assert not torch.allclose(mood["dear"][1], mood["flat"][1], atol=1e-3)
+    torch.testing.assert_close(mood["unknown"], mood["flat"])
+
+
 @pytest.mark.parametrize("space", LISTED, ids=lambda s: s.name)
 def test_policy_samples_have_the_probability_that_they_are_said_to_have(space):
     torch.manual_seed(0)
