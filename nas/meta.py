@@ -32,6 +32,8 @@ from search_spaces._base import Space, UserError
 
 STAGES = ("describe", "read", "reinforce")
 FORMAT = "nas-meta-checkpoint/1"
+_ALONGSIDE = 0.3
+"""What foretelling counts while the policy is reinforced: both rest on the same layers."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +110,8 @@ class Trainer:
             return
         cells = list(self.net.cells.parameters())
         rest = [p for n, p in self.net.named_parameters() if not n.startswith("cells.")]
-        policy = [self.net.ask, *self.net.choose.parameters()]
         stage = STAGES[self.stage]
-        self.trained = {"describe": [*cells, self.coefficients], "read": rest, "reinforce": policy}[stage]
+        self.trained = {"describe": [*cells, self.coefficients], "read": rest, "reinforce": rest}[stage]
         rate = {"describe": 3e-3, "read": 1.5e-3, "reinforce": 3e-4}[stage]
         self.optimiser = torch.optim.Adam(self.trained, lr=rate)
         self._hidden = None if stage == "describe" else [self._read_cells(g) for g in self.grounds]
@@ -164,6 +165,12 @@ class Trainer:
         return torch.cat([torch.randint(N, (half,), generator=generator), lot.topk(half).indices])
 
     def _read(self, generator: torch.Generator) -> dict[str, float]:
+        told_well, named = self._foretold(generator)
+        self._descend(-told_well - 0.1 * named, warm=100)
+        return {"log_density": told_well.item(), "log_policy": named.item()}
+
+    def _foretold(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Mean log density of what some searches find next, and of the policy for one of the best of all."""
         g, ground = self._draw_ground(generator)
         S, asked = 24, 32
         value, told, slow = self._draw_tasks(ground, S, generator)
@@ -181,8 +188,7 @@ class Trainer:
         best = value[1].topk(8, 1).indices.gather(1, torch.randint(8, (S, 1), generator=generator))
         archs = ground.described.archs[value[0]][best]
         named = _policy.log_prob(self.net, ground.space, ground.sketch, self.net.mood(memory)[:, None], archs).mean()
-        self._descend(-told_well - 0.1 * named, warm=100)
-        return {"log_density": told_well.item(), "log_policy": named.item()}
+        return told_well, named
 
     def _reinforce(self, generator: torch.Generator) -> dict[str, float]:
         g, ground = self._draw_ground(generator)
@@ -222,14 +228,15 @@ class Trainer:
             ratio = (now - before).exp()
             loss = -torch.minimum(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage).mean() + 0.01 * now.mean()
             entropy = -now.mean().item()
-            self._descend(loss, warm=1)
+            told_well, _ = self._foretold(generator)
+            self._descend(loss - _ALONGSIDE * told_well, warm=1)
         return {"best": top[:, -1].mean().item(), "entropy": entropy}
 
     def _log_prob_at(
         self, ground: _Ground, told: Tensor, hidden: Tensor, score: Tensor, cost: Tensor, archs: Tensor, t: int
     ) -> Tensor:
         memory = self.net.remember(told, hidden[:, :t], _stand(score[:, :t]), _pace(cost[:, :t]))
-        mood = self.net.mood([m.detach() for m in memory])[:, None]
+        mood = self.net.mood(memory)[:, None]
         return _policy.log_prob(self.net, ground.space, ground.sketch, mood, archs[:, t : t + 1])
 
     def _draw_ground(self, generator: torch.Generator) -> tuple[int, _Ground]:
