@@ -16,7 +16,9 @@ from search_spaces import _noise, _ops
 from search_spaces._base import Space
 
 _START, _RANDOM, _POLICY, _MUTATE = range(4)
-_PARENTS, _PROMISING, _FAVOURITES, _SAMPLES, _BLIND = 8, 192, 128, 256, 128
+_PARENTS, _PROMISING, _FAVOURITES, _BLIND = 8, 192, 128, 128
+SAMPLES = 256
+"""Of the policy, in a space too large to list."""
 
 
 def gather(space: Space, key: int, state: Any, archs_SED: Tensor, standing_SE: Tensor) -> Tensor:
@@ -32,8 +34,8 @@ def gather(space: Space, key: int, state: Any, archs_SED: Tensor, standing_SE: T
         if state.archs.shape[1]:
             words = _noise.bits(state.seeds, state.step, near_SMD.shape[1], 2, stream=_MUTATE)
             parts.append(_moves.mutate_by_words(near_SMD, words, space))
-        if key:
-            parts.append(_policy.sample(space, key, state, _SAMPLES, state.archs.shape[1], _POLICY))
+        if key and SAMPLES:
+            parts.append(_policy.sample(space, key, state, SAMPLES, state.archs.shape[1], _POLICY))
         return torch.cat([*parts, _moves.sample(space, state.seeds, state.step, 3 * _BLIND, stream=_RANDOM)], 1)
     N = len(described.archs)
     off_SN: Tensor | float = 0.0

@@ -15,7 +15,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from controller import _landscape, _reader
+from controller import _landscape, _moves, _reader
 from controller._bank import Members, Sight, bank
 from controller._base import Prior
 from search_spaces._base import Space, UserError
@@ -24,6 +24,8 @@ FORMAT = "nas-prior/1"
 NONE = 0
 _ALIKE = 0.2
 """How likely a new task follows those that are told to be like it, rather than the mean of a family."""
+_SAMPLE = 4096
+"""Architectures that stand for a space too large to list."""
 
 
 class Learned(NamedTuple):
@@ -191,6 +193,22 @@ def rows(space: Space) -> Tensor:
     return out
 
 
+def _extent(landscapes_NF: Tensor) -> tuple[Tensor, Tensor]:
+    return landscapes_NF.mean(0), landscapes_NF.std(0).clamp_min(1e-6)
+
+
+@lru_cache
+def _sampled(key: int, space: Space) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of each family's landscape over a space too large to list, `[F]` each, from a sample."""
+    known = learned(key)
+    assert known is not None
+    archs = _moves.sample(space, torch.zeros(1, dtype=torch.long), 0, _SAMPLE, stream=255).squeeze(0)
+    described = _landscape.describe(space, archs)
+    hidden = known.reader.cells(_reader.draft(space, torch.float64), archs, described.whole)
+    mean, span = known.reader.cells.prior(hidden)
+    return _extent(mean[:, None] + span @ known.centre.T)
+
+
 def _look(key: int, space: Space, described: _landscape.Described, *, centred: bool) -> Outlook:
     known = learned(key)
     whole = described.whole[:, _landscape.varying(space)]
@@ -200,8 +218,8 @@ def _look(key: int, space: Space, described: _landscape.Described, *, centred: b
     hidden = known.reader.cells(_reader.draft(space, torch.float64), described.archs, described.whole)
     mean, span = known.reader.cells.prior(hidden)
     landscapes = mean[:, None] + span @ known.centre.T
-    if centred:
-        landscapes = (landscapes - landscapes.mean(0)) / landscapes.std(0).clamp_min(1e-6)
+    usual_F, spread_F = _extent(landscapes) if centred else _sampled(key, space)
+    landscapes = (landscapes - usual_F) / spread_F
     span = span @ known.mix
     if centred and space.name in known.atlas:
         remembered, span = known.atlas[space.name]

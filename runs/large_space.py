@@ -1,0 +1,86 @@
+"""`in_context` where a space cannot be listed: NAS-Bench-201 and TransNAS's micro space with their lists taken away.
+
+Called by large_space.sh: SEEDS EVALS. Then the policy and mutation suggest what is ranked, and the prior remembers no
+architecture, as in a space of millions of cells; but a table says what was found. Priors are those of ablations.sh.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy
+import torch
+from torch import Tensor
+
+from controller import _candidates, _landscape, _prior
+from controller._base import Prior, Proposal
+from nas import families, landscapes, plugins, tasks
+
+SPLITS = ("imagenet", "devices", "transnas-micro")
+ROWS = {
+    "random search": ("random_search", {}, "", 0),
+    "evolution": ("evolution", {}, "", 0),
+    "bayesian": ("bayesian", {}, "", 0),
+    "in_context, no prior": ("in_context", {}, "", 0),
+    "in_context, the policy not asked": ("in_context", {}, "trusted", 0),
+    "in_context, the policy not reinforced": ("in_context", {}, "trusted", _candidates.SAMPLES),
+    "in_context": ("in_context", {}, "reinforced", _candidates.SAMPLES),
+    "the policy alone, not reinforced": ("in_context", {"policy_only": True}, "trusted", _candidates.SAMPLES),
+    "the policy alone": ("in_context", {"policy_only": True}, "reinforced", _candidates.SAMPLES),
+}
+"""A row's controller, its settings, its prior's name and how many candidates the policy suggests."""
+
+
+def unlisted(path: Path) -> Prior:
+    """A prior that remembers no architecture and leaves prediction to the bank."""
+    prior = _prior.read(str(path))
+    params = {n: t for n, t in prior.params.items() if not n.startswith("atlas.")}
+    return Prior(params, prior.about | {"trusted": "false"})
+
+
+def goal(task: str) -> float:
+    """The score of the last of the best 0.1% of a task's architectures."""
+    evaluator = tasks.find(task)
+    described = _landscape.listed(evaluator.space)
+    assert described is not None
+    score = evaluator.load(torch.tensor([0]))(Proposal(described.archs[None])).score[0].nan_to_num(-torch.inf)
+    return score.sort(descending=True).values[max(-(-len(score) // 1000) - 1, 0)].item()
+
+
+def search(task: str, name: str, settings: dict[str, bool], prior: Prior | None, seeds: Tensor, evals: int) -> Tensor:
+    """The scores in their order, `[S, evals]`."""
+    evaluator = tasks.find(task)
+    controller, evaluate = plugins.load("controller", name)(evaluator.space, **settings), evaluator.load(seeds)
+    state, scores = controller.begin(evaluator.task, seeds, *([prior] if prior else [])), []
+    for _ in range(evals):
+        proposal = controller.propose(state, 1)
+        results = evaluate(proposal)
+        state = controller.learn(state, proposal, results)
+        scores.append(results.score)
+    return torch.cat(scores, 1)
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    seeds, evals = torch.arange(int(sys.argv[1])), int(sys.argv[2])
+    at = {task: split for split in SPLITS for task in families.select(",".join(landscapes.split(split).test))}
+    goals = {task: goal(task) for task in at}
+    _landscape.LISTED = 0
+    for known in (_landscape.listed, _prior.everything, _prior.look):
+        getattr(known, "cache_clear", lambda: None)()
+    names = [task.replace("nasbench201-hardware/", "").split("/", 1)[1] for task in at]
+    print(f"| variant | {' | '.join(names)} | geometric mean |\n|---|{'---:|' * (len(names) + 1)}")
+    for row, (name, settings, trained, samples) in ROWS.items():
+        _candidates.SAMPLES, hits = samples, []
+        for task, split in at.items():
+            folder = Path("runs/ablations") / f"prior-{split}-{trained}"
+            prior = unlisted(folder / "prior.safetensors") if trained else None
+            hit = search(task, name, settings, prior, seeds, evals).numpy() >= numpy.float32(goals[task])
+            hits.append(float(numpy.median(numpy.where(hit.any(1), hit.argmax(1) + 1, 2 * evals))))
+        shown = ["never" if x > evals else f"{x:g}" for x in hits]
+        print(f"| {row} | {' | '.join(shown)} | {numpy.exp(numpy.mean(numpy.log(hits))):.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
