@@ -43,8 +43,8 @@ class Plan:
     split: str = "everything"
     describe: int = 1200
     """Steps of the first stage."""
-    read: int = 4000
-    reinforce: int = 150
+    read: int = 8000
+    reinforce: int = 1200
     seed: int = 0
     synthetic: bool = True
     """Made-up landscapes among the tasks."""

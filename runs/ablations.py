@@ -15,10 +15,8 @@ from nas import comparison, families, landscapes, report
 
 OUT = Path("runs/ablations")
 BANK = ("--describe", "500", "--read", "0", "--reinforce", "0")
-NETWORK = ("--describe", "500", "--read", "200", "--reinforce", "0")
+NETWORK = ("--describe", "500", "--read", "4000", "--reinforce", "0")
 SPLITS = ("imagenet", "devices", "transnas-micro")
-NETWORK_SPLITS = ("imagenet",)
-"""Only so many, as the network's training takes minutes."""
 
 VARIANTS = {
     "full": ("", BANK, "", SPLITS),
@@ -30,11 +28,11 @@ VARIANTS = {
     "without what it remembers of architectures": ("no-atlas", (*BANK, "--no-atlas"), "", SPLITS),
     "without task features": ("no-task-features", (*BANK, "--no-task-features"), "", SPLITS),
     "a quarter of the tasks": ("quarter", (*BANK, "--share", "0.25"), "", SPLITS),
-    "with the network's predictions": ("trusted", (*NETWORK, "--trusted"), "", NETWORK_SPLITS),
-    "the same without made-up landscapes": ("no-synthetic", (*NETWORK, "--trusted", "--no-synthetic"), "", NETWORK_SPLITS),
-    "the policy alone": ("trusted", (*NETWORK, "--trusted"), ":policy_only=true", NETWORK_SPLITS),
+    "with the network's predictions": ("trusted", (*NETWORK, "--trusted"), "", SPLITS),
+    "the same without made-up landscapes": ("no-synthetic", (*NETWORK, "--trusted", "--no-synthetic"), "", SPLITS[:1]),
+    "the policy alone": ("trusted", (*NETWORK, "--trusted"), ":policy_only=true", SPLITS),
     "the policy alone, reinforced": (
-        "reinforced", (*NETWORK[:-1], "40", "--trusted"), ":policy_only=true", NETWORK_SPLITS,
+        "reinforced", (*NETWORK[:-1], "800", "--trusted"), ":policy_only=true", SPLITS,
     ),
 }  # fmt: skip
 """Variant to the prior's name, how it is trained (None: no prior), the controller's settings and the splits."""
