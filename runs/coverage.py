@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from controller import _bank, _landscape, _policy, _prior
+from controller._base import Proposal
 from controller.in_context import InContext
 from nas import families, known, landscapes, priors, tasks
 
@@ -37,7 +38,9 @@ def measured(task: str, prior: _prior.Prior, length: int) -> tuple[list[float], 
     rows = torch.stack([_drawn(best, len(score_N), length + ASKED, generator) for _ in range(HISTORIES)])
     controller = InContext(evaluator.space)
     state = controller.begin(evaluator.task, torch.arange(HISTORIES), prior)
-    state = state._replace(archs=described.archs[rows[:, :length]], score=score_N[rows[:, :length]].float())
+    tried = described.archs[rows[:, :length]]
+    cost = evaluator.load(torch.arange(HISTORIES))(Proposal(tried)).cost
+    state = state._replace(archs=tried, score=score_N[rows[:, :length]].float(), cost=cost)
     key = int(state.prior[0])
     place = _policy.place_among(state.score, score_N[rows[:, length:]].float())
     ahead = _prior.look(key, evaluator.space, described.archs[rows[:, length:]])
