@@ -1,6 +1,6 @@
 """What each part of `in_context` is worth: one row a variant, one column a task that its prior never saw.
 
-Called by ablations.sh: SEEDS EVALS JOBS. Priors are those of transfer.sh where they are there, else trained.
+Called by ablations.sh: SEEDS EVALS JOBS [VARIANT ...]. Priors are those of transfer.sh where they are there, else trained.
 """
 
 from __future__ import annotations
@@ -54,12 +54,15 @@ def reached(cell: report.Cell, goal: float | None) -> float:
 
 
 def main() -> None:
-    seeds, evals, jobs = (int(x) for x in sys.argv[1:])
+    seeds, evals, jobs = (int(x) for x in sys.argv[1:4])
+    rows = sys.argv[4:]
     tasks = {split: families.select(",".join(landscapes.split(split).test)) for split in SPLITS}
     names = [task.replace("nasbench201-hardware/", "").split("/", 1)[1] for split in SPLITS for task in tasks[split]]
     print(f"| variant | {' | '.join(names)} | optimum of {names[0]} | geometric mean |")
     print(f"|---|{'---:|' * (len(names) + 2)}")
     for variant, (name, steps, settings, splits) in VARIANTS.items():
+        if rows and variant not in rows:
+            continue
         found, optimum = [], float("nan")
         for split in SPLITS:
             if split not in splits:
