@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What each part of in_context is worth: median evaluations to one of the best 0.1% on nine tasks that the priors never saw.
-# NAS_TABLES: folders with the tables. SEEDS, EVALS and JOBS may be set; arguments name the variants to try; what was made is not made again.
+# NAS_TABLES: folders with the tables. SEEDS, EVALS and JOBS may be set; arguments name the variants to try; what was made is
+# not made again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PYTHON="${PYTHON:-.venv/bin/python}"
