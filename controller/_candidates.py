@@ -17,7 +17,7 @@ from search_spaces._base import Space
 
 _START, _RANDOM, _POLICY, _MUTATE = range(4)
 _PARENTS, _PROMISING, _FAVOURITES, _BLIND = 8, 192, 128, 128
-SAMPLES = 256
+SAMPLES = 128
 """Of the policy, in a space too large to list."""
 
 
@@ -36,7 +36,7 @@ def gather(space: Space, key: int, state: Any, archs_SED: Tensor, standing_SE: T
             parts.append(_moves.mutate_by_words(near_SMD, words, space))
         if key and SAMPLES:
             parts.append(_policy.sample(space, key, state, SAMPLES, state.archs.shape[1], _POLICY))
-        return torch.cat([*parts, _moves.sample(space, state.seeds, state.step, 3 * _BLIND, stream=_RANDOM)], 1)
+        return torch.cat([*parts, _moves.sample(space, state.seeds, state.step, _BLIND, stream=_RANDOM)], 1)
     N = len(described.archs)
     off_SN: Tensor | float = 0.0
     if state.over.shape[1] and state.over.shape[-1]:

@@ -171,6 +171,12 @@ def everything(key: int, space: Space) -> Outlook | None:
     return None if described is None else _look(key, space, described, centred=True)
 
 
+def prepare(key: int, space: Space) -> None:
+    """Do at once what is done once for a prior and a space: half a second for a large one, which no proposal should wait for."""
+    if everything(key, space) is None and key != NONE:
+        _sampled(key, space)
+
+
 def look(key: int, space: Space, archs: Tensor, *, hidden: bool = True) -> Outlook:
     """The outlook on some architectures `[..., D]`; without what only the network wants if not `hidden`."""
     whole = everything(key, space)

@@ -85,9 +85,7 @@ class InContext:
         S, D = len(seeds), len(self.space.choices)
         told_F = _reader.task_features(task)
         key_S = torch.full_like(seeds, _prior.hold(prior, told_F))
-        _prior.everything(
-            int(key_S[0]), self.space
-        )  # Half a second for a large space; here, not in the first proposal.
+        _prior.prepare(int(key_S[0]), self.space)
         told_SF = told_F.double().expand(S, -1).clone()
         nothing_S = torch.zeros(S, dtype=torch.float64)
         limits_SL = torch.tensor(task.limits if self.limits else (), dtype=torch.float64).expand(S, -1).clone()

@@ -1,7 +1,7 @@
 """`in_context` where a space cannot be listed: NAS-Bench-201 and TransNAS's micro space with their lists taken away.
 
-Called by large_space.sh: SEEDS EVALS. Then the policy and mutation suggest what is ranked, and the prior remembers no
-architecture, as in a space of millions of cells; but a table says what was found. Priors are those of ablations.sh.
+Called by large_space.sh: SEEDS EVALS [VARIANT ...]. Then the policy and mutation suggest what is ranked, and the prior
+remembers no architecture, as in a space of millions of cells; but a table says what was found. Priors: those of ablations.sh.
 """
 
 from __future__ import annotations
@@ -72,6 +72,8 @@ def main() -> None:
     names = [task.replace("nasbench201-hardware/", "").split("/", 1)[1] for task in at]
     print(f"| variant | {' | '.join(names)} | geometric mean |\n|---|{'---:|' * (len(names) + 1)}")
     for row, (name, settings, trained, samples) in ROWS.items():
+        if sys.argv[3:] and row not in sys.argv[3:]:
+            continue
         _candidates.SAMPLES, hits = samples, []
         for task, split in at.items():
             folder = Path("runs/ablations") / f"prior-{split}-{trained}"

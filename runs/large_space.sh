@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What in_context, its prior and its policy are worth where a space cannot be listed. NAS_TABLES: folders with the tables;
-# runs/ablations.sh has trained the priors. SEEDS and EVALS may be set.
+# runs/ablations.sh has trained the priors. SEEDS and EVALS may be set; arguments name the variants to try.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PYTHONPATH="$PWD" OMP_NUM_THREADS=1
-exec "${PYTHON:-.venv/bin/python}" runs/large_space.py "${SEEDS:-12}" "${EVALS:-100}"
+exec "${PYTHON:-.venv/bin/python}" runs/large_space.py "${SEEDS:-12}" "${EVALS:-100}" "$@"

@@ -1,6 +1,6 @@
 """Times `in_context` proposing 16 cells with the shipped prior, for one search and for 100.
 
-Called by proposal_speed.sh: [TASK], digits of the shipped table without one.
+Called by proposal_speed.sh: [--unlisted] [TASK], digits of the shipped table without one; --unlisted takes the space's list away.
 """
 
 from __future__ import annotations
@@ -10,16 +10,20 @@ import time
 
 import torch
 
-from controller import _prior
+from controller import _landscape, _prior
 from controller.in_context import InContext
 from nas import priors, tasks
+from runs import large_space
 
 BATCH, STEPS = 16, 12
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    evaluator, prior = tasks.find(*sys.argv[1:] or ["own201/digits@4"]), _prior.read(str(priors.SHIPPED))
+    asked = [name for name in sys.argv[1:] if name != "--unlisted"]
+    evaluator, prior = tasks.find(*asked or ["own201/digits@4"]), _prior.read(str(priors.SHIPPED))
+    if "--unlisted" in sys.argv:
+        _landscape.LISTED, prior = 0, large_space.unlisted(priors.SHIPPED)
     controller, rows = InContext(evaluator.space), []
     for count in (1, 100):
         seeds, spent = torch.arange(count), []
