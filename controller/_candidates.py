@@ -17,15 +17,13 @@ from search_spaces._base import Space
 
 _START, _RANDOM, _POLICY, _MUTATE = range(4)
 _PARENTS, _PROMISING, _FAVOURITES, _BLIND = 8, 192, 128, 128
-SAMPLES = 128
-"""Of the policy, in a space too large to list."""
 
 
-def gather(space: Space, key: int, state: Any, archs_SED: Tensor, standing_SE: Tensor) -> Tensor:
+def gather(space: Space, key: int, state: Any, archs_SED: Tensor, standing_SE: Tensor, samples: int) -> Tensor:
     """Architectures worth ranking, `[S, M, D]`, for a search that rests on `archs_SED` and how they stood.
 
     Neighbours of the best; in a listed space those that a ridge regression puts first and the prior's favourites, in a larger
-    one mutants and samples of the policy; at last random ones.
+    one mutants and `samples` of the policy; at last random ones.
     """
     near_SMD = _near(space, state)
     described = _landscape.listed(space)
@@ -34,8 +32,8 @@ def gather(space: Space, key: int, state: Any, archs_SED: Tensor, standing_SE: T
         if state.archs.shape[1]:
             words = _noise.bits(state.seeds, state.step, near_SMD.shape[1], 2, stream=_MUTATE)
             parts.append(_moves.mutate_by_words(near_SMD, words, space))
-        if key and SAMPLES:
-            parts.append(_policy.sample(space, key, state, SAMPLES, state.archs.shape[1], _POLICY))
+        if key and samples:
+            parts.append(_policy.sample(space, key, state, samples, state.archs.shape[1], _POLICY))
         return torch.cat([*parts, _moves.sample(space, state.seeds, state.step, _BLIND, stream=_RANDOM)], 1)
     N = len(described.archs)
     off_SN: Tensor | float = 0.0

@@ -125,11 +125,7 @@ def _like(known: Learned, prior: Prior, told: Tensor) -> Learned:
 
 def _with_runs(prior: Prior, name: str) -> Tensor:
     """What is known of each task of the prior, float64 `[K, ...]`, and at the end of each run that taught it."""
-    trained = prior.params[name].double()
-    taught = name.replace("places", "runs") if name.startswith("atlas.") else f"runs.{name}"
-    if name == "share" and "runs.told" in prior.params:
-        return torch.cat([trained, trained.mean().expand(len(prior.params["runs.told"]))])
-    return torch.cat([trained, prior.params[taught].double()]) if taught in prior.params else trained
+    return torch.cat([prior.params[n].double() for n in (name, f"runs.{name}") if n in prior.params])
 
 
 def learned(key: int) -> Learned | None:
@@ -199,6 +195,13 @@ def rows(space: Space) -> Tensor:
     return out
 
 
+def _outlined(known: Learned, space: Space, described: _landscape.Described) -> tuple[Tensor, Tensor, Tensor]:
+    """What the network makes of architectures: hidden vectors `[N, H]`, each family's landscape `[N, F]`, directions `[N, R]`."""
+    hidden = known.reader.cells(_reader.draft(space, torch.float64), described.archs, described.whole)
+    mean, span = known.reader.cells.prior(hidden)
+    return hidden, mean[:, None] + span @ known.centre.T, span
+
+
 def _extent(landscapes_NF: Tensor) -> tuple[Tensor, Tensor]:
     return landscapes_NF.mean(0), landscapes_NF.std(0).clamp_min(1e-6)
 
@@ -209,10 +212,7 @@ def _sampled(key: int, space: Space) -> tuple[Tensor, Tensor]:
     known = learned(key)
     assert known is not None
     archs = _moves.sample(space, torch.zeros(1, dtype=torch.long), 0, _SAMPLE, stream=255).squeeze(0)
-    described = _landscape.describe(space, archs)
-    hidden = known.reader.cells(_reader.draft(space, torch.float64), archs, described.whole)
-    mean, span = known.reader.cells.prior(hidden)
-    return _extent(mean[:, None] + span @ known.centre.T)
+    return _extent(_outlined(known, space, _landscape.describe(space, archs))[1])
 
 
 def _look(key: int, space: Space, described: _landscape.Described, *, centred: bool) -> Outlook:
@@ -221,9 +221,7 @@ def _look(key: int, space: Space, described: _landscape.Described, *, centred: b
     if known is None:
         nothing = torch.zeros(len(described.archs), 0, dtype=torch.float64)
         return Outlook(Sight(described.place, whole, described.pair, nothing, nothing), nothing)
-    hidden = known.reader.cells(_reader.draft(space, torch.float64), described.archs, described.whole)
-    mean, span = known.reader.cells.prior(hidden)
-    landscapes = mean[:, None] + span @ known.centre.T
+    hidden, landscapes, span = _outlined(known, space, described)
     usual_F, spread_F = _extent(landscapes) if centred else _sampled(key, space)
     landscapes = (landscapes - usual_F) / spread_F
     span = span @ known.mix

@@ -70,6 +70,8 @@ class InContext:
     doubt: float = 0.3
     """Deviation of a factor on each expected improvement, in logarithms: a search that always takes what seems the very best is
     one trajectory, and beliefs that err send every seed astray together."""
+    samples: int = 128
+    """Of the policy among the candidates, in a space too large to list."""
     limits: bool = True
     """Learn what limits take off apart from the rest; False sees the score alone, for ablation."""
     trust: bool = True
@@ -89,12 +91,8 @@ class InContext:
         told_SF = told_F.double().expand(S, -1).clone()
         nothing_S = torch.zeros(S, dtype=torch.float64)
         limits_SL = torch.tensor(task.limits if self.limits else (), dtype=torch.float64).expand(S, -1).clone()
-        step_S, archs_SED, over_SEL = (
-            torch.zeros_like(seeds),
-            seeds.new_zeros(S, 0, D),
-            torch.zeros(S, 0, limits_SL.shape[1]),
-        )
-        none_SE = torch.zeros(S, 0)
+        step_S, archs_SED = torch.zeros_like(seeds), seeds.new_zeros(S, 0, D)
+        none_SE, over_SEL = torch.zeros(S, 0), torch.zeros(S, 0, limits_SL.shape[1])
         return State(seeds, step_S, key_S, told_SF, archs_SED, none_SE, none_SE, over_SEL, limits_SL, nothing_S)
 
     def propose(self, state: State, batch: int) -> Proposal:
@@ -104,7 +102,7 @@ class InContext:
             return Proposal(_policy.sample(self.space, key, state, batch, state.archs.shape[1], _POLICY))
         turns_SB = self._turns(state, batch)
         plain_SBD = self._plain(state, turns_SB)
-        candidates_SMD = _candidates.gather(self.space, key, state, *self._remembered(state))
+        candidates_SMD = _candidates.gather(self.space, key, state, *self._remembered(state), self.samples)
         candidates_SMD = torch.cat([candidates_SMD, plain_SBD], 1)
         outlook = _prior.look(key, self.space, candidates_SMD, hidden=self._reads(key))
         gain_SM = self._gain(key, state, candidates_SMD, outlook)
@@ -150,8 +148,10 @@ class InContext:
         L = state.over.shape[-1]
         over_SBL = results.score.new_zeros(*results.score.shape, L) if results.over is None else results.over[..., :L]
         over_SEL = torch.cat([state.over, over_SBL.nan_to_num(1.0)], 1)
-        state = state._replace(step=state.step + 1, archs=archs_SED, score=score_SE, cost=cost_SE, over=over_SEL)
-        return state._replace(credit=credit_S)
+        step_S = state.step + 1
+        return state._replace(
+            step=step_S, archs=archs_SED, score=score_SE, cost=cost_SE, over=over_SEL, credit=credit_S
+        )
 
     def trusts(self, state: State) -> Tensor:
         """How much of the belief rests on the prior, `[S]` from 0 to 1: what is left when those without have explained all."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from controller import _bank, _landscape, _prior, _reader
 from controller._base import Prior
-from nas import priors, store, tasks
+from nas import limits, priors, store, tasks
 from search_spaces._base import UserError
 
 _FAMILY = "runs"
@@ -28,7 +28,7 @@ class Lesson(NamedTuple):
     """What one run teaches."""
 
     name: str
-    about: str
+    digest: str
     """Tells the run's evaluations from any other's."""
     task: str
     space: str
@@ -49,10 +49,11 @@ def extend(start: Path | None, runs: list[Path], command: str) -> Prior:
     prior = _prior.read(str(start or priors.SHIPPED))
     taught, rows = json.loads(prior.about.get("runs", "{}")), _rows(prior)
     trained = _without(prior)
+    share = trained.params.get("share", torch.ones(1)).mean()
     for lesson in (fit(trained, run) for run in runs):
-        if lesson.about not in taught:
-            taught[lesson.about] = [lesson.name, lesson.task]
-            rows = _added(rows, lesson)
+        if lesson.digest not in taught:
+            taught[lesson.digest] = [lesson.name, lesson.task]
+            rows = _added(rows, lesson, share)
     known = dict.fromkeys([*json.loads(prior.about["tasks"]), *(task for _, task in taught.values())])
     about = {"command": command, "runs": json.dumps(taught), "tasks": json.dumps([*known])}
     return _with(trained, rows, about)
@@ -60,19 +61,19 @@ def extend(start: Path | None, runs: list[Path], command: str) -> Prior:
 
 def _rows(prior: Prior) -> dict[str, Tensor]:
     """What the runs so far taught, a row each; where the prior remembers a space, NaN for runs on others."""
-    R, remembered = prior.params["mix"].shape[0], [n for n in prior.params if n.endswith(".directions")]
-    empty = {"runs.told": torch.zeros(0, _reader.TOLD), "runs.coefficients": torch.zeros(0, R)}
-    for name in remembered:
-        empty[name.replace(".directions", ".runs")] = torch.zeros(0, prior.params[name].shape[1])
-    return {name: prior.params.get(name, nothing) for name, nothing in empty.items()}
+    widths = {"told": _reader.TOLD, "coefficients": len(prior.params["mix"])}
+    widths |= {n: t.shape[1] for n, t in prior.params.items() if n.startswith("atlas.") and n.endswith(".places")}
+    empty = {"share": torch.zeros(0)} | {n: torch.zeros(0, width) for n, width in widths.items()}
+    return {f"runs.{n}": prior.params.get(f"runs.{n}", nothing) for n, nothing in empty.items()}
 
 
-def _added(rows: dict[str, Tensor], lesson: Lesson) -> dict[str, Tensor]:
-    new = {name: torch.full_like(rows[name].new_empty(1, rows[name].shape[1]), torch.nan) for name in rows}
-    new |= {"runs.told": lesson.told[None], "runs.coefficients": lesson.coefficients[None]}
+def _added(rows: dict[str, Tensor], lesson: Lesson, share: Tensor) -> dict[str, Tensor]:
+    """With a row more, which counts `share` `[]` among the tasks of the prior."""
+    new = {name: t.new_full((1, *t.shape[1:]), torch.nan) for name, t in rows.items()}
+    new |= {"runs.share": share[None], "runs.told": lesson.told[None], "runs.coefficients": lesson.coefficients[None]}
     if lesson.place is not None:
-        new[f"atlas.{lesson.space}.runs"] = lesson.place[None]
-    return {name: torch.cat([rows[name], new[name]]) for name in rows}
+        new[f"runs.atlas.{lesson.space}.places"] = lesson.place[None]
+    return {name: torch.cat([t, new[name]]) for name, t in rows.items()}
 
 
 def _without(prior: Prior) -> Prior:
@@ -81,7 +82,7 @@ def _without(prior: Prior) -> Prior:
     if _FAMILY not in families:
         return prior
     rest = [i for i, family in enumerate(families) if family != _FAMILY]
-    params = {n: t for n, t in prior.params.items() if not (n.startswith("runs.") or n.endswith(".runs"))}
+    params = {n: t for n, t in prior.params.items() if not n.startswith("runs.")}
     for name in [n for n in params if n.endswith(".landscapes")]:
         params[name] = params[name][:, : len(rest)].contiguous()
     weight = params["weight"][rest]
@@ -97,7 +98,7 @@ def _with(prior: Prior, rows: dict[str, Tensor], about: dict[str, str]) -> Prior
     params["weight"] = torch.cat([params["weight"] * (1 - _SHARE), torch.tensor([_SHARE])])
     for name in (n for n in params if n.endswith(".landscapes")):
         usual, directions = (params[name.replace("landscapes", n)].double() for n in ("usual", "directions"))
-        here = rows[name.replace("landscapes", "runs")].double()
+        here = rows["runs." + name.replace("landscapes", "places")].double()
         here = here[~here.isnan().any(1)]
         mean = usual + directions @ here.mean(0) if len(here) else torch.zeros_like(usual)
         mean = (mean - mean.mean()) / mean.std().clamp_min(1e-6)
@@ -107,15 +108,21 @@ def _with(prior: Prior, rows: dict[str, Tensor], about: dict[str, str]) -> Prior
 
 
 def fit(prior: Prior, folder: Path) -> Lesson:
-    """What explains a run's scores best, given how tasks vary. `UserError` for a run of fewer than 3 evaluations."""
+    """What explains a run's scores best, given how tasks vary; without what its limits took off.
+
+    `UserError` for a run of fewer than 3 evaluations.
+    """
     with store.open_run(folder) as run:
-        past, asked = store.history(run), run.asked
+        past, asked, over = store.history(run), run.asked, store.over(run)
     if past.score.shape[1] < 3:
         raise UserError(f"Run '{folder}' has {past.score.shape[1]} evaluations; it takes at least 3 to learn from.")
     longest = torch.ones_like(past.score, dtype=torch.bool) if past.epochs is None else past.epochs == past.epochs.max()
     evaluator = tasks.find(asked["task"], **asked["data"])
-    space, archs_nD, score_n = evaluator.space, past.archs[longest], past.score[longest]
-    about = hashlib.sha256(archs_nD.numpy().tobytes() + score_n.numpy().tobytes()).hexdigest()[:16]
+    score_SE = past.score
+    if over is not None:  # Rounded, as what was taken off and is put back leaves ties a rounding error apart.
+        score_SE = (score_SE + limits.points(over, evaluator.task.limits)).round(decimals=3)
+    space, archs_nD, score_n = evaluator.space, past.archs[longest], score_SE[longest]
+    digest = hashlib.sha256(archs_nD.numpy().tobytes() + score_n.numpy().tobytes()).hexdigest()[:16]
     key = _prior.hold(prior)
     known = _prior.learned(key)
     assert known is not None
@@ -130,7 +137,7 @@ def fit(prior: Prior, folder: Path) -> Lesson:
         at = _prior.rows(space)[_landscape.ranks(space, archs_nD)]
         place = _ridge(stand - everywhere[at], directions[at]).float()
     told = _reader.task_features(evaluator.task)
-    return Lesson(folder.name, about, asked["task"], space.name, told, coefficients.float(), place)
+    return Lesson(folder.name, digest, asked["task"], space.name, told, coefficients.float(), place)
 
 
 def _ridge(rest: Tensor, along: Tensor) -> Tensor:

@@ -41,6 +41,11 @@ class Limit:
         return self.table.by_rank(self.column, space.choices)[_ops.index(archs, space.choices)]
 
 
+def points(over: Tensor, weights: tuple[float, ...]) -> Tensor:
+    """Points off, `[...]`, for each quantity over its limit, `[..., L]`."""
+    return (torch.tensor(weights) * (over - 1).clamp(min=0)).sum(-1)
+
+
 @dataclass(frozen=True)
 class Limited:
     """Another evaluator's scores, less the penalties. Reports are the other's; `within` says which cells keep the limits."""
@@ -73,7 +78,7 @@ class Limited:
     def load(self, seeds: Tensor) -> Evaluate:
         everything = _ops.enumerate_all(self.space.choices)
         over = torch.stack([lim.values(everything, self.space) / lim.bound for lim in self.limits], -1)
-        penalty = (torch.tensor(self.task.limits) * (over - 1).clamp(min=0)).sum(-1)
+        penalty = points(over, self.task.limits)
         evaluate = self.inner.load(seeds)
 
         def limited(proposal: Proposal) -> Results:

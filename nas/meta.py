@@ -109,9 +109,9 @@ class Trainer:
         if self.stage == len(STAGES):
             return
         cells = list(self.net.cells.parameters())
-        rest = [p for n, p in self.net.named_parameters() if not n.startswith("cells.")]
+        layers = [p for n, p in self.net.named_parameters() if not n.startswith("cells.")]
         stage = STAGES[self.stage]
-        self.trained = {"describe": [*cells, self.coefficients], "read": rest, "reinforce": rest}[stage]
+        self.trained = [*cells, self.coefficients] if stage == "describe" else layers
         rate = {"describe": 3e-3, "read": 1.5e-3, "reinforce": 3e-4}[stage]
         self.optimiser = torch.optim.Adam(self.trained, lr=rate)
         self._hidden = None if stage == "describe" else [self._read_cells(g) for g in self.grounds]

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from controller import _landscape, _prior
+from controller import _prior
 from nas import tables, tasks
 
 SPLITS = {"cifar10": "cifar10", "cifar100": "cifar100", "ImageNet16-120": "imagenet"}
@@ -25,10 +25,8 @@ def place(order_N: Tensor, best: int) -> int:
 
 def main() -> None:
     table = tables.find("nasbench201")
-    evaluator = tasks.find("nasbench201/cifar10@200")
-    described = _landscape.listed(evaluator.space)
-    assert described is not None
-    mean = {d: table.by_rank(f"{d}/valid_accuracy@200", evaluator.space.choices) for d in SPLITS}
+    choices = tasks.find("nasbench201/cifar10@200").space.choices
+    mean = {d: table.by_rank(f"{d}/valid_accuracy@200", choices) for d in SPLITS}
     mean = {d: x.nanmean(1) if x.dim() > 1 else x for d, x in mean.items()}
     rank = {d: x.argsort().argsort().double() for d, x in mean.items()}
     print(

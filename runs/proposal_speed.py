@@ -10,7 +10,7 @@ import time
 
 import torch
 
-from controller import _landscape, _prior
+from controller import _prior
 from controller.in_context import InContext
 from nas import priors, tasks
 from runs import large_space
@@ -23,7 +23,8 @@ def main() -> None:
     asked = [name for name in sys.argv[1:] if name != "--unlisted"]
     evaluator, prior = tasks.find(*asked or ["own201/digits@4"]), _prior.read(str(priors.SHIPPED))
     if "--unlisted" in sys.argv:
-        _landscape.LISTED, prior = 0, large_space.unlisted(priors.SHIPPED)
+        prior = large_space.unlisted(priors.SHIPPED)
+        large_space.take_lists_away()
     controller, rows = InContext(evaluator.space), []
     for count in (1, 100):
         seeds, spent = torch.arange(count), []

@@ -129,6 +129,19 @@ def test_runs_of_several_tasks_add_up_in_any_order_and_each_is_there_for_tasks_l
         assert after > before + 0.02
 
 
+def test_a_run_with_a_limit_teaches_what_it_would_have_without(nas, table, tmp_path):
+    """Random search proposes the same whatever the scores are."""
+    table("nasbench201-hardware")
+    prior = _prior.read(str(priors.SHIPPED))
+    options = ("search", "--task", "own201/digits", "--controller", "random_search", "--evals", 40)
+    limit = "nasbench201-hardware/pixel3/latency<=q30"
+    assert nas(*options, "--name", tmp_path / "plain").returncode == 0
+    assert nas(*options, "--limit", limit, "--name", tmp_path / "limited").returncode == 0
+    plain, limited = (experience.fit(prior, tmp_path / name) for name in ("plain", "limited"))
+    torch.testing.assert_close(limited.place, plain.place, rtol=0, atol=1e-4)
+    torch.testing.assert_close(limited.coefficients, plain.coefficients, rtol=0, atol=1e-4)
+
+
 def test_a_prior_whose_network_has_other_shapes_is_refused(prior):
     name = "reader.cells.lean.weight"
     older = _prior.Prior(prior.params | {name: prior.params[name][:, :4]}, prior.about)

@@ -96,22 +96,21 @@ def test_pace_is_the_logarithm_of_seconds_in_deviations_and_nothing_where_they_t
 
 
 def test_the_network_reads_what_evaluations_cost():
-    controller, prior, seeds = InContext(SPACE, policy_only=True), untrained(), torch.arange(4)
+    controller, prior, seeds = InContext(SPACE), untrained(), torch.arange(4)
     prior.params["reader.pace"] = torch.randn(_reader.WIDTH)
     seen = controller.propose(controller.begin(_toys.TASK, seeds, prior), 12)
     score = torch.rand(4, 12)
-    mood = {}
+    foretold = {}
     for name, cost in (
         ("dear", 1 + torch.rand(4, 12)),
         ("flat", torch.ones(4, 12)),
         ("unknown", torch.full((4, 12), torch.nan)),
     ):
         state = controller.learn(controller.begin(_toys.TASK, seeds, prior), seen, Results(score, cost))
-        mood[name] = _policy.predict(
-            SPACE, int(state.prior[0]), state, _prior.look(int(state.prior[0]), SPACE, seen.archs).hidden
-        )
-    assert not torch.allclose(mood["dear"][1], mood["flat"][1], atol=1e-3)
-    torch.testing.assert_close(mood["unknown"], mood["flat"])
+        key = int(state.prior[0])
+        foretold[name] = _policy.predict(SPACE, key, state, _prior.look(key, SPACE, seen.archs).hidden)
+    assert not torch.allclose(foretold["dear"][1], foretold["flat"][1], atol=1e-3)
+    torch.testing.assert_close(foretold["unknown"], foretold["flat"])
 
 
 @pytest.mark.parametrize("space", LISTED, ids=lambda s: s.name)
