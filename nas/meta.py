@@ -24,11 +24,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from controller import _bank, _landscape, _moves, _policy, _prior, _reader
+from controller import _bank, _landscape, _policy, _prior, _reader
 from controller._base import Prior
-from nas import atlas, landscapes, plugins
+from nas import _grounds, atlas, landscapes
 from nas.landscapes import Landscape
-from search_spaces._base import Space, UserError
+from search_spaces._base import UserError
 
 STAGES = ("describe", "read", "reinforce")
 FORMAT = "nas-meta-checkpoint/1"
@@ -70,24 +70,6 @@ class Progress(NamedTuple):
     values: dict[str, float]
 
 
-class _Ground(NamedTuple):
-    """One space's share of the training tasks."""
-
-    space: Space
-    sketch: _reader.Draft
-    described: _landscape.Described
-    columns: list[int]
-    """Where its landscapes are in the library."""
-    standing: Tensor
-    """float32 `[N, K]`."""
-    pace: Tensor
-    """float32 `[N, K]`."""
-    weight: Tensor
-    """float32 `[K]` so that a large family does not drown a small one."""
-    told: Tensor
-    """float32 `[K, features]`."""
-
-
 class Trainer:
     """The network under training with its optimiser; the one thing here with a changing inside, as torch's modules have."""
 
@@ -100,7 +82,7 @@ class Trainer:
                 {n.removeprefix("reader."): t for n, t in start.params.items() if n.startswith("reader.")}
             )
         self.coefficients = torch.nn.Parameter(0.1 * torch.randn(len(self.library), _reader.DIRECTIONS))
-        self.grounds = _grounds(self.library, plan.task_features)
+        self.grounds = _grounds.lay(self.library, plan.task_features)
         self.stage, self.step = 0, 0
         self._enter()
 
@@ -147,7 +129,7 @@ class Trainer:
             if not g.columns:
                 continue
             N = len(g.described.archs)
-            at = self._rows(g, min(1024, max(256, N // 16)), generator)
+            at = _grounds.rows(g, min(1024, max(256, N // 16)), generator)
             hidden = self.net.cells(g.sketch, g.described.archs[at], g.described.whole[at])
             mean, span = self.net.cells.prior(hidden)
             coefficients = self.coefficients[g.columns] + self.net.cells.lean(g.told)
@@ -157,13 +139,6 @@ class Trainer:
         self._descend(loss)
         return {"loss": loss.item()}
 
-    def _rows(self, g: _Ground, count: int, generator: torch.Generator) -> Tensor:
-        """Half of them uniform, half among the best of one task: it is there that a search spends its evaluations."""
-        N, half = len(g.described.archs), count // 2
-        column = int(torch.multinomial(g.weight, 1, generator=generator))
-        lot = 1.5 * g.standing[:, column] - torch.log(-torch.log(torch.rand(N, generator=generator) + 1e-9))
-        return torch.cat([torch.randint(N, (half,), generator=generator), lot.topk(half).indices])
-
     def _read(self, generator: torch.Generator) -> dict[str, float]:
         told_well, named = self._foretold(generator)
         self._descend(-told_well - 0.1 * named, warm=100)
@@ -171,9 +146,9 @@ class Trainer:
 
     def _foretold(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Mean log density of what some searches find next, and of the policy for one of the best of all."""
-        g, ground = self._draw_ground(generator)
+        g, ground = _grounds.draw(self.grounds, generator)
         S, asked = 24, 32
-        value, told, slow = self._draw_tasks(ground, S, generator)
+        value, told, slow = _grounds.draw_tasks(ground, S, generator, synthetic=self.plan.synthetic)
         n = int(torch.randint(1, 49, (1,), generator=generator))
         greed = torch.tensor([0.0, 0.7, 1.5, 3.0])[torch.randint(4, (S, 1), generator=generator)]
         lot = greed * value[1] - torch.log(-torch.log(torch.rand(value[1].shape, generator=generator) + 1e-9))
@@ -191,10 +166,12 @@ class Trainer:
         return told_well, named
 
     def _reinforce(self, generator: torch.Generator) -> dict[str, float]:
-        g, ground = self._draw_ground(generator)
+        g, ground = _grounds.draw(self.grounds, generator)
         tasks, each = 8, 8
         S, T = tasks * each, int(torch.randint(4, 17, (1,), generator=generator))
-        value, told, slow = self._draw_tasks(ground, tasks, generator, everywhere=True)
+        value, told, slow = _grounds.draw_tasks(
+            ground, tasks, generator, synthetic=self.plan.synthetic, everywhere=True
+        )
         value, told, slow = (x.repeat_interleave(each, 0) for x in (value[1], told, slow))
         row_of = _prior.rows(ground.space)
         hidden_all = self._hidden[g]  # type: ignore[index]
@@ -233,54 +210,20 @@ class Trainer:
         return {"best": top[:, -1].mean().item(), "entropy": entropy}
 
     def _log_prob_at(
-        self, ground: _Ground, told: Tensor, hidden: Tensor, score: Tensor, cost: Tensor, archs: Tensor, t: int
+        self, ground: _grounds.Ground, told: Tensor, hidden: Tensor, score: Tensor, cost: Tensor, archs: Tensor, t: int
     ) -> Tensor:
         memory = self.net.remember(told, hidden[:, :t], _stand(score[:, :t]), _pace(cost[:, :t]))
         mood = self.net.mood(memory)[:, None]
         return _policy.log_prob(self.net, ground.space, ground.sketch, mood, archs[:, t : t + 1])
 
-    def _draw_ground(self, generator: torch.Generator) -> tuple[int, _Ground]:
-        large = [i for i, g in enumerate(self.grounds) if len(g.described.archs) > 10_000 and len(g.columns) > 4]
-        if large and torch.rand(1, generator=generator) < 0.6:
-            return large[0], self.grounds[large[0]]
-        i = int(torch.randint(len(self.grounds), (1,), generator=generator))
-        return i, self.grounds[i]
-
-    def _draw_tasks(
-        self, g: _Ground, count: int, generator: torch.Generator, *, everywhere: bool = False
-    ) -> tuple[tuple[Tensor, Tensor], Tensor, Tensor]:
-        """`((rows [n], scores [count, n]), told [count, features], seconds [count, n])`: mixtures of columns, made-up ones, both,
-        with noise."""
-        N = len(g.described.archs)
-        rows = torch.arange(N) if everywhere else torch.randint(N, (1500,), generator=generator)
-        made = landscapes.synthetic(g.space, rows, count, generator)
-        scores, told, pace = [], [], landscapes.synthetic_pace(g.space, rows, count, generator)
-        for s in range(count):
-            score, what = made[:, s], torch.zeros(g.told.shape[1] if len(g.told) else _reader.TOLD)
-            real = len(g.columns) and (not self.plan.synthetic or torch.rand(1, generator=generator) < 0.6)
-            if real:
-                k = int(torch.randint(1, 4, (1,), generator=generator))
-                chosen = torch.multinomial(g.weight, k, replacement=True, generator=generator)
-                share = torch.rand(k, generator=generator) + 0.05
-                extra = torch.rand(1, generator=generator) * 0.6 * (torch.rand(1, generator=generator) < 0.6)
-                score = g.standing[rows][:, chosen] @ (share / share.norm()) + extra * score * self.plan.synthetic
-                what = g.told[chosen[0]]
-                pace[:, s] = g.pace[rows, chosen[0]]
-            noise = 0.02 + 0.3 * torch.rand(1, generator=generator).square()
-            scores.append(score + noise * torch.randn(len(rows), generator=generator))
-            told.append(what)
-        score = torch.stack(scores)
-        score = (score - score.mean(1, keepdim=True)) / score.std(1, keepdim=True).clamp_min(1e-6)
-        return (rows, score), torch.stack(told), (pace * 0.3).T.exp()
-
-    def _read_cells(self, g: _Ground) -> Tensor:
+    def _read_cells(self, g: _grounds.Ground) -> Tensor:
         with torch.no_grad():
             return self.net.cells(g.sketch, g.described.archs, g.described.whole)
 
     def prior(self, command: str = "") -> Prior:
         """What the network knows now, as a prior."""
         with torch.no_grad():
-            told = torch.stack([_told(x, self.plan.task_features) for x in self.library])
+            told = torch.stack([_grounds.told(x, self.plan.task_features) for x in self.library])
             all_coefficients = self.coefficients + self.net.cells.lean(told)
         kinds = [x.family for x in self.library]
         known = landscapes.order(set(kinds))
@@ -359,11 +302,6 @@ def _pace(seconds: Tensor) -> Tensor:
     return _reader.pace(seconds).float()
 
 
-def _told(x: Landscape, features: bool) -> Tensor:
-    told = _reader.task_features(x.task)
-    return told if features else torch.zeros_like(told)
-
-
 def _part(library: list[Landscape], share: float, seed: int) -> list[Landscape]:
     if not library:
         raise UserError("There is no table to train a prior on; set NAS_TABLES to a folder of tables.")
@@ -371,24 +309,3 @@ def _part(library: list[Landscape], share: float, seed: int) -> list[Landscape]:
         return library
     order = torch.randperm(len(library), generator=torch.Generator().manual_seed(seed)).tolist()
     return [library[i] for i in sorted(order[: max(1, round(share * len(library)))])]
-
-
-def _grounds(library: list[Landscape], features: bool) -> list[_Ground]:
-    """Every listed space there is; those without a table have made-up landscapes alone."""
-    spaces = [plugins.load("space", name)() for name in plugins.names("space")]
-    grounds = []
-    for space in spaces:
-        described = _landscape.listed(space) if _landscape.size(space) <= _landscape.LISTED else None
-        if described is None:
-            continue
-        at = [i for i, x in enumerate(library) if x.space == space]
-        if not at and _moves.valid_ranks(space) is not None:
-            continue
-        kinds = [library[i].family for i in at]
-        weight = torch.tensor([kinds.count(k) ** -0.7 for k in kinds])
-        standing = torch.stack([library[i].standing for i in at], 1) if at else torch.zeros(len(described.archs), 0)
-        pace = torch.stack([library[i].pace for i in at], 1) if at else standing
-        told = torch.stack([_told(library[i], features) for i in at]) if at else torch.zeros(0, _reader.TOLD)
-        weight = weight / weight.mean() if at else weight
-        grounds.append(_Ground(space, _reader.draft(space), described, at, standing, pace, weight, told))
-    return grounds
