@@ -147,3 +147,10 @@ def test_a_prior_whose_network_has_other_shapes_is_refused(prior):
     older = _prior.Prior(prior.params | {name: prior.params[name][:, :4]}, prior.about)
     with pytest.raises(UserError, match="another version"):
         _prior.hold(older)
+
+
+def test_runs_that_cannot_be_learned_from_leave_nothing_behind(nas, tmp_path):
+    refused = nas("meta-train", "--from-runs", tmp_path / "nope", "--out", tmp_path / "out")
+    assert refused.returncode == 2
+    assert "No run is called" in refused.stderr
+    assert not (tmp_path / "out").exists()

@@ -76,13 +76,13 @@ def command(
       nas meta-train --describe 3 --read 2 --reinforce 1 --out runs/tiny
     """
     folder = folder or _shared.runs_root() / f"prior-{split}"
-    folder.mkdir(parents=True, exist_ok=True)
     said = shlex.join(["nas", *sys.argv[1:]])
     if more and not runs:
         raise UserError(f"Got '{more[0]}'; runs to learn from come after --from-runs.")
     if runs:
         runs = (*runs, *more)
         prior = experience.extend(start, list(runs), said)
+        folder.mkdir(parents=True, exist_ok=True)
         save_file(prior.params, folder / "prior.safetensors", prior.about)
         count = len(json.loads(prior.about["runs"]))
         click.echo(f"The prior is {folder / 'prior.safetensors'}; it has learned from {count} run{'s' * (count > 1)}.")
@@ -90,6 +90,7 @@ def command(
     plan = meta.Plan(split, describe, read, reinforce, seed, synthetic, task_features, share, atlas, trusted)
     if not 0 < share <= 1:
         raise UserError(f"--share is {share}; it takes a number above 0, at most 1.")
+    folder.mkdir(parents=True, exist_ok=True)
     trainer = meta.Trainer(plan, landscapes.library(landscapes.split(split).leave))
     checkpoint = folder / "checkpoint.safetensors"
     if checkpoint.is_file():
