@@ -152,5 +152,5 @@ def test_a_prior_whose_network_has_other_shapes_is_refused(prior):
 def test_runs_that_cannot_be_learned_from_leave_nothing_behind(nas, tmp_path):
     refused = nas("meta-train", "--from-runs", tmp_path / "nope", "--out", tmp_path / "out")
     assert refused.returncode == 2
-    assert "No run is called" in refused.stderr
+    assert "There is no run in" in refused.stderr
     assert not (tmp_path / "out").exists()

@@ -90,8 +90,8 @@ def command(
     plan = meta.Plan(split, describe, read, reinforce, seed, synthetic, task_features, share, atlas, trusted)
     if not 0 < share <= 1:
         raise UserError(f"--share is {share}; it takes a number above 0, at most 1.")
-    folder.mkdir(parents=True, exist_ok=True)
     trainer = meta.Trainer(plan, landscapes.library(landscapes.split(split).leave))
+    folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / "checkpoint.safetensors"
     if checkpoint.is_file():
         trainer.load(checkpoint)
