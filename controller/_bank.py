@@ -1,11 +1,12 @@
 """A bank of Gaussian processes that share their kernels, weighted by what each makes of the scores seen so far.
 
-Shapes: `S` seeds, `n` evaluations, `M` candidates, `E` members, `K` members kept, `F` families of tasks, `R` directions.
+Shapes: `S` seeds, `n` evaluations, `M` candidates, `E` members, `K` members kept, `F` families of tasks, `R` directions, `J`
+scores of the same evaluations.
 
 Member `e` believes of a score's standing `y = a + (m_e + g) / s`: `m_e` is the prior's mean landscape of one family of tasks, or
-zero; `g` a Gaussian process with covariance `v (near exp(-|whole|^2) + place exp(-|place|^2 / 6) + pair exp(-|pair|^2) +
-trend whole.whole) + span psi.psi`; `a` an unknown constant; and `s^2` the variance it expects of the standings seen, which are
-scaled to have one.
+zero; `g` a Gaussian process with covariance `v (near exp(-|whole|^2) + alike exp(-|whole|^2 - 5 |psi|^2) + place
+exp(-|place|^2 / 6) + pair exp(-|pair|^2) + trend whole.whole) + span psi.psi`, where `psi` are the prior's directions; `a` an
+unknown constant; and `s^2` the variance it expects of the standings seen, which are scaled to have one.
 A member's weight is its evidence (Rasmussen & Williams 2006, equation 5.8): a prior that predicts badly gives way to the
 members that use none. Bayesian model averaging is the rule of when to trust.
 """
@@ -13,13 +14,17 @@ members that use none. Bayesian model averaging is the rule of when to trust.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-_TOGETHER = 4
-_SCREEN = 32
+_WIDTH = 0.2
+"""Squared distance along the prior's directions, along which tasks vary by one, at which cells are no longer alike."""
+TOGETHER = 4
+"""Searches that are computed at a time."""
+_SCREEN = 24
 """Evaluations that decide which members are kept; those kept are weighed by all."""
 
 
@@ -49,6 +54,7 @@ class Members(NamedTuple):
     place: Tensor
     pair: Tensor
     trend: Tensor
+    alike: Tensor
     variance: Tensor
     """Of what the prior does not explain, in variances over the space."""
     noise: Tensor
@@ -89,7 +95,7 @@ def bank(family_weight: Tensor | None) -> Members:
         family_weight: `[F]` how likely each family is; None without a prior.
     """
     rows = [
-        (near, place, pair, trend, 1.0, noise, luck, -1.0, 0.0, math.log(0.27 / 15 if near else 0.03 / 6))
+        (near, place, pair, trend, 0.0, 1.0, noise, luck, -1.0, 0.0, math.log(0.27 / 15 if near else 0.03 / 6))
         for near, place, pair, trend in _COLD
         for noise, luck in _NOISE
     ]
@@ -97,9 +103,11 @@ def bank(family_weight: Tensor | None) -> Members:
         for family, weight in enumerate(family_weight.tolist()):
             prior = math.log(max(0.5 * weight / 6, 1e-9))
             rows += [
-                (0.5, 0.5, 0.0, 0.0, v, 0.3, 1.0, float(family), s, prior) for v in (0.02, 0.1, 0.4) for s in (0.0, 0.2)
+                (0.075, 0.075, 0.0, 0.0, 0.85, v, 0.2, 1.0, float(family), s, prior)
+                for v in (0.02, 0.1, 0.4)
+                for s in (0.0, 0.2)
             ]
-        rows += [(0.5, 0.5, 0.0, 0.0, v, 0.1, 1.0, -1.0, 1.0, math.log(0.2 / 2)) for v in (0.1, 0.4)]
+        rows += [(0.075, 0.075, 0.0, 0.0, 0.85, v, 0.07, 1.0, -1.0, 1.0, math.log(0.2 / 2)) for v in (0.1, 0.4)]
     return Members(*torch.tensor(rows, dtype=torch.float64).unbind(1))
 
 
@@ -123,31 +131,42 @@ class Belief(NamedTuple):
 def standing(score: Tensor) -> Tensor:
     """Scores `[S, n]` by rank on a normal curve, scaled to deviation 1; ties share a rank, NaN stands at the bottom."""
     value = torch.where(score.isnan(), -torch.inf, score)
-    below = (value[..., None, :] < value[..., :, None]).sum(-1)
-    equal = (value[..., None, :] == value[..., :, None]).sum(-1)
-    z = torch.special.ndtri((below + equal / 2).double() / score.shape[-1])
+    ordered = value.sort(dim=-1).values
+    below, upto = (torch.searchsorted(ordered, value, right=right) for right in (False, True))
+    z = torch.special.ndtri((below + upto).double() / (2 * score.shape[-1]))
     return z / z.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-6)
 
 
 def _kernels(a: Sight, b: Sight) -> Tensor:
-    """What covariances are sums of, `[S, 5, n, M]`: near, place, pair, trend and span."""
+    """What covariances are sums of, `[S, 6, n, M]`: near, place, pair, trend, alike and span."""
     G = a.whole.shape[-1]
-    near = squares(a.whole, b.whole).div_(-G).exp_()
-    place = squares(a.place, b.place).div_(-6).exp_()
-    pair = squares(a.pair, b.pair).neg_().exp_()
-    return torch.stack([near, place, pair, a.whole @ b.whole.mT / G, a.span @ b.span.mT], 1)
+    found = a.whole.new_empty(len(a.whole), 6, a.whole.shape[1], b.whole.shape[1])
+    near, place, pair, trend, alike, span = found.unbind(1)
+    torch.matmul(a.whole, b.whole.mT, out=trend)
+    torch.matmul(a.span, b.span.mT, out=span)
+    near.copy_(_apart(a.whole, b.whole, trend).div_(-G))
+    torch.exp(_apart(a.span, b.span, span).div_(-_WIDTH).add_(near), out=alike)
+    near.exp_()
+    trend.div_(G)
+    torch.exp(squares(a.place, b.place).div_(-6), out=place)
+    torch.exp(squares(a.pair, b.pair).neg_(), out=pair)
+    return found
 
 
 def squares(a: Tensor, b: Tensor) -> Tensor:
     """Squared distances `[..., n, M]` of rows of `a` `[..., n, F]` and `b` `[..., M, F]`."""
+    return _apart(a, b, a @ b.mT)
+
+
+def _apart(a: Tensor, b: Tensor, product: Tensor) -> Tensor:
     long = a.square().sum(-1)[..., :, None] + b.square().sum(-1)[..., None, :]
-    return (a @ b.mT).mul_(-2).add_(long).clamp_min_(0)
+    return (product * -2).add_(long).clamp_min_(0)
 
 
-def _covariance(kernels: Tensor, e: Members) -> Tensor:
-    """`[S, K, n, M]` for kernels `[S, 5, n, M]` and members `[S or 1, K]`."""
-    share = torch.stack([e.near, e.place, e.pair, e.trend], -1) * e.variance[..., None]
-    share = torch.cat([share, e.span[..., None]], -1)
+def _covariance(kernels: Tensor, e: Members, unit: Tensor | float = 1.0) -> Tensor:
+    """`[S, K, n, M]` for kernels `[S, 6, n, M]` and members `[S or 1, K]`, over `unit` `[S, K]`."""
+    share = torch.stack([e.near, e.place, e.pair, e.trend, e.alike], -1) * e.variance[..., None]
+    share = torch.cat([share, e.span[..., None]], -1) / torch.as_tensor(unit)[..., None]
     return (share @ kernels.flatten(2)).unflatten(-1, kernels.shape[2:])
 
 
@@ -162,15 +181,20 @@ def _means(e: Members, sight: Sight) -> Tensor:
 
 class _Fit(NamedTuple):
     lower: Tensor
+    """`[S, K, n, n]`."""
     white: Tensor
+    """`[S, K, n, J]`."""
     centre: Tensor
+    """`[S, K, 1]`."""
     unit: Tensor
+    """`[S, K]`."""
     evidence: Tensor
+    """`[S, K, J]`."""
 
 
-def _fit(e: Members, among: Tensor, seen: Sight, standing_Sn: Tensor) -> _Fit:
+def _fit(e: Members, among: Tensor, seen: Sight, standing_SnJ: Tensor) -> _Fit:
     at = _means(e, seen)
-    centre, n = at.mean(-1, keepdim=True), standing_Sn.shape[-1]
+    centre, n = at.mean(-1, keepdim=True), standing_SnJ.shape[1]
     covariance = _covariance(among, e)
     expected = covariance.diagonal(dim1=-2, dim2=-1).mean(-1) - covariance.mean((-1, -2))
     unit = at.sub(centre).square().mean(-1) + expected + e.variance * e.noise * (1 - 1 / n)
@@ -178,47 +202,61 @@ def _fit(e: Members, among: Tensor, seen: Sight, standing_Sn: Tensor) -> _Fit:
     covariance = covariance.div_(unit[..., None, None]).add_(1.0)
     covariance.diagonal(dim1=-2, dim2=-1).add_((e.variance * e.noise / unit)[..., None])
     lower = torch.linalg.cholesky(covariance)
-    rest = standing_Sn[:, None] - (at - centre) * unit.rsqrt()[..., None]
-    white = torch.linalg.solve_triangular(lower, rest[..., None], upper=False)
-    evidence = -white.square().sum((-1, -2)) / 2 - lower.diagonal(dim1=-2, dim2=-1).log().sum(-1) + e.log_weight
-    return _Fit(lower, white, centre, unit, evidence)
+    rest = standing_SnJ[:, None] - ((at - centre) * unit.rsqrt()[..., None])[..., None]
+    white = torch.linalg.solve_triangular(lower, rest, upper=False)
+    certain = lower.diagonal(dim1=-2, dim2=-1).log().sum(-1) - e.log_weight
+    return _Fit(lower, white, centre, unit, -white.square().sum(-2) / 2 - certain[..., None])
 
 
 def predict(members: Members, seen: Sight, standing_Sn: Tensor, ahead: Sight, keep: int) -> Belief:
-    """What the `keep` weightiest members believe of `ahead` `[S, M]` after `standing_Sn` of `seen` `[S, n]`.
+    """What the `keep` weightiest members believe of `ahead` `[S, M]` after `standing_Sn` of `seen` `[S, n]`."""
+    return predict_each(members, seen, (standing_Sn,), ahead, keep)[0]
+
+
+def predict_each(
+    members: Members, seen: Sight, standings: Sequence[Tensor], ahead: Sight, keep: int
+) -> tuple[Belief, ...]:
+    """What they believe after each of several scores `[S, n]` of the same evaluations: the members that one of them makes the
+    weightiest, which share all their covariances.
 
     A few searches at a time: their covariances then stay in the processor's cache, which is worth a factor of five.
     """
-    some = zip(*(x.split(_TOGETHER) for x in (*seen, *ahead, standing_Sn)))
+    some = zip(*(x.split(TOGETHER) for x in (*seen, *ahead, torch.stack(tuple(standings), -1))))
     parts = [_predict(members, Sight(*x[:5]), x[10], Sight(*x[5:10]), keep) for x in some]
-    return Belief(*(torch.cat(x) for x in zip(*parts)))
+    weight, mean, deviation, warm = (torch.cat(x) for x in zip(*parts))
+    return tuple(Belief(weight[..., j], mean[:, :, j], deviation, warm[:, j]) for j in range(len(standings)))
 
 
-def _predict(members: Members, seen: Sight, standing_Sn: Tensor, ahead: Sight, keep: int) -> Belief:
-    n = standing_Sn.shape[1]
+def _predict(
+    members: Members, seen: Sight, standing_SnJ: Tensor, ahead: Sight, keep: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Weights `[S, K, J]`, means `[S, K, J, M]`, deviations `[S, K, M]` and the weight of those that use the prior, `[S, J]`."""
+    n = standing_SnJ.shape[1]
     some = torch.arange(min(n, _SCREEN)) * n // min(n, _SCREEN)
     few = Sight(*(x[:, some] for x in seen))
     everyone = Members(*(x[None] for x in members))
-    evidence = _fit(everyone, _kernels(few, few), few, standing_Sn[:, some]).evidence
+    evidence = _fit(everyone, _kernels(few, few), few, standing_SnJ[:, some]).evidence
+    evidence = (evidence - evidence.amax(1, keepdim=True)).amax(-1)
     chosen = evidence.argsort(dim=-1, descending=True, stable=True)[:, : keep if n <= _SCREEN else max(keep // 2, 1)]
     kept, toward = members.take(chosen), _kernels(seen, ahead)
-    fit = _fit(kept, _kernels(seen, seen), seen, standing_Sn)
-    weight = fit.evidence.softmax(-1)
+    fit = _fit(kept, _kernels(seen, seen), seen, standing_SnJ)
+    weight = fit.evidence.softmax(1)
     parts = [
         _ahead(Members(*(x[:, k : k + 1] for x in kept)), _Fit(*(x[:, k : k + 1] for x in fit)), toward, ahead)
         for k in range(chosen.shape[1])
     ]
     mean, deviation = (torch.cat(x, 1) for x in zip(*parts))
-    return Belief(weight, mean, deviation, (weight * ((kept.family >= 0) | (kept.span > 0))).sum(-1))
+    return weight, mean, deviation, (weight * ((kept.family >= 0) | (kept.span > 0))[..., None]).sum(1)
 
 
 def _ahead(e: Members, fit: _Fit, toward: Tensor, ahead: Sight) -> tuple[Tensor, Tensor]:
+    """Means `[S, 1, J, M]` and deviations `[S, 1, M]` of one member."""
     unit = fit.unit[..., None]
-    cross = _covariance(toward, e).div_(unit[..., None]).add_(1.0)
+    cross = _covariance(toward, e, fit.unit).add_(1.0)
     half = torch.linalg.solve_triangular(fit.lower, cross, upper=False)
-    mean = (fit.white.mT @ half).squeeze(-2) + (_means(e, ahead) - fit.centre) * unit.rsqrt()
+    mean = fit.white.mT @ half + ((_means(e, ahead) - fit.centre) * unit.rsqrt())[..., None, :]
     steep = ahead.whole.square().mean(-1)[:, None]
-    own = e.variance * (e.near + e.place + e.pair + e.luck * e.noise)
+    own = e.variance * (e.near + e.place + e.pair + e.alike + e.luck * e.noise)
     own = own[..., None] + (e.variance * e.trend)[..., None] * steep
     own = own + e.span[..., None] * ahead.span.square().sum(-1)[:, None]
     return mean, (own / unit + 1.0 - half.square_().sum(-2)).clamp_min(1e-8).sqrt()

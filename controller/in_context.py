@@ -189,20 +189,25 @@ class InContext:
 
     def _remembered(self, state: State) -> tuple[Tensor, Tensor]:
         """What the beliefs rest on: architectures `[S, E, D]` and how they stand among all, `[S, E]`."""
-        standing_SE = _bank.standing(state.score)
-        excess = state.score.shape[1] - self.memory
-        if excess <= 0:
-            return state.archs, standing_SE
-        late = self.memory // 2
-        best_SK = standing_SE[:, :-late].argsort(dim=-1, descending=True, stable=True)[:, : self.memory - late]
-        late_SK = torch.arange(state.score.shape[1])[-late:].expand(len(best_SK), -1)
-        kept_SE = torch.cat([best_SK, late_SK], 1)
-        return _candidates.take(state.archs, kept_SE), standing_SE.gather(1, kept_SE)
+        kept_SE = self._kept(state)
+        return _candidates.take(state.archs, kept_SE), _bank.standing(state.score).gather(1, kept_SE)
 
-    def _belief(self, key: int, state: State, outlook: _prior.Outlook) -> _bank.Belief:
-        archs_SED, standing_SE = self._remembered(state)
-        seen = _prior.look(key, self.space, archs_SED).sight
-        return _bank.predict(self._members(key), seen, standing_SE, outlook.sight, self.members)
+    def _kept(self, state: State) -> Tensor:
+        """Which evaluations the beliefs rest on, `[S, E]`."""
+        every_SE = torch.arange(state.score.shape[1]).expand(len(state.score), -1)
+        if state.score.shape[1] <= self.memory:
+            return every_SE
+        late = self.memory // 2
+        early_SE = _bank.standing(state.score)[:, :-late]
+        best_SK = early_SE.argsort(dim=-1, descending=True, stable=True)[:, : self.memory - late]
+        return torch.cat([best_SK, every_SE[:, -late:]], 1)
+
+    def _beliefs(self, key: int, states: tuple[State, ...], outlook: _prior.Outlook) -> tuple[_bank.Belief, ...]:
+        """What is believed of searches that differ in their scores alone; they rest on what the first remembers."""
+        kept_SE = self._kept(states[0])
+        seen = _prior.look(key, self.space, _candidates.take(states[0].archs, kept_SE)).sight
+        standings = [_bank.standing(state.score).gather(1, kept_SE) for state in states]
+        return _bank.predict_each(self._members(key), seen, standings, outlook.sight, self.members)
 
     def _gain(self, key: int, state: State, candidates_SMD: Tensor, outlook: _prior.Outlook) -> Tensor:
         """Expected improvement `[S, M]`; before anything is known, what the prior thinks of each."""
@@ -211,17 +216,19 @@ class InContext:
             if known is None:
                 return _noise.uniform(state.seeds, 0, outlook.sight.whole.shape[1], stream=_START).double() + 1.0
             return (outlook.sight.mean @ _prior.families(key, self.space)).exp()
-        gain_SM = self._improvement(key, state, _limits.NOTHING, outlook)
         if not state.over.shape[-1]:
-            return gain_SM
+            return self._improvement(key, state, _limits.NOTHING, outlook, *self._beliefs(key, (state,), outlook))
         off, lifted = _limits.off(self.space, state, candidates_SMD, outlook.sight, key), _limits.without(state)
-        return (gain_SM * self._improvement(key, lifted, off, outlook)).sqrt()
+        alone, apart = self._beliefs(key, (state, lifted), outlook)
+        gain_SM = self._improvement(key, state, _limits.NOTHING, outlook, alone)
+        return (gain_SM * self._improvement(key, lifted, off, outlook, apart)).sqrt()
 
-    def _improvement(self, key: int, state: State, off: _limits.Off, outlook: _prior.Outlook) -> Tensor:
+    def _improvement(
+        self, key: int, state: State, off: _limits.Off, outlook: _prior.Outlook, belief: _bank.Belief
+    ) -> Tensor:
         """Expected improvement `[S, M]` for scores from which something is taken off."""
         best_S11 = (_bank.standing(state.score) - off.seen).amax(-1)[:, None, None]
-        b = self._belief(key, state, outlook)
-        gain_SM = off.expected(lambda off_SM: b.improvement(best_S11 + off_SM[:, None]))
+        gain_SM = off.expected(lambda off_SM: belief.improvement(best_S11 + off_SM[:, None]))
         if not self._reads(key):
             return gain_SM
         weight, mean, deviation = _policy.predict(self.space, key, state, outlook.hidden)
@@ -236,7 +243,7 @@ class InContext:
         key = int(state.prior[0])
         outlook = _prior.look(key, self.space, proposal.archs)
         place_SB = _policy.place_among(state.score, results.score)
-        b = self._belief(key, state, outlook)
+        (b,) = self._beliefs(key, (state,), outlook)
         z = (place_SB[:, None] - b.mean) / b.deviation.clamp_min(0.05)
         bank_SB = (
             b.weight.log()[..., None] - z.square() / 2 - b.deviation.clamp_min(0.05).log() - 0.9189385

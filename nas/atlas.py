@@ -2,33 +2,39 @@
 
 The network of a prior knows a cell by what it computes, and serves any space; a table says more of its own cells than any such
 description. A weighted principal component analysis of the training landscapes keeps what tasks have in common of it, in
-half precision.
+half precision. What tables say beside scores counts there too: a new task may follow parameters, seconds or gradients at the
+start of training in a way that none did before, and cells that agree in all of it will score alike.
 
-Shapes: `N` architectures of a space, `K` training landscapes, `F` families, `R` directions.
+Shapes: `N` architectures of a space, `K` training landscapes, `P` properties, `F` families, `R` directions.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from controller import _landscape, _prior
 from nas import landscapes
-from nas.landscapes import Landscape
+from nas.landscapes import Landscape, Property
 from search_spaces._base import Space
 
-DIRECTIONS = 12
+DIRECTIONS = 24
 _FEWEST = 4
 """Landscapes of a space from which there is something to remember."""
 
 
-def draw_up(space: Space, library: list[Landscape]) -> dict[str, Tensor] | None:
+def draw_up(space: Space, library: list[Landscape], properties: Sequence[Property] = ()) -> dict[str, Tensor] | None:
     """`landscapes` float16 `[N, F]`, the mean of each family of the library, `usual` `[N]`, that of all, `directions` float16
     `[N, R]`, and `places` float32 `[K, R]`, where along them each task of the library lies, NaN for those of other spaces.
 
     Architectures are in the order of `_landscape.listed`; landscapes in deviations over the space, zero where the library has
     none of the family on this space; along each direction tasks vary by one. A landscape of a larger space that has the same
     edges and all of this space's operations counts too, at the cells the two share. None where there are too few landscapes.
+
+    Args:
+        properties: what may turn the directions, as far as it is not what all tasks have in common.
     """
     found = {k: standing for k, x in enumerate(library) if (standing := _on(space, x)) is not None}
     if len(found) < _FEWEST:
@@ -38,11 +44,12 @@ def draw_up(space: Space, library: list[Landscape]) -> dict[str, Tensor] | None:
     share_K = torch.tensor([kinds.count(kind) ** -0.7 for kind in kinds], dtype=torch.float64)
     share_K = share_K / share_K.sum()
     usual_N1 = (value_NK @ share_K)[:, None]
-    axes_NR, _, _ = torch.linalg.svd((value_NK - usual_N1) * share_K.sqrt(), full_matrices=False)
+    apart_N_ = torch.cat([(value_NK - usual_N1) * share_K.sqrt(), _apart(space, properties, usual_N1)], 1)
+    axes_NR, _, _ = torch.linalg.svd(apart_N_, full_matrices=False)
     axes_NR = axes_NR[:, :DIRECTIONS] * len(axes_NR) ** 0.5
     place_RK = axes_NR.mT @ (value_NK - usual_N1) / len(axes_NR)
-    off_RK = place_RK * share_K.sqrt()
-    mix_RR = torch.linalg.cholesky(off_RK @ off_RK.mT + 1e-4 * torch.eye(len(off_RK), dtype=torch.float64))
+    off_R_ = axes_NR.mT @ apart_N_ / len(axes_NR)
+    mix_RR = torch.linalg.cholesky(off_R_ @ off_R_.mT + 1e-4 * torch.eye(len(off_R_), dtype=torch.float64))
     columns = []
     for family in landscapes.order({x.family for x in library}):
         at = [k for k, kind in enumerate(kinds) if kind == family]
@@ -58,8 +65,18 @@ def draw_up(space: Space, library: list[Landscape]) -> dict[str, Tensor] | None:
     }
 
 
-def _on(space: Space, x: Landscape) -> Tensor | None:
-    """A landscape's standing at every architecture of `space`, `[N]`; None where it does not cover them."""
+def _apart(space: Space, properties: Sequence[Property], usual_N1: Tensor) -> Tensor:
+    """Properties less what the mean of all tasks says of them, `[N, P]`; together they count as much as all tasks."""
+    found = [standing for x in properties if (standing := _on(space, x)) is not None]
+    if not found:
+        return usual_N1[:, :0]
+    value_NP = torch.stack(found, 1).double()
+    usual_N1 = (usual_N1 - usual_N1.mean()) / usual_N1.std().clamp_min(1e-6)
+    return (value_NP - (value_NP * usual_N1).mean(0) * usual_N1) / len(found) ** 0.5
+
+
+def _on(space: Space, x: Landscape | Property) -> Tensor | None:
+    """Its standing at every architecture of `space`, `[N]`; None where it does not cover them."""
     if x.space == space:
         return x.standing
     if _landscape.edges(x.space) != _landscape.edges(space) or _landscape.numeric(space):

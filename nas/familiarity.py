@@ -28,10 +28,11 @@ def sentence(controller: InContext, state: object) -> str:
         said, did = "half familiar", "its scores follow in part what the prior expected"
     else:
         said, did = "unlike those the prior knows", "its scores do not follow what the prior expected"
-    return (
-        f"The task looks {said}: {did} (correlation at least {foretold:.2f}). "
-        f"The prior has {weight:.0%} of the say in what would come next; what the scores themselves taught has the rest."
-    )
+    if weight > 0.5:
+        now = f"In what would come next the prior has most of the say ({weight:.0%}), the scores themselves the rest"
+    else:
+        now = f"By now the scores themselves tell more of the cells that are left; the prior keeps {weight:.0%} of the say"
+    return f"The task looks {said}: {did} (correlation at least {foretold:.2f}). {now}."
 
 
 def plain(space: Space) -> Tensor:
@@ -59,7 +60,9 @@ def draw(prior: Prior, key: int, space: Space) -> Tensor:
         raise UserError(f"Space '{space.name}' is too large to list; --dry-run cannot simulate it.")
     generator = torch.Generator().manual_seed(0)
     family_S = torch.multinomial(_prior.families(key, space), _TASKS, replacement=True, generator=generator)
-    along = torch.randn(_TASKS, listed.sight.span.shape[1], generator=generator, dtype=torch.float64)
-    value_SN = listed.sight.mean.T[family_S] + 0.3 * (listed.sight.span @ along.T).T
+    span = listed.sight.span
+    along = torch.randn(_TASKS, span.shape[1], generator=generator, dtype=torch.float64)
+    apart_SN = (span @ along.T).T / span.square().sum(1).mean().sqrt().clamp_min(1e-6)
+    value_SN = listed.sight.mean.T[family_S] + 0.2 * apart_SN
     value_SN = value_SN + 0.2 * torch.randn(value_SN.shape, generator=generator, dtype=torch.float64)
     return (value_SN - value_SN.mean(1, keepdim=True)) / value_SN.std(1, keepdim=True)

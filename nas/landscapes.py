@@ -1,7 +1,8 @@
 """The task distribution that a prior is trained on: columns of tables, less those a split leaves out, and made-up ones.
 
 A landscape is one score for each architecture of a space. Splits are data, in `data/splits.json`: a task whose name matches one
-of a split's `leave` patterns is in no batch of its training, in no mixture.
+of a split's `leave` patterns is in no batch of its training, in no mixture. Properties are what tables say of architectures
+beside scores, as parameters, seconds and zero-cost proxies: no tasks, but tasks differ along them.
 
 Shapes: `N` architectures of a space, `K` landscapes, `F` features.
 """
@@ -20,6 +21,7 @@ from torch import Tensor
 from controller import _landscape, _reader
 from controller._base import Proposal
 from nas import families, plugins, tables, tasks
+from nas.tables import Column
 from search_spaces._base import Space, Task
 
 _LIMITS, _QUANTILE = "nasbench201-hardware", "q30"
@@ -36,6 +38,16 @@ class Landscape(NamedTuple):
     """float32 `[N]` by row of `_landscape.listed`: the normal quantile of the score's rank; ties share one."""
     pace: Tensor
     """float32 `[N]` the logarithm of an evaluation's seconds, in deviations over the space; zero where all cost the same."""
+
+
+class Property(NamedTuple):
+    """One figure over all of a space that is no score."""
+
+    name: str
+    """`TABLE/COLUMN`."""
+    space: Space
+    standing: Tensor
+    """float32 `[N]` as a landscape's; what is not measured stands where its twins do on average, or in the middle."""
 
 
 class Split(NamedTuple):
@@ -85,6 +97,37 @@ def names() -> list[str]:
 def library(leave: tuple[str, ...]) -> list[Landscape]:
     """All landscapes but those of tasks whose name matches a pattern of `leave`."""
     return [_of(name) for name in names() if not any(fnmatchcase(name, pattern) for pattern in leave)]
+
+
+def properties(leave: tuple[str, ...]) -> list[Property]:
+    """The properties of all listed spaces but those whose name matches a pattern of `leave`."""
+    found = [
+        f"{t}/{n}" for t in tables.names() if _has_space(t) for n, c in tables.find(t).columns.items() if _tells(c)
+    ]
+    return [_property(name) for name in found if not any(fnmatchcase(name, pattern) for pattern in leave)]
+
+
+def _tells(column: Column) -> bool:
+    return column.split == "train" or (column.split is None and column.metric not in tasks.SCORES)
+
+
+@lru_cache(maxsize=512)
+def _property(name: str) -> Property:
+    table_name, _, column = name.partition("/")
+    table = tables.find(table_name)
+    space = tasks.space_of(table)
+    described = _landscape.listed(space)
+    assert described is not None
+    value_N = table.by_rank(column, space.choices)[_landscape.ranks(space, described.archs)].double()
+    value_N = value_N.nanmean(1) if value_N.ndim > 1 else value_N
+    _, twin_N = _landscape.ranks(space, space.canonical(described.archs)).unique(return_inverse=True)
+    known_N, total_T = ~value_N.isnan(), torch.zeros(int(twin_N.max()) + 1, 2).double()
+    total_T = total_T.index_add(0, twin_N, torch.stack([value_N.nan_to_num(0.0), known_N.double()], 1))
+    value_N = torch.where(known_N, value_N, (total_T[:, 0] / total_T[:, 1])[twin_N])
+    standing_N = torch.zeros(len(value_N))
+    known_N = ~value_N.isnan()
+    standing_N[known_N] = ranked(value_N[known_N])
+    return Property(name, space, standing_N)
 
 
 def _has_space(table: str) -> bool:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -27,7 +27,7 @@ from torch import Tensor
 from controller import _bank, _landscape, _policy, _prior, _reader
 from controller._base import Prior
 from nas import _grounds, atlas, landscapes
-from nas.landscapes import Landscape
+from nas.landscapes import Landscape, Property
 from search_spaces._base import UserError
 
 STAGES = ("describe", "read", "reinforce")
@@ -53,6 +53,8 @@ class Plan:
     """Of the training tasks, the part that is used."""
     atlas: bool = True
     """Keep what tables say of each architecture of their space."""
+    properties: bool = True
+    """There, let what tables say beside scores turn the directions in which tasks may differ."""
     trusted: bool = False
     """Let the network's own predictions take part in searches."""
 
@@ -73,14 +75,10 @@ class Progress(NamedTuple):
 class Trainer:
     """The network under training with its optimiser; the one thing here with a changing inside, as torch's modules have."""
 
-    def __init__(self, plan: Plan, library: list[Landscape], start: Prior | None = None):
+    def __init__(self, plan: Plan, library: list[Landscape], properties: Sequence[Property] = ()):
         torch.manual_seed(plan.seed)
-        self.plan, self.library = plan, _part(library, plan.share, plan.seed)
+        self.plan, self.library, self.properties = plan, _part(library, plan.share, plan.seed), properties
         self.net = _reader.Reader()
-        if start is not None:
-            self.net.load_state_dict(
-                {n.removeprefix("reader."): t for n, t in start.params.items() if n.startswith("reader.")}
-            )
         self.coefficients = torch.nn.Parameter(0.1 * torch.randn(len(self.library), _reader.DIRECTIONS))
         self.grounds = _grounds.lay(self.library, plan.task_features)
         self.stage, self.step = 0, 0
@@ -239,7 +237,7 @@ class Trainer:
         if self.plan.task_features:
             params |= {"told": told, "share": each, "coefficients": all_coefficients}
         for g in self.grounds if self.plan.atlas else ():
-            drawn = atlas.draw_up(g.space, self.library) or {}
+            drawn = atlas.draw_up(g.space, self.library, self.properties) or {}
             params |= {f"atlas.{g.space.name}.{n}": t.contiguous() for n, t in drawn.items()}
         left = landscapes.split(self.plan.split).leave
         about = {

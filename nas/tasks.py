@@ -42,7 +42,8 @@ _KNOWN = {
 """What tables do not say of the data behind their tasks."""
 
 _SPLIT_RANK = {"valid": 0, None: 1, "test": 2}
-_SCORES = ("accuracy", "valid_accuracy", "robust_accuracy", "score")
+SCORES = ("accuracy", "valid_accuracy", "robust_accuracy", "score")
+"""Metrics that a search may raise."""
 
 
 class Searchable(NamedTuple):
@@ -59,7 +60,7 @@ class Searchable(NamedTuple):
 
 def searchable(table: Table) -> list[Searchable]:
     """The tasks of a table that have an accuracy to raise, one for each fidelity."""
-    scores = {n: c for n, c in table.columns.items() if c.maximize and c.metric in _SCORES and c.split != "train"}
+    scores = {n: c for n, c in table.columns.items() if c.maximize and c.metric in SCORES and c.split != "train"}
     keys = dict.fromkeys((c.task, c.epochs) for c in scores.values())
     return [_columns(table, task, epochs, scores) for task, epochs in keys]
 

@@ -26,6 +26,7 @@ VARIANTS = {
     "without doubt": ("", BANK, ":doubt=0", SPLITS),
     "without limits apart": ("", BANK, ":limits=false", SPLITS),
     "without what it remembers of architectures": ("no-atlas", (*BANK, "--no-atlas"), "", SPLITS),
+    "without what tables say beside scores": ("no-properties", (*BANK, "--no-properties"), "", SPLITS),
     "without task features": ("no-task-features", (*BANK, "--no-task-features"), "", SPLITS),
     "a quarter of the tasks": ("quarter", (*BANK, "--share", "0.25"), "", SPLITS),
     "with the network's predictions": ("trusted", (*NETWORK, "--trusted"), "", SPLITS),

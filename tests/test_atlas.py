@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from controller import _landscape, _prior, _reader
 from nas import atlas, experience, known, landscapes, meta, priors, tasks
-from nas.landscapes import Landscape
+from nas.landscapes import Landscape, Property
 from search_spaces._base import Task, UserError
 from search_spaces.nasbench201 import NasBench201
 from search_spaces.natsbench_size import NatsBenchSize
@@ -60,6 +60,28 @@ def test_a_space_within_another_has_the_landscapes_of_the_cells_they_share():
 def test_nothing_is_remembered_of_other_spaces_nor_from_few_tasks():
     assert atlas.draw_up(NatsBenchSize(), library()) is None
     assert atlas.draw_up(SPACE, library(3)) is None
+
+
+@pytest.mark.parametrize("space", [SPACE, TransNasMicro()])
+def test_tasks_may_differ_along_a_property(space):
+    shared = _prior.rows(SPACE)[_landscape.ranks(SPACE, _landscape.listed(space).archs)]
+    own = torch.randn(5**6, generator=torch.Generator().manual_seed(1))
+    shares = []
+    for properties in ((), [Property("t/a", SPACE, own)]):
+        directions = atlas.draw_up(space, library(), properties)["directions"].double()
+        fit = torch.linalg.lstsq(directions, own[shared].double()[:, None]).solution
+        shares.append(float((directions @ fit).var() / own[shared].var()))
+    assert shares[0] < 0.1
+    assert shares[1] > 0.9
+
+
+def test_a_property_that_all_tasks_follow_is_no_way_to_differ():
+    usual = atlas.draw_up(SPACE, library())["usual"].float()
+    spans = []
+    for properties in ((), [Property("t/b", SPACE, usual / usual.std())]):
+        directions = atlas.draw_up(SPACE, library(), properties)["directions"].double()
+        spans.append((usual.double() @ directions).square().sum())
+    torch.testing.assert_close(*spans, rtol=0.05, atol=0.0)
 
 
 def test_tasks_are_as_alike_as_what_is_known_of_both():

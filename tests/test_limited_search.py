@@ -93,10 +93,10 @@ def test_seeds_do_not_mix_and_failures_and_what_is_not_told_are_borne():
 
 def test_a_cell_foretold_to_be_over_a_limit_is_wanted_less():
     """The same search, but that all it tried is far within the limits: what it now proposes breaks them more often."""
-    controller, state = searched()
+    controller, state = searched(torch.arange(24))
     careless = state._replace(over=state.over * 0.1, score=_limits.lifted(state))
     careful, others = (controller.propose(s, 24).archs for s in (state, careless))
-    assert off(careful).mean() < 0.7 * off(others).mean()
+    assert off(careful).mean() < 0.8 * off(others).mean()
 
 
 def test_what_was_told_is_stored_with_the_run(table, tmp_path):

@@ -43,6 +43,10 @@ _EVERY = 60.0
     "--atlas/--no-atlas", default=True, show_default=True, help="Remember each architecture of the tables' spaces."
 )
 @click.option(
+    "--properties/--no-properties", default=True, show_default=True,
+    help="There, reckon with what tables say beside scores: seconds, sizes, zero-cost proxies.",
+)  # fmt: skip
+@click.option(
     "--trusted/--untrusted", default=False, show_default=True, help="Let the network's own predictions take part."
 )
 @click.option(
@@ -61,6 +65,7 @@ def command(
     synthetic: bool,
     task_features: bool,
     atlas: bool,
+    properties: bool,
     trusted: bool,
     runs: tuple[Path, ...],
     more: tuple[Path, ...],
@@ -87,10 +92,13 @@ def command(
         count = len(json.loads(prior.about["runs"]))
         click.echo(f"The prior is {folder / 'prior.safetensors'}; it has learned from {count} run{'s' * (count > 1)}.")
         return
-    plan = meta.Plan(split, describe, read, reinforce, seed, synthetic, task_features, share, atlas, trusted)
+    plan = meta.Plan(
+        split, describe, read, reinforce, seed, synthetic, task_features, share, atlas, properties, trusted
+    )
     if not 0 < share <= 1:
         raise UserError(f"--share is {share}; it takes a number above 0, at most 1.")
-    trainer = meta.Trainer(plan, landscapes.library(landscapes.split(split).leave))
+    leave = landscapes.split(split).leave
+    trainer = meta.Trainer(plan, landscapes.library(leave), landscapes.properties(leave) if properties else ())
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / "checkpoint.safetensors"
     if checkpoint.is_file():
