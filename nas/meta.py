@@ -247,6 +247,7 @@ class Trainer:
             "split": self.plan.split,
             "leave": json.dumps(left),
             "tasks": json.dumps([x.name for x in self.library]),
+            "properties": json.dumps([x.name for x in self.properties if self.plan.atlas]),
             "families": json.dumps(known),
             "trusted": json.dumps(self.plan.trusted),
             "seed": str(self.plan.seed),

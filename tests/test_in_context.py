@@ -314,6 +314,8 @@ def test_the_shipped_prior_says_what_it_was_trained_on_and_is_small():
     prior = _prior.read(str(priors.SHIPPED))
     assert priors.SHIPPED.stat().st_size < 8 * 2**20
     assert json.loads(prior.about["tasks"])
+    assert "nasbench201/cifar10/train_seconds@200" in json.loads(prior.about["properties"])
+    assert "digits" not in prior.about["tasks"] + prior.about["properties"]
     assert prior.about["command"].startswith("nas meta-train")
     params = load_file(priors.SHIPPED)
     assert all(t.isfinite().all() for name, t in params.items() if not name.endswith(".places"))
