@@ -6,6 +6,7 @@ too. A panel is a task, or a family where there are many tasks.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -109,7 +110,7 @@ def _name_ends(ax: Axes, ends: dict[str, Any], looks: dict[str, Look], log: bool
     heights = _spread([places[n] for n in order], 0.075)
     for name, y, height in zip(order, (places[n] for n in order), heights):
         ax.annotate(
-            name, (1, y), (1.04, height), xycoords="axes fraction", textcoords="axes fraction", fontsize=8, va="center",
+            _short(name), (1, y), (1.04, height), xycoords="axes fraction", textcoords="axes fraction", fontsize=8, va="center",
             color=looks[name].colour, arrowprops={"arrowstyle": "-", "color": looks[name].colour, "lw": 0.6, "shrinkA": 0},
             annotation_clip=False,
         )  # fmt: skip
@@ -143,9 +144,15 @@ def _matrix(panels: dict[str, dict[str, list[Cell]]], controllers: list[str]) ->
             ax.text(j, i, f"{percent[i, j]:.0f}", ha="center", va="center", fontsize=7, color=ink)
         ax.imshow(percent, cmap="PuOr_r", vmin=-20, vmax=120)
         ax.set_title(panel, fontsize=9, loc="left", fontweight="bold")
-        ax.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=7)
-        ax.set_yticks(range(len(names)), names, fontsize=7)
+        shown = [_short(name) for name in names]
+        ax.set_xticks(range(len(names)), shown, rotation=60, ha="right", fontsize=7)
+        ax.set_yticks(range(len(names)), shown, fontsize=7)
     return figure
+
+
+def _short(name: str) -> str:
+    """A controller's name with a trained prior by its folder alone: whole paths leave no room for what is drawn."""
+    return re.sub(r"(?<=prior=)(?:[^:]*/)?([^:/]+)/prior\.safetensors", r"\1", name)
 
 
 def _pairs(count: int) -> Iterator[tuple[int, int]]:
