@@ -44,7 +44,7 @@ _EVERY = 60.0
 )
 @click.option(
     "--properties/--no-properties", default=True, show_default=True,
-    help="There, reckon with what tables say beside scores: seconds, sizes, zero-cost proxies.",
+    help="With --atlas: reckon with what tables say beside scores, as seconds, sizes, zero-cost proxies.",
 )  # fmt: skip
 @click.option(
     "--trusted/--untrusted", default=False, show_default=True, help="Let the network's own predictions take part."
