@@ -85,7 +85,7 @@ def off(space: Space, state: Any, archs: Tensor, sight: _bank.Sight, key: int) -
     seen_SE = worth_S1 * _points(state.over, state.limits)
     tried = state.archs[:, -_LATEST:]
     a, b = _features(space, tried, _prior.look(key, space, tried).sight), _features(space, archs, sight)
-    mean, deviation = zip(*(foretell(a, x, b) for x in _capped(state)[:, -_LATEST:].unbind(-1)))
+    mean, deviation = zip(*(_foretell(a, x, b) for x in _capped(state)[:, -_LATEST:].unbind(-1)))
     mean, deviation, total = torch.stack(mean, -1), torch.stack(deviation, -1), sum(p for _, p in _NODES)
     return Off(
         seen_SE,
@@ -124,17 +124,17 @@ def _features(space: Space, archs: Tensor, sight: _bank.Sight) -> Tensor:
     return torch.cat([chosen, sight.place * 0.3, sight.pair, whole, torch.ones_like(whole[..., :1])], -1)
 
 
-def foretell(seen: Tensor, value: Tensor, ahead: Tensor) -> tuple[Tensor, Tensor]:
+def _foretell(seen: Tensor, value: Tensor, ahead: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and deviation `[S, M]` at `ahead` `[S, M, F]` after `value` `[S, E]` at `seen` `[S, E, F]`.
 
     A few searches at a time, as in `_bank`.
     """
     parts = zip(*(x.split(_bank.TOGETHER) for x in (seen, value, ahead)))
-    mean, deviation = zip(*(_foretell(*part) for part in parts))
+    mean, deviation = zip(*(_foretell_some(*part) for part in parts))
     return torch.cat(mean), torch.cat(deviation)
 
 
-def _foretell(seen: Tensor, value: Tensor, ahead: Tensor) -> tuple[Tensor, Tensor]:
+def _foretell_some(seen: Tensor, value: Tensor, ahead: Tensor) -> tuple[Tensor, Tensor]:
     E = value.shape[1]
     centre = value.mean(-1, keepdim=True)
     unit = torch.full_like(centre, _GUESS) if E < _FEW else value.std(-1, keepdim=True).clamp_min(0.02)

@@ -277,7 +277,7 @@ class Trainer:
         with safe_open(path, framework="pt") as file:
             about = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if json.loads(about["plan"]) != vars(self.plan):
+        if vars(Plan()) | json.loads(about["plan"]) != vars(self.plan):
             raise UserError(
                 f"'{path}' was begun with {about['plan']}; go on with the same settings or name another --out."
             )
