@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,13 +36,20 @@ def load(path: Path) -> Run:
         return torch.export.load(path).module()
 
 
-def save_onnx(program: torch.export.ExportedProgram, path: Path) -> None:
+def save_onnx(module: nn.Module, program: torch.export.ExportedProgram, pixels: Tensor, path: Path) -> None:
+    """From the program; where that fails, as torch 2.6 does beside newer `onnxscript`, from the module by torch's older exporter.
+
+    Raises `OnnxExporterError` where both fail.
+    """
+    names: dict[str, Any] = {"verbose": False, "input_names": ["pixels"], "output_names": ["logits"]}
     with _quiet():
-        exported = torch.onnx.export(
-            program, dynamo=True, verbose=False, input_names=["pixels"], output_names=["logits"]
-        )
-        assert exported is not None
-        exported.save(path, external_data=False)
+        try:
+            exported = torch.onnx.export(program, dynamo=True, **names)
+            assert exported is not None
+            exported.save(path, external_data=False)
+        except torch.onnx.OnnxExporterError:
+            batch = {name: {0: "batch"} for name in ("pixels", "logits")}
+            torch.onnx.export(module, (pixels,), path, dynamo=False, dynamic_axes=batch, **names)
 
 
 def load_onnx(path: Path) -> Run:

@@ -24,6 +24,7 @@ from search_spaces._cells import CellNetwork
 TOLERANCE = 1e-4
 """The largest difference of logits between the network and what is read back."""
 FILES = ("network.py", "network.safetensors", "network.pt2", "network.onnx")
+_LACKING = "it takes packages that are not installed: pip install 'metacell[onnx]'"
 _REPEATS = 30
 _COMPARED = 5
 """Pictures compared; not the batch the programs were traced with, so that the batch is shown to be free."""
@@ -46,6 +47,8 @@ class Exported(NamedTuple):
     files: tuple[Written, ...]
     parameters: int
     trained: bool
+    no_onnx: str = ""
+    """Why there is no ONNX file, where none was refused."""
 
 
 def export(
@@ -74,10 +77,7 @@ def export(
     _refuse_taken(folder, force)
     network = _build(space, arch, task, state_dict)
     if onnx and not has_onnx():
-        raise UserError(
-            "An ONNX file takes packages that are not installed: pip install 'metacell[onnx]', or say --no-onnx."
-        )
-    onnx = has_onnx() if onnx is None else onnx
+        raise UserError(f"No ONNX file: {_LACKING}; or say --no-onnx.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -88,13 +88,15 @@ def export(
         about |= {"class_names": json.dumps(class_names), "input_shape": json.dumps(task.input_shape)}
         (partial / "network.py").write_text(text)
         (partial / "network.safetensors").write_bytes(safetensors.torch.save(weights, about))
-        written = _compared(partial, network, task, mean, std, onnx)
+        written, no_onnx = _compared(partial, network, task, mean, std, onnx is not False)
+        if onnx and no_onnx:
+            raise UserError(f"No ONNX file: {no_onnx}; say --no-onnx.")
         if folder.exists():
             shutil.rmtree(folder)
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return Exported(folder, written, sum(p.numel() for p in network.parameters()), state_dict is not None)
+    return Exported(folder, written, sum(p.numel() for p in network.parameters()), state_dict is not None, no_onnx)
 
 
 def has_onnx() -> bool:
@@ -131,8 +133,8 @@ def _build(space: Space, arch: Tensor, task: Task, state_dict: dict[str, Tensor]
 
 def _compared(
     folder: Path, network: CellNetwork, task: Task, mean: Tensor | None, std: Tensor | None, onnx: bool
-) -> tuple[Written, ...]:
-    """Write the programs from the Python file, read everything back, compare."""
+) -> tuple[tuple[Written, ...], str]:
+    """Write the programs from the Python file, read everything back, compare; and why there is no ONNX file, if `onnx` asks."""
     pixels = _noise.uniform(torch.tensor([0]), 0, _COMPARED, *task.input_shape)[0]
     normalised = pixels if mean is None or std is None else (pixels - mean.view(-1, 1, 1)) / std.view(-1, 1, 1)
     with torch.no_grad():
@@ -141,10 +143,14 @@ def _compared(
     program = _programs.trace(module, pixels[:2])
     _programs.save(program, folder / "network.pt2")
     runs: dict[str, _programs.Run] = {"network.py": module, "network.pt2": _programs.load(folder / "network.pt2")}
-    if onnx:
-        _programs.save_onnx(program, folder / "network.onnx")
-        runs["network.onnx"] = _programs.load_onnx(folder / "network.onnx")
-    return tuple(_measure(name, run, pixels, expected) for name, run in runs.items())
+    no_onnx = _LACKING if onnx and not has_onnx() else ""
+    if onnx and not no_onnx:
+        try:
+            _programs.save_onnx(module, program, pixels[:2], folder / "network.onnx")
+            runs["network.onnx"] = _programs.load_onnx(folder / "network.onnx")
+        except torch.onnx.OnnxExporterError as error:
+            no_onnx = f"torch {torch.__version__} cannot write it ({str(error).strip().splitlines()[0]})"
+    return tuple(_measure(name, run, pixels, expected) for name, run in runs.items()), no_onnx
 
 
 def _measure(name: str, run: _programs.Run, pixels: Tensor, expected: Tensor) -> Written:

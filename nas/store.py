@@ -75,7 +75,7 @@ def create(folder: Path, asked: dict[str, Any], state: State) -> Run:
         raise UserError(f"Run '{folder}' exists already; `nas resume {folder}` goes on with it, --name takes another.")
     folder.mkdir(parents=True, exist_ok=True)
     connection = _connect(folder / FILE)
-    with _transaction(connection):
+    with _closed_if_it_fails(connection), _transaction(connection):
         for statement in filter(str.strip, _SCHEMA.split(";")):
             connection.execute(statement)
         about = {"format": FORMAT, "asked": json.dumps(asked), "created": repr(time.time())}
@@ -94,6 +94,11 @@ def open_run(folder: Path) -> Run:
             else UserError(f"There is no run in '{folder}'; `nas search` makes one.")
         )
     connection = _connect(folder / FILE)
+    with _closed_if_it_fails(connection):
+        return Run(folder, _asked(folder, connection), connection)
+
+
+def _asked(folder: Path, connection: sqlite3.Connection) -> dict[str, Any]:
     try:
         about = dict(connection.execute("select key, value from about"))
     except sqlite3.DatabaseError:
@@ -102,7 +107,7 @@ def open_run(folder: Path) -> Run:
         ) from None
     if about.get("format") != FORMAT:
         raise UserError(f"Run '{folder}' has format '{about.get('format')}'; this version reads '{FORMAT}'.")
-    return Run(folder, json.loads(about["asked"]), connection)
+    return json.loads(about["asked"])
 
 
 def runs_in(root: Path) -> list[Path]:
@@ -202,13 +207,23 @@ def _write_state(connection: sqlite3.Connection, before: dict[str, Tensor], afte
 def _connect(path: Path) -> sqlite3.Connection:
     try:
         connection = sqlite3.connect(path, isolation_level=None, timeout=10)
-        connection.execute("pragma journal_mode = wal")
-        connection.execute("pragma synchronous = normal")
+        with _closed_if_it_fails(connection):
+            connection.execute("pragma journal_mode = wal")
+            connection.execute("pragma synchronous = normal")
     except sqlite3.Error as error:
         raise UserError(
             f"Cannot open '{path}': {error}; it takes a run's file in a folder that can be written."
         ) from None
     return connection
+
+
+@contextmanager
+def _closed_if_it_fails(connection: sqlite3.Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
 
 
 @contextmanager

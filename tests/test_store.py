@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import pytest
 import torch
@@ -32,7 +33,7 @@ def _unbroken(folder, controller, evals):
 
 def _steps_stored(folder) -> int:
     try:
-        with sqlite3.connect(f"file:{folder / store.FILE}?mode=ro", uri=True, timeout=5) as connection:
+        with closing(sqlite3.connect(f"file:{folder / store.FILE}?mode=ro", uri=True, timeout=5)) as connection:
             return connection.execute("select count(*) from step").fetchone()[0]
     except sqlite3.Error:
         return 0

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from nas import session, store, trained
 from nas.commands import _shared
-from nas.export import Exported, export, has_onnx
+from nas.export import Exported, export
 from search_spaces._base import UserError
 
 
@@ -69,7 +69,7 @@ def tell(done: Exported, arch: str) -> None:
         console.print(
             f"  {file.file:<13} largest difference {file.difference:.1e}, {file.milliseconds:.3f} ms an image"
         )
-    if not has_onnx():
-        console.print("  no ONNX file (pip install 'metacell[onnx]' for one)", markup=False)
+    if done.no_onnx:
+        console.print(f"  no ONNX file: {done.no_onnx}", markup=False)
     if not done.trained:
         console.print("The weights are untrained: a table holds none. Train network.py on your data.")
