@@ -42,7 +42,7 @@ def gather(space: Space, key: int, state: Any, archs_SED: Tensor, standing_SE: T
         off_SN = _limits.listed(space, state)
     rows = [_promising(space, key, state, archs_SED, standing_SE, off_SN)]
     if key:
-        rows.append(_favourites(key, space)[:_FAVOURITES].expand(len(state.seeds), -1))
+        rows.append(favourites(key, space)[:_FAVOURITES].expand(len(state.seeds), -1))
     rows.append(_noise.integers(state.seeds, state.step, _BLIND, high=N, stream=_RANDOM))
     return torch.cat([near_SMD, described.archs[torch.cat(rows, 1)]], 1)
 
@@ -73,7 +73,7 @@ def _promising(
 
 
 @lru_cache
-def _favourites(key: int, space: Space) -> Tensor:
+def favourites(key: int, space: Space) -> Tensor:
     """The rows of a listed space in the order of the prior's mean landscape, the best first."""
     listed = _prior.everything(key, space)
     assert listed is not None

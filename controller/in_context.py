@@ -16,9 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from controller import _bank, _candidates, _limits, _policy, _prior, _reader
+from controller import _bank, _candidates, _limits, _policy, _prior, _reader, _turns
 from controller._base import Prior, Proposal, Results
-from controller._process import Process
 from search_spaces import _noise
 from search_spaces._base import Space, Task
 
@@ -67,6 +66,8 @@ class InContext:
     """After so many evaluations without a better one, some are left to plain Bayesian optimisation until there is one."""
     plain: int = 2
     """One in so many, then."""
+    scout: int = 4
+    """Of the others, then, one in so many goes where the search has not been, if the prior has lost its say."""
     doubt: float = 0.3
     """Deviation of a factor on each expected improvement, in logarithms: a search that always takes what seems the very best is
     one trajectory, and beliefs that err send every seed astray together."""
@@ -100,44 +101,21 @@ class InContext:
         key = int(state.prior[0])
         if self.policy_only and key:
             return Proposal(_policy.sample(self.space, key, state, batch, state.archs.shape[1], _POLICY))
-        turns_SB = self._turns(state, batch)
-        plain_SBD = self._plain(state, turns_SB)
-        candidates_SMD = _candidates.gather(self.space, key, state, *self._remembered(state), self.samples)
-        candidates_SMD = torch.cat([candidates_SMD, plain_SBD], 1)
+        turns = _turns.due(key, self.space, state, batch, self.patience, self.plain, self.scout)
+        ours_SMD = _candidates.gather(self.space, key, state, *self._remembered(state), self.samples)
+        candidates_SMD = torch.cat([ours_SMD, _turns.suggested(key, self.space, state, turns)], 1)
         outlook = _prior.look(key, self.space, candidates_SMD, hidden=self._reads(key))
-        gain_SM = self._gain(key, state, candidates_SMD, outlook)
+        gain_SM, warm_S = self._gain(key, state, candidates_SMD, outlook)
         gain_SM = gain_SM.float() * _candidates.news(self.space, candidates_SMD, state)
         if state.archs.shape[1] >= _SURE:
             luck_SM = _noise.normal(state.seeds, state.step, gain_SM.shape[1], stream=_LUCK)
             gain_SM = gain_SM * (self.doubt * luck_SM).exp()
         gain_SM = torch.where(_candidates.tried(self.space, candidates_SMD, state), -1.0, gain_SM)
-        place, ours = outlook.sight.place, gain_SM.shape[1] - plain_SBD.shape[1]
-        return Proposal(_candidates.spread_out(self.space, candidates_SMD, place, gain_SM, turns_SB, ours))
-
-    def _turns(self, state: State, batch: int) -> Tensor:
-        """Which of the next evaluations are left to plain Bayesian optimisation, bool `[S, B]`: one in `plain` while the search
-        is stale.
-
-        So however wrong the beliefs are, a share of the evaluations does not rest on them.
-        """
-        number_B = state.archs.shape[1] + torch.arange(batch)
-        return _candidates.stale(state.score, self.patience)[:, None] & (number_B % self.plain == self.plain - 1)
-
-    def _plain(self, state: State, turns_SB: Tensor) -> Tensor:
-        """What Bayesian optimisation, which knows of no other task and of no twins, would try next, `[S, B, D]`; or B = 0.
-
-        For searches that have no turn of it, anything.
-        """
-        at_R = turns_SB.any(1).nonzero().squeeze(-1)
-        if not len(at_R):
-            return state.archs[:, :0]
-        few = state._replace(
-            seeds=state.seeds[at_R], step=state.step[at_R], archs=state.archs[at_R], score=state.score[at_R]
+        turns_SB, ours = turns.taken(warm_S), ours_SMD.shape[1]
+        gain_SM[:, ours:].masked_fill_(~turns_SB[:, turns.columns()], -1.0)
+        return Proposal(
+            _candidates.spread_out(self.space, candidates_SMD, outlook.sight.place, gain_SM, turns_SB, ours)
         )
-        next_RBD = Process(self.space).next(few)[:, : turns_SB.shape[1]]
-        plain_SBD = state.archs[:, :1].expand(-1, next_RBD.shape[1], -1).clone()
-        plain_SBD[at_R] = next_RBD
-        return plain_SBD
 
     def learn(self, state: State, proposal: Proposal, results: Results) -> State:
         credit_S = state.credit
@@ -209,19 +187,22 @@ class InContext:
         standings = [_bank.standing(state.score).gather(1, kept_SE) for state in states]
         return _bank.predict_each(self._members(key), seen, standings, outlook.sight, self.members)
 
-    def _gain(self, key: int, state: State, candidates_SMD: Tensor, outlook: _prior.Outlook) -> Tensor:
-        """Expected improvement `[S, M]`; before anything is known, what the prior thinks of each."""
+    def _gain(self, key: int, state: State, candidates_SMD: Tensor, outlook: _prior.Outlook) -> tuple[Tensor, Tensor]:
+        """Expected improvement `[S, M]`; before anything is known, what the prior thinks of each. And the prior's say, `[S]`."""
         known = _prior.learned(key)
         if not state.archs.shape[1]:
+            sure_S = torch.ones(len(state.seeds), dtype=torch.float64)
             if known is None:
-                return _noise.uniform(state.seeds, 0, outlook.sight.whole.shape[1], stream=_START).double() + 1.0
-            return (outlook.sight.mean @ _prior.families(key, self.space)).exp()
+                luck_SM = _noise.uniform(state.seeds, 0, outlook.sight.whole.shape[1], stream=_START)
+                return luck_SM.double() + 1.0, 1 - sure_S
+            return (outlook.sight.mean @ _prior.families(key, self.space)).exp(), sure_S
         if not state.over.shape[-1]:
-            return self._improvement(key, state, _limits.NOTHING, outlook, *self._beliefs(key, (state,), outlook))
+            (belief,) = self._beliefs(key, (state,), outlook)
+            return self._improvement(key, state, _limits.NOTHING, outlook, belief), belief.warm
         off, lifted = _limits.off(self.space, state, candidates_SMD, outlook.sight, key), _limits.without(state)
         alone, apart = self._beliefs(key, (state, lifted), outlook)
         gain_SM = self._improvement(key, state, _limits.NOTHING, outlook, alone)
-        return (gain_SM * self._improvement(key, lifted, off, outlook, apart)).sqrt()
+        return (gain_SM * self._improvement(key, lifted, off, outlook, apart)).sqrt(), alone.warm
 
     def _improvement(
         self, key: int, state: State, off: _limits.Off, outlook: _prior.Outlook, belief: _bank.Belief

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from controller import _bank, _candidates, _landscape, _policy, _prior, _reader
+from controller import _bank, _candidates, _landscape, _policy, _prior, _reader, _turns
 from controller._base import Results
 from controller._process import Process
 from controller.in_context import InContext
@@ -205,10 +205,52 @@ def test_a_stale_search_leaves_every_second_evaluation_to_plain_bayesian_optimis
     controller, seeds = InContext(SPACE), torch.arange(2)
     archs = _ops.enumerate_all(SPACE.choices)[:20].expand(2, -1, -1)
     state = controller.begin(_toys.TASK, seeds)._replace(archs=archs, score=score)
-    turns = controller._turns(state, 8)
-    assert turns.int().tolist() == [[0, 1, 0, 1, 0, 1, 0, 1], [0] * 8]
+    turns = _turns.due(_prior.NONE, SPACE, state, 8, 8, 2, 4)
+    assert turns.plain.int().tolist() == [[0, 1, 0, 1, 0, 1, 0, 1], [0] * 8]
+    assert not turns.scout.any()
     plain = Process(SPACE).next(state._replace(seeds=seeds[:1], step=state.step[:1], archs=archs[:1], score=score[:1]))
     assert torch.equal(controller.propose(state, 2).archs[0, 1], plain[0, 0])
+
+
+def test_landmarks_are_each_the_farthest_from_those_before():
+    key = _prior.hold(untrained())
+    along = _prior.everything(key, SPACE).sight.span[:, :8]
+    rows = _turns._landmarks(key, SPACE)
+    assert rows[0] == _candidates.favourites(key, SPACE)[0]
+    for count in (1, 2, 7, 30):
+        apart = torch.cdist(along, along[rows[:count]], compute_mode="donot_use_mm_for_euclid_dist").amin(1)
+        assert apart[rows[count]] == pytest.approx(apart.max().item())
+    assert len(rows.unique()) == len(rows)
+
+
+def _stale_after(score_N, prior, settings, evaluations=20):
+    """Two searches that found the same all along, and a proposal of four."""
+    controller, seeds, rows = InContext(SPACE, reader=False, **settings), torch.arange(2), _prior.rows(SPACE)
+    state = controller.begin(_toys.TASK, seeds, prior)
+    archs = _ops.enumerate_all(SPACE.choices)[torch.randperm(15625, generator=torch.Generator().manual_seed(1))]
+    archs = archs[:evaluations].expand(2, -1, -1)
+    score = score_N[rows[_landscape.ranks(SPACE, archs)]].clone()
+    score[:, 0] = 9.0
+    state = state._replace(
+        archs=archs, score=score.float(), cost=torch.zeros_like(score), over=torch.zeros(2, evaluations, 0)
+    )
+    return controller, state, controller.propose(state, 4).archs
+
+
+def test_scouts_go_out_once_the_prior_has_lost_its_say():
+    prior = untrained()
+    key = _prior.hold(prior, _reader.task_features(_toys.TASK))
+    foretold = _prior.everything(key, SPACE).sight.mean[:, 1].float()
+    strange = torch.randn(len(foretold), generator=torch.Generator().manual_seed(3))
+    net = _landscape.listed(SPACE).archs[_turns._landmarks(key, SPACE)]
+    controller, state, archs = _stale_after(strange, prior, {})
+    assert (controller.trusts(state) < 0.5).all()
+    left = net[~_ops.among(*(_landscape.ranks(SPACE, x) for x in (net[None], state.archs[:1]))).squeeze(0)]
+    assert torch.equal(archs[:, 2], left[:1].expand(2, -1))
+    for scores, settings in ((strange, {"scout": 1000}), (strange, {"patience": 1000}), (foretold, {})):
+        controller, state, archs = _stale_after(scores, prior, settings)
+        assert not torch.equal(archs[:, 2], left[:1].expand(2, -1))
+    assert (controller.trusts(state) > 0.5).all()
 
 
 def test_members_expect_the_spread_of_the_cells_seen():
