@@ -144,8 +144,8 @@ def _kernels(a: Sight, b: Sight) -> Tensor:
     near, place, pair, trend, alike, span = found.unbind(1)
     torch.matmul(a.whole, b.whole.mT, out=trend)
     torch.matmul(a.span, b.span.mT, out=span)
-    near.copy_(_apart(a.whole, b.whole, trend).div_(-G))
-    torch.exp(_apart(a.span, b.span, span).div_(-_WIDTH).add_(near), out=alike)
+    near.copy_(apart(a.whole, b.whole, trend).div_(-G))
+    torch.exp(apart(a.span, b.span, span).div_(-_WIDTH).add_(near), out=alike)
     near.exp_()
     trend.div_(G)
     torch.exp(squares(a.place, b.place).div_(-6), out=place)
@@ -155,10 +155,11 @@ def _kernels(a: Sight, b: Sight) -> Tensor:
 
 def squares(a: Tensor, b: Tensor) -> Tensor:
     """Squared distances `[..., n, M]` of rows of `a` `[..., n, F]` and `b` `[..., M, F]`."""
-    return _apart(a, b, a @ b.mT)
+    return apart(a, b, a @ b.mT)
 
 
-def _apart(a: Tensor, b: Tensor, product: Tensor) -> Tensor:
+def apart(a: Tensor, b: Tensor, product: Tensor) -> Tensor:
+    """The same, where `product` `a @ b.mT` is known."""
     long = a.square().sum(-1)[..., :, None] + b.square().sum(-1)[..., None, :]
     return (product * -2).add_(long).clamp_min_(0)
 

@@ -19,10 +19,22 @@ _START, _RANDOM, _POLICY, _MUTATE = range(4)
 _PARENTS, _PROMISING, _FAVOURITES, _BLIND = 8, 192, 128, 128
 
 
-def gather(space: Space, key: int, state: Any, archs_SED: Tensor, standing_SE: Tensor, samples: int) -> Tensor:
+def gather(
+    space: Space, key: int, state: Any, archs_SED: Tensor, standing_SE: Tensor, samples: int, least: int
+) -> tuple[Tensor, Tensor]:
     """Architectures worth ranking, `[S, M, D]`, for a search that rests on `archs_SED` and how they stood.
 
-    Neighbours of the best; in a listed space those that a ridge regression puts first and the prior's favourites, in a larger
+    And which are news, bool `[S, M]`: not tried, not the same as one before them. Those come first; of the rest there is only
+    what makes all searches' the same number, `least` or more.
+    """
+    archs_SMD = _worth(space, key, state, archs_SED, standing_SE, samples)
+    fresh_SM = _ops.fresh(*(_landscape.ranks(space, archs) for archs in (archs_SMD, state.archs)))
+    order_SM = (~fresh_SM).int().argsort(dim=-1, stable=True)[:, : max(least, int(fresh_SM.sum(-1).max()))]
+    return take(archs_SMD, order_SM), fresh_SM.gather(1, order_SM)
+
+
+def _worth(space: Space, key: int, state: Any, archs_SED: Tensor, standing_SE: Tensor, samples: int) -> Tensor:
+    """Neighbours of the best; in a listed space those that a ridge regression puts first and the prior's favourites, in a larger
     one mutants and `samples` of the policy; at last random ones.
     """
     near_SMD = _near(space, state)

@@ -84,7 +84,10 @@ def off(space: Space, state: Any, archs: Tensor, sight: _bank.Sight, key: int) -
     worth_S1 = exchange(lifted(state))
     seen_SE = worth_S1 * _points(state.over, state.limits)
     tried = state.archs[:, -_LATEST:]
-    a, b = _features(space, tried, _prior.look(key, space, tried).sight), _features(space, archs, sight)
+    if _landscape.listed(space) is None:
+        a, b = _features(space, tried, _prior.look(key, space, tried).sight), _features(space, archs, sight)
+    else:
+        a, b = (_everything(space)[_prior.rows(space)[_landscape.ranks(space, x)]] for x in (tried, archs))
     mean, deviation = zip(*(_foretell(a, x, b) for x in _capped(state)[:, -_LATEST:].unbind(-1)))
     mean, deviation, total = torch.stack(mean, -1), torch.stack(deviation, -1), sum(p for _, p in _NODES)
     return Off(
@@ -158,4 +161,5 @@ def _foretell_some(seen: Tensor, value: Tensor, ahead: Tensor) -> tuple[Tensor, 
 
 
 def _kernels(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    return a @ b.mT, _bank.squares(a, b).div_(-2).exp_()
+    line = a @ b.mT
+    return line, _bank.apart(a, b, line).div_(-2).exp_()

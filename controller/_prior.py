@@ -197,7 +197,7 @@ def rows(space: Space) -> Tensor:
 
 def _outlined(known: Learned, space: Space, described: _landscape.Described) -> tuple[Tensor, Tensor, Tensor]:
     """What the network makes of architectures: hidden vectors `[N, H]`, each family's landscape `[N, F]`, directions `[N, R]`."""
-    hidden = known.reader.cells(_reader.draft(space, torch.float64), described.archs, described.whole)
+    hidden = known.reader.cells.shared(_reader.draft(space, torch.float64), described.archs, described.whole)
     mean, span = known.reader.cells.prior(hidden)
     return hidden, mean[:, None] + span @ known.centre.T, span
 

@@ -74,12 +74,7 @@ class Process:
 
     def _new(self, state: Searched, candidates_SMD: Tensor) -> Tensor:
         """Which candidates were not tried and are not the same as an earlier candidate, bool `[S, M]`."""
-        tried_SE = _ops.index(state.archs, self.space.choices)
-        rank_SM = _ops.index(candidates_SMD, self.space.choices)
-        ordered_SM, order_SM = rank_SM.sort(dim=-1, stable=True)
-        again_SM = torch.cat([torch.zeros_like(ordered_SM[:, :1], dtype=torch.bool), ordered_SM.diff(dim=-1) == 0], 1)
-        repeated_SM = torch.zeros_like(again_SM).scatter(1, order_SM, again_SM)
-        return ~repeated_SM & ~_ops.among(rank_SM, tried_SE)
+        return _ops.fresh(*(_ops.index(archs, self.space.choices) for archs in (candidates_SMD, state.archs)))
 
     def _expected_improvement(self, state: Searched, candidates_SMD: Tensor) -> Tensor:
         archs_SED, target_SE = self._remembered(state)

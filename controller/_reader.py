@@ -107,19 +107,43 @@ class Cells(nn.Module):
 
     def forward(self, sketch: Draft, archs: Tensor, whole: Tensor) -> Tensor:
         options_DCH = self.options(sketch)
-        nodes: list[Tensor | None] = [self.start.expand(len(archs), -1)] + [None] * max(j for _, j in sketch.links)
         zero = torch.zeros(len(archs), WIDTH, dtype=self.start.dtype)
+        nodes = [self.start.expand(len(archs), -1), *[zero] * max(j for _, j in sketch.links)]
         said = zero
-        for d, (i, j) in sorted(enumerate(sketch.links), key=lambda e: e[1][1]):
-            token = options_DCH[d][archs[:, d]]
-            none, same = sketch.traits[d, :, 0][archs[:, d], None], sketch.traits[d, :, 1][archs[:, d], None]
-            source = _or(nodes[i], zero)
-            present = (source.abs().amax(-1, keepdim=True) > 0).to(zero.dtype)
-            made = self.out(F.gelu(self.into(torch.cat([self.norm(source), token], -1)))) * present
-            edge = (1 - none) * torch.where(same > 0, source, made)
-            nodes[j] = edge + _or(nodes[j], zero)
-            said = said + (1 - none) * F.gelu(token) * present
-        end = _or(nodes[-1], zero)
+        for d, (i, j) in _in_order(sketch):
+            edge, word = self._edge(sketch, options_DCH, d, nodes[i], archs[:, d])
+            nodes[j], said = edge + nodes[j], said + word
+        return self._whole(sketch, nodes[-1], said, whole)
+
+    @torch.no_grad()
+    def shared(self, sketch: Draft, archs: Tensor, whole: Tensor) -> Tensor:
+        """The same for many architectures: what several of them have in common is computed once."""
+        options_DCH, C = self.options(sketch), sketch.traits.shape[1]
+        nothing_N = torch.zeros(len(archs), dtype=torch.long)
+        begun = [(torch.zeros(1, WIDTH, dtype=self.start.dtype), nothing_N)] * (1 + max(j for _, j in sketch.links))
+        nodes = [(self.start[None], nothing_N), *begun[1:]]
+        said = torch.zeros(len(archs), WIDTH, dtype=self.start.dtype)
+        for d, (i, j) in _in_order(sketch):
+            (source, from_N), (node, at_N) = nodes[i], nodes[j]
+            distinct, edge_N = (from_N * C + archs[:, d]).unique(return_inverse=True)
+            edge, word = self._edge(sketch, options_DCH, d, source[distinct // C], distinct % C)
+            sums, sum_N = (edge_N * len(node) + at_N).unique(return_inverse=True)
+            nodes[j] = edge[sums // len(node)] + node[sums % len(node)], sum_N
+            said += word[edge_N]
+        end, at_N = nodes[-1]
+        return self._whole(sketch, end[at_N], said, whole)
+
+    def _edge(
+        self, sketch: Draft, options_DCH: Tensor, d: int, source: Tensor, choice: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What the edge of decision `d` hands on from `source` `[N, H]`, and what it says of itself, `[N, H]` each."""
+        token = options_DCH[d][choice]
+        none, same = sketch.traits[d, :, 0][choice, None], sketch.traits[d, :, 1][choice, None]
+        present = (source.abs().amax(-1, keepdim=True) > 0).to(source.dtype)
+        made = self.out(F.gelu(self.into(torch.cat([self.norm(source), token], -1)))) * present
+        return (1 - none) * torch.where(same > 0, source, made), (1 - none) * F.gelu(token) * present
+
+    def _whole(self, sketch: Draft, end: Tensor, said: Tensor, whole: Tensor) -> Tensor:
         return self.read(torch.cat([self.norm(end), said / len(sketch.links), whole.to(end.dtype)], -1))
 
     def prior(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
@@ -127,8 +151,9 @@ class Cells(nn.Module):
         return self.mean(hidden).squeeze(-1), self.span(hidden)
 
 
-def _or(node: Tensor | None, zero: Tensor) -> Tensor:
-    return zero if node is None else node
+def _in_order(sketch: Draft) -> list[tuple[int, tuple[int, int]]]:
+    """Decisions with their (from, to), each after those that lead to where it begins."""
+    return sorted(enumerate(sketch.links), key=lambda e: e[1][1])
 
 
 class _Layer(nn.Module):

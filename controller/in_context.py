@@ -102,7 +102,7 @@ class InContext:
         if self.policy_only and key:
             return Proposal(_policy.sample(self.space, key, state, batch, state.archs.shape[1], _POLICY))
         turns = _turns.due(key, self.space, state, batch, self.patience, self.plain, self.scout)
-        ours_SMD = _candidates.gather(self.space, key, state, *self._remembered(state), self.samples)
+        ours_SMD, fresh_SM = _candidates.gather(self.space, key, state, *self._remembered(state), self.samples, batch)
         candidates_SMD = torch.cat([ours_SMD, _turns.suggested(key, self.space, state, turns)], 1)
         outlook = _prior.look(key, self.space, candidates_SMD, hidden=self._reads(key))
         gain_SM, warm_S = self._gain(key, state, candidates_SMD, outlook)
@@ -110,9 +110,9 @@ class InContext:
         if state.archs.shape[1] >= _SURE:
             luck_SM = _noise.normal(state.seeds, state.step, gain_SM.shape[1], stream=_LUCK)
             gain_SM = gain_SM * (self.doubt * luck_SM).exp()
-        gain_SM = torch.where(_candidates.tried(self.space, candidates_SMD, state), -1.0, gain_SM)
         turns_SB, ours = turns.taken(warm_S), ours_SMD.shape[1]
-        gain_SM[:, ours:].masked_fill_(~turns_SB[:, turns.columns()], -1.0)
+        free_ST = turns_SB[:, turns.columns()] & ~_candidates.tried(self.space, candidates_SMD[:, ours:], state)
+        gain_SM = torch.where(torch.cat([fresh_SM, free_ST], 1), gain_SM, -1.0)
         return Proposal(
             _candidates.spread_out(self.space, candidates_SMD, outlook.sight.place, gain_SM, turns_SB, ours)
         )
@@ -202,7 +202,9 @@ class InContext:
         off, lifted = _limits.off(self.space, state, candidates_SMD, outlook.sight, key), _limits.without(state)
         alone, apart = self._beliefs(key, (state, lifted), outlook)
         gain_SM = self._improvement(key, state, _limits.NOTHING, outlook, alone)
-        return (gain_SM * self._improvement(key, lifted, off, outlook, apart)).sqrt(), alone.warm
+        return (gain_SM * self._improvement(key, lifted, off, outlook, apart)).sqrt(), torch.maximum(
+            alone.warm, apart.warm
+        )
 
     def _improvement(
         self, key: int, state: State, off: _limits.Off, outlook: _prior.Outlook, belief: _bank.Belief

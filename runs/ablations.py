@@ -23,6 +23,7 @@ VARIANTS = {
     "without the prior": ("", None, "", SPLITS),
     "without the trust rule": ("", BANK, ":trust=false", SPLITS),
     "without turns of plain Bayesian optimisation": ("", BANK, ":patience=1000", SPLITS),
+    "without scouts": ("", BANK, ":scout=1000", SPLITS),
     "without doubt": ("", BANK, ":doubt=0", SPLITS),
     "without limits apart": ("", BANK, ":limits=false", SPLITS),
     "without what it remembers of architectures": ("no-atlas", (*BANK, "--no-atlas"), "", SPLITS),

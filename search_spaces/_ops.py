@@ -71,3 +71,10 @@ def among(ranks: Tensor, others: Tensor) -> Tensor:
     """Which of the ranks `[..., M]` are among the others `[..., E]`, bool `[..., M]`."""
     ordered = others.sort(dim=-1).values
     return torch.searchsorted(ordered, ranks) < torch.searchsorted(ordered, ranks, right=True)
+
+
+def fresh(ranks: Tensor, others: Tensor) -> Tensor:
+    """Which of the ranks `[S, M]` are not among the others `[S, E]` and not the same as one before them, bool `[S, M]`."""
+    ordered_SM, order_SM = ranks.sort(dim=-1, stable=True)
+    again_SM = torch.cat([torch.zeros_like(ordered_SM[:, :1], dtype=torch.bool), ordered_SM.diff(dim=-1) == 0], 1)
+    return ~again_SM.scatter(1, order_SM, again_SM) & ~among(ranks, others)

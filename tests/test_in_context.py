@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from controller import _bank, _candidates, _landscape, _policy, _prior, _reader, _turns
+from controller import _bank, _candidates, _landscape, _moves, _policy, _prior, _reader, _turns
 from controller._base import Results
 from controller._process import Process
 from controller.in_context import InContext
@@ -156,6 +156,16 @@ def test_policy_samples_have_the_probability_that_they_are_said_to_have(space):
     torch.testing.assert_close(total, torch.ones((), dtype=torch.float64))
 
 
+@pytest.mark.parametrize("space", LISTED, ids=lambda space: space.name)
+def test_what_cells_share_is_computed_once_and_comes_out_the_same(space):
+    torch.manual_seed(0)
+    cells, sketch = _reader.Reader().double().cells, _reader.draft(space, torch.float64)
+    archs = _moves.sample(space, torch.zeros(1, dtype=torch.long), 0, 300, stream=1).squeeze(0)
+    described = _landscape.describe(space, torch.cat([archs, archs[:20]]))
+    alone = cells(sketch, described.archs, described.whole)
+    torch.testing.assert_close(cells.shared(sketch, described.archs, described.whole), alone, atol=1e-12, rtol=1e-12)
+
+
 @pytest.mark.parametrize("reader", [True, False])
 def test_a_warm_search_keeps_the_laws(reader):
     controller, prior, seeds = InContext(SPACE, reader=reader), untrained(), torch.arange(6)
@@ -210,6 +220,20 @@ def test_a_stale_search_leaves_every_second_evaluation_to_plain_bayesian_optimis
     assert not turns.scout.any()
     plain = Process(SPACE).next(state._replace(seeds=seeds[:1], step=state.step[:1], archs=archs[:1], score=score[:1]))
     assert torch.equal(controller.propose(state, 2).archs[0, 1], plain[0, 0])
+
+
+def test_candidates_that_are_news_come_first_whatever_the_others_of_their_batch():
+    ranks, tried = torch.tensor([[5, 3, 5, 7, 3, 9]]), torch.tensor([[7, 8]])
+    assert _ops.fresh(ranks, tried).tolist() == [[True, True, False, False, False, True]]
+    controller, seeds = InContext(SPACE), torch.arange(5)
+    _, _, state = _toys.walk(controller, _toys.evaluate(SPACE), seeds, 8, 4)
+    ask = lambda state: _candidates.gather(SPACE, 0, state, *controller._remembered(state), 0, 4)  # noqa: E731
+    archs, fresh = ask(state)
+    assert fresh.int().diff(dim=-1).amax() <= 0
+    assert fresh.all(-1).any()
+    alone, _ = ask(type(state)(*(field[2:3] for field in state)))
+    count = int(fresh[2].sum())
+    assert torch.equal(alone[:, :count], archs[2:3, :count])
 
 
 def test_landmarks_are_each_the_farthest_from_those_before():
