@@ -24,6 +24,8 @@ from search_spaces._base import Space
 _LEADING = 8
 """Directions that the net lies along: those in which tasks differ most."""
 _LANDMARKS = 256
+_FIRST = 32
+"""Evaluations before the first scout: until then a search has better to do."""
 _LOST = 0.5
 """Weight of the members that use the prior below which it has lost its say."""
 
@@ -48,7 +50,8 @@ def due(key: int, space: Space, state: Any, batch: int, patience: int, plain: in
     """While there was no better one for `patience` evaluations: one in `plain` is plain, of the others one in `scout` a scout."""
     number_B = state.archs.shape[1] + torch.arange(batch)
     plain_B = number_B % plain == plain - 1
-    scout_B = ~plain_B & (number_B % scout == scout // 2) & (_landmarks(key, space) is not None)
+    scout_B = ~plain_B & (number_B % scout == scout // 2) & (number_B >= _FIRST)
+    scout_B &= _landmarks(key, space) is not None
     stale_S1 = _candidates.stale(state.score, patience)[:, None]
     return Turns(stale_S1 & plain_B, stale_S1 & scout_B)
 

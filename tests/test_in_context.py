@@ -247,14 +247,13 @@ def test_landmarks_are_each_the_farthest_from_those_before():
     assert len(rows.unique()) == len(rows)
 
 
-def _stale_after(score_N, prior, settings, evaluations=20):
-    """Two searches that found the same all along, and a proposal of four."""
+def _stale_after(score_N, prior, settings, evaluations=40):
+    """Two searches that found the same, the best first, and a proposal of four."""
     controller, seeds, rows = InContext(SPACE, reader=False, **settings), torch.arange(2), _prior.rows(SPACE)
     state = controller.begin(_toys.TASK, seeds, prior)
     archs = _ops.enumerate_all(SPACE.choices)[torch.randperm(15625, generator=torch.Generator().manual_seed(1))]
-    archs = archs[:evaluations].expand(2, -1, -1)
-    score = score_N[rows[_landscape.ranks(SPACE, archs)]].clone()
-    score[:, 0] = 9.0
+    value_E, order_E = score_N[rows[_landscape.ranks(SPACE, archs[:evaluations])]].sort(descending=True)
+    archs, score = archs[order_E].expand(2, -1, -1), value_E.expand(2, -1)
     state = state._replace(
         archs=archs, score=score.float(), cost=torch.zeros_like(score), over=torch.zeros(2, evaluations, 0)
     )
