@@ -6,7 +6,8 @@ with `S`; seeds never mix.
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, Protocol
+import math
+from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -14,6 +15,29 @@ from search_spaces._base import Space, Task
 
 State = Any
 """A `NamedTuple` of tensors `[S, ...]` (nested ones and None allowed): all that changes while a controller searches."""
+
+
+class Range(NamedTuple):
+    """What a number may be; a component's settings say it in their type, `Annotated[int, Range(1)]`."""
+
+    least: float
+    above: bool = False
+    """Whether it must be above `least`."""
+    below: float = math.inf
+
+    def __contains__(self, value: object) -> bool:
+        assert isinstance(value, int | float)
+        return (self.least < value if self.above else self.least <= value) and value < self.below
+
+    def __str__(self) -> str:
+        least = f"above {self.least:g}" if self.above else f"of {self.least:g} or more"
+        return least if self.below == math.inf else f"{least}, below {self.below:g}"
+
+
+Count = Annotated[int, Range(1)]
+Rate = Annotated[float, Range(0, above=True)]
+Amount = Annotated[float, Range(0)]
+Decay = Annotated[float, Range(0, below=1)]
 
 
 class Proposal(NamedTuple):

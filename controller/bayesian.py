@@ -8,13 +8,13 @@ Shapes: `S` seeds, `D` decisions, `E` evaluations so far.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from controller import _moves
-from controller._base import Prior, Proposal, Results
+from controller._base import Count, Prior, Proposal, Range, Rate, Results
 from controller._process import QUEUE, Process
 from search_spaces._base import Space, Task
 
@@ -41,18 +41,18 @@ class Bayesian:
     """Tries what the process expects most of, and nothing twice while it has another candidate."""
 
     space: Space
-    random: int = 10
+    random: Count = 10
     """Architectures drawn before the process has a say."""
     encoding: Literal["one_hot", "path"] = "one_hot"
-    patience: int = 10
+    patience: Count = 10
     """Fits anew after every `E / patience` evaluations: the more is known, the less one evaluation changes it."""
-    parents: int = 6
+    parents: Count = 6
     """The best so far whose neighbours are candidates."""
-    pool: int = 96
+    pool: Annotated[int, Range(0)] = 96
     """Random candidates."""
-    noise: float = 0.1
+    noise: Rate = 0.1
     """Variance of the scores' noise, in units of their variance."""
-    memory: int = 96
+    memory: Annotated[int, Range(2)] = 96
     """Observations the process sees at most: the latest and the best, half each."""
 
     def begin(self, task: Task, seeds: Tensor, prior: Prior | None = None) -> State:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from controller import _moves
-from controller._base import Prior, Proposal, Results
+from controller._base import Count, Prior, Proposal, Results
 from search_spaces import _noise
 from search_spaces._base import Space, Task
 
@@ -37,9 +37,9 @@ class Evolution:
     """The first `population` architectures are random; each later one is a mutated winner of a tournament."""
 
     space: Space
-    population: int = 10
+    population: Count = 10
     """NAS-Bench-201's setting, as the next."""
-    tournament: int = 3
+    tournament: Count = 3
     """Living architectures drawn, with replacement, for each child."""
 
     def begin(self, task: Task, seeds: Tensor, prior: Prior | None = None) -> State:

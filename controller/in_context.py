@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor
 
 from controller import _bank, _candidates, _limits, _policy, _prior, _reader, _turns
-from controller._base import Prior, Proposal, Results
+from controller._base import Amount, Count, Prior, Proposal, Range, Results
 from search_spaces import _noise
 from search_spaces._base import Space, Task
 
@@ -58,20 +58,20 @@ class InContext:
     space: Space
     prior: str = "none"
     """A prior's file for searches that are begun without one; `none` starts cold."""
-    members: int = 12
+    members: Count = 12
     """Of the bank, the weightiest that have a say in each search."""
-    memory: int = 96
+    memory: Annotated[int, Range(2)] = 96
     """Evaluations the beliefs rest on at most: the latest and the best, half each."""
-    patience: int = 8
+    patience: Count = 8
     """After so many evaluations without a better one, some are left to plain Bayesian optimisation until there is one."""
-    plain: int = 2
+    plain: Count = 2
     """One in so many, then."""
-    scout: int = 4
+    scout: Count = 4
     """Of the others, then, one in so many goes where the search has not been, if the prior has lost its say."""
-    doubt: float = 0.3
+    doubt: Amount = 0.3
     """Deviation of a factor on each expected improvement, in logarithms: a search that always takes what seems the very best is
     one trajectory, and beliefs that err send every seed astray together."""
-    samples: int = 128
+    samples: Annotated[int, Range(0)] = 128
     """Of the policy among the candidates, in a space too large to list."""
     limits: bool = True
     """Learn what limits take off apart from the rest; False sees the score alone, for ablation."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from controller import _baseline, _nets, _optim
-from controller._base import Prior, Proposal, Results
+from controller._base import Amount, Count, Decay, Prior, Proposal, Rate, Results
 from search_spaces._base import Space, Task
 
 __all__ = ["Ppo"]
@@ -41,15 +41,15 @@ class Ppo:
     """Collects a window of evaluations, then takes `epochs` steps on it."""
 
     space: Space
-    lr: float = 0.01
-    window: int = 8
+    lr: Rate = 0.01
+    window: Count = 8
     """Evaluations an update."""
-    epochs: int = 4
-    clip: float = 0.2
-    entropy: float = 0.01
+    epochs: Count = 4
+    clip: Rate = 0.2
+    entropy: Amount = 0.01
     """Weight of the policy's entropy; advantages have standard deviation 1."""
-    momentum: float = 0.9
-    hidden: int = 8
+    momentum: Decay = 0.9
+    hidden: Count = 8
 
     @property
     def net(self) -> _nets.Autoregressive:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from controller import _baseline, _nets, _optim
-from controller._base import Prior, Proposal, Results
+from controller._base import Amount, Count, Decay, Prior, Proposal, Rate, Results
 from search_spaces._base import Space, Task
 
 __all__ = ["Reinforce"]
@@ -33,14 +33,14 @@ class Reinforce:
     """Samples from a policy and follows the gradient of `-(score - average) log p(arch)` with Adam."""
 
     space: Space
-    lr: float = 0.01
-    momentum: float = 0.9
+    lr: Rate = 0.01
+    momentum: Decay = 0.9
     """Of the average, as in NATS-Bench."""
-    entropy: float = 0.0
+    entropy: Amount = 0.0
     """Weight of the policy's entropy in the loss, in units of score."""
     policy_net: Literal["autoregressive", "independent"] = "autoregressive"
     """`independent` is NATS-Bench's."""
-    hidden: int = 8
+    hidden: Count = 8
     """Units of the autoregressive policy."""
 
     @property

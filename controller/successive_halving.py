@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import Tensor
 
 from controller import _halving
-from controller._base import Prior, Proposal, Results
+from controller._base import Prior, Proposal, Range, Results
 from search_spaces._base import Space, Task
 
 __all__ = ["SuccessiveHalving"]
@@ -24,7 +25,7 @@ class SuccessiveHalving:
     """Those of the last rung; 0: the task's own, and at the rungs below the epochs that it can be evaluated at."""
     eta: int = 4
     """One in `eta` goes on, to `eta` times the epochs; or fewer to more, where the task knows none between."""
-    entrants: int = 0
+    entrants: Annotated[int, Range(0)] = 0
     """Architectures of the first rung; 0: as many as leave one for the last."""
 
     def rungs(self, task: Task) -> list[_halving.Rung]:

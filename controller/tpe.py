@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from controller import _moves
-from controller._base import Prior, Proposal, Results
+from controller._base import Count, Prior, Proposal, Results
 from search_spaces import _noise
 from search_spaces._base import Space, Task, UserError
 
@@ -38,7 +38,7 @@ class Tpe:
     """Asks Optuna, told all that was tried. Seeds take turns, since its studies are Python objects: hundreds are slow."""
 
     space: Space
-    random: int = 10
+    random: Count = 10
     """Architectures drawn before the estimator has a say."""
     multivariate: bool = True
     """Decisions are modelled together."""

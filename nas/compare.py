@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from controller._base import Controller, Prior
-from nas import known, outcome, plugins, priors, session, tables, tasks
+from nas import known, outcome, plugins, priors, settings, tables, tasks
 from nas._base import Evaluator
 from nas.search import search
 from search_spaces import _ops
@@ -94,19 +94,25 @@ def run(ask: Ask) -> tuple[Trace, Reads]:
 
 def named(controller: str) -> tuple[str, dict[str, str]]:
     """A controller's name and settings, from `name:key=value:key=value`."""
-    name, *settings = controller.split(":")
-    if any("=" not in text for text in settings):
+    name, *given = controller.split(":")
+    if any("=" not in text for text in given):
         raise UserError(f"Controller '{controller}' takes settings as NAME=VALUE after colons, as reinforce:lr=0.03.")
-    return name, dict(text.split("=", 1) for text in settings)
+    return name, dict(text.split("=", 1) for text in given)
+
+
+def check(controller: str) -> None:
+    """Raises `UserError` for a controller that there is not, and for settings that it does not take."""
+    name, given = named(controller)
+    settings.typed(name, plugins.load("controller", name), given)
 
 
 def _controller(ask: Ask, space: Space) -> tuple[Controller, Prior | None]:
-    name, settings = named(ask.controller)
+    name, given = named(ask.controller)
     component = plugins.load("controller", name)
     prior = known.prior_of(component, space, ask.task)
     if ask.prior:
-        prior = priors.find({"controller": name, "prior": settings.pop("prior")})
-    return component(space=space, **session.typed(name, component, settings)), prior
+        prior = priors.find({"controller": name, "prior": given.pop("prior")})
+    return component(space=space, **settings.typed(name, component, given)), prior
 
 
 def final(evaluator: Evaluator, trace: Trace, seconds: float | None) -> Tensor:

@@ -6,7 +6,6 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from controller._base import Controller, Prior, Step
-from nas import budget, outcome, plugins, priors, store, tables, tasks, trained
+from nas import budget, outcome, plugins, priors, settings, store, tables, tasks, trained
 from nas._base import Evaluator
 from nas.budget import Progress
 from nas.monitor import Monitor
@@ -56,9 +55,9 @@ def prepare(asked: dict[str, Any]) -> Setup:
             raise UserError(f"--{key} is {asked[key]}; it takes a number above zero.")
     evaluator = tasks.find(asked["task"], **asked["data"])
     controller = plugins.load("controller", asked["controller"])
-    settings = typed(asked["controller"], controller, asked["settings"])
+    given = settings.typed(asked["controller"], controller, asked["settings"])
     seeds = torch.arange(asked["seeds"]) + asked["first_seed"]
-    return Setup(evaluator, controller(space=evaluator.space, **settings), seeds, priors.find(asked))
+    return Setup(evaluator, controller(space=evaluator.space, **given), seeds, priors.find(asked))
 
 
 def begin(folder: Path, asked: dict[str, Any], setup: Setup) -> Run:
@@ -167,17 +166,3 @@ def _extend(past: History, step: Step, wall: float) -> History:
         past.steps + 1,
         None if past.epochs is None or epochs is None else torch.cat([past.epochs, epochs], 1),
     )
-
-
-def typed(name: str, controller: type, settings: dict[str, str]) -> dict[str, Any]:
-    known = {f.name: f for f in fields(controller) if f.name != "space"}
-    typed = {}
-    for key, text in settings.items():
-        if key not in known:
-            raise plugins.unknown(f"setting of '{name}'", key, sorted(known))
-        default = known[key].default
-        try:
-            typed[key] = {"true": True, "false": False}[text] if isinstance(default, bool) else type(default)(text)
-        except (ValueError, KeyError):
-            raise UserError(f"Setting {key} is '{text}'; it takes {plugins.kind(type(default))}.") from None
-    return typed

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from nas import comparison, plugins, tasks, traces
+from nas import compare, comparison, tasks, traces
 from nas.commands import _shared
 from nas.compare import Ask
 from nas.report import Cell
@@ -78,7 +78,7 @@ def command(
     split = (c.strip().partition(":") for c in controllers.split(",") if c.strip())
     named = [name.replace("-", "_") + colon + rest for name, colon, rest in split]
     for name in named:
-        plugins.load("controller", name.partition(":")[0])
+        compare.check(name)
     named = comparison.with_priors(named, priors)
     after = _counts(at, evals)
     torch.set_num_threads(1)  # As in the processes that search: what is small is slower on more.

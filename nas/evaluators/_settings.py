@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 from nas import plugins, training
@@ -47,7 +48,7 @@ def read(settings: dict[str, str]) -> Settings:
             typed[key] = {"true": True, "false": False}[text] if kind is bool else kind(text)
         except (ValueError, KeyError):
             raise UserError(f"--with {key} is '{text}'; it takes {plugins.kind(kind)}.") from None
-        if kind in (int, float) and typed[key] <= 0 and key != "seed":
+        if kind in (int, float) and not 0 < typed[key] < math.inf and key != "seed":
             raise UserError(f"--with {key} is {text}; it takes a number above zero.")
     if not 0 <= typed.get("seed", 0) < training.SEEDS:
         raise UserError(f"--with seed is {typed['seed']}; it takes 0 to {training.SEEDS - 1}.")

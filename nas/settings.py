@@ -1,0 +1,42 @@
+"""Settings of a controller, read from text by the types of its fields."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+from nas import plugins
+from search_spaces._base import UserError
+
+
+def typed(name: str, controller: type, settings: dict[str, str]) -> dict[str, Any]:
+    """Each setting as the controller takes it.
+
+    Raises `UserError` for a name that it has not, a text that is no such value, and a number out of its `Range`.
+    """
+    known = sorted(f.name for f in fields(controller) if f.name != "space")
+    types, found = get_type_hints(controller, include_extras=True), {}
+    for key, text in settings.items():
+        if key not in known:
+            raise plugins.unknown(f"setting of '{name}'", key, known)
+        found[key] = _value(key, text, types[key])
+    return found
+
+
+def _value(key: str, text: str, declared: Any) -> Any:
+    of, allowed = get_args(declared)[:2] if get_origin(declared) is Annotated else (declared, None)
+    if get_origin(of) is Literal:
+        value, takes = text if text in get_args(of) else None, f"{' or '.join(get_args(of))}"
+    else:
+        value, takes = _read(text, of), plugins.kind(of) + (f" {allowed}" if allowed else "")
+    if value is None or (allowed and value not in allowed):
+        raise UserError(f"Setting {key} is '{text}'; it takes {takes}.")
+    return value
+
+
+def _read(text: str, of: type) -> Any:
+    """None for a text that is no such value."""
+    try:
+        return {"true": True, "false": False}[text] if of is bool else of(text)
+    except (ValueError, KeyError):
+        return None
