@@ -13,6 +13,8 @@ from nas.plugins import unknown
 from search_spaces._base import UserError
 
 _FOLDER = Path(__file__).parent / "commands"
+_NO_MEMORY = ("can't allocate memory", "out of memory")
+"""What PyTorch says then, on a CPU and on a GPU."""
 
 
 class _Commands(click.Group):
@@ -64,6 +66,10 @@ def main(args: list[str] | None = None) -> None:
         _fail(str(error))
     except OSError as error:
         _fail(f"{error.strerror or error}: '{error.filename}'." if error.filename else f"{error.strerror or error}.")
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not any(said in str(error) for said in _NO_MEMORY):
+            raise
+        _fail("There is not enough memory for this; fewer --seeds, or a smaller --batch, take less.")
     except (KeyboardInterrupt, click.Abort):
         click.echo("Stopped.", err=True)
         sys.exit(130)

@@ -64,6 +64,11 @@ def refused(nas, tmp_path):
         (("search", "--task", "digits", "--with", "lr=inf"), "lr is inf; it takes a number above zero"),
         (("search", "--task", TASK, "--controller", "bayesian", "--set", "encoding=paths"), "it takes one_hot or path"),
         (("compare", "--tasks", TASK, "--controllers", "in_context:scout=0"), "scout is '0'; it takes a whole number"),
+        (("meta-train", "--describe", "-1"), "-1 is not in the range x>=0"),
+        (
+            ("search", "--task", "own201/digits", "--seeds", "99999999999", "--evals", "1"),
+            "not enough memory for this; fewer",
+        ),
         (("search", "--task", TASK, "--with", "epochs=5"), "it takes no setting 'epochs'"),
         (("search", "--task", "nats:nowhere/cifar10"), "There is no NATS-Bench download 'nowhere'"),
         (("search", "--evals", "many"), "'many' is not a valid integer"),

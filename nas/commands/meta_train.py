@@ -21,6 +21,9 @@ _EVERY = 60.0
 """Seconds between checkpoints."""
 
 
+_STEPS = click.IntRange(min=0)
+
+
 @click.command()
 @click.option(
     "--split", default="everything", show_default=True, help="What to leave out, as nas/data/splits.json declares it."
@@ -28,10 +31,18 @@ _EVERY = 60.0
 @click.option(
     "--out", "folder", type=click.Path(path_type=Path, file_okay=False), help="Folder; by default runs/prior-SPLIT."
 )
-@click.option("--describe", default=meta.Plan.describe, show_default=True, help="Steps that learn landscapes.")
-@click.option("--read", default=meta.Plan.read, show_default=True, help="Steps that learn to predict in context.")
 @click.option(
-    "--reinforce", default=meta.Plan.reinforce, show_default=True, help="Steps of the policy over whole searches."
+    "--describe", type=_STEPS, default=meta.Plan.describe, show_default=True, help="Steps that learn landscapes."
+)
+@click.option(
+    "--read", type=_STEPS, default=meta.Plan.read, show_default=True, help="Steps that learn to predict in context."
+)
+@click.option(
+    "--reinforce",
+    type=_STEPS,
+    default=meta.Plan.reinforce,
+    show_default=True,
+    help="Steps of the policy over searches.",
 )
 @click.option("--seed", default=0, show_default=True, help="Of the weights and of every batch.")
 @click.option("--share", default=1.0, show_default=True, help="Part of the training tasks to use.")
