@@ -143,7 +143,8 @@ class InContext:
     def foretold(self, state: State) -> Tensor:
         """How the scores follow what the prior thinks of some family of tasks, `[S]` from -1 to 1.
 
-        The highest correlation less its standard error (Fisher's z), so that a few evaluations are not taken for more.
+        The highest correlation less one and a half of its standard errors (Fisher's z), as it is the highest of several: so
+        that a few evaluations are not taken for more.
         """
         key = int(state.prior[0])
         mean_SEF = _prior.look(key, self.space, state.archs).sight.mean
@@ -153,7 +154,7 @@ class InContext:
         off_SEF, stand_SE1 = mean_SEF - mean_SEF.mean(1, keepdim=True), stand_SE1 - stand_SE1.mean(1, keepdim=True)
         scale_SF = off_SEF.square().sum(1).sqrt() * stand_SE1.square().sum(1).sqrt()
         found_S = ((off_SEF * stand_SE1).sum(1) / scale_SF.clamp_min(1e-9)).amax(-1).clamp(-0.999, 0.999)
-        return (found_S.atanh() - max(state.score.shape[1] - 3, 1) ** -0.5).tanh()
+        return (found_S.atanh() - 1.5 * max(state.score.shape[1] - 3, 1) ** -0.5).tanh()
 
     def _reads(self, key: int) -> bool:
         known = _prior.learned(key)

@@ -10,29 +10,33 @@ from torch import Tensor
 
 from controller import _prior
 from controller._base import Prior
-from controller.in_context import InContext
+from controller.in_context import InContext, State
 from search_spaces._base import Space, UserError
 
 _TASKS = 24
 _FAMILIAR, _STRANGE = 0.35, 0.15
-"""Correlations less a standard error: after 20 evaluations noise is below, most tasks that the shipped prior knows above 0.4."""
+"""Correlations less one and a half standard errors: scores that are noise look familiar in one search of twenty."""
+_EARLY = 8
+"""Evaluations that say less than this."""
 
 
-def sentence(controller: InContext, state: object) -> str:
+def sentence(controller: InContext, state: State) -> str:
     """A line on whether the task is like those the prior knows, and what weight it had. `state` is that after the search."""
-    foretold = controller.foretold(state).mean().item()  # type: ignore[arg-type]
-    weight = controller.trusts(state).mean().item()  # type: ignore[arg-type]
-    if foretold > _FAMILIAR:
-        said, did = "familiar", "its scores follow what the prior expected"
+    foretold, weight = controller.foretold(state).mean().item(), controller.trusts(state).mean().item()
+    evaluations, least = state.score.shape[1], f"(correlation at least {foretold:.2f})"
+    if evaluations < _EARLY:
+        said = f"After {evaluations} evaluations it is too early to say how familiar the task looks"
+    elif foretold > _FAMILIAR:
+        said = f"The task looks familiar: its scores follow what the prior expected {least}"
     elif foretold > _STRANGE:
-        said, did = "half familiar", "its scores follow in part what the prior expected"
+        said = f"The task looks half familiar: its scores follow in part what the prior expected {least}"
     else:
-        said, did = "unlike those the prior knows", "its scores do not follow what the prior expected"
+        said = f"The task looks unlike those the prior knows: its scores do not follow what it expected {least}"
     if weight > 0.5:
         now = f"In what would come next the prior has most of the say ({weight:.0%}), the scores themselves the rest"
     else:
         now = f"By now the scores themselves tell more of the cells that are left; the prior keeps {weight:.0%} of the say"
-    return f"The task looks {said}: {did} (correlation at least {foretold:.2f}). {now}."
+    return f"{said}. {now}."
 
 
 def plain(space: Space) -> Tensor:

@@ -199,6 +199,20 @@ def test_a_task_that_the_prior_foretells_looks_familiar_and_others_do_not():
         assert "unlike" in familiarity.sentence(*_searched(strange, prior))
 
 
+def test_noise_seldom_looks_familiar_and_a_few_evaluations_say_nothing():
+    prior = _prior.read(str(priors.SHIPPED))
+    controller, seeds, luck = InContext(SPACE, members=2), torch.arange(100), torch.Generator().manual_seed(0)
+    state, looked = controller.begin(_toys.TASK, seeds, prior), []
+    for _ in range(4):
+        proposal = controller.propose(state, 4)
+        noise = torch.rand(proposal.archs.shape[:2], generator=luck)
+        state = controller.learn(state, proposal, Results(noise, torch.zeros_like(noise)))
+        looked.append((controller.foretold(state) > 0.35).float().mean())
+    assert sum(looked[1:]) / 3 <= 0.08
+    early = state._replace(archs=state.archs[:, :4], score=state.score[:, :4])
+    assert "After 4 evaluations it is too early to say" in familiarity.sentence(controller, early)
+
+
 def test_beliefs_do_not_try_twins_again_where_they_score_alike():
     described = _landscape.listed(SPACE)
     kin = _landscape.ranks(SPACE, SPACE.canonical(described.archs))
