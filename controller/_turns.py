@@ -51,7 +51,7 @@ def due(key: int, space: Space, state: Any, batch: int, patience: int, plain: in
     number_B = state.archs.shape[1] + torch.arange(batch)
     plain_B = number_B % plain == plain - 1
     scout_B = ~plain_B & (number_B % scout == scout // 2) & (number_B >= _FIRST)
-    scout_B &= _landmarks(key, space) is not None
+    scout_B &= landmarks(key, space) is not None
     stale_S1 = _candidates.stale(state.score, patience)[:, None]
     return Turns(stale_S1 & plain_B, stale_S1 & scout_B)
 
@@ -82,7 +82,7 @@ def _plain(key: int, space: Space, state: Any, count: int) -> Tensor:
 
 def _scouts(key: int, space: Space, state: Any, count: int) -> Tensor:
     """The first landmarks that were not tried, `[S, count, D]`."""
-    rows, described = _landmarks(key, space), _landscape.listed(space)
+    rows, described = landmarks(key, space), _landscape.listed(space)
     assert rows is not None
     assert described is not None
     net_SMD = described.archs[rows].expand(len(state.seeds), -1, -1)
@@ -91,7 +91,7 @@ def _scouts(key: int, space: Space, state: Any, count: int) -> Tensor:
 
 
 @lru_cache
-def _landmarks(key: int, space: Space) -> Tensor | None:
+def landmarks(key: int, space: Space) -> Tensor | None:
     """The rows of a listed space's landmarks, the prior's favourite first; None without a list or without directions."""
     everything = _prior.everything(key, space)
     if everything is None or not everything.sight.span.shape[1]:

@@ -89,6 +89,7 @@ class InContext:
         told_F = _reader.task_features(task)
         key_S = torch.full_like(seeds, _prior.hold(prior, told_F))
         _prior.prepare(int(key_S[0]), self.space)
+        _turns.landmarks(int(key_S[0]), self.space)  # Once for a prior and a space; no proposal should wait for it.
         told_SF = told_F.double().expand(S, -1).clone()
         nothing_S = torch.zeros(S, dtype=torch.float64)
         limits_SL = torch.tensor(task.limits if self.limits else (), dtype=torch.float64).expand(S, -1).clone()

@@ -253,7 +253,7 @@ def test_candidates_that_are_news_come_first_whatever_the_others_of_their_batch(
 def test_landmarks_are_each_the_farthest_from_those_before():
     key = _prior.hold(untrained())
     along = _prior.everything(key, SPACE).sight.span[:, :8]
-    rows = _turns._landmarks(key, SPACE)
+    rows = _turns.landmarks(key, SPACE)
     assert rows[0] == _candidates.favourites(key, SPACE)[0]
     for count in (1, 2, 7, 30):
         apart = torch.cdist(along, along[rows[:count]], compute_mode="donot_use_mm_for_euclid_dist").amin(1)
@@ -279,7 +279,7 @@ def test_scouts_go_out_once_the_prior_has_lost_its_say():
     key = _prior.hold(prior, _reader.task_features(_toys.TASK))
     foretold = _prior.everything(key, SPACE).sight.mean[:, 1].float()
     strange = torch.randn(len(foretold), generator=torch.Generator().manual_seed(3))
-    net = _landscape.listed(SPACE).archs[_turns._landmarks(key, SPACE)]
+    net = _landscape.listed(SPACE).archs[_turns.landmarks(key, SPACE)]
     controller, state, archs = _stale_after(strange, prior, {})
     assert (controller.trusts(state) < 0.5).all()
     left = net[~_ops.among(*(_landscape.ranks(SPACE, x) for x in (net[None], state.archs[:1]))).squeeze(0)]
