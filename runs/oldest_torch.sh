@@ -7,4 +7,4 @@ apt-get install -y -qq --no-install-recommends gcc libc6-dev git make python3-to
 [ -d .venv-oldest ] || python3 -m venv --system-site-packages .venv-oldest
 .venv-oldest/bin/pip install -q -e '.[dev,onnx,tpe]'
 .venv-oldest/bin/python -c 'import sys, torch; print(f"torch {torch.__version__}, Python {sys.version.split()[0]}")'
-OMP_NUM_THREADS=1 exec .venv-oldest/bin/python -m pytest -q "$@"
+OMP_NUM_THREADS=1 exec .venv-oldest/bin/python -m pytest "$@"
