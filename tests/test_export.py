@@ -60,8 +60,11 @@ def _unwilling(monkeypatch, *, older_too):
     export_to_onnx = torch.onnx.export
 
     def fail(*args, dynamo, **more):
-        if dynamo or older_too:
+        if dynamo:
             raise torch.onnx.OnnxExporterError("Failed to convert.\nSee the trace.")
+        if older_too:
+            args[2].write_bytes(b"half a file")
+            raise RuntimeError("Failed to write.\nSee the trace.")
         return export_to_onnx(*args, dynamo=dynamo, **more)
 
     monkeypatch.setattr(torch.onnx, "export", fail)
@@ -82,7 +85,7 @@ def test_an_onnx_file_that_cannot_be_written_costs_nothing_else_unless_it_is_ask
     done = written(SMALL, GOOD, tmp_path / "out", onnx=None)
     assert [f.file for f in done.files] == ["network.py", "network.pt2"]
     assert {f.name for f in done.folder.iterdir()} == set(FILES) - {"network.onnx"}
-    assert "Failed to convert." in done.no_onnx
+    assert done.no_onnx.endswith("cannot write it (Failed to write.)")
     with pytest.raises(UserError, match=r"No ONNX file: .*--no-onnx"):
         written(SMALL, GOOD, tmp_path / "asked", onnx=True)
     assert [f.name for f in tmp_path.iterdir()] == ["out"]
