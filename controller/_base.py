@@ -35,7 +35,7 @@ class Range(NamedTuple):
 
 
 Count = Annotated[int, Range(1)]
-Rate = Annotated[float, Range(0, above=True)]
+Positive = Annotated[float, Range(0, above=True)]
 Amount = Annotated[float, Range(0)]
 Decay = Annotated[float, Range(0, below=1)]
 

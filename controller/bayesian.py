@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from controller import _moves
-from controller._base import Count, Prior, Proposal, Range, Rate, Results
+from controller._base import Count, Positive, Prior, Proposal, Range, Results
 from controller._process import QUEUE, Process
 from search_spaces._base import Space, Task
 
@@ -50,7 +50,7 @@ class Bayesian:
     """The best so far whose neighbours are candidates."""
     pool: Annotated[int, Range(0)] = 96
     """Random candidates."""
-    noise: Rate = 0.1
+    noise: Positive = 0.1
     """Variance of the scores' noise, in units of their variance."""
     memory: Annotated[int, Range(2)] = 96
     """Observations the process sees at most: the latest and the best, half each."""

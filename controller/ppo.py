@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from controller import _baseline, _nets, _optim
-from controller._base import Amount, Count, Decay, Prior, Proposal, Rate, Results
+from controller._base import Amount, Count, Decay, Positive, Prior, Proposal, Results
 from search_spaces._base import Space, Task
 
 __all__ = ["Ppo"]
@@ -41,11 +41,11 @@ class Ppo:
     """Collects a window of evaluations, then takes `epochs` steps on it."""
 
     space: Space
-    lr: Rate = 0.01
+    lr: Positive = 0.01
     window: Count = 8
     """Evaluations an update."""
     epochs: Count = 4
-    clip: Rate = 0.2
+    clip: Positive = 0.2
     entropy: Amount = 0.01
     """Weight of the policy's entropy; advantages have standard deviation 1."""
     momentum: Decay = 0.9

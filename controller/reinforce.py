@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from controller import _baseline, _nets, _optim
-from controller._base import Amount, Count, Decay, Prior, Proposal, Rate, Results
+from controller._base import Amount, Count, Decay, Positive, Prior, Proposal, Results
 from search_spaces._base import Space, Task
 
 __all__ = ["Reinforce"]
@@ -33,7 +33,7 @@ class Reinforce:
     """Samples from a policy and follows the gradient of `-(score - average) log p(arch)` with Adam."""
 
     space: Space
-    lr: Rate = 0.01
+    lr: Positive = 0.01
     momentum: Decay = 0.9
     """Of the average, as in NATS-Bench."""
     entropy: Amount = 0.0

@@ -48,7 +48,7 @@ class Exported(NamedTuple):
     parameters: int
     trained: bool
     no_onnx: str = ""
-    """Why there is no ONNX file, where none was refused."""
+    """Why there is no ONNX file although one was wanted; else empty."""
 
 
 def export(

@@ -41,6 +41,14 @@ def load(kind: str, name: str) -> Any:
     return getattr(module, module.__all__[0])
 
 
+def read(text: str, type_: type) -> Any:
+    """A setting of a type from text; None for a text that is no such value."""
+    try:
+        return {"true": True, "false": False}[text] if type_ is bool else type_(text)
+    except (ValueError, KeyError):
+        return None
+
+
 def kind(type_: type) -> str:
     """What a setting of a type takes, in words."""
     return {int: "a whole number", float: "a number", bool: "true or false"}.get(type_, "a text")

@@ -28,15 +28,7 @@ def _value(key: str, text: str, declared: Any) -> Any:
     if get_origin(of) is Literal:
         value, takes = text if text in get_args(of) else None, f"{' or '.join(get_args(of))}"
     else:
-        value, takes = _read(text, of), plugins.kind(of) + (f" {allowed}" if allowed else "")
+        value, takes = plugins.read(text, of), plugins.kind(of) + (f" {allowed}" if allowed else "")
     if value is None or (allowed and value not in allowed):
         raise UserError(f"Setting {key} is '{text}'; it takes {takes}.")
     return value
-
-
-def _read(text: str, of: type) -> Any:
-    """None for a text that is no such value."""
-    try:
-        return {"true": True, "false": False}[text] if of is bool else of(text)
-    except (ValueError, KeyError):
-        return None

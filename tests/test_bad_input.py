@@ -66,7 +66,7 @@ def refused(nas, tmp_path):
         (("compare", "--tasks", TASK, "--controllers", "in_context:scout=0"), "scout is '0'; it takes a whole number"),
         (("meta-train", "--describe", "-1"), "-1 is not in the range x>=0"),
         (
-            ("search", "--task", "own201/digits", "--seeds", "99999999999", "--evals", "1"),
+            ("search", "--task", "own201/digits", "--seeds", "99999999999999999", "--evals", "1"),
             "not enough memory for this; fewer",
         ),
         (("search", "--task", TASK, "--with", "epochs=5"), "it takes no setting 'epochs'"),

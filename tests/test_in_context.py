@@ -241,7 +241,10 @@ def test_candidates_that_are_news_come_first_whatever_the_others_of_their_batch(
     assert _ops.fresh(ranks, tried).tolist() == [[True, True, False, False, False, True]]
     controller, seeds = InContext(SPACE), torch.arange(5)
     _, _, state = _toys.walk(controller, _toys.evaluate(SPACE), seeds, 8, 4)
-    ask = lambda state: _candidates.gather(SPACE, 0, state, *controller._remembered(state), 0, 4)  # noqa: E731
+
+    def ask(state):
+        return _candidates.gather(SPACE, _prior.NONE, state, *controller._remembered(state), 0, 4)
+
     archs, fresh = ask(state)
     assert fresh.int().diff(dim=-1).amax() <= 0
     assert fresh.all(-1).any()

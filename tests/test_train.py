@@ -68,7 +68,9 @@ def test_a_diverged_cell_scores_nan_and_disturbs_no_other(digits):
     alone = training.networks(digits.space, archs[1:], digits.task, 0)
     losses = [list(training.train(network, images, Recipe(2))) for network in (both, alone)]
     assert losses[0][-1][0].isnan()
-    torch.testing.assert_close(losses[0][-1][1], losses[1][-1][0])
+    in_company, by_itself = losses[0][-1][1], losses[1][-1][0]
+    torch.testing.assert_close(in_company, by_itself)
+    assert torch.equal(in_company, by_itself) or not torch.backends.mkl.is_available()  # Others sum in another order.
 
 
 def test_memory_that_runs_out_halves_the_chunk_and_the_search_goes_on(digits, monkeypatch):

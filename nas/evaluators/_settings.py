@@ -44,10 +44,9 @@ def read(settings: dict[str, str]) -> Settings:
             raise plugins.unknown("setting of the training", key, sorted(known))
         default = known[key]
         kind = int if default is None else type(default)
-        try:
-            typed[key] = {"true": True, "false": False}[text] if kind is bool else kind(text)
-        except (ValueError, KeyError):
-            raise UserError(f"--with {key} is '{text}'; it takes {plugins.kind(kind)}.") from None
+        typed[key] = plugins.read(text, kind)
+        if typed[key] is None:
+            raise UserError(f"--with {key} is '{text}'; it takes {plugins.kind(kind)}.")
         if kind in (int, float) and not 0 < typed[key] < math.inf and key != "seed":
             raise UserError(f"--with {key} is {text}; it takes a number above zero.")
     if not 0 <= typed.get("seed", 0) < training.SEEDS:
