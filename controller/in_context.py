@@ -204,9 +204,8 @@ class InContext:
         off, lifted = _limits.off(self.space, state, candidates_SMD, outlook.sight, key), _limits.without(state)
         alone, apart = self._beliefs(key, (state, lifted), outlook)
         gain_SM = self._improvement(key, state, _limits.NOTHING, outlook, alone)
-        return (gain_SM * self._improvement(key, lifted, off, outlook, apart)).sqrt(), torch.maximum(
-            alone.warm, apart.warm
-        )
+        gain_SM = (gain_SM * self._improvement(key, lifted, off, outlook, apart)).sqrt()
+        return gain_SM, torch.maximum(alone.warm, apart.warm)
 
     def _improvement(
         self, key: int, state: State, off: _limits.Off, outlook: _prior.Outlook, belief: _bank.Belief
