@@ -1,7 +1,7 @@
 """A bank of Gaussian processes that share their kernels, weighted by what each makes of the scores seen so far.
 
-Shapes: `S` seeds, `n` evaluations, `M` candidates, `E` members, `K` members kept, `F` families of tasks, `R` directions, `J`
-scores of the same evaluations.
+Shapes: `S` seeds, `n` evaluations, `M` candidates, `E` members, `G` kinds of them, `K` members kept, `F` mean landscapes, `R`
+directions.
 
 Member `e` believes of a score's standing `y = a + (m_e + g) / s`: `m_e` is the prior's mean landscape of one family of tasks, or
 zero; `g` a Gaussian process with covariance `v (near exp(-|whole|^2) + alike exp(-|whole|^2 - 5 |psi|^2) + place
@@ -14,7 +14,6 @@ members that use none. Bayesian model averaging is the rule of when to trust.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -180,22 +179,62 @@ def _means(e: Members, sight: Sight) -> Tensor:
     return means.gather(2, index).squeeze(2) * (e.family >= 0)[..., None]
 
 
+class _Kinds(NamedTuple):
+    """Members by their covariance; those of one kind differ in their mean landscape alone."""
+
+    each: Members
+    """Of each kind one, `[1, G]`."""
+    of: Tensor
+    """int64 `[E]` each member's kind."""
+
+
+def _kinds(members: Members) -> _Kinds:
+    alike = members._replace(family=torch.zeros_like(members.family), log_weight=torch.zeros_like(members.family))
+    each, of = torch.stack(alike, 1).unique(dim=0, return_inverse=True)
+    return _Kinds(Members(*each.T[:, None]), of)
+
+
+def _evidence(members: Members, kinds: _Kinds, among: Tensor, seen: Sight, standing_Sn: Tensor) -> Tensor:
+    """The evidence of `_fit` for all members, `[S, E]`, by one factorisation a kind.
+
+    A member's covariance is `K / unit + 1`, with its kind's `K`: by Sherman and Morrison's formula products with the inverse of
+    `K` tell all. Of those, `ab` is `a' K^-1 b` for a, b among one, the standings and the mean landscapes: `o`, `y`, `m`.
+    """
+    n = standing_Sn.shape[1]
+    K_SGnn, noise_1G = _covariance(among, kinds.each), kinds.each.variance * kinds.each.noise
+    expected_SG = K_SGnn.diagonal(dim1=-2, dim2=-1).mean(-1) - K_SGnn.mean((-1, -2)) + noise_1G * (1 - 1 / n)
+    K_SGnn.diagonal(dim1=-2, dim2=-1).add_(noise_1G[..., None])
+    lower = torch.linalg.cholesky(K_SGnn)
+    mean_SnF = torch.nn.functional.pad(seen.mean - seen.mean.mean(1, keepdim=True), (1, 0))
+    told = torch.cat([torch.ones_like(standing_Sn[..., None]), standing_Sn[..., None], mean_SnF], -1)
+    white = torch.linalg.solve_triangular(lower, told[:, None], upper=False)
+    with_o, with_y = (white[..., :2].mT @ white).unbind(-2)
+    of, m = kinds.of, members.family.long() + 3  # The first landscape is that of members that have none.
+    oo, oy, yy = with_o[:, of, 0], with_o[:, of, 1], with_y[:, of, 1]
+    om, ym, mm = with_o[:, of, m], with_y[:, of, m], white.square().sum(-2)[:, of, m]
+    unit = mean_SnF.square().mean(1)[:, m - 2] + expected_SG[:, of] if n > 1 else torch.ones_like(oo)
+    slope, wide = unit.rsqrt(), 1 + unit * oo
+    misfit = unit * (yy - 2 * slope * ym + mm / unit - unit / wide * (oy - slope * om).square())
+    certain = lower.diagonal(dim1=-2, dim2=-1).log().sum(-1)[:, of] + (wide.log() - n * unit.log()) / 2
+    return -misfit / 2 - certain + members.log_weight
+
+
 class _Fit(NamedTuple):
     lower: Tensor
     """`[S, K, n, n]`."""
     white: Tensor
-    """`[S, K, n, J]`."""
+    """`[S, K, n, 1]`."""
     centre: Tensor
     """`[S, K, 1]`."""
     unit: Tensor
     """`[S, K]`."""
     evidence: Tensor
-    """`[S, K, J]`."""
+    """`[S, K]`."""
 
 
-def _fit(e: Members, among: Tensor, seen: Sight, standing_SnJ: Tensor) -> _Fit:
+def _fit(e: Members, among: Tensor, seen: Sight, standing_Sn: Tensor) -> _Fit:
     at = _means(e, seen)
-    centre, n = at.mean(-1, keepdim=True), standing_SnJ.shape[1]
+    centre, n = at.mean(-1, keepdim=True), standing_Sn.shape[1]
     covariance = _covariance(among, e)
     expected = covariance.diagonal(dim1=-2, dim2=-1).mean(-1) - covariance.mean((-1, -2))
     unit = at.sub(centre).square().mean(-1) + expected + e.variance * e.noise * (1 - 1 / n)
@@ -203,59 +242,45 @@ def _fit(e: Members, among: Tensor, seen: Sight, standing_SnJ: Tensor) -> _Fit:
     covariance = covariance.div_(unit[..., None, None]).add_(1.0)
     covariance.diagonal(dim1=-2, dim2=-1).add_((e.variance * e.noise / unit)[..., None])
     lower = torch.linalg.cholesky(covariance)
-    rest = standing_SnJ[:, None] - ((at - centre) * unit.rsqrt()[..., None])[..., None]
-    white = torch.linalg.solve_triangular(lower, rest, upper=False)
+    rest = standing_Sn[:, None] - (at - centre) * unit.rsqrt()[..., None]
+    white = torch.linalg.solve_triangular(lower, rest[..., None], upper=False)
     certain = lower.diagonal(dim1=-2, dim2=-1).log().sum(-1) - e.log_weight
-    return _Fit(lower, white, centre, unit, -white.square().sum(-2) / 2 - certain[..., None])
+    return _Fit(lower, white, centre, unit, -white.square().sum((-1, -2)) / 2 - certain)
 
 
 def predict(members: Members, seen: Sight, standing_Sn: Tensor, ahead: Sight, keep: int) -> Belief:
-    """What the `keep` weightiest members believe of `ahead` `[S, M]` after `standing_Sn` of `seen` `[S, n]`."""
-    return predict_each(members, seen, (standing_Sn,), ahead, keep)[0]
-
-
-def predict_each(
-    members: Members, seen: Sight, standings: Sequence[Tensor], ahead: Sight, keep: int
-) -> tuple[Belief, ...]:
-    """What they believe after each of several scores `[S, n]` of the same evaluations: the members that one of them makes the
-    weightiest, which share all their covariances.
+    """What the `keep` weightiest members believe of `ahead` `[S, M]` after `standing_Sn` of `seen` `[S, n]`.
 
     A few searches at a time: their covariances then stay in the processor's cache, which is worth a factor of five.
     """
-    some = zip(*(x.split(TOGETHER) for x in (*seen, *ahead, torch.stack(tuple(standings), -1))))
-    parts = [_predict(members, Sight(*x[:5]), x[10], Sight(*x[5:10]), keep) for x in some]
-    weight, mean, deviation, warm = (torch.cat(x) for x in zip(*parts))
-    return tuple(Belief(weight[..., j], mean[:, :, j], deviation, warm[:, j]) for j in range(len(standings)))
+    kinds, some = _kinds(members), zip(*(x.split(TOGETHER) for x in (*seen, standing_Sn, *ahead)))
+    parts = [_predict(members, kinds, Sight(*x[:5]), x[5], Sight(*x[6:]), keep) for x in some]
+    return Belief(*(torch.cat(x) for x in zip(*parts)))
 
 
-def _predict(
-    members: Members, seen: Sight, standing_SnJ: Tensor, ahead: Sight, keep: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Weights `[S, K, J]`, means `[S, K, J, M]`, deviations `[S, K, M]` and the weight of those that use the prior, `[S, J]`."""
-    n = standing_SnJ.shape[1]
+def _predict(members: Members, kinds: _Kinds, seen: Sight, standing_Sn: Tensor, ahead: Sight, keep: int) -> Belief:
+    n = standing_Sn.shape[1]
     some = torch.arange(min(n, _SCREEN)) * n // min(n, _SCREEN)
     few = Sight(*(x[:, some] for x in seen))
-    everyone = Members(*(x[None] for x in members))
-    evidence = _fit(everyone, _kernels(few, few), few, standing_SnJ[:, some]).evidence
-    evidence = (evidence - evidence.amax(1, keepdim=True)).amax(-1)
+    evidence = _evidence(members, kinds, _kernels(few, few), few, standing_Sn[:, some])
     chosen = evidence.argsort(dim=-1, descending=True, stable=True)[:, : keep if n <= _SCREEN else max(keep // 2, 1)]
     kept, toward = members.take(chosen), _kernels(seen, ahead)
-    fit = _fit(kept, _kernels(seen, seen), seen, standing_SnJ)
+    fit = _fit(kept, _kernels(seen, seen), seen, standing_Sn)
     weight = fit.evidence.softmax(1)
     parts = [
         _ahead(Members(*(x[:, k : k + 1] for x in kept)), _Fit(*(x[:, k : k + 1] for x in fit)), toward, ahead)
         for k in range(chosen.shape[1])
     ]
     mean, deviation = (torch.cat(x, 1) for x in zip(*parts))
-    return weight, mean, deviation, (weight * ((kept.family >= 0) | (kept.span > 0))[..., None]).sum(1)
+    return Belief(weight, mean, deviation, (weight * ((kept.family >= 0) | (kept.span > 0))).sum(1))
 
 
 def _ahead(e: Members, fit: _Fit, toward: Tensor, ahead: Sight) -> tuple[Tensor, Tensor]:
-    """Means `[S, 1, J, M]` and deviations `[S, 1, M]` of one member."""
+    """Means and deviations `[S, 1, M]` of one member."""
     unit = fit.unit[..., None]
     cross = _covariance(toward, e, fit.unit).add_(1.0)
     half = torch.linalg.solve_triangular(fit.lower, cross, upper=False)
-    mean = fit.white.mT @ half + ((_means(e, ahead) - fit.centre) * unit.rsqrt())[..., None, :]
+    mean = (fit.white.mT @ half).squeeze(-2) + (_means(e, ahead) - fit.centre) * unit.rsqrt()
     steep = ahead.whole.square().mean(-1)[:, None]
     own = e.variance * (e.near + e.place + e.pair + e.alike + e.luck * e.noise)
     own = own[..., None] + (e.variance * e.trend)[..., None] * steep

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from controller import _bank, _landscape, _limits, _moves, _policy, _prior
+from controller import _landscape, _limits, _moves, _policy, _prior
 from search_spaces import _noise, _ops
 from search_spaces._base import Space
 
@@ -50,7 +50,6 @@ def _worth(space: Space, key: int, state: Any, archs_SED: Tensor, standing_SE: T
     N = len(described.archs)
     off_SN: Tensor | float = 0.0
     if state.over.shape[1] and state.over.shape[-1]:
-        archs_SED, standing_SE = state.archs, _bank.standing(_limits.lifted(state))
         off_SN = _limits.listed(space, state)
     rows = [_promising(space, key, state, archs_SED, standing_SE, off_SN)]
     if key:

@@ -24,8 +24,25 @@ FORMAT = "nas-prior/1"
 NONE = 0
 _ALIKE = 0.2
 """How likely a new task follows those that are told to be like it, rather than the mean of a family."""
+_AGAIN = 0.15
+"""How likely a new task is nearly one of those remembered, rather than near the mean of several."""
 _SAMPLE = 4096
 """Architectures that stand for a space too large to list."""
+
+
+class Remembered(NamedTuple):
+    """What a prior knows of a space architecture by architecture, as `nas.atlas` has drawn it up."""
+
+    landscapes: Tensor
+    """float64 `[N, F]` the mean of each family of tasks."""
+    directions: Tensor
+    """float64 `[N, R]` along which tasks differ."""
+    columns: Tensor
+    """float64 `[N, C]` tasks themselves."""
+    likely: Tensor
+    """float64 `[C]` how a new task is shared among them."""
+    amounts: Tensor | None
+    """float64 `[N, 1 + A]` of what may be limited the usual logarithm, and directions in which it differs."""
 
 
 class Learned(NamedTuple):
@@ -41,8 +58,8 @@ class Learned(NamedTuple):
     """float64 `[F]` how likely a new task is of each family."""
     trusted: bool
     """Whether the network's own predictions take part."""
-    atlas: dict[str, tuple[Tensor, Tensor]]
-    """Of spaces by name: float64 `[N, F]` each family's landscape and `[N, R]` directions, as `nas.atlas` has drawn them up."""
+    atlas: dict[str, Remembered]
+    """By the names of spaces."""
 
 
 class Outlook(NamedTuple):
@@ -101,10 +118,12 @@ def hold(prior: Prior | None, told: Tensor | None = None) -> int:
     return key
 
 
-def _drawn(prior: Prior, space: str, families: int) -> tuple[Tensor, Tensor]:
+def _drawn(prior: Prior, space: str, families: int) -> Remembered:
     """What the prior remembers of a space; families that it knows nothing of there, as a user's own runs, are zero."""
-    landscapes, directions = (prior.params[f"atlas.{space}.{name}"].double() for name in ("landscapes", "directions"))
-    return torch.nn.functional.pad(landscapes, (0, families - landscapes.shape[1])), directions
+    found = {n.split(".")[2]: t.double() for n, t in prior.params.items() if n.startswith(f"atlas.{space}.")}
+    landscapes = torch.nn.functional.pad(found["landscapes"], (0, families - found["landscapes"].shape[1]))
+    columns, likely = found.get("columns", landscapes[:, :0]), found.get("likely", landscapes[0, :0])
+    return Remembered(landscapes, found["directions"], columns, likely, found.get("amounts"))
 
 
 def _like(known: Learned, prior: Prior, told: Tensor) -> Learned:
@@ -113,12 +132,12 @@ def _like(known: Learned, prior: Prior, told: Tensor) -> Learned:
     share_K = share_K * _reader.likeness(told.double(), told_K)
     centre = share_K @ coefficients_K / share_K.sum()
     atlas = {}
-    for space, (landscapes, directions) in known.atlas.items():
+    for space, here in known.atlas.items():
         places, usual = _with_runs(prior, f"atlas.{space}.places"), prior.params[f"atlas.{space}.usual"].double()
         here_K = torch.where(places.isnan().any(1), 0.0, share_K)
-        mean = usual + directions @ (here_K @ places.nan_to_num() / here_K.sum().clamp_min(1e-30))
+        mean = usual + here.directions @ (here_K @ places.nan_to_num() / here_K.sum().clamp_min(1e-30))
         mean = (mean - mean.mean()) / mean.std().clamp_min(1e-6)
-        atlas[space] = torch.cat([landscapes, mean[:, None]], 1), directions
+        atlas[space] = here._replace(landscapes=torch.cat([here.landscapes, mean[:, None]], 1))
     weight = torch.cat([known.weight * (1 - _ALIKE), torch.tensor([_ALIKE], dtype=torch.float64)])
     return known._replace(centre=torch.cat([known.centre, centre[None]]), weight=weight, atlas=atlas)
 
@@ -141,17 +160,28 @@ def learned(key: int) -> Learned | None:
 def families(key: int, space: Space) -> Tensor:
     """How likely a new task is to follow each mean landscape of `Sight.mean`, float64 `[F]`; F = 0 without a prior.
 
-    The network's families; where the prior remembers the space itself, they share their weight with those it remembers.
+    The network's families; where the prior remembers the space itself, they share their weight with those it remembers, and
+    with single tasks.
     """
     known = learned(key)
     if known is None:
         return torch.zeros(0, dtype=torch.float64)
     if space.name not in known.atlas:
         return known.weight
-    drawn = known.weight[: known.atlas[space.name][0].shape[1]] * (known.atlas[space.name][0].std(0) > 0)
-    return torch.cat(
+    here = known.atlas[space.name]
+    drawn = known.weight[: here.landscapes.shape[1]] * (here.landscapes.std(0) > 0)
+    means = torch.cat(
         [known.weight - torch.nn.functional.pad(drawn / 2, (0, len(known.weight) - len(drawn))), drawn / 2]
     )
+    again = _AGAIN if len(here.likely) else 0.0
+    return torch.cat([means * (1 - again), here.likely * again])
+
+
+def shared(key: int, space: Space) -> int:
+    """How many of the landscapes of `Sight.mean` are means of several tasks; after them come single ones."""
+    known = learned(key)
+    single = known.atlas[space.name].likely if known is not None and space.name in known.atlas else ()
+    return len(families(key, space)) - len(single)
 
 
 @lru_cache
@@ -182,6 +212,12 @@ def look(key: int, space: Space, archs: Tensor, *, hidden: bool = True) -> Outlo
     flat = _look(key, space, _landscape.describe(space, archs.flatten(0, -2)), centred=False)
     lead = archs.shape[:-1]
     return Outlook(Sight(*(x.unflatten(0, lead) for x in flat.sight)), flat.hidden.unflatten(0, lead))
+
+
+def amounts(key: int, space: Space) -> Tensor | None:
+    """Of what may be limited the usual logarithm and directions in which it differs, `[N, 1 + A]`; None where it is not known."""
+    known = learned(key)
+    return None if known is None or space.name not in known.atlas else known.atlas[space.name].amounts
 
 
 @lru_cache
@@ -226,6 +262,6 @@ def _look(key: int, space: Space, described: _landscape.Described, *, centred: b
     landscapes = (landscapes - usual_F) / spread_F
     span = span @ known.mix
     if centred and space.name in known.atlas:
-        remembered, span = known.atlas[space.name]
-        landscapes = torch.cat([landscapes, remembered], 1)
+        here = known.atlas[space.name]
+        landscapes, span = torch.cat([landscapes, here.landscapes, here.columns], 1), here.directions
     return Outlook(Sight(described.place, whole, described.pair, landscapes, span), hidden)

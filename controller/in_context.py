@@ -119,18 +119,18 @@ class InContext:
         )
 
     def learn(self, state: State, proposal: Proposal, results: Results) -> State:
-        credit_S = state.credit
-        if self._reads(int(state.prior[0])) and state.archs.shape[1] > 2:
-            credit_S = credit_S + self._credit(state, proposal, results)
-        archs_SED = torch.cat([state.archs, proposal.archs], 1)
-        score_SE, cost_SE = torch.cat([state.score, results.score], 1), torch.cat([state.cost, results.cost], 1)
         L = state.over.shape[-1]
         over_SBL = results.score.new_zeros(*results.score.shape, L) if results.over is None else results.over[..., :L]
-        over_SEL = torch.cat([state.over, over_SBL.nan_to_num(1.0)], 1)
-        step_S = state.step + 1
-        return state._replace(
-            step=step_S, archs=archs_SED, score=score_SE, cost=cost_SE, over=over_SEL, credit=credit_S
+        after = state._replace(
+            step=state.step + 1,
+            archs=torch.cat([state.archs, proposal.archs], 1),
+            score=torch.cat([state.score, results.score], 1),
+            cost=torch.cat([state.cost, results.cost], 1),
+            over=torch.cat([state.over, over_SBL.nan_to_num(1.0)], 1),
         )
+        if self._reads(int(state.prior[0])) and state.archs.shape[1] > 2:
+            after = after._replace(credit=state.credit + self._credit(state, after))
+        return after
 
     def trusts(self, state: State) -> Tensor:
         """How much of the belief rests on the prior, `[S]` from 0 to 1: what is left when those without have explained all."""
@@ -142,16 +142,16 @@ class InContext:
         return _bank.predict(self._members(key), seen, standing_SE, seen, self.members).warm
 
     def foretold(self, state: State) -> Tensor:
-        """How the scores follow what the prior thinks of some family of tasks, `[S]` from -1 to 1.
+        """How the scores, without what limits took off, follow what the prior thinks of some family of tasks, `[S]` from -1 to 1.
 
         The highest correlation less one and a half of its standard errors (Fisher's z), as it is the highest of several: so
         that a few evaluations are not taken for more.
         """
         key = int(state.prior[0])
-        mean_SEF = _prior.look(key, self.space, state.archs).sight.mean
+        mean_SEF = _prior.look(key, self.space, state.archs).sight.mean[..., : _prior.shared(key, self.space)]
         if not mean_SEF.shape[1] or not mean_SEF.shape[2]:
             return torch.zeros(len(state.seeds), dtype=torch.float64)
-        stand_SE1 = _bank.standing(state.score)[..., None]
+        stand_SE1 = _bank.standing(_limits.lifted(state))[..., None]
         off_SEF, stand_SE1 = mean_SEF - mean_SEF.mean(1, keepdim=True), stand_SE1 - stand_SE1.mean(1, keepdim=True)
         scale_SF = off_SEF.square().sum(1).sqrt() * stand_SE1.square().sum(1).sqrt()
         found_S = ((off_SEF * stand_SE1).sum(1) / scale_SF.clamp_min(1e-9)).amax(-1).clamp(-0.999, 0.999)
@@ -168,9 +168,9 @@ class InContext:
         return members.take(((members.family >= 0) | (members.span > 0)).nonzero().squeeze(-1))
 
     def _remembered(self, state: State) -> tuple[Tensor, Tensor]:
-        """What the beliefs rest on: architectures `[S, E, D]` and how they stand among all, `[S, E]`."""
+        """What the beliefs rest on: architectures `[S, E, D]` and how they stand among all without limits, `[S, E]`."""
         kept_SE = self._kept(state)
-        return _candidates.take(state.archs, kept_SE), _bank.standing(state.score).gather(1, kept_SE)
+        return _candidates.take(state.archs, kept_SE), _bank.standing(_limits.lifted(state)).gather(1, kept_SE)
 
     def _kept(self, state: State) -> Tensor:
         """Which evaluations the beliefs rest on, `[S, E]`."""
@@ -182,12 +182,11 @@ class InContext:
         best_SK = early_SE.argsort(dim=-1, descending=True, stable=True)[:, : self.memory - late]
         return torch.cat([best_SK, every_SE[:, -late:]], 1)
 
-    def _beliefs(self, key: int, states: tuple[State, ...], outlook: _prior.Outlook) -> tuple[_bank.Belief, ...]:
-        """What is believed of searches that differ in their scores alone; they rest on what the first remembers."""
-        kept_SE = self._kept(states[0])
-        seen = _prior.look(key, self.space, _candidates.take(states[0].archs, kept_SE)).sight
-        standings = [_bank.standing(state.score).gather(1, kept_SE) for state in states]
-        return _bank.predict_each(self._members(key), seen, standings, outlook.sight, self.members)
+    def _belief(self, key: int, state: State, outlook: _prior.Outlook) -> _bank.Belief:
+        """What is believed of architectures, without what limits take off."""
+        archs_SED, standing_SE = self._remembered(state)
+        seen = _prior.look(key, self.space, archs_SED).sight
+        return _bank.predict(self._members(key), seen, standing_SE, outlook.sight, self.members)
 
     def _gain(self, key: int, state: State, candidates_SMD: Tensor, outlook: _prior.Outlook) -> tuple[Tensor, Tensor]:
         """Expected improvement `[S, M]`; before anything is known, what the prior thinks of each. And the prior's say, `[S]`."""
@@ -198,42 +197,38 @@ class InContext:
                 luck_SM = _noise.uniform(state.seeds, 0, outlook.sight.whole.shape[1], stream=_START)
                 return luck_SM.double() + 1.0, 1 - sure_S
             return (outlook.sight.mean @ _prior.families(key, self.space)).exp(), sure_S
-        if not state.over.shape[-1]:
-            (belief,) = self._beliefs(key, (state,), outlook)
-            return self._improvement(key, state, _limits.NOTHING, outlook, belief), belief.warm
-        off, lifted = _limits.off(self.space, state, candidates_SMD, outlook.sight, key), _limits.without(state)
-        alone, apart = self._beliefs(key, (state, lifted), outlook)
-        gain_SM = self._improvement(key, state, _limits.NOTHING, outlook, alone)
-        gain_SM = (gain_SM * self._improvement(key, lifted, off, outlook, apart)).sqrt()
-        return gain_SM, torch.maximum(alone.warm, apart.warm)
+        belief, off = self._belief(key, state, outlook), _limits.NOTHING
+        if state.over.shape[-1]:
+            off = _limits.off(self.space, state, candidates_SMD, outlook.sight, key)
+        return self._improvement(key, state, off, outlook, belief), belief.warm
 
     def _improvement(
         self, key: int, state: State, off: _limits.Off, outlook: _prior.Outlook, belief: _bank.Belief
     ) -> Tensor:
         """Expected improvement `[S, M]` for scores from which something is taken off."""
-        best_S11 = (_bank.standing(state.score) - off.seen).amax(-1)[:, None, None]
+        best_S11 = (_bank.standing(_limits.lifted(state)) - off.seen).amax(-1)[:, None, None]
         gain_SM = off.expected(lambda off_SM: belief.improvement(best_S11 + off_SM[:, None]))
         if not self._reads(key):
             return gain_SM
-        weight, mean, deviation = _policy.predict(self.space, key, state, outlook.hidden)
+        weight, mean, deviation = _policy.predict(self.space, key, _limits.without(state), outlook.hidden)
         own_SM = off.expected(
             lambda off_SM: (weight.exp() * _bank.improvement(mean, deviation, best_S11 + off_SM[..., None])).sum(-1)
         )
         share_S1 = torch.sigmoid(state.credit)[:, None]
         return (1 - share_S1) * gain_SM + share_S1 * own_SM
 
-    def _credit(self, state: State, proposal: Proposal, results: Results) -> Tensor:
+    def _credit(self, state: State, after: State) -> Tensor:
         """How much better the network foretold new scores than the bank did, in nats, `[S]`, to three binary digits."""
-        key = int(state.prior[0])
-        outlook = _prior.look(key, self.space, proposal.archs)
-        place_SB = _policy.place_among(state.score, results.score)
-        (b,) = self._beliefs(key, (state,), outlook)
+        key, E = int(state.prior[0]), state.archs.shape[1]
+        outlook, score_SE = _prior.look(key, self.space, after.archs[:, E:]), _limits.lifted(after)
+        place_SB = _policy.place_among(score_SE[:, :E], score_SE[:, E:])
+        b = self._belief(key, state, outlook)
         z = (place_SB[:, None] - b.mean) / b.deviation.clamp_min(0.05)
         bank_SB = (
             b.weight.log()[..., None] - z.square() / 2 - b.deviation.clamp_min(0.05).log() - 0.9189385
         ).logsumexp(1)
-        own_SB = _reader.log_density(_policy.predict(self.space, key, state, outlook.hidden), place_SB)
-        worth_SB = torch.where(results.score.isnan(), 0.0, (own_SB - bank_SB).clamp(-4, 4))
+        own_SB = _reader.log_density(_policy.predict(self.space, key, _limits.without(state), outlook.hidden), place_SB)
+        worth_SB = torch.where(score_SE[:, E:].isnan(), 0.0, (own_SB - bank_SB).clamp(-4, 4))
         return (worth_SB.sum(-1) * 8).round() / 8
 
 

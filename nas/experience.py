@@ -132,7 +132,7 @@ def fit(prior: Prior, folder: Path) -> Lesson:
     coefficients = usual + known.mix @ _ridge(stand - (mean + span @ usual), span @ known.mix)
     place = None
     if space.name in known.atlas:
-        _, directions = known.atlas[space.name]
+        directions = known.atlas[space.name].directions
         everywhere = prior.params[f"atlas.{space.name}.usual"].double()
         at = _prior.rows(space)[_landscape.ranks(space, archs_nD)]
         place = _ridge(stand - everywhere[at], directions[at]).float()

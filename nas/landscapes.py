@@ -25,6 +25,10 @@ from nas.tables import Column
 from search_spaces._base import Space, Task
 
 _LIMITS, _QUANTILE = "nasbench201-hardware", "q30"
+_LIMITED = ("latency", "energy", "params", "flops", "train_seconds")
+"""Metrics of which there may be at most so much."""
+_CUT = 0.001
+"""Of each end of such a figure's distribution, what counts as an outlier."""
 
 
 class Landscape(NamedTuple):
@@ -48,6 +52,8 @@ class Property(NamedTuple):
     space: Space
     standing: Tensor
     """float32 `[N]` as a landscape's; what is not measured stands where its twins do on average, or in the middle."""
+    amount: Tensor | None = None
+    """float32 `[N]` the figure's logarithm, of what a limit may be put on."""
 
 
 class Split(NamedTuple):
@@ -77,6 +83,11 @@ def split(name: str) -> Split:
 def family_weights() -> dict[str, float]:
     """How likely a new task is of each family."""
     return _declared()["families"]
+
+
+def whole_families() -> list[str]:
+    """The families whose tasks are measured so well that a prior keeps each whole: by several seeds over long trainings."""
+    return _declared()["whole"]
 
 
 def order(kinds: set[str]) -> list[str]:
@@ -127,7 +138,14 @@ def _property(name: str) -> Property:
     standing_N = torch.zeros(len(value_N))
     known_N = ~value_N.isnan()
     standing_N[known_N] = ranked(value_N[known_N])
-    return Property(name, space, standing_N)
+    limited = table.columns[column].metric in _LIMITED and bool((value_N[known_N] > 0).all())
+    return Property(name, space, standing_N, _amount(value_N, known_N) if limited else None)
+
+
+def _amount(value_N: Tensor, known_N: Tensor) -> Tensor:
+    """Logarithms, what is not known in the middle, outliers cut."""
+    log_N = torch.where(known_N, value_N, value_N.nanmedian()).log()
+    return log_N.clamp(*log_N.quantile(torch.tensor([_CUT, 1 - _CUT], dtype=log_N.dtype))).float()
 
 
 def _has_space(table: str) -> bool:

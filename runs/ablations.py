@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 
 import numpy
+from safetensors.torch import save_file
 
+from controller import _prior
 from nas import comparison, families, landscapes, report
 
 OUT = Path("runs/ablations")
@@ -28,6 +30,8 @@ VARIANTS = {
     "without limits apart": ("", BANK, ":limits=false", SPLITS),
     "without what it remembers of architectures": ("no-atlas", (*BANK, "--no-atlas"), "", SPLITS),
     "without what tables say beside scores": ("no-properties", (*BANK, "--no-properties"), "", SPLITS),
+    "without single tasks": ("no-columns", ("without", "columns", "likely"), "", SPLITS),
+    "without what cells take of other devices": ("no-amounts", ("without", "amounts"), "", SPLITS),
     "without task features": ("no-task-features", (*BANK, "--no-task-features"), "", SPLITS),
     "a quarter of the tasks": ("quarter", (*BANK, "--share", "0.25"), "", SPLITS),
     "with the network's predictions": ("trusted", (*NETWORK, "--trusted"), "", SPLITS),
@@ -37,12 +41,18 @@ VARIANTS = {
         "reinforced", (*NETWORK[:-1], "800", "--trusted"), ":policy_only=true", SPLITS,
     ),
 }  # fmt: skip
-"""Variant to the prior's name, how it is trained (None: no prior), the controller's settings and the splits."""
+"""Variant to the prior's name, how it is trained (`without`: what of the whole one it lacks; None: no prior), the controller's
+settings and the splits."""
 
 
 def prior(split: str, name: str, steps: tuple[str, ...]) -> Path:
     folder = Path("runs/transfer") / f"prior-{split}" if not name else OUT / f"prior-{split}-{name}"
-    if not (folder / "prior.safetensors").is_file():
+    if steps[0] == "without":
+        whole = _prior.read(str(prior(split, "", BANK)))
+        kept = {n: tensor for n, tensor in whole.params.items() if n.split(".")[-1] not in steps[1:]}
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(kept, folder / "prior.safetensors", whole.about)
+    elif not (folder / "prior.safetensors").is_file():
         command = [sys.executable, "-m", "nas", "meta-train", "--split", split, "--out", str(folder), *steps]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return folder / "prior.safetensors"

@@ -1,6 +1,7 @@
 """What a prior remembers of the architectures of its tables, of tasks like the one at hand, and of a user's own runs."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -84,6 +85,36 @@ def test_a_property_that_all_tasks_follow_is_no_way_to_differ():
     torch.testing.assert_close(*spans, rtol=0.05, atol=0.0)
 
 
+def test_well_measured_tasks_of_the_space_are_kept_whole_but_for_those_with_limits():
+    assert landscapes.whole_families() == ["accuracy"]
+    tasks = library()
+    tasks[1] = tasks[1]._replace(task=replace(TASK, limits=(20.0,)))
+    drawn = atlas.draw_up(SPACE, tasks)
+    own = torch.stack([tasks[k].standing for k in (3, 5)], 1)
+    torch.testing.assert_close(drawn["columns"].float(), (own - own.mean(0)) / own.std(0), atol=2e-3, rtol=1e-3)
+    assert drawn["likely"].tolist() == [0.5, 0.5]
+    assert "columns" not in atlas.draw_up(TransNasMicro(), tasks)
+
+
+@pytest.mark.parametrize("space", [SPACE, TransNasMicro()])
+def test_what_devices_take_is_remembered_with_the_covariance_that_they_have(space):
+    generator = torch.Generator().manual_seed(1)
+    parts = torch.randn(5**6, 3, generator=generator)
+    logs = [parts[:, 0] + scale * parts[:, 1 + k % 2] + k for k, scale in enumerate((0.2, -0.2, 0.5, -0.5, 0.1, 0.1))]
+    properties = [Property(f"t/d{k}", SPACE, landscapes.ranked(x), x) for k, x in enumerate(logs)]
+    properties.append(Property("t/no amount", SPACE, properties[0].standing))
+    amounts = atlas.draw_up(space, library(), properties)["amounts"].double()
+    rows = _prior.rows(SPACE)[_landscape.ranks(SPACE, _landscape.listed(space).archs)]
+    if space != SPACE:
+        assert "amounts" not in atlas.draw_up(space, library(), properties[:3])
+    log_NK = torch.stack(logs, 1)[rows].double()
+    log_NK = log_NK - log_NK.mean(0)
+    torch.testing.assert_close(amounts[:, 0], log_NK.mean(1), atol=2e-3, rtol=1e-3)
+    apart = log_NK - log_NK.mean(1, keepdim=True)
+    found = amounts[:50, 1:] @ amounts[:50, 1:].T
+    torch.testing.assert_close(found, apart[:50] @ apart[:50].T / 6, atol=5e-3, rtol=5e-3)
+
+
 def test_tasks_are_as_alike_as_what_is_known_of_both():
     described = (1000.0, *[0.5] * 8)
     same, bare = Task("a", (3, 32, 32), 10, described), Task("b", (3, 32, 32), 10)
@@ -102,9 +133,9 @@ def test_a_task_told_to_be_like_one_that_the_prior_knows_has_its_landscape(prior
     alone = _prior.Prior(prior.params | {"told": changed}, prior.about)
     key = _prior.hold(alone, told)
     sight = _prior.everything(key, SPACE).sight
-    assert sight.mean.shape[1] == 2 * (2 + 1)
+    assert sight.mean.shape[1] == 2 * (2 + 1) + 3
     torch.testing.assert_close(_prior.families(key, SPACE).sum(), torch.tensor(1.0).double())
-    follows = torch.corrcoef(torch.stack([sight.mean[:, -1], library()[0].standing.double()]))[0, 1]
+    follows = torch.corrcoef(torch.stack([sight.mean[:, 5], library()[0].standing.double()]))[0, 1]
     assert follows > 0.98
     assert _prior.hold(alone) != key
 
@@ -146,9 +177,14 @@ def test_runs_of_several_tasks_add_up_in_any_order_and_each_is_there_for_tasks_l
     shipped = _prior.read(str(priors.SHIPPED))
     for task in ("own201/digits", "own201/rsscn7_aerial"):
         truth, told = landscapes.ranked(known.everything(task)), _reader.task_features(tasks.find(task).task)
-        mean = [_prior.everything(_prior.hold(x, told), SPACE).sight.mean[:, -1] for x in (shipped, later)]
+        mean = [_told(x, told) for x in (shipped, later)]
         before, after = (torch.corrcoef(torch.stack([m, truth.double()]))[0, 1] for m in mean)
         assert after > before + 0.02
+
+
+def _told(prior, told):
+    """The landscape that tasks like this one have."""
+    return _prior.learned(_prior.hold(prior, told)).atlas["nasbench201"].landscapes[:, -1]
 
 
 def test_a_run_with_a_limit_teaches_what_it_would_have_without(nas, table, tmp_path):

@@ -58,22 +58,17 @@ def test_one_member_predicts_what_a_gaussian_process_does_by_hand():
     torch.testing.assert_close(belief.deviation[0, 0], variance.sqrt())
 
 
-def test_two_scores_of_the_same_evaluations_are_believed_as_each_would_be_alone():
+@pytest.mark.parametrize("n", [1, 2, 9])
+def test_members_of_one_kind_are_weighed_together_as_each_would_be_alone(n):
     generator = torch.Generator().manual_seed(2)
-
-    def sight(n):
-        return _bank.Sight(*(torch.randn(6, n, f, generator=generator).double() for f in (3, 2, 4, 2, 5)))
-
-    members = _bank.bank(torch.tensor([0.7, 0.3]))
-    seen, ahead = sight(9), sight(7)
-    scores = [_bank.standing(torch.randn(6, 9, generator=generator)) for _ in range(2)]
-    everyone = len(members.near)
-    for both, score in zip(_bank.predict_each(members, seen, scores, ahead, everyone), scores):
-        alone = _bank.predict(members, seen, score, ahead, everyone)
-        assert not torch.equal(alone.mean[0, 0], alone.mean[0, 1])
-        gains = [x.improvement(score.amax(-1)[:, None, None]) for x in (both, alone)]
-        torch.testing.assert_close(gains[0], gains[1], rtol=1e-9, atol=1e-12)
-        torch.testing.assert_close(both.warm, alone.warm, rtol=1e-9, atol=1e-12)
+    members = _bank.bank(torch.tensor([0.7, 0.2, 0.1]))
+    kinds = _bank._kinds(members)
+    assert len(members.near) == 21 + 3 * 6 + 2
+    assert kinds.each.near.shape == (1, 21 + 6 + 2)
+    seen = _bank.Sight(*(torch.randn(4, n, f, generator=generator).double() for f in (3, 2, 4, 3, 5)))
+    standing, among = _bank.standing(torch.randn(4, n, generator=generator)), _bank._kernels(seen, seen)
+    alone = _bank._fit(_bank.Members(*(x[None] for x in members)), among, seen, standing).evidence
+    torch.testing.assert_close(_bank._evidence(members, kinds, among, seen, standing), alone, rtol=1e-9, atol=1e-9)
 
 
 def test_cells_that_agree_in_what_tasks_differ_by_are_believed_to_score_alike():
@@ -209,7 +204,7 @@ def test_noise_seldom_looks_familiar_and_a_few_evaluations_say_nothing():
         state = controller.learn(state, proposal, Results(noise, torch.zeros_like(noise)))
         looked.append((controller.foretold(state) > 0.35).float().mean())
     assert sum(looked[1:]) / 3 <= 0.08
-    early = state._replace(archs=state.archs[:, :4], score=state.score[:, :4])
+    early = state._replace(archs=state.archs[:, :4], score=state.score[:, :4], over=state.over[:, :4])
     assert "After 4 evaluations it is too early to say" in familiarity.sentence(controller, early)
 
 
@@ -228,7 +223,7 @@ def test_a_stale_search_leaves_every_second_evaluation_to_plain_bayesian_optimis
     assert _candidates.stale(score, 8).tolist() == [True, False]
     controller, seeds = InContext(SPACE), torch.arange(2)
     archs = _ops.enumerate_all(SPACE.choices)[:20].expand(2, -1, -1)
-    state = controller.begin(_toys.TASK, seeds)._replace(archs=archs, score=score)
+    state = controller.begin(_toys.TASK, seeds)._replace(archs=archs, score=score, over=torch.zeros(2, 20, 0))
     turns = _turns.due(_prior.NONE, SPACE, state, 8, 8, 2, 4)
     assert turns.plain.int().tolist() == [[0, 1, 0, 1, 0, 1, 0, 1], [0] * 8]
     assert not turns.scout.any()
@@ -332,6 +327,7 @@ def test_what_a_split_leaves_out_is_no_landscape_and_no_property(nasbench201, na
         "imagenet": ("/ImageNet16-120@", "/ImageNet16-120/", "/ImageNet16-120:"),
         "robustness": ("robustness",),
         "devices": ("pixel3", "raspi4", "essential_ph_1", "1080ti"),
+        "more-devices": ("samsung_a50", "gold_6240", "eyeriss", "titan"),
         "ninapro": ("ninapro",),
         "transnas-micro": ("transnas-micro/",),
         "natsbench-size": ("natsbench-size/",),
@@ -395,6 +391,9 @@ def test_a_checkpoint_from_before_there_was_a_setting_goes_on_with_its_default(n
     trainer.load(path)
     save_file(load_file(path), path, about | {"plan": json.dumps(plan | {"seed": 1})})
     with pytest.raises(UserError, match="go on with the same settings"):
+        trainer.load(path)
+    save_file({n: t for n, t in load_file(path).items() if n != "net.pace"}, path, about)
+    with pytest.raises(UserError, match="another version"):
         trainer.load(path)
 
 

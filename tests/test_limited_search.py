@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from controller import _bank, _limits, _prior
+from controller import _bank, _landscape, _limits, _prior, _reader
 from controller._base import Proposal, Results
 from controller.in_context import InContext
 from nas import session, store
@@ -62,6 +62,37 @@ def test_points_off_of_cells_never_tried_are_foretold():
         alike = [torch.corrcoef(torch.stack(pair))[0, 1] for pair in zip(guess, truth)]
         assert min(alike) > 0.95
     assert (foretold >= found.ahead[2][1]).all()
+
+
+def _remembers(amounts):
+    """A key under which this is known of what may be limited."""
+    nothing = torch.zeros(5**6, 0, dtype=torch.float64)
+    remembered = _prior.Remembered(nothing, nothing, nothing, nothing[0], amounts)
+    _prior._learned[7] = _prior.Learned(_reader.Reader(), *[nothing] * 3, False, {SPACE.name: remembered})
+    _limits._everything.cache_clear()
+    return 7
+
+
+def test_few_evaluations_tell_what_a_device_takes_that_is_like_others():
+    """One alike in all but its level, and one that is like none: that one is foretold as without memory."""
+    everywhere = _landscape.listed(SPACE).archs
+    log = over(everywhere)[:, :1].double().log()
+    strange = torch.randn(len(log), 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    proposal = Proposal(_ops.sample(SEEDS, 0, 12, SPACE.choices))
+    controller = InContext(SPACE)
+    state = controller.learn(controller.begin(LIMITED, SEEDS), proposal, evaluate(proposal))
+    archs = _ops.enumerate_all(SPACE.choices)[None, ::37].expand(3, -1, -1)
+    sight = _prior.look(_prior.NONE, SPACE, archs).sight
+    truth, wrong = off(archs).double() * _limits.exchange(_limits.lifted(state)), {}
+    for name, amounts in (("like", torch.cat([log - 1, strange * 0.1], 1)), ("unlike", strange), ("none", None)):
+        key = _remembers(amounts) if amounts is not None else _prior.NONE
+        known = state._replace(prior=torch.full_like(state.prior, key))
+        found = _limits.off(SPACE, known, archs, sight, key).ahead[2][1]
+        wrong[name] = [
+            float((x - truth).square().mean().sqrt()) for x in (found, _limits.listed(SPACE, known)[:, ::37])
+        ]
+    assert max(wrong["like"]) < 0.2 * min(wrong["none"])
+    assert wrong["unlike"][0] < 1.5 * wrong["none"][0]
 
 
 def test_a_point_is_worth_the_standing_that_it_brings_among_the_better_half():
