@@ -283,7 +283,9 @@ class Trainer:
             )
         weights = {n.removeprefix("net."): t for n, t in tensors.items() if n.startswith("net.")}
         if {n: t.shape for n, t in weights.items()} != {n: t.shape for n, t in self.net.state_dict().items()}:
-            raise UserError(f"'{path}' was begun by another version, whose network has other shapes; name another --out.")
+            raise UserError(
+                f"'{path}' was begun by another version, whose network has other shapes; name another --out."
+            )
         self.net.load_state_dict(weights)
         with torch.no_grad():
             self.coefficients.copy_(tensors["coefficients"])
