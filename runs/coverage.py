@@ -17,7 +17,7 @@ from controller.in_context import InContext
 from nas import families, known, landscapes, priors, tasks
 
 HISTORIES, ASKED, LENGTHS, SHARES = 24, 100, (8, 16, 40), (0.5, 0.8, 0.95)
-SPLITS = ("shipped", "imagenet", "devices", "ninapro", "transnas-micro")
+SPLITS = ("shipped", "cifar10", "imagenet", "ninapro", "transnas-micro")
 """The shipped prior, and those that `transfer.sh` has trained."""
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from controller import _bank, _landscape, _limits, _prior, _reader
+from controller import _amounts, _bank, _landscape, _limits, _prior, _reader
 from controller._base import Proposal, Results
 from controller.in_context import InContext
 from nas import session, store
@@ -69,7 +69,7 @@ def _remembers(amounts):
     nothing = torch.zeros(5**6, 0, dtype=torch.float64)
     remembered = _prior.Remembered(nothing, nothing, nothing, nothing[0], amounts)
     _prior._learned[7] = _prior.Learned(_reader.Reader(), *[nothing] * 3, False, {SPACE.name: remembered})
-    _limits._everything.cache_clear()
+    _amounts.everything.cache_clear()
     return 7
 
 

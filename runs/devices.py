@@ -1,0 +1,59 @@
+"""How well a few evaluations foretell what a device takes that the prior has never seen, with its memory of others and without.
+
+Called by devices.sh. Shapes: `S` seeds, `N` architectures of the space.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from controller import _amounts, _landscape, _prior
+from nas import landscapes, tasks
+from nas.limits import Limited
+from search_spaces import _ops
+
+SPLITS, AFTER, SEEDS = ("devices", "more-devices"), (5, 10, 20, 40, 80), 20
+NEAR = 2.0
+"""Cells are asked for whose value is within this factor of the limit, as those tell which cells keep it."""
+
+
+INTERVAL = 1.2816
+"""Deviations to either side that hold 80% of a normal distribution."""
+
+
+def foretold(limited: Limited, key: int, count: int) -> str:
+    """The root mean square error of the natural logarithm of value / limit after `count` cells at random, and the share of
+    what was asked within the interval foretold."""
+    space, (limit,) = limited.space, limited.limits
+    described = _landscape.listed(space)
+    assert described is not None
+    log_N = (limit.values(described.archs, space) / limit.bound).double().log()
+    asked = (log_N.abs() < torch.tensor(NEAR).log()).nonzero().squeeze(-1)
+    known, rows, wrong, held = _amounts.everything(key, space), _prior.rows(space), [], []
+    for seed in torch.arange(SEEDS):
+        archs = _ops.sample(seed[None], 0, count, space.choices)[0]
+        at = rows[_landscape.ranks(space, archs)]
+        seen, ahead = (known.at(i[None]) for i in (at, asked))
+        mean, deviation = _amounts.foretell(seen, _amounts.capped(log_N[at].exp()[None], seen), ahead)
+        wrong.append((mean[0] - log_N[asked]).square().mean())
+        held.append(((mean[0] - log_N[asked]).abs() <= INTERVAL * deviation[0]).double().mean())
+    return f"{torch.stack(wrong).mean().sqrt():.2f} ({torch.stack(held).mean():.0%})"
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    print(f"| device | memory | {' | '.join(f'after {n}' for n in AFTER)} |\n|---|---|{'---:|' * len(AFTER)}")
+    for split in SPLITS:
+        key = _prior.hold(_prior.read(str(Path("runs/transfer") / f"prior-{split}" / "prior.safetensors")))
+        for task in landscapes.split(split).test:
+            limited = tasks.find(task)
+            assert isinstance(limited, Limited)
+            for name, which in (("without", _prior.NONE), ("with", key)):
+                shown = [foretold(limited, which, n) for n in AFTER]
+                print(f"| {task.split('/')[-2]} | {name} | {' | '.join(shown)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
