@@ -101,7 +101,7 @@ def foretell(seen: Seen, value: Tensor, ahead: Seen) -> tuple[Tensor, Tensor]:
 
 
 class _Shares(NamedTuple):
-    """What a covariance is made of, in nats squared: `[K]`, or `[S, K]` each."""
+    """What covariances are made of, in nats squared, `[S, K]` each."""
 
     line: Tensor
     near: Tensor
