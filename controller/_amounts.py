@@ -3,8 +3,8 @@
 What a device takes adds up over a cell's operations, whether or not they reach the output. Where the prior remembers what the
 cells of the space take of other devices, that counts as well, for as long as it explains what was measured.
 
-Shapes: `S` seeds, `E` evaluations so far, `M` candidates, `F` features, `A` directions of what is remembered, `K` kinds of
-covariance.
+Shapes: `S` seeds, `E` evaluations so far, `M` candidates, `N` listed architectures, `F` features, `A` directions of what is
+remembered, `K` kinds of covariance.
 """
 
 from __future__ import annotations
@@ -76,8 +76,10 @@ def everything(key: int, space: Space) -> Seen:
     )
 
 
-def line(seen: Seen) -> tuple[Tensor, float]:
-    """What a ridge regression sees, `[..., A + F]`, and the variance of noise for it."""
+@lru_cache
+def line(key: int, space: Space) -> tuple[Tensor, float]:
+    """What a ridge regression sees of every architecture of a listed space, `[N, A + F]`, and the variance of noise for it."""
+    seen = everything(key, space)
     known = bool(seen.along.shape[-1])
     return torch.cat([seen.along, seen.features * (_OWN**0.5 if known else 1.0)], -1), 0.01 if known else 0.03
 

@@ -37,7 +37,8 @@ class Sight(NamedTuple):
     pair: Tensor
     """float64 `[..., N, Q]`."""
     mean: Tensor
-    """float64 `[..., N, F]` the prior's mean landscape of each family, in deviations over the space; `F` = 0 without one."""
+    """float64 `[..., N, F]` the prior's landscapes, means of families and single tasks, in deviations over the space; `F` = 0
+    without one."""
     span: Tensor
     """float64 `[..., N, R]` the prior's directions of variation; `R` = 0 without a prior."""
 
@@ -86,12 +87,12 @@ _NOISE = ((0.1, 0.0), (0.4, 1.0), (1.0, 1.0))
 
 
 def bank(family_weight: Tensor | None) -> Members:
-    """The members: 21 that know no other task, and with a prior six for each family and two along its directions.
+    """The members: 21 that know no other task, and with a prior six around each of its landscapes and two along its directions.
 
     Three of those that know nothing see places alone: slow to learn, hard to mislead.
 
     Args:
-        family_weight: `[F]` how likely each family is; None without a prior.
+        family_weight: `[F]` how likely a new task is to follow each landscape; None without a prior.
     """
     rows = [
         (near, place, pair, trend, 0.0, 1.0, noise, luck, -1.0, 0.0, math.log(0.27 / 15 if near else 0.03 / 6))

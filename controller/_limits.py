@@ -88,12 +88,11 @@ def off(space: Space, state: Any, archs: Tensor, sight: _bank.Sight, key: int) -
 
 def listed(space: Space, state: Any) -> Tensor:
     """The points off of every architecture of a listed space, by ridge regression, in units of standing: `[S, N]`."""
-    everything = _amounts.everything(int(state.prior[0]), space)
-    told_NF, noise = _amounts.line(everything)
-    row_SE = _row(space, state.archs)
-    seen, seen_SEF = everything.at(row_SE), told_NF[row_SE]
+    key, row_SE = int(state.prior[0]), _row(space, state.archs)
+    everything, (told_NF, noise) = _amounts.everything(key, space), _amounts.line(key, space)
+    seen_SEF = told_NF[row_SE]
     gram_SFF = seen_SEF.mT @ seen_SEF + noise * torch.eye(seen_SEF.shape[-1], dtype=torch.float64)
-    over_SEL = _amounts.capped(state.over, seen) - seen.usual[..., None]
+    over_SEL = _amounts.capped(state.over, everything) - everything.usual[row_SE][..., None]
     centre_S1L = over_SEL.mean(1, keepdim=True)
     weight_SFL = torch.linalg.solve(gram_SFF, seen_SEF.mT @ (over_SEL - centre_S1L))
     over_LSN = (weight_SFL.permute(2, 0, 1) @ told_NF.mT + centre_S1L.permute(2, 0, 1) + everything.usual).exp()

@@ -103,7 +103,7 @@ def hold(prior: Prior | None, told: Tensor | None = None) -> int:
     if key not in _learned:
         reader = _reader.Reader()
         weights = {n.removeprefix("reader."): t for n, t in prior.params.items() if n.startswith("reader.")}
-        if {n: t.shape for n, t in weights.items()} != {n: t.shape for n, t in reader.state_dict().items()}:
+        if not reader.fits(weights):
             raise UserError(
                 "The prior was trained by another version, whose network has other shapes; train it again: "
                 f"{prior.about.get('command', 'nas meta-train')}"

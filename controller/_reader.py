@@ -191,6 +191,10 @@ class Reader(nn.Module):
         self.pace = nn.Parameter(torch.zeros(WIDTH))
         self.choose = nn.Sequential(nn.Linear(3 * WIDTH, 2 * WIDTH), nn.GELU(), nn.Linear(2 * WIDTH, WIDTH))
 
+    def fits(self, weights: dict[str, Tensor]) -> bool:
+        """Whether these are weights of a network of these names and shapes."""
+        return {n: t.shape for n, t in weights.items()} == {n: t.shape for n, t in self.state_dict().items()}
+
     def _token(self, hidden: Tensor) -> Tensor:
         mean, span = self.cells.prior(hidden)
         return self.cell(torch.cat([hidden, mean[..., None], span], -1))

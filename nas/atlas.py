@@ -58,15 +58,15 @@ def draw_up(space: Space, library: list[Landscape], properties: Sequence[Propert
     place_RK = axes_NR.mT @ (value_NK - usual_N1) / len(axes_NR)
     off_R_ = axes_NR.mT @ apart_N_ / len(axes_NR)
     mix_RR = torch.linalg.cholesky(off_R_ @ off_R_.mT + 1e-4 * torch.eye(len(off_R_), dtype=torch.float64))
-    columns = []
+    means = []
     for family in landscapes.order({x.family for x in library}):
         at = [k for k, kind in enumerate(kinds) if kind == family]
         mean_N = usual_N1[:, 0] + axes_NR @ place_RK[:, at].mean(1) if at else torch.zeros(len(axes_NR)).double()
-        columns.append(_unit(mean_N))
+        means.append(_unit(mean_N))
     places = torch.full((len(library), len(mix_RR)), torch.nan)
     places[list(found)] = torch.linalg.solve_triangular(mix_RR, place_RK, upper=False).mT.float()
     return {
-        "landscapes": torch.stack(columns, 1).half(),
+        "landscapes": torch.stack(means, 1).half(),
         "directions": (axes_NR @ mix_RR).half(),
         "usual": usual_N1.squeeze(1).half(),
         "places": places,

@@ -282,7 +282,7 @@ class Trainer:
                 f"'{path}' was begun with {about['plan']}; go on with the same settings or name another --out."
             )
         weights = {n.removeprefix("net."): t for n, t in tensors.items() if n.startswith("net.")}
-        if {n: t.shape for n, t in weights.items()} != {n: t.shape for n, t in self.net.state_dict().items()}:
+        if not self.net.fits(weights):
             raise UserError(
                 f"'{path}' was begun by another version, whose network has other shapes; name another --out."
             )
