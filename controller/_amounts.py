@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from controller import _bank, _landscape, _prior
+from controller import _bank, _landscape, _listed, _prior
 from search_spaces import _ops
 from search_spaces._base import Space
 
@@ -51,7 +51,7 @@ class Seen(NamedTuple):
 
     def at(self, index: Tensor) -> Seen:
         """The rows of an index `[...]` of architectures."""
-        return Seen(*(x[index] for x in self))
+        return Seen(*(_listed.rows(x, index) for x in self))
 
 
 def capped(over: Tensor, seen: Seen) -> Tensor:
@@ -92,13 +92,13 @@ def described(space: Space, archs: Tensor, sight: _bank.Sight) -> Seen:
     return Seen(features, torch.zeros_like(features[..., 0]), features[..., :0])
 
 
-def foretell(seen: Seen, value: Tensor, ahead: Seen) -> tuple[Tensor, Tensor]:
-    """Mean and deviation `[S, M]` at `ahead` `[S, M]` after `value` `[S, E]` at `seen` `[S, E]`.
+def foretell(known: Seen, tried: Tensor, value: Tensor, ahead: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation `[S, M]` of rows `ahead` `[S, M]` of what is known, after `value` `[S, E]` of its rows `tried`.
 
-    A few searches at a time, as in `_bank`.
+    A few searches at a time.
     """
-    parts = zip(*(x.split(_bank.TOGETHER) for x in (*seen, value, *ahead)))
-    mean, deviation = zip(*(_foretell_some(Seen(*part[:3]), part[3], Seen(*part[4:])) for part in parts))
+    parts = zip(*(x.split(_listed.TOGETHER) for x in (tried, value, ahead)))
+    mean, deviation = zip(*(_foretell_some(known.at(a), x, known.at(b)) for a, x, b in parts))
     return torch.cat(mean), torch.cat(deviation)
 
 

@@ -19,10 +19,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from controller import _listed
+
 _WIDTH = 0.2
 """Squared distance along the prior's directions, along which tasks vary by one, at which cells are no longer alike."""
-TOGETHER = 4
-"""Searches that are computed at a time."""
 _SCREEN = 24
 """Evaluations that decide which members are kept; those kept are weighed by all."""
 
@@ -44,7 +44,7 @@ class Sight(NamedTuple):
 
     def at(self, index: Tensor) -> Sight:
         """The rows of an index `[...]` of architectures."""
-        return Sight(*(x[index] for x in self))
+        return Sight(*(_listed.rows(x, index) for x in self))
 
 
 class Members(NamedTuple):
@@ -254,7 +254,7 @@ def predict(members: Members, seen: Sight, standing_Sn: Tensor, ahead: Sight, ke
 
     A few searches at a time: their covariances then stay in the processor's cache, which is worth a factor of five.
     """
-    kinds, some = _kinds(members), zip(*(x.split(TOGETHER) for x in (*seen, standing_Sn, *ahead)))
+    kinds, some = _kinds(members), zip(*(x.split(_listed.TOGETHER) for x in (*seen, standing_Sn, *ahead)))
     parts = [_predict(members, kinds, Sight(*x[:5]), x[5], Sight(*x[6:]), keep) for x in some]
     return Belief(*(torch.cat(x) for x in zip(*parts)))
 

@@ -11,12 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from controller import _landscape, _limits, _moves, _policy, _prior
+from controller import _landscape, _limits, _listed, _moves, _policy, _prior
 from search_spaces import _noise, _ops
 from search_spaces._base import Space
 
 _START, _RANDOM, _POLICY, _MUTATE = range(4)
 _PARENTS, _PROMISING, _FAVOURITES, _BLIND = 8, 192, 128, 128
+_NOISE = 2.0
+"""Of standings, for the ridge regression that puts some first."""
 
 
 def gather(
@@ -76,9 +78,8 @@ def _promising(
     count = min(_PROMISING, len(features_NF))
     if not archs_SED.shape[1]:
         return _noise.integers(state.seeds, state.step, count, high=len(features_NF), stream=_START)
-    seen_SEF = features_NF[_prior.rows(space)[_landscape.ranks(space, archs_SED)]]
-    gram_SFF = seen_SEF.mT @ seen_SEF + 2.0 * torch.eye(seen_SEF.shape[-1], dtype=torch.float64)
-    weight_SF1 = torch.linalg.solve(gram_SFF, seen_SEF.mT @ standing_SE[..., None])
+    row_SE = _prior.rows(space)[_landscape.ranks(space, archs_SED)]
+    weight_SF1 = _listed.ridge(features_NF, row_SE, standing_SE[..., None], _NOISE)
     standing_SN = weight_SF1.squeeze(-1) @ features_NF.mT
     return (standing_SN - off_SN).float().topk(count, -1).indices
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from controller import _amounts, _bank, _landscape, _prior
+from controller import _amounts, _bank, _landscape, _listed, _prior
 from search_spaces._base import Space
 
 _NODES = tuple((z, math.exp(-z * z / 2)) for z in (-1.8, -0.9, 0.0, 0.9, 1.8))
@@ -72,13 +72,9 @@ def off(space: Space, state: Any, archs: Tensor, sight: _bank.Sight, key: int) -
     worth_S1 = exchange(lifted(state))
     seen_SE = worth_S1 * _points(state.over, state.limits)
     tried = state.archs[:, -_LATEST:]
-    if _landscape.listed(space) is None:
-        a = _amounts.described(space, tried, _prior.look(key, space, tried).sight)
-        b = _amounts.described(space, archs, sight)
-    else:
-        a, b = (_amounts.everything(key, space).at(_row(space, x)) for x in (tried, archs))
-    over_SEL = _amounts.capped(state.over, a)[:, -_LATEST:]
-    mean, deviation = zip(*(_amounts.foretell(a, x, b) for x in over_SEL.unbind(-1)))
+    known, (row_SE, row_SM) = _known(space, tried, archs, sight, key)
+    over_SEL = _amounts.capped(state.over[:, -_LATEST:], known)
+    mean, deviation = zip(*(_amounts.foretell(known, row_SE, x, row_SM) for x in over_SEL.unbind(-1)))
     mean, deviation, total = torch.stack(mean, -1), torch.stack(deviation, -1), sum(p for _, p in _NODES)
     return Off(
         seen_SE,
@@ -86,17 +82,28 @@ def off(space: Space, state: Any, archs: Tensor, sight: _bank.Sight, key: int) -
     )
 
 
+def _known(
+    space: Space, tried: Tensor, archs: Tensor, sight: _bank.Sight, key: int
+) -> tuple[_amounts.Seen, tuple[Tensor, Tensor]]:
+    """What amounts are foretold from, and the rows there of `tried` `[S, E, D]` and of `archs` `[S, M, D]`."""
+    if _landscape.listed(space) is not None:
+        return _amounts.everything(key, space), (_row(space, tried), _row(space, archs))
+    E, every, seen = tried.shape[1], torch.cat([tried, archs], 1), _prior.look(key, space, tried).sight
+    both = _bank.Sight(*(torch.cat(pair, 1).flatten(0, 1) for pair in zip(seen, sight)))
+    row = torch.arange(len(every) * every.shape[1]).view(len(every), -1)
+    return _amounts.described(space, every.flatten(0, 1), both), (row[:, :E], row[:, E:])
+
+
 def listed(space: Space, state: Any) -> Tensor:
     """The points off of every architecture of a listed space, by ridge regression, in units of standing: `[S, N]`."""
     key, row_SE = int(state.prior[0]), _row(space, state.archs)
     everything, (told_NF, noise) = _amounts.everything(key, space), _amounts.line(key, space)
-    seen_SEF = told_NF[row_SE]
-    gram_SFF = seen_SEF.mT @ seen_SEF + noise * torch.eye(seen_SEF.shape[-1], dtype=torch.float64)
     over_SEL = _amounts.capped(state.over, everything) - everything.usual[row_SE][..., None]
     centre_S1L = over_SEL.mean(1, keepdim=True)
-    weight_SFL = torch.linalg.solve(gram_SFF, seen_SEF.mT @ (over_SEL - centre_S1L))
-    over_LSN = (weight_SFL.permute(2, 0, 1) @ told_NF.mT + centre_S1L.permute(2, 0, 1) + everything.usual).exp()
-    return exchange(lifted(state)) * _points(over_LSN.permute(1, 2, 0), state.limits)
+    weight_SFL = _listed.ridge(told_NF, row_SE, over_SEL - centre_S1L, noise)
+    over_LSN = (weight_SFL.permute(2, 0, 1) @ told_NF.mT).add_(centre_S1L.permute(2, 0, 1)).add_(everything.usual)
+    points_LSN = over_LSN.exp_().sub_(1).clamp_min_(0).mul_(state.limits.T[..., None])
+    return exchange(lifted(state)) * points_LSN.sum(0)
 
 
 def _row(space: Space, archs: Tensor) -> Tensor:

@@ -35,8 +35,8 @@ def foretold(limited: Limited, key: int, count: int) -> str:
     for seed in torch.arange(SEEDS):
         archs = _ops.sample(seed[None], 0, count, space.choices)[0]
         at = rows[_landscape.ranks(space, archs)]
-        seen, ahead = (known.at(i[None]) for i in (at, asked))
-        mean, deviation = _amounts.foretell(seen, _amounts.capped(log_N[at].exp()[None], seen), ahead)
+        over = _amounts.capped(log_N[at].exp(), known)
+        mean, deviation = _amounts.foretell(known, at[None], over[None], asked[None])
         wrong.append((mean[0] - log_N[asked]).square().mean())
         held.append(((mean[0] - log_N[asked]).abs() <= INTERVAL * deviation[0]).double().mean())
     return f"{torch.stack(wrong).mean().sqrt():.2f} ({torch.stack(held).mean():.0%})"
