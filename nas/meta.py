@@ -7,14 +7,14 @@
 3. reinforce: the policy is trained over whole searches of random length (RL^2, Duan et al. 2016; PPO, Schulman et al. 2017,
    equation 7); the reward is the regret that an evaluation removes.
 
-Shapes: `S` searches, `T` evaluations of each, `N` architectures, `K` landscapes, `D` decisions.
+Shapes: `S` searches, `N` architectures, `K` landscapes.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -24,14 +24,17 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from controller import _bank, _landscape, _policy, _prior, _reader
+from controller import _policy, _prior, _reader
 from controller._base import Prior
-from nas import _grounds, atlas, landscapes
+from nas import _grounds, _knowledge, _searches, atlas, landscapes
 from nas.landscapes import Landscape, Property
 from search_spaces._base import UserError
 
 STAGES = ("describe", "read", "reinforce")
 FORMAT = "nas-meta-checkpoint/1"
+_RATE = {"describe": 3e-3, "read": 1.5e-3, "reinforce": 3e-4}
+_EPOCHS = 2
+"""Of reinforcement over the same searches."""
 _ALONGSIDE = 0.3
 """What foretelling counts while the policy is reinforced: both rest on the same layers."""
 
@@ -92,8 +95,7 @@ class Trainer:
         layers = [p for n, p in self.net.named_parameters() if not n.startswith("cells.")]
         stage = STAGES[self.stage]
         self.trained = [*cells, self.coefficients] if stage == "describe" else layers
-        rate = {"describe": 3e-3, "read": 1.5e-3, "reinforce": 3e-4}[stage]
-        self.optimiser = torch.optim.Adam(self.trained, lr=rate)
+        self.optimiser = torch.optim.Adam(self.trained, lr=_RATE[stage])
         self._hidden = None if stage == "describe" else [self._read_cells(g) for g in self.grounds]
 
     def run(self) -> Iterator[Progress]:
@@ -112,8 +114,7 @@ class Trainer:
             self._enter()
 
     def _descend(self, loss: Tensor, *, warm: int = 50) -> None:
-        done = self.step / max(self.plan.steps(STAGES[self.stage]), 1)
-        rate = {"describe": 3e-3, "read": 1.5e-3, "reinforce": 3e-4}[STAGES[self.stage]]
+        done, rate = self.step / max(self.plan.steps(STAGES[self.stage]), 1), _RATE[STAGES[self.stage]]
         for group in self.optimiser.param_groups:
             group["lr"] = rate * min(1, (self.step + 1) / warm) * (0.5 + 0.5 * math.cos(math.pi * done)) + 1e-5
         self.optimiser.zero_grad()
@@ -138,12 +139,13 @@ class Trainer:
         return {"loss": loss.item()}
 
     def _read(self, generator: torch.Generator) -> dict[str, float]:
-        told_well, named = self._foretold(generator)
+        told_well, log_prob = self._foretold(generator)
+        named = log_prob()
         self._descend(-told_well - 0.1 * named, warm=100)
         return {"log_density": told_well.item(), "log_policy": named.item()}
 
-    def _foretold(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Mean log density of what some searches find next, and of the policy for one of the best of all."""
+    def _foretold(self, generator: torch.Generator) -> tuple[Tensor, Callable[[], Tensor]]:
+        """Mean log density of what some searches find next; and, to be asked for, of the policy for one of the best of all."""
         g, ground = _grounds.draw(self.grounds, generator)
         S, asked = 24, 32
         value, told, slow = _grounds.draw_tasks(ground, S, generator, synthetic=self.plan.synthetic)
@@ -154,65 +156,25 @@ class Trainer:
         pick = pick.gather(1, torch.rand(pick.shape, generator=generator).argsort(1))
         pick = torch.cat([pick, torch.randint(value[1].shape[1], (S, asked // 2), generator=generator)], 1)
         score, hidden = value[1].gather(1, pick), self._hidden[g][value[0]][pick]  # type: ignore[index]
-        stand = _bank.standing(score[:, :n]).float()
-        memory = self.net.remember(told, hidden[:, :n], stand, _pace(slow.gather(1, pick[:, :n])))
+        stand = _searches.stand(score[:, :n])
+        memory = self.net.remember(told, hidden[:, :n], stand, _searches.pace(slow.gather(1, pick[:, :n])))
         aim = _policy.place_among(score[:, :n], score[:, n:]).float()
         told_well = _reader.log_density(self.net.predict(memory, hidden[:, n:]), aim).mean()
         best = value[1].topk(8, 1).indices.gather(1, torch.randint(8, (S, 1), generator=generator))
         archs = ground.described.archs[value[0]][best]
-        named = _policy.log_prob(self.net, ground.space, ground.sketch, self.net.mood(memory)[:, None], archs).mean()
-        return told_well, named
+        mood = self.net.mood(memory)[:, None]
+        return told_well, lambda: _policy.log_prob(self.net, ground.space, ground.sketch, mood, archs).mean()
 
     def _reinforce(self, generator: torch.Generator) -> dict[str, float]:
         g, ground = _grounds.draw(self.grounds, generator)
-        tasks, each = 8, 8
-        S, T = tasks * each, int(torch.randint(4, 17, (1,), generator=generator))
-        value, told, slow = _grounds.draw_tasks(
-            ground, tasks, generator, synthetic=self.plan.synthetic, everywhere=True
-        )
-        value, told, slow = (x.repeat_interleave(each, 0) for x in (value[1], told, slow))
-        row_of = _prior.rows(ground.space)
-        hidden_all = self._hidden[g]  # type: ignore[index]
-        archs = torch.zeros(S, 0, len(ground.space.choices), dtype=torch.long)
-        score, cost, first = torch.zeros(S, 0), torch.zeros(S, 0), []
-        with torch.no_grad():
-            for _ in range(T):
-                hidden = hidden_all[row_of[_landscape.ranks(ground.space, archs)]]
-                memory = self.net.remember(told, hidden, _stand(score), _pace(cost))
-                u = torch.rand(S, 1, len(ground.space.choices), max(ground.space.choices), generator=generator)
-                luck = -torch.log(-torch.log(u + 1e-9))
-                drawn = _policy.draw(self.net, ground.space, ground.sketch, self.net.mood(memory)[:, None], luck)
-                first.append(
-                    _policy.log_prob(self.net, ground.space, ground.sketch, self.net.mood(memory)[:, None], drawn)
-                )
-                row = row_of[_landscape.ranks(ground.space, drawn)]
-                archs, score = torch.cat([archs, drawn], 1), torch.cat([score, value.gather(1, row)], 1)
-                cost = torch.cat([cost, slow.gather(1, row)], 1)
-        top = score.cummax(1).values
-        reward = torch.cat([score[:, :1], top.diff(dim=1)], 1)
-        value_to_go = reward.flip(1).cumsum(1).flip(1)
-        grouped = value_to_go.unflatten(0, (tasks, each))
-        advantage = ((grouped - grouped.mean(1, keepdim=True)) / grouped.std(1, keepdim=True).clamp_min(0.1)).flatten(
-            0, 1
-        )
-        before = torch.cat(first, 1)
-        hidden = hidden_all[row_of[_landscape.ranks(ground.space, archs)]]
-        entropy = 0.0
-        for _ in range(2):
-            now = torch.cat([self._log_prob_at(ground, told, hidden, score, cost, archs, t) for t in range(T)], 1)
-            ratio = (now - before).exp()
-            loss = -torch.minimum(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage).mean() + 0.01 * now.mean()
-            entropy = -now.mean().item()
+        hidden = self._hidden[g]  # type: ignore[index]
+        searches = _searches.play(self.net, ground, hidden, generator, synthetic=self.plan.synthetic)
+        advantage, entropy = searches.advantage(), 0.0
+        for _ in range(_EPOCHS):
+            loss, entropy = _searches.loss(self.net, searches, advantage)
             told_well, _ = self._foretold(generator)
             self._descend(loss - _ALONGSIDE * told_well, warm=1)
-        return {"best": top[:, -1].mean().item(), "entropy": entropy}
-
-    def _log_prob_at(
-        self, ground: _grounds.Ground, told: Tensor, hidden: Tensor, score: Tensor, cost: Tensor, archs: Tensor, t: int
-    ) -> Tensor:
-        memory = self.net.remember(told, hidden[:, :t], _stand(score[:, :t]), _pace(cost[:, :t]))
-        mood = self.net.mood(memory)[:, None]
-        return _policy.log_prob(self.net, ground.space, ground.sketch, mood, archs[:, t : t + 1])
+        return {"best": searches.best()[:, -1].mean().item(), "entropy": entropy}
 
     def _read_cells(self, g: _grounds.Ground) -> Tensor:
         with torch.no_grad():
@@ -220,35 +182,19 @@ class Trainer:
 
     def prior(self, command: str = "") -> Prior:
         """What the network knows now, as a prior."""
-        with torch.no_grad():
-            told = torch.stack([_grounds.told(x, self.plan.task_features) for x in self.library])
-            all_coefficients = self.coefficients + self.net.cells.lean(told)
-        kinds = [x.family for x in self.library]
-        known = landscapes.order(set(kinds))
-        wanted = {f: landscapes.family_weights().get(f, 0.05) for f in known}
-        each = torch.tensor([kinds.count(f) ** -0.7 for f in kinds])
-        each = each / each.sum()
-        centre = torch.stack([all_coefficients[[i for i, k in enumerate(kinds) if k == f]].mean(0) for f in known])
-        off = (all_coefficients - each @ all_coefficients) * each.sqrt()[:, None]
-        mix = torch.linalg.cholesky((off.T @ off).double() + 1e-4 * torch.eye(off.shape[1])).float()
-        weight = torch.tensor([wanted[f] for f in known])
-        params = {f"reader.{n}": t.detach().clone() for n, t in self.net.state_dict().items()}
-        params |= {"centre": centre, "mix": mix.contiguous(), "weight": weight / weight.sum()}
-        if self.plan.task_features:
-            params |= {"told": told, "share": each, "coefficients": all_coefficients}
+        params = _knowledge.weights(self.net, self.coefficients, self.library, self.plan.task_features)
         for g in self.grounds if self.plan.atlas else ():
             drawn = atlas.draw_up(g.space, self.library, self.properties) or {}
             params |= {f"atlas.{g.space.name}.{n}": t.contiguous() for n, t in drawn.items()}
-        left = landscapes.split(self.plan.split).leave
         about = {
             "format": _prior.FORMAT,
             "controller": "in_context",
             "command": command,
             "split": self.plan.split,
-            "leave": json.dumps(left),
+            "leave": json.dumps(landscapes.split(self.plan.split).leave),
             "tasks": json.dumps([x.name for x in self.library]),
             "properties": json.dumps([x.name for x in self.properties if self.plan.atlas]),
-            "families": json.dumps(known),
+            "families": json.dumps(_knowledge.families(self.library)),
             "trusted": json.dumps(self.plan.trusted),
             "seed": str(self.plan.seed),
         }
@@ -296,14 +242,6 @@ class Trainer:
                 kept = {n.split(".", 2)[2]: t for n, t in tensors.items() if n.startswith(f"adam.{i}.")}
                 if kept:
                     self.optimiser.state[p] = kept
-
-
-def _stand(score: Tensor) -> Tensor:
-    return _bank.standing(score).float() if score.shape[1] else score
-
-
-def _pace(seconds: Tensor) -> Tensor:
-    return _reader.pace(seconds).float()
 
 
 def _part(library: list[Landscape], share: float, seed: int) -> list[Landscape]:
