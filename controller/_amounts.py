@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from controller import _bank, _landscape, _listed, _prior
+from controller import _landscape, _listed, _prior, _sight
 from search_spaces import _ops
 from search_spaces._base import Space
 
@@ -84,7 +84,7 @@ def line(key: int, space: Space) -> tuple[Tensor, float]:
     return torch.cat([seen.along, seen.features * (_OWN**0.5 if known else 1.0)], -1), 0.01 if known else 0.03
 
 
-def described(space: Space, archs: Tensor, sight: _bank.Sight) -> Seen:
+def described(space: Space, archs: Tensor, sight: _sight.Sight) -> Seen:
     """Architectures `[..., D]` without what a prior remembers."""
     chosen = _ops.one_hot(archs, space.choices).double() / 2
     whole = sight.whole * 2 / math.sqrt(sight.whole.shape[-1])
@@ -164,5 +164,5 @@ def _kernels(a: Seen, b: Seen) -> Tensor:
     line, near, along = found.unbind(1)
     torch.matmul(a.features, b.features.mT, out=line)
     torch.matmul(a.along, b.along.mT, out=along)
-    torch.exp(_bank.apart(a.features, b.features, line).div_(-2), out=near)
+    torch.exp(_sight.apart(a.features, b.features, line).div_(-2), out=near)
     return found

@@ -19,96 +19,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from controller import _listed
+from controller import _listed, _members, _sight
+from controller._members import Kinds, Members
+from controller._sight import Sight
 
-_WIDTH = 0.2
-"""Squared distance along the prior's directions, along which tasks vary by one, at which cells are no longer alike."""
 _SCREEN = 24
 """Evaluations that decide which members are kept; those kept are weighed by all."""
-
-
-class Sight(NamedTuple):
-    """What members see of architectures. Leading axes are free."""
-
-    place: Tensor
-    """float64 `[..., N, P]`."""
-    whole: Tensor
-    """float64 `[..., N, G]`."""
-    pair: Tensor
-    """float64 `[..., N, Q]`."""
-    mean: Tensor
-    """float64 `[..., N, F]` the prior's landscapes, means of families and single tasks, in deviations over the space; `F` = 0
-    without one."""
-    span: Tensor
-    """float64 `[..., N, R]` the prior's directions of variation; `R` = 0 without a prior."""
-
-    def at(self, index: Tensor) -> Sight:
-        """The rows of an index `[...]` of architectures."""
-        return Sight(*(_listed.rows(x, index) for x in self))
-
-
-class Members(NamedTuple):
-    """The bank: each field holds one number a member, `[E]`, or for those kept of each seed `[S, K]`."""
-
-    near: Tensor
-    place: Tensor
-    pair: Tensor
-    trend: Tensor
-    alike: Tensor
-    variance: Tensor
-    """Of what the prior does not explain, in variances over the space."""
-    noise: Tensor
-    """Variance of an evaluation's noise, over `variance`."""
-    luck: Tensor
-    """1: an evaluation's noise is worth having, as it is what is reported; 0: it is not."""
-    family: Tensor
-    """Whose mean landscape, from 0; -1: nobody's."""
-    span: Tensor
-    """Variance along the prior's directions."""
-    log_weight: Tensor
-    """Before anything is seen."""
-
-    def take(self, index: Tensor) -> Members:
-        return Members(*(field[index] for field in self))
-
-
-_COLD = (
-    (0.4, 0.4, 0.0, 0.2),
-    (0.4, 0.4, 0.0, 1.0),
-    (0.8, 0.0, 0.0, 0.2),
-    (0.0, 1.0, 0.0, 0.0),
-    (0.2, 0.2, 0.5, 0.2),
-    (0.2, 0.2, 0.5, 1.0),
-    (0.0, 0.0, 1.0, 0.0),
-)
-"""`near`, `place`, `pair` and `trend` of the members that know no other task."""
-_NOISE = ((0.1, 0.0), (0.4, 1.0), (1.0, 1.0))
-"""`noise` and `luck` of each of them."""
-
-
-def bank(family_weight: Tensor | None) -> Members:
-    """The members: 21 that know no other task, and with a prior six around each of its landscapes and two along its directions.
-
-    Three of those that know nothing see places alone: slow to learn, hard to mislead.
-
-    Args:
-        family_weight: `[F]` how likely a new task is to follow each landscape; None without a prior.
-    """
-    rows = [
-        (near, place, pair, trend, 0.0, 1.0, noise, luck, -1.0, 0.0, math.log(0.27 / 15 if near else 0.03 / 6))
-        for near, place, pair, trend in _COLD
-        for noise, luck in _NOISE
-    ]
-    if family_weight is not None:
-        for family, weight in enumerate(family_weight.tolist()):
-            prior = math.log(max(0.5 * weight / 6, 1e-9))
-            rows += [
-                (0.075, 0.075, 0.0, 0.0, 0.85, v, 0.2, 1.0, float(family), s, prior)
-                for v in (0.02, 0.1, 0.4)
-                for s in (0.0, 0.2)
-            ]
-        rows += [(0.075, 0.075, 0.0, 0.0, 0.85, v, 0.07, 1.0, -1.0, 1.0, math.log(0.2 / 2)) for v in (0.1, 0.4)]
-    return Members(*torch.tensor(rows, dtype=torch.float64).unbind(1))
 
 
 class Belief(NamedTuple):
@@ -137,37 +53,11 @@ def standing(score: Tensor) -> Tensor:
     return z / z.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-6)
 
 
-def _kernels(a: Sight, b: Sight) -> Tensor:
-    """What covariances are sums of, `[S, 6, n, M]`: near, place, pair, trend, alike and span."""
-    G = a.whole.shape[-1]
-    found = a.whole.new_empty(len(a.whole), 6, a.whole.shape[1], b.whole.shape[1])
-    near, place, pair, trend, alike, span = found.unbind(1)
-    torch.matmul(a.whole, b.whole.mT, out=trend)
-    torch.matmul(a.span, b.span.mT, out=span)
-    near.copy_(apart(a.whole, b.whole, trend).div_(-G))
-    torch.exp(apart(a.span, b.span, span).div_(-_WIDTH).add_(near), out=alike)
-    near.exp_()
-    trend.div_(G)
-    torch.exp(squares(a.place, b.place).div_(-6), out=place)
-    torch.exp(squares(a.pair, b.pair).neg_(), out=pair)
-    return found
-
-
-def squares(a: Tensor, b: Tensor) -> Tensor:
-    """Squared distances `[..., n, M]` of rows of `a` `[..., n, F]` and `b` `[..., M, F]`."""
-    return apart(a, b, a @ b.mT)
-
-
-def apart(a: Tensor, b: Tensor, product: Tensor) -> Tensor:
-    """The same, where `product` `a @ b.mT` is known."""
-    long = a.square().sum(-1)[..., :, None] + b.square().sum(-1)[..., None, :]
-    return (product * -2).add_(long).clamp_min_(0)
-
-
-def _covariance(kernels: Tensor, e: Members, unit: Tensor | float = 1.0) -> Tensor:
-    """`[S, K, n, M]` for kernels `[S, 6, n, M]` and members `[S or 1, K]`, over `unit` `[S, K]`."""
+def _covariance(kernels: Tensor, e: Members, unit: Tensor | None = None) -> Tensor:
+    """`[S, K, n, M]` for kernels `[S, 6, n, M]` and members `[S or 1, K]`, over `unit` `[S, K]` if there is one."""
     share = torch.stack([e.near, e.place, e.pair, e.trend, e.alike], -1) * e.variance[..., None]
-    share = torch.cat([share, e.span[..., None]], -1) / torch.as_tensor(unit)[..., None]
+    share = torch.cat([share, e.span[..., None]], -1)
+    share = share if unit is None else share / unit[..., None]
     return (share @ kernels.flatten(2)).unflatten(-1, kernels.shape[2:])
 
 
@@ -180,22 +70,7 @@ def _means(e: Members, sight: Sight) -> Tensor:
     return means.gather(2, index).squeeze(2) * (e.family >= 0)[..., None]
 
 
-class _Kinds(NamedTuple):
-    """Members by their covariance; those of one kind differ in their mean landscape alone."""
-
-    each: Members
-    """Of each kind one, `[1, G]`."""
-    of: Tensor
-    """int64 `[E]` each member's kind."""
-
-
-def _kinds(members: Members) -> _Kinds:
-    alike = members._replace(family=torch.zeros_like(members.family), log_weight=torch.zeros_like(members.family))
-    each, of = torch.stack(alike, 1).unique(dim=0, return_inverse=True)
-    return _Kinds(Members(*each.T[:, None]), of)
-
-
-def _evidence(members: Members, kinds: _Kinds, among: Tensor, seen: Sight, standing_Sn: Tensor) -> Tensor:
+def _evidence(members: Members, kinds: Kinds, among: Tensor, seen: Sight, standing_Sn: Tensor) -> Tensor:
     """The evidence of `_fit` for all members, `[S, E]`, by one factorisation a kind.
 
     A member's covariance is `K / unit + 1`, with its kind's `K`: by Sherman and Morrison's formula products with the inverse of
@@ -254,19 +129,19 @@ def predict(members: Members, seen: Sight, standing_Sn: Tensor, ahead: Sight, ke
 
     A few searches at a time: their covariances then stay in the processor's cache, which is worth a factor of five.
     """
-    kinds, some = _kinds(members), zip(*(x.split(_listed.TOGETHER) for x in (*seen, standing_Sn, *ahead)))
+    kinds, some = _members.kinds(members), zip(*(x.split(_listed.TOGETHER) for x in (*seen, standing_Sn, *ahead)))
     parts = [_predict(members, kinds, Sight(*x[:5]), x[5], Sight(*x[6:]), keep) for x in some]
     return Belief(*(torch.cat(x) for x in zip(*parts)))
 
 
-def _predict(members: Members, kinds: _Kinds, seen: Sight, standing_Sn: Tensor, ahead: Sight, keep: int) -> Belief:
+def _predict(members: Members, kinds: Kinds, seen: Sight, standing_Sn: Tensor, ahead: Sight, keep: int) -> Belief:
     n = standing_Sn.shape[1]
     some = torch.arange(min(n, _SCREEN)) * n // min(n, _SCREEN)
     few = Sight(*(x[:, some] for x in seen))
-    evidence = _evidence(members, kinds, _kernels(few, few), few, standing_Sn[:, some])
+    evidence = _evidence(members, kinds, _sight.kernels(few, few), few, standing_Sn[:, some])
     chosen = evidence.argsort(dim=-1, descending=True, stable=True)[:, : keep if n <= _SCREEN else max(keep // 2, 1)]
-    kept, toward = members.take(chosen), _kernels(seen, ahead)
-    fit = _fit(kept, _kernels(seen, seen), seen, standing_Sn)
+    kept, toward = members.take(chosen), _sight.kernels(seen, ahead)
+    fit = _fit(kept, _sight.kernels(seen, seen), seen, standing_Sn)
     weight = fit.evidence.softmax(1)
     parts = [
         _ahead(Members(*(x[:, k : k + 1] for x in kept)), _Fit(*(x[:, k : k + 1] for x in fit)), toward, ahead)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from controller import _amounts, _bank, _landscape, _listed, _prior
+from controller import _amounts, _bank, _landscape, _listed, _prior, _sight
 from search_spaces._base import Space
 
 _NODES = tuple((z, math.exp(-z * z / 2)) for z in (-1.8, -0.9, 0.0, 0.9, 1.8))
@@ -67,7 +67,7 @@ def exchange(score: Tensor) -> Tensor:
     return ((stand[:, :1] - stand[:, 1:]) / (points[:, :1] - points[:, 1:]).clamp_min(0.3)).clamp(0.02, 3.0)
 
 
-def off(space: Space, state: Any, archs: Tensor, sight: _bank.Sight, key: int) -> Off:
+def off(space: Space, state: Any, archs: Tensor, sight: _sight.Sight, key: int) -> Off:
     """The points off of what was tried and of candidates `archs` `[S, M, D]`."""
     worth_S1 = exchange(lifted(state))
     seen_SE = worth_S1 * _points(state.over, state.limits)
@@ -83,13 +83,13 @@ def off(space: Space, state: Any, archs: Tensor, sight: _bank.Sight, key: int) -
 
 
 def _known(
-    space: Space, tried: Tensor, archs: Tensor, sight: _bank.Sight, key: int
+    space: Space, tried: Tensor, archs: Tensor, sight: _sight.Sight, key: int
 ) -> tuple[_amounts.Seen, tuple[Tensor, Tensor]]:
     """What amounts are foretold from, and the rows there of `tried` `[S, E, D]` and of `archs` `[S, M, D]`."""
     if _landscape.listed(space) is not None:
         return _amounts.everything(key, space), (_row(space, tried), _row(space, archs))
     E, every, seen = tried.shape[1], torch.cat([tried, archs], 1), _prior.look(key, space, tried).sight
-    both = _bank.Sight(*(torch.cat(pair, 1).flatten(0, 1) for pair in zip(seen, sight)))
+    both = _sight.Sight(*(torch.cat(pair, 1).flatten(0, 1) for pair in zip(seen, sight)))
     row = torch.arange(len(every) * every.shape[1]).view(len(every), -1)
     return _amounts.described(space, every.flatten(0, 1), both), (row[:, :E], row[:, E:])
 

@@ -16,8 +16,9 @@ from safetensors import safe_open
 from torch import Tensor
 
 from controller import _landscape, _moves, _reader
-from controller._bank import Members, Sight, bank
 from controller._base import Prior
+from controller._members import Members, bank
+from controller._sight import Sight
 from search_spaces._base import Space, UserError
 
 FORMAT = "nas-prior/1"

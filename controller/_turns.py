@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from controller import _bank, _candidates, _landscape, _prior
+from controller import _candidates, _landscape, _prior, _sight
 from controller._process import Process
 from search_spaces import _ops
 from search_spaces._base import Space
@@ -100,6 +100,6 @@ def landmarks(key: int, space: Space) -> Tensor | None:
     rows = [int(_candidates.favourites(key, space)[0])]
     apart_N = torch.full((len(along_NR),), torch.inf, dtype=torch.float64)
     for _ in range(min(_LANDMARKS, len(along_NR)) - 1):
-        apart_N = torch.minimum(apart_N, _bank.squares(along_NR[rows[-1:]], along_NR).squeeze(0))
+        apart_N = torch.minimum(apart_N, _sight.squares(along_NR[rows[-1:]], along_NR).squeeze(0))
         rows.append(int(apart_N.argmax()))
     return torch.tensor(rows)

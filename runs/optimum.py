@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from controller import _bank, _landscape, _prior
+from controller import _bank, _landscape, _members, _prior, _sight
 from nas import tables, tasks
 
 SPLITS = {"cifar10": "cifar10", "cifar100": "cifar100", "ImageNet16-120": "imagenet"}
@@ -33,18 +33,18 @@ def fitted(along_NR: Tensor, stand_N: Tensor) -> Tensor:
     return along_NR @ found.solution.squeeze(1)
 
 
-def by_all_others(sight: _bank.Sight, stand_N: Tensor) -> Tensor:
+def by_all_others(sight: _sight.Sight, stand_N: Tensor) -> Tensor:
     """What is foretold of each standing by all others, `[N]`.
 
     Rasmussen & Williams 2006, equation 5.12; by the member of the highest evidence among those around a mean, which is here the
     best fit of all mean landscapes.
     """
     off_N = stand_N - fitted(sight.mean, stand_N)
-    kernels = _bank._kernels(*[_bank.Sight(*(x[None] for x in sight))] * 2)
+    kernels = _sight.kernels(*[_sight.Sight(*(x[None] for x in sight))] * 2)
     likeliest, foretold_N = -torch.inf, stand_N
-    around = _bank.bank(torch.ones(1))
+    around = _members.bank(torch.ones(1))
     for e in (around.family == 0).nonzero():
-        member = _bank.Members(*(x[None, e] for x in around))
+        member = _members.Members(*(x[None, e] for x in around))
         covariance = _bank._covariance(kernels, member)[0, 0]
         covariance.diagonal().add_(member.variance.item() * member.noise.item())
         lower = torch.linalg.cholesky(covariance)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from controller import _bank, _candidates, _landscape, _moves, _policy, _prior, _reader, _turns
+from controller import _bank, _candidates, _landscape, _members, _moves, _policy, _prior, _reader, _sight, _turns
 from controller._base import Results
 from controller._process import Process
 from controller.in_context import InContext
@@ -32,13 +32,13 @@ def untrained():
 
 def test_one_member_predicts_what_a_gaussian_process_does_by_hand():
     rows = [0.5, 0.3, 0.2, 0.0, 0.0, 1.0, 0.1, 0.0, -1.0, 0.0, 0.0]
-    members = _bank.Members(*(torch.tensor([x], dtype=torch.float64) for x in rows))
+    members = _members.Members(*(torch.tensor([x], dtype=torch.float64) for x in rows))
     torch.manual_seed(1)
 
     def sight(n):
         nothing = torch.zeros(1, n, 0, dtype=torch.float64)
         place, whole = torch.randn(1, n, 3).double(), torch.randn(1, n, 2).double()
-        return _bank.Sight(place, whole, torch.randn(1, n, 4).double(), nothing, nothing)
+        return _sight.Sight(place, whole, torch.randn(1, n, 4).double(), nothing, nothing)
 
     seen, ahead = sight(4), sight(3)
     y = _bank.standing(torch.tensor([[1.0, 3.0, 2.0, 9.0]]))
@@ -61,23 +61,23 @@ def test_one_member_predicts_what_a_gaussian_process_does_by_hand():
 @pytest.mark.parametrize("n", [1, 2, 9])
 def test_members_of_one_kind_are_weighed_together_as_each_would_be_alone(n):
     generator = torch.Generator().manual_seed(2)
-    members = _bank.bank(torch.tensor([0.7, 0.2, 0.1]))
-    kinds = _bank._kinds(members)
+    members = _members.bank(torch.tensor([0.7, 0.2, 0.1]))
+    kinds = _members.kinds(members)
     assert len(members.near) == 21 + 3 * 6 + 2
     assert kinds.each.near.shape == (1, 21 + 6 + 2)
-    seen = _bank.Sight(*(torch.randn(4, n, f, generator=generator).double() for f in (3, 2, 4, 3, 5)))
-    standing, among = _bank.standing(torch.randn(4, n, generator=generator)), _bank._kernels(seen, seen)
-    alone = _bank._fit(_bank.Members(*(x[None] for x in members)), among, seen, standing).evidence
+    seen = _sight.Sight(*(torch.randn(4, n, f, generator=generator).double() for f in (3, 2, 4, 3, 5)))
+    standing, among = _bank.standing(torch.randn(4, n, generator=generator)), _sight.kernels(seen, seen)
+    alone = _bank._fit(_members.Members(*(x[None] for x in members)), among, seen, standing).evidence
     torch.testing.assert_close(_bank._evidence(members, kinds, among, seen, standing), alone, rtol=1e-9, atol=1e-9)
 
 
 def test_cells_that_agree_in_what_tasks_differ_by_are_believed_to_score_alike():
-    members = _bank.bank(torch.tensor([1.0]))
+    members = _members.bank(torch.tensor([1.0]))
     around = members.take(((members.family == 0) & (members.span == 0)).nonzero().squeeze(-1))
     same = torch.zeros(1, 4, 2, dtype=torch.float64)
     span = torch.tensor([[[0.0], [3.0], [0.1], [1.5]]], dtype=torch.float64)
-    every = _bank.Sight(same, same, same, same[..., :1], span)
-    seen = _bank.Sight(*(x[:, :2] for x in every))
+    every = _sight.Sight(same, same, same, same[..., :1], span)
+    seen = _sight.Sight(*(x[:, :2] for x in every))
     belief = _bank.predict(around, seen, _bank.standing(torch.tensor([[1.0, 0.0]])), every, len(around.near))
     like_the_first, like_none = belief.mean[0, :, 2], belief.mean[0, :, 3]
     assert (like_the_first > like_none + 0.1).all()
@@ -291,9 +291,9 @@ def test_scouts_go_out_once_the_prior_has_lost_its_say():
 def test_members_expect_the_spread_of_the_cells_seen():
     """Draws of a member's own process at cells that lie close have, on average, the variance it allows for."""
     listed = _prior.everything(_prior.NONE, SPACE)
-    seen = _bank.Sight(*(x[None, :30] for x in listed.sight))
-    members = _bank.Members(*(x[None, :1] for x in _bank.bank(None)))
-    among = _bank._kernels(seen, seen)
+    seen = _sight.Sight(*(x[None, :30] for x in listed.sight))
+    members = _members.Members(*(x[None, :1] for x in _members.bank(None)))
+    among = _sight.kernels(seen, seen)
     fit = _bank._fit(members, among, seen, torch.zeros(1, 30, dtype=torch.float64))
     own = members.variance * members.noise
     root = torch.linalg.cholesky(_bank._covariance(among, members)[0, 0] + own * torch.eye(30, dtype=torch.float64))
