@@ -71,18 +71,17 @@ def sample(space: Space, key: int, state: Any, batch: int, turn: int, stream: in
     mood_S1H = reader.mood(_memory(space, key, state))[:, None]
     D, C = len(space.choices), max(space.choices)
     luck_SBDC = _noise.gumbel(state.seeds, turn, batch, D, C, stream=stream).double()
-    return draw(reader, space, sketch, mood_S1H.expand(-1, batch, -1), luck_SBDC)
+    return draw(reader, space, sketch, mood_S1H, luck_SBDC)
 
 
 def draw(reader: _reader.Reader, space: Space, sketch: _reader.Draft, mood: Tensor, luck: Tensor) -> Tensor:
-    """Architectures `[S, B, D]` for moods `[S, B, H]` and Gumbel noise `[S, B, D, C]`."""
-    options_DCH = reader.cells.options(sketch)
-    prefix, archs = torch.zeros_like(mood), luck.new_zeros(*luck.shape[:2], 0, dtype=torch.long)
+    """Architectures `[S, B, D]` for moods `[S, 1 or B, H]` and Gumbel noise `[S, B, D, C]`."""
+    choosing = reader.choosing(sketch, mood)
+    added, archs = torch.zeros_like(choosing.begin[..., 0, :]), luck.new_zeros(*luck.shape[:2], 0, dtype=torch.long)
     for d in range(len(space.choices)):
-        logits = reader.logits(sketch, options_DCH, mood, prefix, d) + closed(space, archs, d)
-        choice = (logits + luck[:, :, d]).argmax(-1)
+        choice = (choosing.logits(added, d) + closed(space, archs, d) + luck[:, :, d]).argmax(-1)
         archs = torch.cat([archs, choice[..., None]], -1)
-        prefix = prefix + options_DCH[d][choice]
+        added = added + choosing.taken[d][choice]
     return archs
 
 

@@ -23,6 +23,8 @@ from search_spaces._base import Space, Task
 
 WIDTH, HEADS, LAYERS, DIRECTIONS, NODES, MODES = 64, 4, 3, 16, 8, 3
 _PLACE = 2 * NODES + 2
+_TOGETHER = 1024
+"""Architectures that are computed at a time: what they need then stays in the processor's cache."""
 DESCRIPTION = 8
 TOLD = 6 + DESCRIPTION
 
@@ -131,7 +133,8 @@ class Cells(nn.Module):
             nodes[j] = edge[sums // len(node)] + node[sums % len(node)], sum_N
             said += word[edge_N]
         end, at_N = nodes[-1]
-        return self._whole(sketch, end[at_N], said, whole)
+        parts = zip(*(x.split(_TOGETHER) for x in (at_N, said, whole)))
+        return torch.cat([self._whole(sketch, end[at], *rest) for at, *rest in parts])
 
     def _edge(
         self, sketch: Draft, options_DCH: Tensor, d: int, source: Tensor, choice: Tensor
@@ -176,6 +179,23 @@ class _Layer(nn.Module):
         return x.unflatten(-1, (HEADS, -1)).transpose(1, 2)
 
 
+class Choosing(NamedTuple):
+    """`Reader.logits` taken apart: linear in the options taken before one function, in the options asked for after it."""
+
+    begin: Tensor
+    """`[..., D, 2 H]` before any option is taken."""
+    taken: Tensor
+    """`[D, C, 2 H]` what each option adds."""
+    wanted: Tensor
+    """`[D, C, 2 H]`."""
+    usual: Tensor
+    """`[D, C]`."""
+
+    def logits(self, added: Tensor, d: int) -> Tensor:
+        """Preferences `[..., C]` among decision `d`'s options, after `added` `[..., 2 H]` by the options taken."""
+        return F.gelu(self.begin[..., d, :] + added) @ self.wanted[d].T + self.usual[d]
+
+
 class Reader(nn.Module):
     """The controller's network."""
 
@@ -214,11 +234,9 @@ class Reader(nn.Module):
         failed = standing.isnan()
         seen = self._token(tried) + self.score(torch.stack([standing.nan_to_num(0.0), failed.to(tried.dtype)], -1))
         seen = seen + pace[..., None] * self.pace
-        x = torch.cat([self.task(task)[:, None], seen], 1)
-        memory = []
-        for layer in self.layers:
-            memory.append(x)
-            x = layer(x, x, hide)
+        memory = [torch.cat([self.task(task)[:, None], seen], 1)]
+        for layer in self.layers[:-1]:
+            memory.append(layer(memory[-1], memory[-1], hide))
         return memory
 
     def predict(self, memory: list[Tensor], asked: Tensor, hide: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
@@ -241,6 +259,16 @@ class Reader(nn.Module):
         place = self.cells.option(torch.cat([torch.zeros(len(_landscape.TRAITS), dtype=mood.dtype), sketch.place[d]]))
         wanted = self.choose(torch.cat([mood.expand(*prefix.shape[:-1], -1), prefix, place.expand_as(prefix)], -1))
         return wanted @ options_DCH[d].T / math.sqrt(WIDTH)
+
+    def choosing(self, sketch: Draft, mood: Tensor) -> Choosing:
+        """`logits` for many samples after moods `[..., H]`."""
+        options_DCH, nothing = self.cells.options(sketch), torch.zeros_like(sketch.traits[:, 0])
+        place_DH = self.cells.option(torch.cat([nothing, sketch.place], -1))
+        weight, bias, last_weight, last_bias = self.choose.parameters()
+        of_mood, of_prefix, of_place = weight.split(WIDTH, 1)
+        begin = (mood @ of_mood.T)[..., None, :] + place_DH @ of_place.T + bias
+        asked_DCH = options_DCH / math.sqrt(WIDTH)
+        return Choosing(begin, options_DCH @ of_prefix.T, asked_DCH @ last_weight, asked_DCH @ last_bias)
 
 
 def log_density(predicted: tuple[Tensor, Tensor, Tensor], standing: Tensor) -> Tensor:

@@ -152,10 +152,24 @@ def test_policy_samples_have_the_probability_that_they_are_said_to_have(space):
 
 
 @pytest.mark.parametrize("space", LISTED, ids=lambda space: space.name)
+def test_samples_are_drawn_by_the_probabilities_that_they_are_said_to_have(space):
+    torch.manual_seed(0)
+    reader, sketch = _reader.Reader().double(), _reader.draft(space, torch.float64)
+    archs = _moves.sample(space, torch.arange(3), 0, 5, stream=1)
+    mood, options = torch.randn(3, 1, _reader.WIDTH).double(), reader.cells.options(sketch)
+    choosing, prefix = reader.choosing(sketch, mood), torch.zeros(3, 5, _reader.WIDTH).double()
+    added = torch.zeros(3, 5, 2 * _reader.WIDTH).double()
+    for d in range(len(space.choices)):
+        aim = reader.logits(sketch, options, mood.expand(-1, 5, -1), prefix, d)
+        torch.testing.assert_close(choosing.logits(added, d), aim, atol=1e-12, rtol=1e-12)
+        prefix, added = prefix + options[d][archs[..., d]], added + choosing.taken[d][archs[..., d]]
+
+
+@pytest.mark.parametrize("space", LISTED, ids=lambda space: space.name)
 def test_what_cells_share_is_computed_once_and_comes_out_the_same(space):
     torch.manual_seed(0)
     cells, sketch = _reader.Reader().double().cells, _reader.draft(space, torch.float64)
-    archs = _moves.sample(space, torch.zeros(1, dtype=torch.long), 0, 300, stream=1).squeeze(0)
+    archs = _moves.sample(space, torch.zeros(1, dtype=torch.long), 0, 1200, stream=1).squeeze(0)
     described = _landscape.describe(space, torch.cat([archs, archs[:20]]))
     alone = cells(sketch, described.archs, described.whole)
     torch.testing.assert_close(cells.shared(sketch, described.archs, described.whole), alone, atol=1e-12, rtol=1e-12)
