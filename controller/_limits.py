@@ -67,6 +67,12 @@ def exchange(score: Tensor) -> Tensor:
     return ((stand[:, :1] - stand[:, 1:]) / (points[:, :1] - points[:, 1:]).clamp_min(0.3)).clamp(0.02, 3.0)
 
 
+def prepare(key: int, space: Space) -> None:
+    """Do at once what is done once for a prior and a space."""
+    if _landscape.listed(space) is not None:
+        _amounts.line(key, space)
+
+
 def off(space: Space, state: Any, archs: Tensor, sight: _sight.Sight, key: int) -> Off:
     """The points off of what was tried and of candidates `archs` `[S, M, D]`."""
     worth_S1 = exchange(lifted(state))

@@ -88,11 +88,13 @@ class InContext:
         S, D = len(seeds), len(self.space.choices)
         told_F = _reader.task_features(task)
         key_S = torch.full_like(seeds, _prior.hold(prior, told_F))
-        _prior.prepare(int(key_S[0]), self.space)
-        _turns.landmarks(int(key_S[0]), self.space)  # Once for a prior and a space; no proposal should wait for it.
+        _prior.prepare(int(key_S[0]), self.space)  # Once for a prior and a space; no proposal should wait for it.
+        _turns.landmarks(int(key_S[0]), self.space)
         told_SF = told_F.double().expand(S, -1).clone()
         nothing_S = torch.zeros(S, dtype=torch.float64)
         limits_SL = torch.tensor(task.limits if self.limits else (), dtype=torch.float64).expand(S, -1).clone()
+        if limits_SL.shape[1]:
+            _limits.prepare(int(key_S[0]), self.space)
         step_S, archs_SED = torch.zeros_like(seeds), seeds.new_zeros(S, 0, D)
         none_SE, over_SEL = torch.zeros(S, 0), torch.zeros(S, 0, limits_SL.shape[1])
         return State(seeds, step_S, key_S, told_SF, archs_SED, none_SE, none_SE, over_SEL, limits_SL, nothing_S)
