@@ -60,6 +60,9 @@ def main(args: list[str] | None = None) -> None:
     """Run the command line; a user's error is one line on standard error and exit status 2."""
     try:
         sys.exit(cli.main(args, prog_name="nas", standalone_mode=False) or 0)
+    except (KeyboardInterrupt, click.Abort):  # An Abort is a RuntimeError too.
+        click.echo("Stopped.", err=True)
+        sys.exit(130)
     except click.ClickException as error:
         _fail(error.format_message())
     except UserError as error:
@@ -70,9 +73,6 @@ def main(args: list[str] | None = None) -> None:
         if not isinstance(error, MemoryError) and not any(said in str(error) for said in _NO_MEMORY):
             raise
         _fail("There is not enough memory for this; fewer --seeds, or a smaller --batch, take less.")
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("Stopped.", err=True)
-        sys.exit(130)
 
 
 def _fail(message: str) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -122,22 +125,49 @@ def command(
 
 
 def _train(trainer: meta.Trainer, plan: meta.Plan, folder: Path, checkpoint: Path) -> None:
+    """Train to the end of the plan with a progress line on a terminal. Ctrl-C says how to go on and exits."""
     from torch.utils.tensorboard import SummaryWriter  # Half of the start-up time of `nas --help` otherwise.
 
-    done = sum(plan.steps(s) for s in meta.STAGES[: trainer.stage]) + trainer.step
+    done = kept = sum(plan.steps(s) for s in meta.STAGES[: trainer.stage]) + trainer.step
+    total = plan.describe + plan.read + plan.reinforce
     writer = SummaryWriter(str(folder), purge_step=done + 1 if done else None)
     saved = time.monotonic()
     try:
-        with Progress(console=Console(stderr=True), transient=True) as bar:
-            line = bar.add_task("training", total=plan.describe + plan.read + plan.reinforce, completed=done)
+        with _whole_steps() as stopped, Progress(console=Console(stderr=True), transient=True) as bar:
+            line = bar.add_task("training", total=total, completed=done)
             for progress in trainer.run():
                 done += 1
                 bar.update(line, completed=done, description=progress.stage)
                 for name, value in progress.values.items():
                     writer.add_scalar(f"{progress.stage}/{name}", value, done)
-                if time.monotonic() - saved > _EVERY:
+                if stopped() or time.monotonic() - saved > _EVERY:
                     trainer.save(checkpoint)
-                    saved = time.monotonic()
-    finally:
+                    saved, kept = time.monotonic(), done
+                if stopped():
+                    raise KeyboardInterrupt
         trainer.save(checkpoint)
+    except KeyboardInterrupt:
+        click.echo(f"\nStopped; {kept} of {total} steps are kept in {folder}. Go on: the same command.", err=True)
+        sys.exit(_shared.STOPPED)
+    finally:
         writer.close()
+
+
+@contextmanager
+def _whole_steps() -> Iterator[Callable[[], bool]]:
+    """Says whether to stop after the step at hand: Ctrl-C waits for its end, as half a step is no checkpoint.
+
+    A second one does not wait.
+    """
+    asked = []
+
+    def ask(*_: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(True)
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: bool(asked)
+    finally:
+        signal.signal(signal.SIGINT, before)
