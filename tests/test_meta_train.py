@@ -23,13 +23,16 @@ def train(nasbench201, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(landscapes, "properties", lambda leave: [])
 
     def run(out: str) -> tuple[int, str]:
+        torch.set_num_threads(2)
         words = ["meta-train", "--out", str(tmp_path / out), *(x for n, k in STEPS.items() for x in (f"--{n}", str(k)))]
         monkeypatch.setattr(sys, "argv", ["nas", *words])
         with pytest.raises(SystemExit) as ended:
             cli.main(words)
         return int(ended.value.code or 0), capsys.readouterr().err
 
-    return run
+    before = torch.get_num_threads()
+    yield run
+    torch.set_num_threads(before)
 
 
 def _interrupted(monkeypatch, stage: str, at: int, times: int = 1) -> None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
+import torch
 from rich.console import Console
 from rich.progress import Progress
 from safetensors.torch import save_file
@@ -111,6 +112,7 @@ def command(
     )
     if not 0 < share <= 1:
         raise UserError(f"--share is {share}; it takes a number above 0, at most 1.")
+    torch.set_num_threads(1)  # More add up gradients in another order each time.
     leave = landscapes.split(split).leave
     trainer = meta.Trainer(plan, landscapes.library(leave), landscapes.properties(leave) if properties else ())
     folder.mkdir(parents=True, exist_ok=True)
