@@ -16,8 +16,9 @@ from typing import Annotated, NamedTuple
 import torch
 from torch import Tensor
 
-from controller import _bank, _candidates, _limits, _members, _policy, _prior, _reader, _turns
+from controller import _bank, _candidates, _limits, _policy, _prior, _reader, _turns
 from controller._base import Amount, Count, Prior, Proposal, Range, Results
+from controller._members import Members
 from search_spaces import _noise
 from search_spaces._base import Space, Task
 
@@ -163,7 +164,7 @@ class InContext:
         known = _prior.learned(key)
         return self.reader and known is not None and known.trusted
 
-    def _members(self, key: int) -> _members.Members:
+    def _members(self, key: int) -> Members:
         members = _prior.members(key, self.space)
         if self.trust or key == _prior.NONE:
             return members

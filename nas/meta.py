@@ -139,10 +139,10 @@ class Trainer:
         return {"loss": loss.item()}
 
     def _read(self, generator: torch.Generator) -> dict[str, float]:
-        told_well, log_prob = self._foretold(generator)
-        named = log_prob()
-        self._descend(-told_well - 0.1 * named, warm=100)
-        return {"log_density": told_well.item(), "log_policy": named.item()}
+        told_well, named = self._foretold(generator)
+        log_policy = named()
+        self._descend(-told_well - 0.1 * log_policy, warm=100)
+        return {"log_density": told_well.item(), "log_policy": log_policy.item()}
 
     def _foretold(self, generator: torch.Generator) -> tuple[Tensor, Callable[[], Tensor]]:
         """Mean log density of what some searches find next; and, to be asked for, of the policy for one of the best of all."""
@@ -162,8 +162,12 @@ class Trainer:
         told_well = _reader.log_density(self.net.predict(memory, hidden[:, n:]), aim).mean()
         best = value[1].topk(8, 1).indices.gather(1, torch.randint(8, (S, 1), generator=generator))
         archs = ground.described.archs[value[0]][best]
-        mood = self.net.mood(memory)[:, None]
-        return told_well, lambda: _policy.log_prob(self.net, ground.space, ground.sketch, mood, archs).mean()
+
+        def named() -> Tensor:
+            mood = self.net.mood(memory)[:, None]
+            return _policy.log_prob(self.net, ground.space, ground.sketch, mood, archs).mean()
+
+        return told_well, named
 
     def _reinforce(self, generator: torch.Generator) -> dict[str, float]:
         g, ground = _grounds.draw(self.grounds, generator)
