@@ -73,5 +73,8 @@ def test_a_second_interrupt_ends_at_once_and_keeps_no_half_step(train, tmp_path,
 
 
 def test_an_interrupt_before_the_first_step_is_one_line(train, monkeypatch):
-    monkeypatch.setattr(landscapes, "split", lambda name: os.kill(os.getpid(), signal.SIGINT))
+    def interrupted(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(landscapes, "split", interrupted)
     assert train("out") == (130, "\nStopped.\n")
