@@ -78,7 +78,7 @@ def _promising(
     count = min(_PROMISING, len(features_NF))
     if not archs_SED.shape[1]:
         return _noise.integers(state.seeds, state.step, count, high=len(features_NF), stream=_START)
-    row_SE = _prior.rows(space)[_landscape.ranks(space, archs_SED)]
+    row_SE = _landscape.rows(space, archs_SED)
     weight_SF1 = _listed.ridge(features_NF, row_SE, standing_SE[..., None], _NOISE)
     standing_SN = weight_SF1.squeeze(-1) @ features_NF.mT
     return (standing_SN - off_SN).float().topk(count, -1).indices

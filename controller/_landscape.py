@@ -104,6 +104,22 @@ def ranks(space: Space, archs: Tensor) -> Tensor:
     return _ops.index(archs, space.choices)
 
 
+def rows(space: Space, archs: Tensor) -> Tensor:
+    """Where each of `archs` `[..., D]` of a space with a list is in `listed`, int64 `[...]`."""
+    return _row_of(space)[ranks(space, archs)]
+
+
+@lru_cache
+def _row_of(space: Space) -> Tensor:
+    """From an architecture's rank to its row in `listed`."""
+    described = listed(space)
+    assert described is not None
+    at = ranks(space, described.archs)
+    row = torch.zeros(int(at.max()) + 1, dtype=torch.long)
+    row[at] = torch.arange(len(at))
+    return row
+
+
 def _place(space: Space, archs: Tensor) -> Tensor:
     if not numeric(space):
         return _ops.one_hot(archs, space.choices).double()

@@ -93,7 +93,7 @@ def _known(
 ) -> tuple[_amounts.Seen, tuple[Tensor, Tensor]]:
     """What amounts are foretold from, and the rows there of `tried` `[S, E, D]` and of `archs` `[S, M, D]`."""
     if _landscape.listed(space) is not None:
-        return _amounts.everything(key, space), (_row(space, tried), _row(space, archs))
+        return _amounts.everything(key, space), (_landscape.rows(space, tried), _landscape.rows(space, archs))
     E, every, seen = tried.shape[1], torch.cat([tried, archs], 1), _prior.look(key, space, tried).sight
     both = _sight.Sight(*(torch.cat(pair, 1).flatten(0, 1) for pair in zip(seen, sight)))
     row = torch.arange(len(every) * every.shape[1]).view(len(every), -1)
@@ -102,7 +102,7 @@ def _known(
 
 def listed(space: Space, state: Any) -> Tensor:
     """The points off of every architecture of a listed space, by ridge regression, in units of standing: `[S, N]`."""
-    key, row_SE = int(state.prior[0]), _row(space, state.archs)
+    key, row_SE = int(state.prior[0]), _landscape.rows(space, state.archs)
     everything, (told_NF, noise) = _amounts.everything(key, space), _amounts.line(key, space)
     over_SEL = _amounts.capped(state.over, everything) - everything.usual[row_SE][..., None]
     centre_S1L = over_SEL.mean(1, keepdim=True)
@@ -110,7 +110,3 @@ def listed(space: Space, state: Any) -> Tensor:
     over_LSN = (weight_SFL.permute(2, 0, 1) @ told_NF.mT).add_(centre_S1L.permute(2, 0, 1)).add_(everything.usual)
     points_LSN = over_LSN.exp_().sub_(1).clamp_min_(0).mul_(state.limits.T[..., None])
     return exchange(lifted(state)) * points_LSN.sum(0)
-
-
-def _row(space: Space, archs: Tensor) -> Tensor:
-    return _prior.rows(space)[_landscape.ranks(space, archs)]

@@ -208,7 +208,7 @@ def look(key: int, space: Space, archs: Tensor, *, hidden: bool = True) -> Outlo
     """The outlook on some architectures `[..., D]`; without what only the network wants if not `hidden`."""
     whole = everything(key, space)
     if whole is not None:
-        row = rows(space)[_landscape.ranks(space, archs)]
+        row = _landscape.rows(space, archs)
         return Outlook(whole.sight.at(row), whole.hidden[row] if hidden else whole.hidden[:0])
     flat = _look(key, space, _landscape.describe(space, archs.flatten(0, -2)), centred=False)
     lead = archs.shape[:-1]
@@ -219,17 +219,6 @@ def amounts(key: int, space: Space) -> Tensor | None:
     """Of what may be limited the usual logarithm and directions in which it differs, `[N, 1 + A]`; None where it is not known."""
     known = learned(key)
     return None if known is None or space.name not in known.atlas else known.atlas[space.name].amounts
-
-
-@lru_cache
-def rows(space: Space) -> Tensor:
-    """From an architecture's rank to its row in `_landscape.listed`."""
-    described = _landscape.listed(space)
-    assert described is not None
-    ranks = _landscape.ranks(space, described.archs)
-    out = torch.zeros(int(ranks.max()) + 1, dtype=torch.long)
-    out[ranks] = torch.arange(len(ranks))
-    return out
 
 
 def _outlined(known: Learned, space: Space, described: _landscape.Described) -> tuple[Tensor, Tensor, Tensor]:

@@ -24,13 +24,12 @@ def weights(net: _reader.Reader, own: Tensor, library: list[Landscape], features
         coefficients = own + net.cells.lean(told)
     kinds = [x.family for x in library]
     known = families(library)
-    wanted = {f: landscapes.family_weights().get(f, 0.05) for f in known}
     share = torch.tensor([kinds.count(f) ** -0.7 for f in kinds])
     share = share / share.sum()
     centre = torch.stack([coefficients[[i for i, k in enumerate(kinds) if k == f]].mean(0) for f in known])
     off = (coefficients - share @ coefficients) * share.sqrt()[:, None]
     mix = torch.linalg.cholesky((off.T @ off).double() + 1e-4 * torch.eye(off.shape[1])).float()
-    weight = torch.tensor([wanted[f] for f in known])
+    weight = torch.tensor([landscapes.family_weights().get(f, 0.05) for f in known])
     params = {f"reader.{n}": t.detach().clone() for n, t in net.state_dict().items()}
     params |= {"centre": centre, "mix": mix.contiguous(), "weight": weight / weight.sum()}
     return params | ({"told": told, "share": share, "coefficients": coefficients} if features else {})

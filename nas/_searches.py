@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from controller import _bank, _landscape, _policy, _prior, _reader
+from controller import _bank, _landscape, _policy, _reader
 from nas import _grounds
 
 TASKS, EACH = 8, 8
@@ -64,19 +64,19 @@ def play(
     space, length = ground.space, int(torch.randint(4, 17, (1,), generator=generator))
     value, told, slow = _grounds.draw_tasks(ground, TASKS, generator, synthetic=synthetic, everywhere=True)
     value, told, slow = (x.repeat_interleave(EACH, 0) for x in (value[1], told, slow))
-    row_of, S, D = _prior.rows(space), len(told), len(space.choices)
+    S, D = len(told), len(space.choices)
     archs, score = torch.zeros(S, 0, D, dtype=torch.long), torch.zeros(S, 0)
     cost, log_prob = score, []
     for _ in range(length):
-        seen = hidden[row_of[_landscape.ranks(space, archs)]]
+        seen = hidden[_landscape.rows(space, archs)]
         mood = net.mood(net.remember(told, seen, stand(score), pace(cost)))[:, None]
         luck = torch.rand(S, 1, D, max(space.choices), generator=generator)
         drawn = _policy.draw(net, space, ground.sketch, mood, -torch.log(-torch.log(luck + 1e-9)))
         log_prob.append(_policy.log_prob(net, space, ground.sketch, mood, drawn))
-        row = row_of[_landscape.ranks(space, drawn)]
+        row = _landscape.rows(space, drawn)
         archs, score = torch.cat([archs, drawn], 1), torch.cat([score, value.gather(1, row)], 1)
         cost = torch.cat([cost, slow.gather(1, row)], 1)
-    seen = hidden[row_of[_landscape.ranks(space, archs)]]
+    seen = hidden[_landscape.rows(space, archs)]
     return Searches(ground, told, seen, archs, score, cost, torch.cat(log_prob, 1))
 
 

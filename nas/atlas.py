@@ -19,7 +19,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from controller import _landscape, _prior
+from controller import _landscape
 from nas import landscapes
 from nas.landscapes import Landscape, Property
 from search_spaces._base import Space
@@ -138,4 +138,4 @@ def _rows(space: Space, other: Space) -> Tensor | None:
         ],
         1,
     )
-    return _prior.rows(other)[_landscape.ranks(other, theirs_ND)]
+    return _landscape.rows(other, theirs_ND)

@@ -134,7 +134,7 @@ def fit(prior: Prior, folder: Path) -> Lesson:
     if space.name in known.atlas:
         directions = known.atlas[space.name].directions
         everywhere = prior.params[f"atlas.{space.name}.usual"].double()
-        at = _prior.rows(space)[_landscape.ranks(space, archs_nD)]
+        at = _landscape.rows(space, archs_nD)
         place = _ridge(stand - everywhere[at], directions[at]).float()
     told = _reader.task_features(evaluator.task)
     return Lesson(folder.name, digest, asked["task"], space.name, told, coefficients.float(), place)

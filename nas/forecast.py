@@ -14,14 +14,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from controller import _prior
+from controller import _landscape, _prior
 from controller._base import Prior
 from controller.in_context import InContext
 from nas import familiarity, families, known, rehearsal, tables, tasks
 from nas.rehearsal import MadeUp
 from nas.search import search
 from nas.session import Setup
-from search_spaces import _ops
 from search_spaces._base import Space, Task
 
 _MOST = 40
@@ -69,7 +68,7 @@ def forecast(asked: dict[str, Any], setup: Setup, prior: Prior) -> Forecast:
     evaluations = max(1, int(min(allowed, default=setup.evaluator.budget)))
     simulated = min(evaluations, _MOST)
     top_ST = _simulate(setup, prior, value_SN, simulated, min(asked["batch"], simulated))
-    start_S = value_SN[:, _prior.rows(space)[_ops.index(plain, space.choices)]]
+    start_S = value_SN[:, _landscape.rows(space, plain)]
     scales = _scales(task, space)
     gain = _gain(value_SN, start_S, top_ST[:, -1], scales)
     low, median, high = gain.flatten().quantile(torch.tensor([0.1, 0.5, 0.9], dtype=gain.dtype)).tolist()

@@ -31,10 +31,10 @@ def foretold(limited: Limited, key: int, count: int) -> str:
     assert described is not None
     log_N = (limit.values(described.archs, space) / limit.bound).double().log()
     asked = (log_N.abs() < torch.tensor(NEAR).log()).nonzero().squeeze(-1)
-    known, rows, wrong, held = _amounts.everything(key, space), _prior.rows(space), [], []
+    known, wrong, held = _amounts.everything(key, space), [], []
     for seed in torch.arange(SEEDS):
         archs = _ops.sample(seed[None], 0, count, space.choices)[0]
-        at = rows[_landscape.ranks(space, archs)]
+        at = _landscape.rows(space, archs)
         over = _amounts.capped(log_N[at].exp(), known)
         mean, deviation = _amounts.foretell(known, at[None], over[None], asked[None])
         wrong.append((mean[0] - log_N[asked]).square().mean())

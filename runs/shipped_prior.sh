@@ -7,4 +7,5 @@ export PYTHONPATH="$PWD"
 PYTHON="${PYTHON:-.venv/bin/python}"
 COMMAND=$("$PYTHON" runs/shipped_prior.py)
 "$PYTHON" -m ${COMMAND} --out runs/shipped-again
+rm runs/shipped-again/checkpoint.safetensors # What is finished is trained anew the next time: the code may be another.
 "$PYTHON" runs/shipped_prior.py runs/shipped-again/prior.safetensors

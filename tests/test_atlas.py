@@ -53,7 +53,7 @@ def test_a_space_within_another_has_the_landscapes_of_the_cells_they_share():
     drawn, tasks = atlas.draw_up(small, library()), library()
     assert len(drawn["usual"]) == 4**6
     assert [small.operations[0].index(name) for name in small.operations[0]] == list(range(4))
-    shared = _prior.rows(SPACE)[_landscape.ranks(SPACE, _landscape.listed(small).archs)]
+    shared = _landscape.rows(SPACE, _landscape.listed(small).archs)
     again = drawn["usual"].double() + drawn["directions"].double() @ drawn["places"][1].double()
     torch.testing.assert_close(again.float(), landscapes.ranked(tasks[1].standing[shared]), atol=0.15, rtol=0.1)
 
@@ -65,7 +65,7 @@ def test_nothing_is_remembered_of_other_spaces_nor_from_few_tasks():
 
 @pytest.mark.parametrize("space", [SPACE, TransNasMicro()])
 def test_tasks_may_differ_along_a_property(space):
-    shared = _prior.rows(SPACE)[_landscape.ranks(SPACE, _landscape.listed(space).archs)]
+    shared = _landscape.rows(SPACE, _landscape.listed(space).archs)
     own = torch.randn(5**6, generator=torch.Generator().manual_seed(1))
     shares = []
     for properties in ((), [Property("t/a", SPACE, own)]):
@@ -104,7 +104,7 @@ def test_what_devices_take_is_remembered_with_the_covariance_that_they_have(spac
     properties = [Property(f"t/d{k}", SPACE, landscapes.ranked(x), x) for k, x in enumerate(logs)]
     properties.append(Property("t/no amount", SPACE, properties[0].standing))
     amounts = atlas.draw_up(space, library(), properties)["amounts"].double()
-    rows = _prior.rows(SPACE)[_landscape.ranks(SPACE, _landscape.listed(space).archs)]
+    rows = _landscape.rows(SPACE, _landscape.listed(space).archs)
     if space != SPACE:
         assert "amounts" not in atlas.draw_up(space, library(), properties[:3])
     log_NK = torch.stack(logs, 1)[rows].double()

@@ -189,11 +189,11 @@ def test_a_warm_search_keeps_the_laws(reader):
 
 
 def _searched(score_N, prior, evaluations=20, **settings):
-    controller, seeds, rows = InContext(SPACE, **settings), torch.arange(2), _prior.rows(SPACE)
+    controller, seeds = InContext(SPACE, **settings), torch.arange(2)
     state = controller.begin(_toys.TASK, seeds, prior)
     for _ in range(evaluations):
         proposal = controller.propose(state, 1)
-        score = score_N[rows[_landscape.ranks(SPACE, proposal.archs)]]
+        score = score_N[_landscape.rows(SPACE, proposal.archs)]
         state = controller.learn(state, proposal, Results(score.float(), torch.zeros_like(score)))
     return controller, state
 
@@ -275,10 +275,10 @@ def test_landmarks_are_each_the_farthest_from_those_before():
 
 def _stale_after(score_N, prior, settings, evaluations=40):
     """Two searches that found the same, the best first, and a proposal of four."""
-    controller, seeds, rows = InContext(SPACE, reader=False, **settings), torch.arange(2), _prior.rows(SPACE)
+    controller, seeds = InContext(SPACE, reader=False, **settings), torch.arange(2)
     state = controller.begin(_toys.TASK, seeds, prior)
     archs = _ops.enumerate_all(SPACE.choices)[torch.randperm(15625, generator=torch.Generator().manual_seed(1))]
-    value_E, order_E = score_N[rows[_landscape.ranks(SPACE, archs[:evaluations])]].sort(descending=True)
+    value_E, order_E = score_N[_landscape.rows(SPACE, archs[:evaluations])].sort(descending=True)
     archs, score = archs[order_E].expand(2, -1, -1), value_E.expand(2, -1)
     state = state._replace(
         archs=archs, score=score.float(), cost=torch.zeros_like(score), over=torch.zeros(2, evaluations, 0)
