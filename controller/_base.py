@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
 from torch import Tensor
 
-from search_spaces._base import Space, Task
+from search_spaces import Space, Task
 
 State = Any
 """A `NamedTuple` of tensors `[S, ...]` (nested ones and None allowed): all that changes while a controller searches."""
@@ -60,6 +60,16 @@ class Results(NamedTuple):
     """float32 `[S, B]` seconds."""
     over: Tensor | None = None
     """float32 `[S, B, L]` each limited quantity over its limit; None for tasks without limits. `score` has the points off."""
+
+
+def penalty(ratio: Tensor, weights: Tensor) -> Tensor:
+    """What constraints take off a score, `[...]`: the sum of weight x max(0, ratio - 1).
+
+    Args:
+        ratio: `[..., L]` each constrained value over its bound.
+        weights: `[..., L]` points off at twice each bound.
+    """
+    return (weights * (ratio - 1).clamp_min(0)).sum(-1)
 
 
 class Step(NamedTuple):

@@ -13,10 +13,9 @@ from typing import Annotated, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from controller import _moves
 from controller._base import Count, Positive, Prior, Proposal, Range, Results
-from controller._process import QUEUE, Process
-from search_spaces._base import Space, Task
+from controller.models.gp import QUEUE, Process
+from search_spaces import Space, Task, _sampling
 
 __all__ = ["Bayesian"]
 
@@ -57,13 +56,13 @@ class Bayesian:
 
     def begin(self, task: Task, seeds: Tensor, prior: Prior | None = None) -> State:
         step_S = torch.zeros_like(seeds)
-        first_SQD = _moves.sample(self.space, seeds, step_S, self.random, stream=_FIRST)
+        first_SQD = _sampling.sample(self.space, seeds, step_S, self.random, stream=_FIRST)
         return State(seeds, step_S, first_SQD[:, :0], torch.zeros(len(seeds), 0), first_SQD)
 
     def propose(self, state: State, batch: int) -> Proposal:
         """The head of the queue; what a batch has beyond its end is random."""
         missing = max(batch - state.queue.shape[1], 0)
-        spare_SBD = _moves.sample(self.space, state.seeds, state.step, missing, stream=_SPARE)
+        spare_SBD = _sampling.sample(self.space, state.seeds, state.step, missing, stream=_SPARE)
         return Proposal(torch.cat([state.queue[:, :batch], spare_SBD], 1))
 
     def learn(self, state: State, proposal: Proposal, results: Results) -> State:

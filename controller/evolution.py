@@ -11,10 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from controller import _moves
 from controller._base import Count, Prior, Proposal, Results
-from search_spaces import _noise
-from search_spaces._base import Space, Task
+from search_spaces import Space, Task, _noise, _sampling
 
 __all__ = ["Evolution"]
 
@@ -51,11 +49,11 @@ class Evolution:
         D, K = len(self.space.choices), self.tournament
         # An architecture is either fresh or a child, so that both may take the same words.
         words = _noise.bits(state.seeds, state.step, batch, max(D, K + 2))
-        fresh_SBD = _moves.words_to_archs(words[..., :D], self.space)
+        fresh_SBD = _sampling.words_to_archs(words[..., :D], self.space)
         living_S11 = state.born.clamp(1, self.population)[:, None, None]
         entrants_SBK = (words[..., :K] * living_S11) >> 32
         parents_SBD = self._winners(state, entrants_SBK)
-        children_SBD = _moves.mutate_by_words(parents_SBD, words[..., K : K + 2], self.space)
+        children_SBD = _sampling.mutate_by_words(parents_SBD, words[..., K : K + 2], self.space)
         young_SB = state.born[:, None] + torch.arange(batch) < self.population
         return Proposal(torch.where(young_SB[..., None], fresh_SBD, children_SBD))
 
@@ -68,7 +66,7 @@ class Evolution:
             step=state.step + 1,
             born=state.born + batch,
             archs=state.archs.scatter(1, place_SB[..., None].expand_as(archs_SBD), archs_SBD),
-            score=state.score.scatter(1, place_SB, _moves.better(results.score)[:, batch - kept :]),
+            score=state.score.scatter(1, place_SB, _sampling.better(results.score)[:, batch - kept :]),
         )
 
     def _winners(self, state: State, entrants_SBK: Tensor) -> Tensor:

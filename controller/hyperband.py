@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from controller import _halving
 from controller._base import Prior, Proposal, Results
-from search_spaces._base import Space, Task
+from controller.candidates import rungs
+from search_spaces import Space, Task
 
 __all__ = ["Hyperband"]
 
-State = _halving.State
+State = rungs.State
 
 
 @dataclass(frozen=True)
@@ -26,24 +26,24 @@ class Hyperband:
     eta: int = 4
     """One in `eta` goes on, to `eta` times the epochs; or fewer to more, where the task knows none between."""
 
-    def rungs(self, task: Task) -> list[_halving.Rung]:
+    def rungs(self, task: Task) -> list[rungs.Rung]:
         """Bracket `s` begins with `ceil((s_max + 1) eta^s / (s + 1))` architectures at `R eta^-s` epochs (line 3).
 
         Where rungs lie wider apart than `eta`, their own ratio takes the place of `eta^s`.
         """
-        ladder = _halving.ladder(task, self.epochs, self.eta)
-        rungs = []
+        ladder = rungs.ladder(task, self.epochs, self.eta)
+        found = []
         for s in reversed(range(len(ladder))):
             of_bracket = ladder[len(ladder) - 1 - s :]
             times = of_bracket[-1] / max(of_bracket[0], 1)
-            rungs += _halving.bracket(max(1, math.ceil(len(ladder) * times / (s + 1))), of_bracket)
-        return rungs
+            found += rungs.bracket(max(1, math.ceil(len(ladder) * times / (s + 1))), of_bracket)
+        return found
 
     def begin(self, task: Task, seeds: Tensor, prior: Prior | None = None) -> State:
-        return _halving.begin(self.space, seeds, self.rungs(task))
+        return rungs.begin(self.space, seeds, self.rungs(task))
 
     def propose(self, state: State, batch: int) -> Proposal:
-        return _halving.propose(self.space, state, batch)
+        return rungs.propose(self.space, state, batch)
 
     def learn(self, state: State, proposal: Proposal, results: Results) -> State:
-        return _halving.learn(state, proposal, results)
+        return rungs.learn(state, proposal, results)

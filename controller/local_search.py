@@ -11,10 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from controller import _moves
 from controller._base import Prior, Proposal, Results
-from search_spaces import _noise, _ops
-from search_spaces._base import Space, Task
+from search_spaces import Space, Task, _noise, _ops, _sampling
 
 __all__ = ["LocalSearch"]
 
@@ -52,7 +50,7 @@ class LocalSearch:
 
     def begin(self, task: Task, seeds: Tensor, prior: Prior | None = None) -> State:
         step_S = torch.zeros_like(seeds)
-        centre_SD = _moves.sample(self.space, seeds, step_S, 1, stream=_FRESH).squeeze(1)
+        centre_SD = _sampling.sample(self.space, seeds, step_S, 1, stream=_FRESH).squeeze(1)
         worst_S = torch.full(seeds.shape, -torch.inf)
         order_SK, turns_S = self._order(seeds, step_S, centre_SD, centre_SD)
         return State(seeds, step_S, centre_SD, worst_S, order_SK, turns_S, step_S, centre_SD, worst_S)
@@ -60,12 +58,12 @@ class LocalSearch:
     def propose(self, state: State, batch: int) -> Proposal:
         """The next turns; what a batch has left beyond the last turn goes to random architectures."""
         ball_SBD, turn_SB = self._ball(state, batch)
-        spare_SBD = _moves.sample(self.space, state.seeds, state.step, batch, stream=_SPARE)
+        spare_SBD = _sampling.sample(self.space, state.seeds, state.step, batch, stream=_SPARE)
         return Proposal(torch.where((turn_SB <= state.turns[:, None])[..., None], ball_SBD, spare_SBD))
 
     def learn(self, state: State, proposal: Proposal, results: Results) -> State:
         batch = proposal.archs.shape[1]
-        score_SB = _moves.better(results.score)
+        score_SB = _sampling.better(results.score)
         turn_SB = state.next[:, None] + torch.arange(batch)
         centre_score_S = torch.where(state.next == 0, score_SB[:, 0], state.centre_score)
         near_SB = torch.where((turn_SB >= 1) & (turn_SB <= state.turns[:, None]), score_SB, -torch.inf)
@@ -74,7 +72,7 @@ class LocalSearch:
         climb_S = (best_S > centre_score_S) & (over_S | self.first)
         restart_S = over_S & ~climb_S
         spare_SB = torch.where(turn_SB > state.turns[:, None], score_SB, -torch.inf)
-        fresh_SD = _moves.sample(self.space, state.seeds, state.step + 1, 1, stream=_FRESH).squeeze(1)
+        fresh_SD = _sampling.sample(self.space, state.seeds, state.step + 1, 1, stream=_FRESH).squeeze(1)
         start_S, start_SD = _pick(spare_SB, proposal.archs, torch.full_like(best_S, -torch.inf), fresh_SD)
         centre_SD = torch.where(climb_S[:, None], best_SD, torch.where(restart_S[:, None], start_SD, state.centre))
         moved_S = climb_S | restart_S

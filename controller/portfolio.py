@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from controller import _order
 from controller._base import Prior, Proposal, Results
-from search_spaces._base import Space, Task
+from controller.candidates import fixed_order
+from search_spaces import Space, Task
 
 __all__ = ["Portfolio"]
 
@@ -21,11 +21,11 @@ class Portfolio:
 
     prior_from = "sources"
 
-    def begin(self, task: Task, seeds: Tensor, prior: Prior | None = None) -> _order.State:
-        return _order.begin(self.space, seeds, prior)
+    def begin(self, task: Task, seeds: Tensor, prior: Prior | None = None) -> fixed_order.State:
+        return fixed_order.begin(self.space, seeds, prior)
 
-    def propose(self, state: _order.State, batch: int) -> Proposal:
-        return _order.propose(self.space, state, batch)
+    def propose(self, state: fixed_order.State, batch: int) -> Proposal:
+        return fixed_order.propose(self.space, state, batch)
 
-    def learn(self, state: _order.State, proposal: Proposal, results: Results) -> _order.State:
-        return _order.learn(state, proposal)
+    def learn(self, state: fixed_order.State, proposal: Proposal, results: Results) -> fixed_order.State:
+        return fixed_order.learn(state, proposal)

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from controller import _baseline, _nets, _optim
 from controller._base import Amount, Count, Decay, Positive, Prior, Proposal, Results
-from search_spaces._base import Space, Task
+from controller.policies import baseline, nets, optim
+from search_spaces import Space, Task
 
 __all__ = ["Ppo"]
 
@@ -23,9 +23,9 @@ class State(NamedTuple):
     """int64 `[S]`."""
     step: Tensor
     """int64 `[S]` steps taken."""
-    params: _optim.Params
-    adam: _optim.Adam
-    baseline: _baseline.Baseline
+    params: optim.Params
+    adam: optim.Adam
+    baseline: baseline.Baseline
     seen: Tensor
     """int64 `[S]` evaluations; the next takes place `seen` modulo `W` of the window."""
     archs: Tensor
@@ -52,14 +52,14 @@ class Ppo:
     hidden: Count = 8
 
     @property
-    def net(self) -> _nets.Autoregressive:
-        return _nets.Autoregressive(self.space, self.hidden)
+    def net(self) -> nets.Autoregressive:
+        return nets.Autoregressive(self.space, self.hidden)
 
-    def init(self, seeds: Tensor) -> _optim.Params:
+    def init(self, seeds: Tensor) -> optim.Params:
         return self.net.init(seeds)
 
     def begin(self, task: Task, seeds: Tensor, prior: Prior | None = None) -> State:
-        params = _nets.begin(self.net, seeds, prior)
+        params = nets.begin(self.net, seeds, prior)
         zero_S = torch.zeros_like(seeds)
         archs_SWD = seeds.new_zeros(len(seeds), self.window, len(self.space.choices))
         blank_SW = torch.zeros(archs_SWD.shape[:2])
@@ -67,8 +67,8 @@ class Ppo:
             seeds,
             zero_S,
             params,
-            _optim.adam_begin(params),
-            _baseline.begin(seeds),
+            optim.adam_begin(params),
+            baseline.begin(seeds),
             zero_S,
             archs_SWD,
             blank_SW,
@@ -79,16 +79,16 @@ class Ppo:
         return Proposal(self.net.sample(state.params, state.seeds, state.step, batch))
 
     def learn(self, state: State, proposal: Proposal, results: Results) -> State:
-        baseline, advantage_SB = _baseline.advantage(state.baseline, results.score, self.momentum)
+        after, advantage_SB = baseline.advantage(state.baseline, results.score, self.momentum)
         with torch.no_grad():
-            log_prob_SB = _nets.log_prob(self.net.log_probs(state.params, proposal.archs), proposal.archs)
+            log_prob_SB = nets.log_prob(self.net.log_probs(state.params, proposal.archs), proposal.archs)
         batch = proposal.archs.shape[1]
         late = slice(max(batch - self.window, 0), batch)
         place_SB = (state.seen[:, None] + torch.arange(batch)[late]) % self.window
         place_SBD = place_SB[..., None].expand(-1, -1, len(self.space.choices))
         state = state._replace(
             step=state.step + 1,
-            baseline=baseline,
+            baseline=after,
             seen=state.seen + batch,
             archs=state.archs.scatter(1, place_SBD, proposal.archs[:, late]),
             log_prob=state.log_prob.scatter(1, place_SB, log_prob_SB[:, late]),
@@ -97,13 +97,13 @@ class Ppo:
         full_S = state.seen // self.window > (state.seen - batch) // self.window
         return self._update(state, full_S) if bool(full_S.any()) else state
 
-    def loss(self, params: _optim.Params, archs: Tensor, advantage: Tensor) -> Tensor:
+    def loss(self, params: optim.Params, archs: Tensor, advantage: Tensor) -> Tensor:
         """Minus the advantage times the log-probability, mean over `B`: `[S]`; what PPO's loss is at its first step."""
-        return -(advantage * _nets.log_prob(self.net.log_probs(params, archs), archs)).mean(-1)
+        return -(advantage * nets.log_prob(self.net.log_probs(params, archs), archs)).mean(-1)
 
     def policy(self, state: State) -> Tensor:
         """Probabilities of each decision's choices `[S, D, C]`, along the likeliest architecture."""
-        return _nets.along_the_mode(self.net, state.params)
+        return nets.along_the_mode(self.net, state.params)
 
     def _update(self, state: State, full_S: Tensor) -> State:
         """`epochs` steps on the window, for the seeds whose window is full."""
@@ -111,16 +111,16 @@ class Ppo:
         advantage_SW = state.advantage / (spread_S1 + 1e-8)
         params, adam = state.params, state.adam
         for _ in range(self.epochs):
-            leaves = _optim.leaves(params)
-            grads = _optim.grads(self._clipped(leaves, state, advantage_SW), leaves)
-            params, adam = _optim.adam(params, grads, adam, self.lr)
+            leaves = optim.leaves(params)
+            grads = optim.grads(self._clipped(leaves, state, advantage_SW), leaves)
+            params, adam = optim.adam(params, grads, adam, self.lr)
         return state._replace(
-            params=_optim.where(full_S, params, state.params), adam=_optim.where(full_S, adam, state.adam)
+            params=optim.where(full_S, params, state.params), adam=optim.where(full_S, adam, state.adam)
         )
 
-    def _clipped(self, params: _optim.Params, state: State, advantage_SW: Tensor) -> Tensor:
+    def _clipped(self, params: optim.Params, state: State, advantage_SW: Tensor) -> Tensor:
         log_probs_SWDC = self.net.log_probs(params, state.archs)
-        ratio_SW = (_nets.log_prob(log_probs_SWDC, state.archs) - state.log_prob).exp()
+        ratio_SW = (nets.log_prob(log_probs_SWDC, state.archs) - state.log_prob).exp()
         held_SW = ratio_SW.clamp(1 - self.clip, 1 + self.clip)
         gain_SW = torch.minimum(ratio_SW * advantage_SW, held_SW * advantage_SW)
-        return -(gain_SW + self.entropy * _nets.entropy(log_probs_SWDC)).mean(-1)
+        return -(gain_SW + self.entropy * nets.entropy(log_probs_SWDC)).mean(-1)

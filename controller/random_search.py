@@ -8,9 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from controller import _moves
 from controller._base import Prior, Proposal, Results
-from search_spaces._base import Space, Task
+from search_spaces import Space, Task, _sampling
 
 __all__ = ["RandomSearch"]
 
@@ -32,7 +31,7 @@ class RandomSearch:
         return State(seeds, torch.zeros_like(seeds))
 
     def propose(self, state: State, batch: int) -> Proposal:
-        return Proposal(_moves.sample(self.space, state.seeds, state.step, batch))
+        return Proposal(_sampling.sample(self.space, state.seeds, state.step, batch))
 
     def learn(self, state: State, proposal: Proposal, results: Results) -> State:
         return state._replace(step=state.step + 1)

@@ -11,9 +11,9 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from controller import _baseline, _nets, _optim
 from controller._base import Amount, Count, Decay, Positive, Prior, Proposal, Results
-from search_spaces._base import Space, Task
+from controller.policies import baseline, nets, optim
+from search_spaces import Space, Task
 
 __all__ = ["Reinforce"]
 
@@ -23,9 +23,9 @@ class State(NamedTuple):
     """int64 `[S]`."""
     step: Tensor
     """int64 `[S]` steps taken."""
-    params: _optim.Params
-    adam: _optim.Adam
-    baseline: _baseline.Baseline
+    params: optim.Params
+    adam: optim.Adam
+    baseline: baseline.Baseline
 
 
 @dataclass(frozen=True)
@@ -44,36 +44,36 @@ class Reinforce:
     """Units of the autoregressive policy."""
 
     @property
-    def net(self) -> _nets.Policy:
+    def net(self) -> nets.Policy:
         if self.policy_net == "independent":
-            return _nets.Independent(self.space)
-        return _nets.Autoregressive(self.space, self.hidden)
+            return nets.Independent(self.space)
+        return nets.Autoregressive(self.space, self.hidden)
 
-    def init(self, seeds: Tensor) -> _optim.Params:
+    def init(self, seeds: Tensor) -> optim.Params:
         return self.net.init(seeds)
 
     def begin(self, task: Task, seeds: Tensor, prior: Prior | None = None) -> State:
-        params = _nets.begin(self.net, seeds, prior)
-        return State(seeds, torch.zeros_like(seeds), params, _optim.adam_begin(params), _baseline.begin(seeds))
+        params = nets.begin(self.net, seeds, prior)
+        return State(seeds, torch.zeros_like(seeds), params, optim.adam_begin(params), baseline.begin(seeds))
 
     def propose(self, state: State, batch: int) -> Proposal:
         return Proposal(self.net.sample(state.params, state.seeds, state.step, batch))
 
     def learn(self, state: State, proposal: Proposal, results: Results) -> State:
-        baseline, advantage_SB = _baseline.advantage(state.baseline, results.score, self.momentum)
-        params = _optim.leaves(state.params)
-        grads = _optim.grads(self.loss(params, proposal.archs, advantage_SB), params)
-        moved, adam = _optim.adam(state.params, grads, state.adam, self.lr)
-        return state._replace(params=moved, adam=adam, baseline=baseline, step=state.step + 1)
+        after, advantage_SB = baseline.advantage(state.baseline, results.score, self.momentum)
+        params = optim.leaves(state.params)
+        grads = optim.grads(self.loss(params, proposal.archs, advantage_SB), params)
+        moved, adam = optim.adam(state.params, grads, state.adam, self.lr)
+        return state._replace(params=moved, adam=adam, baseline=after, step=state.step + 1)
 
-    def loss(self, params: _optim.Params, archs: Tensor, advantage: Tensor) -> Tensor:
+    def loss(self, params: optim.Params, archs: Tensor, advantage: Tensor) -> Tensor:
         """Minus the advantage times the log-probability, mean over `B`: `[S]`."""
         log_probs_SBDC = self.net.log_probs(params, archs)
-        loss_SB = -advantage * _nets.log_prob(log_probs_SBDC, archs)
+        loss_SB = -advantage * nets.log_prob(log_probs_SBDC, archs)
         if self.entropy:
-            loss_SB = loss_SB - self.entropy * _nets.entropy(log_probs_SBDC)
+            loss_SB = loss_SB - self.entropy * nets.entropy(log_probs_SBDC)
         return loss_SB.mean(-1)
 
     def policy(self, state: State) -> Tensor:
         """Probabilities of each decision's choices `[S, D, C]`, along the likeliest architecture."""
-        return _nets.along_the_mode(self.net, state.params)
+        return nets.along_the_mode(self.net, state.params)

@@ -7,13 +7,13 @@ from typing import Annotated
 
 from torch import Tensor
 
-from controller import _halving
 from controller._base import Prior, Proposal, Range, Results
-from search_spaces._base import Space, Task
+from controller.candidates import rungs
+from search_spaces import Space, Task
 
 __all__ = ["SuccessiveHalving"]
 
-State = _halving.State
+State = rungs.State
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,15 @@ class SuccessiveHalving:
     entrants: Annotated[int, Range(0)] = 0
     """Architectures of the first rung; 0: as many as leave one for the last."""
 
-    def rungs(self, task: Task) -> list[_halving.Rung]:
+    def rungs(self, task: Task) -> list[rungs.Rung]:
         """A single one, which is random search, where the task can be evaluated at one fidelity alone."""
-        return _halving.bracket(self.entrants, _halving.ladder(task, self.epochs, self.eta))
+        return rungs.bracket(self.entrants, rungs.ladder(task, self.epochs, self.eta))
 
     def begin(self, task: Task, seeds: Tensor, prior: Prior | None = None) -> State:
-        return _halving.begin(self.space, seeds, self.rungs(task))
+        return rungs.begin(self.space, seeds, self.rungs(task))
 
     def propose(self, state: State, batch: int) -> Proposal:
-        return _halving.propose(self.space, state, batch)
+        return rungs.propose(self.space, state, batch)
 
     def learn(self, state: State, proposal: Proposal, results: Results) -> State:
-        return _halving.learn(state, proposal, results)
+        return rungs.learn(state, proposal, results)

@@ -12,10 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from controller import _moves
 from controller._base import Count, Prior, Proposal, Results
-from search_spaces import _noise
-from search_spaces._base import Space, Task, UserError
+from search_spaces import Space, Task, UserError, _noise, _sampling
 
 __all__ = ["Tpe"]
 
@@ -49,7 +47,7 @@ class Tpe:
         return State(seeds, torch.zeros_like(seeds), seeds.new_zeros(len(seeds), 0, D), torch.zeros(len(seeds), 0))
 
     def propose(self, state: State, batch: int) -> Proposal:
-        random_SBD = _moves.sample(self.space, state.seeds, state.step, batch)
+        random_SBD = _sampling.sample(self.space, state.seeds, state.step, batch)
         if state.archs.shape[1] < self.random:
             return Proposal(random_SBD)
         luck_S = _noise.bits(state.seeds, state.step, 1, stream=_STREAM)[:, 0].tolist()

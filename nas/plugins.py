@@ -7,7 +7,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from search_spaces._base import UserError
+from search_spaces import UserError
 
 _ROOMS = {
     "space": ("search_spaces", "spaces"),
@@ -15,6 +15,9 @@ _ROOMS = {
     "meta-learner": ("controller.meta", "meta-learners"),
     "evaluator": ("nas.evaluators", "evaluators"),
 }
+
+_FORMER = {"in_context": "transfer_bo"}
+"""What components were called in version 0.1: runs and priors on disk name them so."""
 
 
 def unknown(kind: str, name: str, there_are: list[str]) -> UserError:
@@ -34,7 +37,7 @@ def names(kind: str) -> list[str]:
 
 def load(kind: str, name: str) -> Any:
     """The class of one component. A dash may stand for an underscore. Raises `UserError` for a name that is not there."""
-    module_name = name.replace("-", "_")
+    module_name = _FORMER.get(name.replace("-", "_"), name.replace("-", "_"))
     if module_name not in names(kind):
         raise unknown(kind, name, names(kind))
     module = importlib.import_module(f"{_ROOMS[kind][0]}.{module_name}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from controller._base import Controller, State, Step
-from nas._base import Evaluate
+from controller import Controller, State, Step
+from nas.types import Evaluate
 
 
 def search(controller: Controller, evaluate: Evaluate, state: State, batch: int = 1) -> Iterator[Step]:

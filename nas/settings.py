@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from nas import plugins
-from search_spaces._base import UserError
+from search_spaces import UserError
 
 
 def typed(name: str, controller: type, settings: dict[str, str]) -> dict[str, Any]:

@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy
 from safetensors.torch import save_file
 
-from controller import _prior
-from nas import comparison, families, landscapes, report
+from controller.models import pretrained
+from nas.compare import comparison, summary
+from nas.meta import task_distribution
+from nas.tasks import families
 
 OUT = Path("runs/ablations")
 BANK = ("--describe", "500", "--read", "0", "--reinforce", "0")
@@ -48,7 +50,7 @@ settings and the splits."""
 def prior(split: str, name: str, steps: tuple[str, ...]) -> Path:
     folder = Path("runs/transfer") / f"prior-{split}" if not name else OUT / f"prior-{split}-{name}"
     if steps[0] == "without":
-        whole = _prior.read(str(prior(split, "", BANK)))
+        whole = pretrained.read(str(prior(split, "", BANK)))
         kept = {n: tensor for n, tensor in whole.params.items() if n.split(".")[-1] not in steps[1:]}
         folder.mkdir(parents=True, exist_ok=True)
         save_file(kept, folder / "prior.safetensors", whole.about)
@@ -58,7 +60,7 @@ def prior(split: str, name: str, steps: tuple[str, ...]) -> Path:
     return folder / "prior.safetensors"
 
 
-def reached(cell: report.Cell, goal: float | None) -> float:
+def reached(cell: summary.Cell, goal: float | None) -> float:
     """The median evaluation that first scored `goal`; twice the budget where half of the searches never did."""
     assert goal is not None
     hit = cell.best >= goal
@@ -68,7 +70,7 @@ def reached(cell: report.Cell, goal: float | None) -> float:
 def main() -> None:
     seeds, evals, jobs = (int(x) for x in sys.argv[1:4])
     rows = sys.argv[4:]
-    tasks = {split: families.select(",".join(landscapes.split(split).test)) for split in SPLITS}
+    tasks = {split: families.select(",".join(task_distribution.split(split).test)) for split in SPLITS}
     names = [task.replace("nasbench201-hardware/", "").split("/", 1)[1] for split in SPLITS for task in tasks[split]]
     print(f"| variant | {' | '.join(names)} | optimum of {names[0]} | geometric mean |")
     print(f"|---|{'---:|' * (len(names) + 2)}")

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import torch
 
-from nas import compare, tasks
-from nas.compare import Ask
+from nas import tasks
+from nas.compare import trial
+from nas.compare.trial import Ask
 
 ROOT = Path(__file__).parent.parent
 FIGURES = {
@@ -117,8 +118,8 @@ def protocol() -> str:
 
 def found(task: str, controller: str, seconds: float, data: tuple[str, ...]) -> list[str]:
     """Test accuracy on each data set of what 500 searches found."""
-    trace, _ = compare.run(Ask(task, controller, 500, None, seconds))
-    archs = compare.final(tasks.find(task), trace, seconds)
+    trace, _ = trial.run(Ask(task, controller, 500, None, seconds))
+    archs = trial.final(tasks.find(task), trace, seconds)
     reports = [tasks.find(f"nasbench201/{name}@200").report(archs) for name in data]
     return [f"{values.mean():.2f} ± {values.std():.2f}" for values in reports]
 

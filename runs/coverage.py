@@ -11,10 +11,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from controller import _bank, _landscape, _policy, _prior
-from controller._base import Proposal
-from controller.in_context import InContext
-from nas import families, known, landscapes, priors, tasks
+from controller import Proposal
+from controller.models import features, gp_ensemble, pretrained
+from controller.policies import attention
+from controller.transfer_bo import InContext
+from nas import tasks
+from nas.meta import task_distribution
+from nas.run import priors
+from nas.tasks import families, full_columns
 
 HISTORIES, ASKED, LENGTHS, SHARES = 24, 100, (8, 16, 40), (0.5, 0.8, 0.95)
 SPLITS = ("shipped", "cifar10", "imagenet", "ninapro", "transnas-micro")
@@ -27,10 +31,10 @@ def inside(weight: Tensor, mean: Tensor, deviation: Tensor, place: Tensor) -> li
     return [((below - 0.5).abs() <= share / 2).double().mean().item() for share in SHARES]
 
 
-def measured(task: str, prior: _prior.Prior, length: int) -> tuple[list[float], list[float]]:
+def measured(task: str, prior: pretrained.Prior, length: int) -> tuple[list[float], list[float]]:
     """Of the bank and of the network's own predictions."""
     evaluator = tasks.find(task)
-    score_N, described = known.everything(task), _landscape.listed(evaluator.space)
+    score_N, described = full_columns.everything(task), features.listed(evaluator.space)
     assert score_N is not None
     assert described is not None
     generator = torch.Generator().manual_seed(length)
@@ -42,14 +46,18 @@ def measured(task: str, prior: _prior.Prior, length: int) -> tuple[list[float], 
     cost = evaluator.load(torch.arange(HISTORIES))(Proposal(tried)).cost
     state = state._replace(archs=tried, score=score_N[rows[:, :length]].float(), cost=cost)
     key = int(state.prior[0])
-    place = _policy.place_among(state.score, score_N[rows[:, length:]].float())
-    ahead = _prior.look(key, evaluator.space, described.archs[rows[:, length:]])
-    seen = _prior.look(key, evaluator.space, state.archs).sight
-    belief = _bank.predict(
-        _prior.members(key, evaluator.space), seen, _bank.standing(state.score), ahead.sight, controller.members
+    place = attention.place_among(state.score, score_N[rows[:, length:]].float())
+    ahead = pretrained.look(key, evaluator.space, described.archs[rows[:, length:]])
+    seen = pretrained.look(key, evaluator.space, state.archs).sight
+    belief = gp_ensemble.predict(
+        pretrained.members(key, evaluator.space),
+        seen,
+        gp_ensemble.standing(state.score),
+        ahead.sight,
+        controller.members,
     )
     bank = inside(belief.weight[:, None], belief.mean.mT, belief.deviation.mT, place)
-    weight, mean, deviation = _policy.predict(evaluator.space, key, state, ahead.hidden)
+    weight, mean, deviation = attention.predict(evaluator.space, key, state, ahead.hidden)
     return bank, inside(weight.exp(), mean, deviation, place)
 
 
@@ -64,9 +72,9 @@ def main() -> None:
     print("| task | evaluations | bank: 50% | 80% | 95% | network: 50% | 80% | 95% |\n|---|---:|" + "---:|" * 6)
     for split in SPLITS:
         path = str(priors.SHIPPED) if split == "shipped" else f"runs/transfer/prior-{split}/prior.safetensors"
-        for task in families.select(",".join(landscapes.split(split).test)):
+        for task in families.select(",".join(task_distribution.split(split).test)):
             for length in LENGTHS:
-                bank, network = measured(task, _prior.read(path), length)
+                bank, network = measured(task, pretrained.read(path), length)
                 shown = [f"{x:.0%}" for x in bank] + ([f"{x:.0%}" for x in network] if split == "shipped" else [""] * 3)
                 print(f"| {task} | {length} | {' | '.join(shown)} |", flush=True)
 

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from nas import tasks, trained
+from nas import tasks
+from nas.run import trained_network
 
 SETS = ("fashion_mnist", "dtd10_textures", "rsscn7_aerial", "brain_tumor_mri", "arabic_chars28", "smile_faces")
 FOLDER = "flowers5"
@@ -63,7 +64,7 @@ def compare(task: str, run: Path, evals: int) -> dict[str, Any]:
     words = ["resume", str(run)] if run.exists() else search
     command = [sys.executable, "-m", "nas", *words, "--json"]
     summary = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
-    winner = trained.kept(run)
+    winner = trained_network.kept(run)
     evaluator = tasks.find(task)
     resnet = evaluator.trained(evaluator.space.parse(RESNET))
     assert winner is not None

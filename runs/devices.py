@@ -9,9 +9,10 @@ from pathlib import Path
 
 import torch
 
-from controller import _amounts, _landscape, _prior
-from nas import landscapes, tasks
-from nas.limits import Limited
+from controller.models import constraint_gp, features, pretrained
+from nas import tasks
+from nas.evaluators.constrained import Limited
+from nas.meta import task_distribution
 from search_spaces import _ops
 
 SPLITS, AFTER, SEEDS = ("devices", "more-devices"), (5, 10, 20, 40, 80), 20
@@ -27,16 +28,16 @@ def foretold(limited: Limited, key: int, count: int) -> str:
     """The root mean square error of the natural logarithm of value / limit after `count` cells at random, and the share of
     what was asked within the interval foretold."""
     space, (limit,) = limited.space, limited.limits
-    described = _landscape.listed(space)
+    described = features.listed(space)
     assert described is not None
     log_N = (limit.values(described.archs, space) / limit.bound).double().log()
     asked = (log_N.abs() < torch.tensor(NEAR).log()).nonzero().squeeze(-1)
-    known, wrong, held = _amounts.everything(key, space), [], []
+    known, wrong, held = constraint_gp.everything(key, space), [], []
     for seed in torch.arange(SEEDS):
         archs = _ops.sample(seed[None], 0, count, space.choices)[0]
-        at = _landscape.rows(space, archs)
-        over = _amounts.capped(log_N[at].exp(), known)
-        mean, deviation = _amounts.foretell(known, at[None], over[None], asked[None])
+        at = features.rows(space, archs)
+        over = constraint_gp.capped(log_N[at].exp(), known)
+        mean, deviation = constraint_gp.foretell(known, at[None], over[None], asked[None])
         wrong.append((mean[0] - log_N[asked]).square().mean())
         held.append(((mean[0] - log_N[asked]).abs() <= INTERVAL * deviation[0]).double().mean())
     return f"{torch.stack(wrong).mean().sqrt():.2f} ({torch.stack(held).mean():.0%})"
@@ -46,11 +47,11 @@ def main() -> None:
     torch.set_num_threads(1)
     print(f"| device | memory | {' | '.join(f'after {n}' for n in AFTER)} |\n|---|---|{'---:|' * len(AFTER)}")
     for split in SPLITS:
-        key = _prior.hold(_prior.read(str(Path("runs/transfer") / f"prior-{split}" / "prior.safetensors")))
-        for task in landscapes.split(split).test:
+        key = pretrained.hold(pretrained.read(str(Path("runs/transfer") / f"prior-{split}" / "prior.safetensors")))
+        for task in task_distribution.split(split).test:
             limited = tasks.find(task)
             assert isinstance(limited, Limited)
-            for name, which in (("without", _prior.NONE), ("with", key)):
+            for name, which in (("without", pretrained.NONE), ("with", key)):
                 shown = [foretold(limited, which, n) for n in AFTER]
                 print(f"| {task.split('/')[-2]} | {name} | {' | '.join(shown)} |", flush=True)
 

@@ -14,9 +14,12 @@ import numpy
 import torch
 from torch import Tensor
 
-from controller import _landscape, _prior
-from controller._base import Prior
-from nas import families, known, landscapes, plugins, report, tasks
+from controller import Prior
+from controller.models import features, pretrained
+from nas import plugins, tasks
+from nas.compare import summary
+from nas.meta import task_distribution
+from nas.tasks import families, full_columns
 
 SPLITS = ("imagenet", "devices", "transnas-micro")
 ROWS = {
@@ -35,23 +38,23 @@ ROWS = {
 
 def take_lists_away() -> None:
     """From here on no space can be listed."""
-    _landscape.LISTED = 0
-    _landscape.listed.cache_clear()
-    _prior.everything.cache_clear()
+    features.LISTED = 0
+    features.listed.cache_clear()
+    pretrained.everything.cache_clear()
 
 
 def unlisted(path: Path) -> Prior:
     """A prior that remembers no architecture and leaves prediction to the bank."""
-    prior = _prior.read(str(path))
+    prior = pretrained.read(str(path))
     params = {n: t for n, t in prior.params.items() if not n.startswith("atlas.")}
     return Prior(params, prior.about | {"trusted": "false"})
 
 
 def goal(task: str) -> float:
     """The score of the last of the best 0.1% of a task's architectures."""
-    score = known.everything(task)
+    score = full_columns.everything(task)
     assert score is not None
-    return score.nan_to_num(-torch.inf).topk(math.ceil(report.TOP_SHARE * len(score))).values[-1].item()
+    return score.nan_to_num(-torch.inf).topk(math.ceil(summary.TOP_SHARE * len(score))).values[-1].item()
 
 
 def search(task: str, name: str, settings: dict[str, int], prior: Prior | None, seeds: Tensor, evals: int) -> Tensor:
@@ -70,7 +73,7 @@ def search(task: str, name: str, settings: dict[str, int], prior: Prior | None, 
 def main() -> None:
     torch.set_num_threads(1)
     seeds, evals = torch.arange(int(sys.argv[1])), int(sys.argv[2])
-    at = {task: split for split in SPLITS for task in families.select(",".join(landscapes.split(split).test))}
+    at = {task: split for split in SPLITS for task in families.select(",".join(task_distribution.split(split).test))}
     goals = {task: goal(task) for task in at}
     take_lists_away()
     names = [task.replace("nasbench201-hardware/", "").split("/", 1)[1] for task in at]

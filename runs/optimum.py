@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from controller import _bank, _landscape, _members, _prior, _sight
+from controller.models import features, gp_ensemble, gp_members, kernels, pretrained
 from nas import tables, tasks
 
 SPLITS = {"cifar10": "cifar10", "cifar100": "cifar100", "ImageNet16-120": "imagenet"}
@@ -33,19 +33,19 @@ def fitted(along_NR: Tensor, stand_N: Tensor) -> Tensor:
     return along_NR @ found.solution.squeeze(1)
 
 
-def by_all_others(sight: _sight.Sight, stand_N: Tensor) -> Tensor:
+def by_all_others(sight: kernels.Sight, stand_N: Tensor) -> Tensor:
     """What is foretold of each standing by all others, `[N]`.
 
     Rasmussen & Williams 2006, equation 5.12; by the member of the highest evidence among those around a mean, which is here the
     best fit of all mean landscapes.
     """
     off_N = stand_N - fitted(sight.mean, stand_N)
-    kernels = _sight.kernels(*[_sight.Sight(*(x[None] for x in sight))] * 2)
+    among = kernels.kernels(*[kernels.Sight(*(x[None] for x in sight))] * 2)
     likeliest, foretold_N = -torch.inf, stand_N
-    around = _members.bank(torch.ones(1))
+    around = gp_members.bank(torch.ones(1))
     for e in (around.family == 0).nonzero():
-        member = _members.Members(*(x[None, e] for x in around))
-        covariance = _bank._covariance(kernels, member)[0, 0]
+        member = gp_members.Members(*(x[None, e] for x in around))
+        covariance = gp_ensemble._covariance(among, member)[0, 0]
         covariance.diagonal().add_(member.variance.item() * member.noise.item())
         lower = torch.linalg.cholesky(covariance)
         inverse = torch.cholesky_inverse(lower)
@@ -59,9 +59,9 @@ def by_all_others(sight: _sight.Sight, stand_N: Tensor) -> Tensor:
 def main() -> None:
     table = tables.find("nasbench201")
     space = tasks.find("nasbench201/cifar10@200").space
-    listed = _landscape.listed(space)
+    listed = features.listed(space)
     assert listed is not None
-    rank_N = _landscape.ranks(space, listed.archs)
+    rank_N = features.ranks(space, listed.archs)
     mean = {d: table.by_rank(f"{d}/valid_accuracy@200", space.choices)[rank_N] for d in SPLITS}
     mean = {d: x.nanmean(1) if x.dim() > 1 else x for d, x in mean.items()}
     order = {d: x.argsort().argsort().double() for d, x in mean.items()}
@@ -70,12 +70,12 @@ def main() -> None:
     )
     print("|---|---:|---:|---:|---:|")
     for d, split in SPLITS.items():
-        key = _prior.hold(_prior.read(f"runs/transfer/prior-{split}/prior.safetensors"))
-        outlook = _prior.everything(key, space)
+        key = pretrained.hold(pretrained.read(f"runs/transfer/prior-{split}/prior.safetensors"))
+        outlook = pretrained.everything(key, space)
         assert outlook is not None
         sight, best = outlook.sight, int(mean[d].argmax())
         stand_N = torch.special.ndtri((order[d] + 0.5) / len(order[d]))
-        first = (sight.mean @ _prior.families(key, space)).argsort(descending=True, stable=True)[:LIKELIEST]
+        first = (sight.mean @ pretrained.families(key, space)).argsort(descending=True, stable=True)[:LIKELIEST]
         foretold_N = torch.full_like(stand_N, -torch.inf)
         foretold_N[first] = by_all_others(sight.at(first), stand_N[first])
         assert best in first, f"The best cell of {d} is none of the {LIKELIEST} that the prior puts first."

@@ -19,9 +19,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from nas import data_sets, description, set_encoder
-from nas.data_sets import DataSet
-from nas.set_encoder import SetEncoder
+from nas import datasets
+from nas.datasets import DataSet, meta_features, set_encoder
+from nas.datasets.set_encoder import SetEncoder
 
 EXAMPLES = {
     "cifar10": 25_000, "digits": 576, "rsscn7_aerial": 600, "brain_tumor_mri": 1200, "fashion_mnist": 1200,
@@ -40,8 +40,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    sets = {path.stem: data_sets.load(f"npz:{path}") for path in sorted(asked.images.glob("*.npz"))}
-    sets["digits"] = data_sets.load("digits")
+    sets = {path.stem: datasets.load(f"npz:{path}") for path in sorted(asked.images.glob("*.npz"))}
+    sets["digits"] = datasets.load("digits")
     strange = set(asked.leave) - set(sets)
     if strange:
         parser.error(f"No data set is called {', '.join(sorted(strange))}; there are: {', '.join(sorted(sets))}.")
@@ -49,7 +49,7 @@ def main() -> None:
     words = f"LEAVE={shlex.quote(' '.join(asked.leave))} runs/set_encoder.sh --steps {asked.steps} --seed {asked.seed}"
     about = {"format": set_encoder.FORMAT, "command": words, "sets": json.dumps(names), "seed": str(asked.seed)}
     set_encoder.SHIPPED.write_bytes(safetensors.torch.save(encoder.state_dict(), about))
-    description.KNOWN.write_text(_descriptions(encoder, sets))
+    meta_features.KNOWN.write_text(_descriptions(encoder, sets))
     further = random.Random(asked.seed).sample(names, FURTHER)
     other, _ = _without(sets, [*asked.leave, *further], asked.steps, asked.seed)
     raw = set_encoder.untrained(asked.seed).eval()

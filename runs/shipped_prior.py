@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import sys
 
-from controller import _prior
-from nas import priors
+from controller.models import pretrained
+from nas.run import priors
 
 
 def main() -> None:
-    shipped = _prior.read(str(priors.SHIPPED))
+    shipped = pretrained.read(str(priors.SHIPPED))
     if len(sys.argv) == 1:
         print(shipped.about["command"])
         return
-    again = _prior.read(sys.argv[1])
+    again = pretrained.read(sys.argv[1])
     names = sorted(shipped.params.keys() | again.params.keys())
     other = [n for n in names if not _alike(shipped, again, n)]
     if other:
@@ -24,7 +24,7 @@ def main() -> None:
     print(f"All {len(names)} tensors are those of the shipped prior, to the bit.")
 
 
-def _alike(a: _prior.Prior, b: _prior.Prior, name: str) -> bool:
+def _alike(a: pretrained.Prior, b: pretrained.Prior, name: str) -> bool:
     x, y = a.params.get(name), b.params.get(name)
     return x is not None and y is not None and x.dtype == y.dtype and x.numpy().tobytes() == y.numpy().tobytes()
 

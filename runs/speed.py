@@ -11,9 +11,10 @@ from pathlib import Path
 import torch
 from _nats_bench_loops import Api, evolution, reinforce
 
-from controller._base import Proposal
-from nas import compare, tasks
-from nas.compare import Ask
+from controller import Proposal
+from nas import tasks
+from nas.compare import trial
+from nas.compare.trial import Ask
 from search_spaces import _ops
 
 TASK, SECONDS, RUNS, THEIR_RUNS = "nasbench201/cifar10@12", 12_000.0, 500, 20
@@ -51,8 +52,8 @@ def searches(api, rows):
     theirs_by_name = {"evolution": evolution, "reinforce:policy_net=independent": reinforce}
     for name, loop in theirs_by_name.items():
         ask = Ask(TASK, name, RUNS, None, SECONDS)
-        trace, _ = compare.run(ask)
-        ours = best_of(lambda: compare.run(ask))  # noqa: B023
+        trace, _ = trial.run(ask)
+        ours = best_of(lambda: trial.run(ask))  # noqa: B023
         start = time.perf_counter()
         count = sum(loop(Api(api, rows), SECONDS) for _ in range(THEIR_RUNS))
         each = (time.perf_counter() - start) / count

@@ -23,8 +23,7 @@ from torch import Tensor
 
 from nas import training
 from nas.training import Images, Recipe
-from search_spaces import _ops
-from search_spaces._base import Task
+from search_spaces import Task, _ops
 from search_spaces.nasbench201 import NasBench201
 
 BATCH = 64

@@ -12,7 +12,10 @@ from pathlib import Path
 
 import numpy
 
-from nas import comparison, families, landscapes, priors, report
+from nas.compare import comparison, summary
+from nas.meta import task_distribution
+from nas.run import priors
+from nas.tasks import families
 
 COLD = ("random_search", "evolution", "local_search", "bayesian", "portfolio")
 OUT = Path("runs/transfer")
@@ -47,28 +50,28 @@ def group(task: str) -> str:
     return "dev" if chosen or task == "nasbench201/cifar10@200" else "kept"
 
 
-def to_top(cell: report.Cell, what: str = "median") -> str:
-    count = report.row(cell)["evaluations_to_top"][what]
+def to_top(cell: summary.Cell, what: str = "median") -> str:
+    count = summary.row(cell)["evaluations_to_top"][what]
     return "never" if count is None else f"{count:.0f}"
 
 
-def overview(cells: list[report.Cell]) -> str:
+def overview(cells: list[summary.Cell]) -> str:
     """A task in a line: `in_context`, then the medians of the cold searches; a portfolio may be missing."""
     warm, medians = cells[0], {cell.ask.controller: to_top(cell) for cell in cells[1:]}
-    optimum = report.row(warm)["evaluations_to_optimum"]["median"]
+    optimum = summary.row(warm)["evaluations_to_optimum"]["median"]
     shown = [
         group(warm.ask.task), f"**{to_top(warm)}**", f"{to_top(warm, 'q25')} to {to_top(warm, 'q75')}",
-        f"{report.row(warm)['evaluations_to_top']['reached']:.0%}", "never" if optimum is None else f"{optimum:.0f}",
+        f"{summary.row(warm)['evaluations_to_top']['reached']:.0%}", "never" if optimum is None else f"{optimum:.0f}",
     ]  # fmt: skip
     return f"| {' | '.join([warm.ask.task, *shown, *(medians.get(name, '') for name in COLD)])} |"
 
 
-def line(cell: report.Cell) -> str:
+def line(cell: summary.Cell) -> str:
     """A controller on a task in a line."""
     assert cell.optimum is not None
-    top = report.row(cell)["evaluations_to_top"]
+    top = summary.row(cell)["evaluations_to_top"]
     left = [f"{cell.optimum - numpy.median(cell.best[:, min(at, cell.best.shape[1]) - 1]):.3f}" for at in AT]
-    optimum = report.row(cell)["evaluations_to_optimum"]["median"]
+    optimum = summary.row(cell)["evaluations_to_optimum"]["median"]
     shown = [
         cell.ask.task, cell.ask.controller.split(":")[0], to_top(cell), f"{to_top(cell, 'q25')} to {to_top(cell, 'q75')}",
         f"{top['reached']:.0%}", "never" if optimum is None else f"{optimum:.0f}", *left,
@@ -76,7 +79,7 @@ def line(cell: report.Cell) -> str:
     return f"| {' | '.join(shown)} |"
 
 
-def made(tasks: str, path: Path, seeds: int, evals: int, jobs: int) -> list[list[report.Cell]]:
+def made(tasks: str, path: Path, seeds: int, evals: int, jobs: int) -> list[list[summary.Cell]]:
     """The cells of some tasks, a list for each task."""
     asks = comparison.asks(tasks, [f"in_context:prior={path}", *COLD], (), seeds, evals, None, 1)
     cells = comparison.make(asks, OUT, jobs)
@@ -85,10 +88,10 @@ def made(tasks: str, path: Path, seeds: int, evals: int, jobs: int) -> list[list
 
 def main() -> None:
     seeds, evals, jobs = (int(x) for x in sys.argv[1:4])
-    wanted, found = sys.argv[4:] or [name for name, split in landscapes.splits().items() if split.leave], []
+    wanted, found = sys.argv[4:] or [name for name, split in task_distribution.splits().items() if split.leave], []
     print(f"| task | group | in_context | quartiles | reached | optimum | {' | '.join(COLD)} |")
     print(f"|---|---|{'---:|' * (4 + len(COLD))}")
-    blocks = [(",".join(landscapes.split(name).test), prior(name)) for name in wanted]
+    blocks = [(",".join(task_distribution.split(name).test), prior(name)) for name in wanted]
     for tasks, path in blocks:
         for cells in made(tasks, path, seeds, evals, jobs):
             print(overview(cells), flush=True)

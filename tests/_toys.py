@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from controller._base import Results
-from search_spaces import _noise, _ops
-from search_spaces._base import Task
+from controller import Results
+from search_spaces import Task, _noise, _ops
 
 TASK = Task("toy", (3, 32, 32), 10, fidelities=(1, 4, 16))
 

@@ -7,10 +7,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from controller import _landscape, _prior, _reader
-from nas import atlas, experience, known, landscapes, meta, priors, tasks
-from nas.landscapes import Landscape, Property
-from search_spaces._base import Task, UserError
+from controller.models import features, pretrained, transformer
+from nas import meta, tasks
+from nas.meta import from_runs, task_distribution, task_pca
+from nas.meta.task_distribution import Landscape, Property
+from nas.run import priors
+from nas.tasks import full_columns
+from search_spaces import Task, UserError
 from search_spaces.nasbench201 import NasBench201
 from search_spaces.natsbench_size import NatsBenchSize
 from search_spaces.transnas_micro import TransNasMicro
@@ -22,11 +25,13 @@ TASK = Task("toy", (3, 32, 32), 10)
 def library(count=6):
     """Landscapes that two functions make up, in two families."""
     generator = torch.Generator().manual_seed(0)
-    parts = torch.randn(len(_landscape.listed(SPACE).archs), 2, generator=generator)
+    parts = torch.randn(len(features.listed(SPACE).archs), 2, generator=generator)
     mixed = parts @ torch.randn(2, count, generator=generator)
     kinds = ["accuracy" if k % 2 else "robustness" for k in range(count)]
     flat = torch.zeros(len(mixed))
-    return [Landscape(f"t{k}", kinds[k], SPACE, TASK, landscapes.ranked(mixed[:, k]), flat) for k in range(count)]
+    return [
+        Landscape(f"t{k}", kinds[k], SPACE, TASK, task_distribution.ranked(mixed[:, k]), flat) for k in range(count)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +44,7 @@ def prior():
 
 def test_an_atlas_holds_every_landscape_along_its_directions():
     tasks = library()
-    drawn = {name: value.double() for name, value in atlas.draw_up(SPACE, tasks).items()}
+    drawn = {name: value.double() for name, value in task_pca.draw_up(SPACE, tasks).items()}
     again = drawn["usual"][:, None] + drawn["directions"] @ drawn["places"].T
     standing = torch.stack([x.standing for x in tasks], 1).double()
     assert (again - standing).square().mean() < 0.01
@@ -50,26 +55,26 @@ def test_an_atlas_holds_every_landscape_along_its_directions():
 
 def test_a_space_within_another_has_the_landscapes_of_the_cells_they_share():
     small = TransNasMicro()
-    drawn, tasks = atlas.draw_up(small, library()), library()
+    drawn, tasks = task_pca.draw_up(small, library()), library()
     assert len(drawn["usual"]) == 4**6
     assert [small.operations[0].index(name) for name in small.operations[0]] == list(range(4))
-    shared = _landscape.rows(SPACE, _landscape.listed(small).archs)
+    shared = features.rows(SPACE, features.listed(small).archs)
     again = drawn["usual"].double() + drawn["directions"].double() @ drawn["places"][1].double()
-    torch.testing.assert_close(again.float(), landscapes.ranked(tasks[1].standing[shared]), atol=0.15, rtol=0.1)
+    torch.testing.assert_close(again.float(), task_distribution.ranked(tasks[1].standing[shared]), atol=0.15, rtol=0.1)
 
 
 def test_nothing_is_remembered_of_other_spaces_nor_from_few_tasks():
-    assert atlas.draw_up(NatsBenchSize(), library()) is None
-    assert atlas.draw_up(SPACE, library(3)) is None
+    assert task_pca.draw_up(NatsBenchSize(), library()) is None
+    assert task_pca.draw_up(SPACE, library(3)) is None
 
 
 @pytest.mark.parametrize("space", [SPACE, TransNasMicro()])
 def test_tasks_may_differ_along_a_property(space):
-    shared = _landscape.rows(SPACE, _landscape.listed(space).archs)
+    shared = features.rows(SPACE, features.listed(space).archs)
     own = torch.randn(5**6, generator=torch.Generator().manual_seed(1))
     shares = []
     for properties in ((), [Property("t/a", SPACE, own)]):
-        directions = atlas.draw_up(space, library(), properties)["directions"].double()
+        directions = task_pca.draw_up(space, library(), properties)["directions"].double()
         fit = torch.linalg.lstsq(directions, own[shared].double()[:, None]).solution
         shares.append(float((directions @ fit).var() / own[shared].var()))
     assert shares[0] < 0.1
@@ -77,23 +82,23 @@ def test_tasks_may_differ_along_a_property(space):
 
 
 def test_a_property_that_all_tasks_follow_is_no_way_to_differ():
-    usual = atlas.draw_up(SPACE, library())["usual"].float()
+    usual = task_pca.draw_up(SPACE, library())["usual"].float()
     spans = []
     for properties in ((), [Property("t/b", SPACE, usual / usual.std())]):
-        directions = atlas.draw_up(SPACE, library(), properties)["directions"].double()
+        directions = task_pca.draw_up(SPACE, library(), properties)["directions"].double()
         spans.append((usual.double() @ directions).square().sum())
     torch.testing.assert_close(*spans, rtol=0.05, atol=0.0)
 
 
 def test_well_measured_tasks_of_the_space_are_kept_whole_but_for_those_with_limits():
-    assert landscapes.whole_families() == ["accuracy"]
+    assert task_distribution.whole_families() == ["accuracy"]
     tasks = library()
     tasks[1] = tasks[1]._replace(task=replace(TASK, limits=(20.0,)))
-    drawn = atlas.draw_up(SPACE, tasks)
+    drawn = task_pca.draw_up(SPACE, tasks)
     own = torch.stack([tasks[k].standing for k in (3, 5)], 1)
     torch.testing.assert_close(drawn["columns"].float(), (own - own.mean(0)) / own.std(0), atol=2e-3, rtol=1e-3)
     assert drawn["likely"].tolist() == [0.5, 0.5]
-    assert "columns" not in atlas.draw_up(TransNasMicro(), tasks)
+    assert "columns" not in task_pca.draw_up(TransNasMicro(), tasks)
 
 
 @pytest.mark.parametrize("space", [SPACE, TransNasMicro()])
@@ -101,12 +106,12 @@ def test_what_devices_take_is_remembered_with_the_covariance_that_they_have(spac
     generator = torch.Generator().manual_seed(1)
     parts = torch.randn(5**6, 3, generator=generator)
     logs = [parts[:, 0] + scale * parts[:, 1 + k % 2] + k for k, scale in enumerate((0.2, -0.2, 0.5, -0.5, 0.1, 0.1))]
-    properties = [Property(f"t/d{k}", SPACE, landscapes.ranked(x), x) for k, x in enumerate(logs)]
+    properties = [Property(f"t/d{k}", SPACE, task_distribution.ranked(x), x) for k, x in enumerate(logs)]
     properties.append(Property("t/no amount", SPACE, properties[0].standing))
-    amounts = atlas.draw_up(space, library(), properties)["amounts"].double()
-    rows = _landscape.rows(SPACE, _landscape.listed(space).archs)
+    amounts = task_pca.draw_up(space, library(), properties)["amounts"].double()
+    rows = features.rows(SPACE, features.listed(space).archs)
     if space != SPACE:
-        assert "amounts" not in atlas.draw_up(space, library(), properties[:3])
+        assert "amounts" not in task_pca.draw_up(space, library(), properties[:3])
     log_NK = torch.stack(logs, 1)[rows].double()
     log_NK = log_NK - log_NK.mean(0)
     torch.testing.assert_close(amounts[:, 0], log_NK.mean(1), atol=2e-3, rtol=1e-3)
@@ -119,25 +124,27 @@ def test_tasks_are_as_alike_as_what_is_known_of_both():
     described = (1000.0, *[0.5] * 8)
     same, bare = Task("a", (3, 32, 32), 10, described), Task("b", (3, 32, 32), 10)
     far = Task("c", (3, 32, 32), 10, (1000.0, *[-1.5] * 8))
-    others = torch.stack([_reader.task_features(x) for x in (same, bare, far, Task("d", (1, 8, 8), 100, described))])
-    alike = _reader.likeness(_reader.task_features(same), others)
+    others = torch.stack(
+        [transformer.task_features(x) for x in (same, bare, far, Task("d", (1, 8, 8), 100, described))]
+    )
+    alike = transformer.likeness(transformer.task_features(same), others)
     assert alike[:2].tolist() == [1.0, 1.0]
     torch.testing.assert_close(alike[2], torch.tensor(-(2.0**2) / 2).exp())
     assert alike[3] < 0.01
 
 
 def test_a_task_told_to_be_like_one_that_the_prior_knows_has_its_landscape(prior):
-    told = _reader.task_features(TASK)
+    told = transformer.task_features(TASK)
     changed = prior.params["told"].clone()
     changed[1:] += 9.0
-    alone = _prior.Prior(prior.params | {"told": changed}, prior.about)
-    key = _prior.hold(alone, told)
-    sight = _prior.everything(key, SPACE).sight
+    alone = pretrained.Prior(prior.params | {"told": changed}, prior.about)
+    key = pretrained.hold(alone, told)
+    sight = pretrained.everything(key, SPACE).sight
     assert sight.mean.shape[1] == 2 * (2 + 1) + 3
-    torch.testing.assert_close(_prior.families(key, SPACE).sum(), torch.tensor(1.0).double())
+    torch.testing.assert_close(pretrained.families(key, SPACE).sum(), torch.tensor(1.0).double())
     follows = torch.corrcoef(torch.stack([sight.mean[:, 5], library()[0].standing.double()]))[0, 1]
     assert follows > 0.98
-    assert _prior.hold(alone) != key
+    assert pretrained.hold(alone) != key
 
 
 def test_a_run_teaches_a_landscape_of_its_whole_space(nas, tmp_path):
@@ -145,16 +152,16 @@ def test_a_run_teaches_a_landscape_of_its_whole_space(nas, tmp_path):
         "search", "--task", "own201/digits", "--controller", "random_search", "--evals", 60, "--name", tmp_path / "run"
     )
     assert made.returncode == 0
-    prior = experience.extend(None, [tmp_path / "run"], "nas meta-train --from-runs run")
+    prior = from_runs.extend(None, [tmp_path / "run"], "nas meta-train --from-runs run")
     assert json.loads(prior.about["families"])[-1] == "runs"
     learned = prior.params["atlas.nasbench201.landscapes"]
-    truth = landscapes.ranked(known.everything("own201/digits"))
+    truth = task_distribution.ranked(full_columns.everything("own201/digits"))
     before = torch.corrcoef(torch.stack([prior.params["atlas.nasbench201.usual"].float(), truth]))[0, 1]
     after = torch.corrcoef(torch.stack([learned[:, -1].float(), truth]))[0, 1]
     assert after > before + 0.02
     assert json.loads(prior.about["tasks"])[-1] == "own201/digits"
     written(prior, tmp_path / "p.safetensors")
-    again = experience.extend(tmp_path / "p.safetensors", [tmp_path / "run"], "twice")
+    again = from_runs.extend(tmp_path / "p.safetensors", [tmp_path / "run"], "twice")
     same = {n: torch.equal(t.nan_to_num(7), prior.params[n].nan_to_num(7)) for n, t in again.params.items()}
     assert all(same.values()), same
 
@@ -167,16 +174,19 @@ def test_runs_of_several_tasks_add_up_in_any_order_and_each_is_there_for_tasks_l
     for task, name in (("own201/digits", "a"), ("own201/rsscn7_aerial", "b")):
         options = ("--task", task, "--controller", "random_search", "--evals", 60, "--name", tmp_path / name)
         assert nas("search", *options).returncode == 0
-    written(experience.extend(None, [tmp_path / "a"], "first"), tmp_path / "p.safetensors")
-    later = experience.extend(tmp_path / "p.safetensors", [tmp_path / "b"], "second")
-    together = experience.extend(None, [tmp_path / "b", tmp_path / "a"], "both")
+    written(from_runs.extend(None, [tmp_path / "a"], "first"), tmp_path / "p.safetensors")
+    later = from_runs.extend(tmp_path / "p.safetensors", [tmp_path / "b"], "second")
+    together = from_runs.extend(None, [tmp_path / "b", tmp_path / "a"], "both")
     assert sorted(json.loads(later.about["runs"]).values()) == [["a", "own201/digits"], ["b", "own201/rsscn7_aerial"]]
     name = "atlas.nasbench201.landscapes"
     torch.testing.assert_close(later.params[name], together.params[name], rtol=0, atol=2e-3)
     torch.testing.assert_close(later.params["weight"], together.params["weight"])
-    shipped = _prior.read(str(priors.SHIPPED))
+    shipped = pretrained.read(str(priors.SHIPPED))
     for task in ("own201/digits", "own201/rsscn7_aerial"):
-        truth, told = landscapes.ranked(known.everything(task)), _reader.task_features(tasks.find(task).task)
+        truth, told = (
+            task_distribution.ranked(full_columns.everything(task)),
+            transformer.task_features(tasks.find(task).task),
+        )
         mean = [_told(x, told) for x in (shipped, later)]
         before, after = (torch.corrcoef(torch.stack([m, truth.double()]))[0, 1] for m in mean)
         assert after > before + 0.02
@@ -184,27 +194,27 @@ def test_runs_of_several_tasks_add_up_in_any_order_and_each_is_there_for_tasks_l
 
 def _told(prior, told):
     """The landscape that tasks like this one have."""
-    return _prior.learned(_prior.hold(prior, told)).atlas["nasbench201"].landscapes[:, -1]
+    return pretrained.learned(pretrained.hold(prior, told)).atlas["nasbench201"].landscapes[:, -1]
 
 
 def test_a_run_with_a_limit_teaches_what_it_would_have_without(nas, table, tmp_path):
     """Random search proposes the same whatever the scores are."""
     table("nasbench201-hardware")
-    prior = _prior.read(str(priors.SHIPPED))
+    prior = pretrained.read(str(priors.SHIPPED))
     options = ("search", "--task", "own201/digits", "--controller", "random_search", "--evals", 40)
     limit = "nasbench201-hardware/pixel3/latency<=q30"
     assert nas(*options, "--name", tmp_path / "plain").returncode == 0
     assert nas(*options, "--limit", limit, "--name", tmp_path / "limited").returncode == 0
-    plain, limited = (experience.fit(prior, tmp_path / name) for name in ("plain", "limited"))
+    plain, limited = (from_runs.fit(prior, tmp_path / name) for name in ("plain", "limited"))
     torch.testing.assert_close(limited.place, plain.place, rtol=0, atol=1e-4)
     torch.testing.assert_close(limited.coefficients, plain.coefficients, rtol=0, atol=1e-4)
 
 
 def test_a_prior_whose_network_has_other_shapes_is_refused(prior):
     name = "reader.cells.lean.weight"
-    older = _prior.Prior(prior.params | {name: prior.params[name][:, :4]}, prior.about)
+    older = pretrained.Prior(prior.params | {name: prior.params[name][:, :4]}, prior.about)
     with pytest.raises(UserError, match="another version"):
-        _prior.hold(older)
+        pretrained.hold(older)
 
 
 def test_runs_that_cannot_be_learned_from_leave_nothing_behind(nas, tmp_path):

@@ -16,7 +16,7 @@ import torch
 
 from nas import tables
 from nas.tables import Column
-from search_spaces._base import UserError
+from search_spaces import UserError
 from search_spaces.nasbench201 import NasBench201
 from search_spaces.natsbench_size import NatsBenchSize
 

@@ -5,9 +5,9 @@ import time
 import pytest
 import torch
 
-from nas import budget, session
-from nas.budget import Progress
-from nas.outcome import Best
+from nas.run import budget, session
+from nas.run.budget import Progress
+from nas.run.incumbent import Best
 
 FOUND = Best(torch.zeros(1, 6).long(), torch.zeros(1), torch.ones(1).long())
 SEARCH = ("search", "--task", "own201/digits", "--controller", "evolution", "--minutes", "0.04")

@@ -7,9 +7,10 @@ import pytest
 from click.testing import CliRunner
 from scipy.stats import trim_mean
 
-from nas import comparison, known, report, statistics
 from nas.cli import cli
-from search_spaces._base import UserError
+from nas.compare import comparison, statistics, summary
+from nas.tasks import full_columns
+from search_spaces import UserError
 
 CONTROLLERS = ["random_search", "evolution:population=5", "oracle", "worst", "portfolio"]
 TASK = "nasbench201/ImageNet16-120@200"
@@ -76,14 +77,14 @@ def test_no_searcher_is_above_the_oracle_or_below_the_worst(tmp_path, nasbench20
     for cell in cells.values():
         assert (cells["worst"].best <= cell.best).all()
         assert (cell.best <= cells["oracle"].best).all()
-    assert (report.first_reached(cells["oracle"], cells["oracle"].optimum) == 1).all()
-    assert report.row(cells["oracle"])["regret"]["mean"] == 0
+    assert (summary.first_reached(cells["oracle"], cells["oracle"].optimum) == 1).all()
+    assert summary.row(cells["oracle"])["regret"]["mean"] == 0
 
 
 def test_a_portfolio_never_copies_from_its_own_data_set(nasbench201, table):
     table("nasbench201-robustness")
-    assert known.sources(TASK) == ["nasbench201/cifar10@200", "nasbench201/cifar100@200"]
-    robust = known.sources("nasbench201-robustness/cifar10-fgsm-1.0")
+    assert full_columns.sources(TASK) == ["nasbench201/cifar10@200", "nasbench201/cifar100@200"]
+    robust = full_columns.sources("nasbench201-robustness/cifar10-fgsm-1.0")
     assert robust == ["nasbench201/cifar100@200", "nasbench201/ImageNet16-120@200"]
 
 

@@ -8,8 +8,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from nas import comparison, curves, known, priors, session, traces
-from search_spaces._base import UserError
+from nas.compare import comparison, curves, trial_cache
+from nas.run import priors, session
+from nas.tasks import full_columns
+from search_spaces import UserError
 
 TASK = "own201/digits"
 
@@ -35,7 +37,7 @@ def prior(tmp_path):
 
 def test_a_comparison_with_a_prior_is_a_search_that_began_with_it(tmp_path):
     (ask,) = asks("in_context:prior=shipped")
-    trace = traces.read(traces.cell(ask, tmp_path))
+    trace = trial_cache.read(trial_cache.cell(ask, tmp_path))
     wanted = session.DEFAULTS | {"task": TASK, "prior": "shipped", "seeds": 3, "evals": 6}
     setup = session.prepare(wanted)
     with session.begin(tmp_path / "run", wanted, setup) as run:
@@ -51,8 +53,8 @@ def test_cells_of_two_priors_and_of_none_are_three(tmp_path, prior):
         lambda: f"in_context:prior={prior(-1.0)}",
     ):
         (ask,) = asks(controller())
-        cells.add(traces.cell(ask, tmp_path))
-        scores.append(traces.read(ask.path(tmp_path)).score)
+        cells.add(trial_cache.cell(ask, tmp_path))
+        scores.append(trial_cache.read(ask.path(tmp_path)).score)
     assert len(cells) == 3
     assert not any(torch.equal(a, b) for i, a in enumerate(scores) for b in scores[:i])
 
@@ -65,9 +67,9 @@ def test_a_prior_is_not_compared_on_what_it_was_trained_on(prior):
 
 
 def test_what_a_task_is_to_a_prior():
-    assert known.bare("own201/digits@4~drawn") == known.bare("own201/digits") == "own201/digits"
+    assert full_columns.bare("own201/digits@4~drawn") == full_columns.bare("own201/digits") == "own201/digits"
     limited = "nasbench201/cifar100@200+nasbench201-hardware/fpga/latency<=q30"
-    assert known.bare(limited) == "nasbench201/cifar100+nasbench201-hardware/fpga/latency"
+    assert full_columns.bare(limited) == "nasbench201/cifar100+nasbench201-hardware/fpga/latency"
 
 
 def test_a_prior_is_for_those_that_take_one():
@@ -91,7 +93,7 @@ def test_a_cell_of_another_version_is_told_and_made_anew(tmp_path, nas, monkeypa
         "3",
         "--no-figures",
     )
-    monkeypatch.setattr(traces, "version", lambda: "0.0.1")
+    monkeypatch.setattr(trial_cache, "version", lambda: "0.0.1")
     assert nas(*words, "--out", tmp_path / "out").stderr == ""
     (path,) = tmp_path.glob("out/cells/*")
     old = path.read_bytes()
@@ -100,7 +102,7 @@ def test_a_cell_of_another_version_is_told_and_made_anew(tmp_path, nas, monkeypa
     said = nas(*words, "--out", tmp_path / "out")
     assert "1 comparisons in" in said.stderr
     assert "(0.0.1); they are made anew" in said.stderr
-    assert traces.read_version(path) == traces.version() != "0.0.1"
+    assert trial_cache.read_version(path) == trial_cache.version() != "0.0.1"
     assert path.read_bytes() != old
     assert nas(*words, "--out", tmp_path / "out").stderr == ""
 

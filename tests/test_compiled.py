@@ -7,16 +7,15 @@ import sys
 import pytest
 import torch
 
-from nas import _compiler, training
-from nas._compiled import Compiled
-from nas._population import initialise
-from nas.training import Images, Recipe
-from search_spaces import _cells, _ops
-from search_spaces._base import Task
+from nas import training
+from nas.training import Images, Recipe, compiler
+from nas.training.compiled import Compiled
+from nas.training.population import initialise
+from search_spaces import Task, _cells, _ops
 from search_spaces.nasbench201 import NasBench201
 from tests.test_population import ALIVE, COMPANY, assert_taken_up_is_not_left_off, batches, trained
 
-pytestmark = pytest.mark.skipif(_compiler.library() is None, reason="there is no C compiler here")
+pytestmark = pytest.mark.skipif(compiler.library() is None, reason="there is no C compiler here")
 
 
 def cells_of(operations, task, channels=4, cells=1, stem_stride=1, dtype=torch.float64):
@@ -145,7 +144,7 @@ def test_few_images_and_many_cells_learn_what_there_is_to_learn():
 
 def test_without_a_compiler_pytorch_trains():
     code = (
-        "import torch; from nas import training; from search_spaces._base import Task;"
+        "import torch; from nas import training; from search_spaces import Task;"
         "from search_spaces.nasbench201 import NasBench201;"
         "cells = training.networks(NasBench201(4, 1), torch.zeros(2, 6).long(), Task('t', (1, 8, 8), 2), 0);"
         "print(type(cells).__name__)"

@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from nas import data_sets
-from search_spaces._base import UserError
+from nas import datasets
+from search_spaces import UserError
 
 RNG = np.random.default_rng(0)
 
@@ -35,7 +35,7 @@ def _save_folder(root, classes=("cat", "dog"), each=6, size=(12, 12), mode="RGB"
 
 
 def test_digits_are_split_by_class_without_loss_or_overlap():
-    data = data_sets.load("digits")
+    data = datasets.load("digits")
     parts = [data.x_train, data.x_valid, data.x_test]
     assert sum(len(x) for x in parts) == 1797
     labels = torch.cat([data.y_train, data.y_valid, data.y_test])
@@ -60,7 +60,7 @@ def test_digits_are_split_by_class_without_loss_or_overlap():
     ],
 )
 def test_arrays_of_any_usual_layout_are_read(arrays, shape, tmp_path):
-    data = data_sets.load(_save_npz(tmp_path / "a.npz", **arrays))
+    data = datasets.load(_save_npz(tmp_path / "a.npz", **arrays))
     assert data.x_train.dtype == torch.uint8
     assert data.x_train.shape[1:] == shape
     assert data.x_train.float().mean() == pytest.approx(127, abs=12)
@@ -68,20 +68,20 @@ def test_arrays_of_any_usual_layout_are_read(arrays, shape, tmp_path):
 
 def test_labels_that_begin_at_one_or_have_gaps_become_ranks(tmp_path):
     y = np.tile([1, 2, 5, 9], 10)
-    data = data_sets.load(_save_npz(tmp_path / "a.npz", y_train=y))
+    data = datasets.load(_save_npz(tmp_path / "a.npz", y_train=y))
     assert data.class_names == ("1", "2", "5", "9")
     assert set(data.y_train.tolist()) == {0, 1, 2, 3}
 
 
 def test_a_brought_split_is_used_as_it_is(tmp_path):
     x = _pixels(7, 8, 8)
-    data = data_sets.load(_save_npz(tmp_path / "a.npz", x_test=x, y_test=np.arange(7) % 4))
+    data = datasets.load(_save_npz(tmp_path / "a.npz", x_test=x, y_test=np.arange(7) % 4))
     assert torch.equal(data.x_test[:, 0], torch.from_numpy(x))
     assert len(data.x_train) + len(data.x_valid) == 40
 
 
 def test_three_pictures_in_a_class_are_enough(tmp_path):
-    data = data_sets.load(_save_npz(tmp_path / "a.npz", y_train=np.array([0] * 37 + [1] * 3)))
+    data = datasets.load(_save_npz(tmp_path / "a.npz", y_train=np.array([0] * 37 + [1] * 3)))
     assert [int((y == 1).sum()) for y in (data.y_train, data.y_valid, data.y_test)] == [1, 1, 1]
 
 
@@ -102,7 +102,7 @@ def test_three_pictures_in_a_class_are_enough(tmp_path):
 def test_arrays_that_cannot_be_trained_on_are_refused_by_name(arrays, says, tmp_path):
     name = _save_npz(tmp_path / "a.npz", **arrays)
     with pytest.raises(UserError, match=says) as error:
-        data_sets.load(name)
+        datasets.load(name)
     assert "a.npz" in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -111,12 +111,12 @@ def test_a_missing_or_broken_file_is_named(tmp_path):
     (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 no archive")
     for file in ("missing.npz", "broken.npz"):
         with pytest.raises(UserError, match=file):
-            data_sets.load(f"npz:{tmp_path / file}")
+            datasets.load(f"npz:{tmp_path / file}")
 
 
 @pytest.mark.parametrize(("mode", "channels"), [("RGB", 3), ("L", 1), ("RGBA", 3), ("P", 3), ("1", 1), ("LA", 1)])
 def test_images_of_every_mode_are_read(mode, channels, tmp_path):
-    data = data_sets.load(_save_folder(tmp_path / "d", mode=mode))
+    data = datasets.load(_save_folder(tmp_path / "d", mode=mode))
     assert data.x_train.shape[1:] == (channels, 12, 12)
     assert data.class_names == ("cat", "dog")
 
@@ -125,28 +125,28 @@ def test_sixteen_bit_images_keep_their_brightness(tmp_path):
     name = _save_folder(tmp_path / "d", mode="L")
     for path in (tmp_path / "d").rglob("*.png"):
         Image.fromarray(np.full((12, 12), 200 * 256, np.uint16)).save(path)
-    assert data_sets.load(name).x_train.unique().tolist() == [200]
+    assert datasets.load(name).x_train.unique().tolist() == [200]
 
 
 def test_what_is_transparent_is_white(tmp_path):
     name = _save_folder(tmp_path / "d")
     for path in (tmp_path / "d").rglob("*.png"):
         Image.new("RGBA", (12, 12), (255, 0, 0, 0)).save(path)
-    assert data_sets.load(name).x_train.unique().tolist() == [255]
+    assert datasets.load(name).x_train.unique().tolist() == [255]
 
 
 def test_mixed_sizes_and_modes_become_one(tmp_path):
     name = _save_folder(tmp_path / "d", size=(20, 30))
     Image.fromarray(_pixels(50, 10)).save(tmp_path / "d/cat/grey.png")
     Image.fromarray(_pixels(5, 70, 3)).save(tmp_path / "d/dog/wide.jpg")
-    assert data_sets.load(name).x_train.shape[1:] == (3, 20, 20)
-    assert data_sets.load(name, image_size=16).x_train.shape[1:] == (3, 16, 16)
+    assert datasets.load(name).x_train.shape[1:] == (3, 20, 20)
+    assert datasets.load(name, image_size=16).x_train.shape[1:] == (3, 16, 16)
 
 
 def test_split_folders_are_used_as_they_are(tmp_path):
     for split, each in (("train", 5), ("val", 2), ("test", 3)):
         _save_folder(tmp_path / split, each=each)
-    data = data_sets.load(f"folder:{tmp_path}")
+    data = datasets.load(f"folder:{tmp_path}")
     assert [len(y) for y in (data.y_train, data.y_valid, data.y_test)] == [10, 4, 6]
 
 
@@ -154,7 +154,7 @@ def test_other_files_in_the_folders_are_passed_over(tmp_path):
     name = _save_folder(tmp_path / "d")
     (tmp_path / "d/cat/notes.txt").write_text("not an image")
     (tmp_path / "d/.cache").mkdir()
-    assert sum(len(y) for y in data_sets.load(name)[2:7:2]) == 12
+    assert sum(len(y) for y in datasets.load(name)[2:7:2]) == 12
 
 
 def _truncate(root):
@@ -184,7 +184,7 @@ def test_a_folder_with_a_fault_is_refused_by_the_name_of_the_file(spoil, tmp_pat
     name = _save_folder(tmp_path / "d")
     culprit = spoil(tmp_path / "d")
     with pytest.raises(UserError, match=culprit) as error:
-        data_sets.load(name)
+        datasets.load(name)
     assert "\n" not in str(error.value)
 
 
@@ -192,14 +192,14 @@ def test_a_class_of_the_test_folder_that_training_lacks_is_named(tmp_path):
     _save_folder(tmp_path / "train")
     _save_folder(tmp_path / "test", classes=("cat", "fox"))
     with pytest.raises(UserError, match="fox"):
-        data_sets.load(f"folder:{tmp_path}")
+        datasets.load(f"folder:{tmp_path}")
 
 
 @pytest.mark.parametrize("name", ["folder:nowhere", "npz:nowhere.npz", "digitz", "folder:."])
 def test_a_name_that_leads_nowhere_is_refused(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError):
-        data_sets.load(name)
+        datasets.load(name)
 
 
 class _Hub(list):
@@ -219,7 +219,7 @@ class _Hub(list):
 def test_a_hugging_face_data_set_is_read_by_its_features(monkeypatch):
     hub = types.SimpleNamespace(load_dataset=lambda name: {"train": _Hub(20), "test": _Hub(6)})
     monkeypatch.setitem(sys.modules, "datasets", hub)
-    data = data_sets.load("hf:someone/letters")
+    data = datasets.load("hf:someone/letters")
     assert data.class_names == ("a", "b")
     assert data.x_test.shape == (6, 3, 10, 10)
 
@@ -227,4 +227,4 @@ def test_a_hugging_face_data_set_is_read_by_its_features(monkeypatch):
 def test_without_the_extra_hugging_face_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(UserError, match="metacell\\[hf\\]"):
-        data_sets.load("hf:mnist")
+        datasets.load("hf:mnist")

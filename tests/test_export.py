@@ -12,9 +12,9 @@ import zipfile
 import pytest
 import torch
 
-from nas import _source, draw
-from nas.export import FILES, TOLERANCE, export, load_python
-from search_spaces._base import Task, UserError
+from nas.export import draw, source
+from nas.export.export import FILES, TOLERANCE, export, load_python
+from search_spaces import Task, UserError
 from search_spaces._cells import EDGES, Cell
 from search_spaces.nasbench201 import NasBench201
 from search_spaces.natsbench_size import NatsBenchSize
@@ -95,12 +95,12 @@ def test_the_cell_of_the_file_computes_the_same_for_every_pattern_of_live_edges(
     x = torch.rand(2, 3, 5, 5)
     for pattern in itertools.product(("none", "skip_connect", "nor_conv_1x1"), repeat=len(EDGES)):
         cell = lived_in(Cell(pattern, 3, 3))
-        edges = _source.alive(pattern)
+        edges = source.alive(pattern)
         module = {}
-        exec(_source._parts.HEAD.format(arch="", task="", shape=[3, 5, 5], classes=1, pixels="", names=""), module)
-        exec(_source._parts.RELU_CONV_BN + _source._cell(edges, wider=False), module)
+        exec(source._parts.HEAD.format(arch="", task="", shape=[3, 5, 5], classes=1, pixels="", names=""), module)
+        exec(source._parts.RELU_CONV_BN + source._cell(edges, wider=False), module)
         twin = module["Cell"](3, 3).eval()
-        twin.load_state_dict(_source._cell_weights(cell))
+        twin.load_state_dict(source._cell_weights(cell))
         with torch.no_grad():
             torch.testing.assert_close(twin(x), cell(x), atol=1e-5, rtol=1e-5)
 
@@ -162,7 +162,7 @@ def test_a_taken_folder_is_refused_and_force_replaces_only_an_export(tmp_path):
 
 
 def test_a_file_that_computes_something_else_is_refused_and_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(_source, "weights", lambda *a, f=_source.weights: {k: v * 1.01 for k, v in f(*a).items()})
+    monkeypatch.setattr(source, "weights", lambda *a, f=source.weights: {k: v * 1.01 for k, v in f(*a).items()})
     with pytest.raises(UserError, match=r"network.py gives logits .* away"):
         written(SMALL, GOOD, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

@@ -5,10 +5,11 @@ import json
 import pytest
 import torch
 
-from controller._base import Proposal, Results, Step
-from nas import comparison, outcome, report, session, store, tasks, traces
-from search_spaces import _ops
-from search_spaces._base import UserError
+from controller import Proposal, Results, Step
+from nas import tasks
+from nas.compare import comparison, summary, trial_cache
+from nas.run import incumbent, session, store
+from search_spaces import UserError, _ops
 
 TASK = "own201/digits"
 ARCHS = _ops.from_index(torch.arange(60), (5,) * 6).view(2, 30, 6)
@@ -55,19 +56,19 @@ def test_the_best_is_among_those_after_the_most_epochs_by_hand():
     archs = torch.arange(10).view(2, 5, 1)
     score = torch.tensor([[90.0, 50, 80, 60, 99], [70, torch.nan, 71, 10, 10]])
     epochs = torch.tensor([[1, 4, 2, 4, 1], [1, 4, 1, 1, 2]])
-    found = outcome.best(archs, score, epochs=epochs)
+    found = incumbent.best(archs, score, epochs=epochs)
     assert found.score.tolist() == [60, 10]
     assert found.at.tolist() == [4, 5]
     assert found.epochs.tolist() == [4, 2]
-    best, at = outcome.so_far(score, epochs)
+    best, at = incumbent.so_far(score, epochs)
     assert best.tolist() == [[90, 50, 50, 60, 60], [70, 70, 71, 71, 10]]
     assert at.tolist() == [[0, 1, 1, 3, 3], [0, 0, 2, 2, 4]]
-    assert outcome.top(found) == 0
+    assert incumbent.top(found) == 0
 
 
 def test_without_epochs_the_best_so_far_is_the_running_maximum():
     score = torch.tensor([[torch.nan, 3.0, 1, 3, 4]])
-    best, at = outcome.so_far(score)
+    best, at = incumbent.so_far(score)
     assert best.nan_to_num(-1).tolist() == [[-1, 3, 3, 3, 4]]
     assert at.tolist() == [[0, 1, 1, 1, 4]]
 
@@ -106,8 +107,8 @@ def test_a_run_keeps_the_epochs_of_every_evaluation_and_one_without_them_is_read
 def test_a_comparison_counts_scores_after_all_epochs_alone(tmp_path):
     asks = comparison.asks(TASK, ["hyperband", "random_search"], (), 5, 12, None, 1)
     cell, plain = comparison.make(asks, tmp_path)
-    trace = traces.read(asks[0].path(tmp_path))
+    trace = trial_cache.read(asks[0].path(tmp_path))
     whole = torch.where(trace.epochs == 4, trace.score, torch.nan)
     assert torch.equal(torch.from_numpy(cell.best[:, -1]).float(), whole.nan_to_num(-1).amax(1))
-    assert (report.row(cell)["seconds"]) < report.row(plain)["seconds"]
-    assert traces.read(asks[1].path(tmp_path)).epochs is None
+    assert (summary.row(cell)["seconds"]) < summary.row(plain)["seconds"]
+    assert trial_cache.read(asks[1].path(tmp_path)).epochs is None

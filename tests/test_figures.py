@@ -2,7 +2,7 @@
 
 import pytest
 
-from nas import figures
+from nas.compare import figures
 
 
 @pytest.mark.parametrize(

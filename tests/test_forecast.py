@@ -5,10 +5,13 @@ import json
 import pytest
 import torch
 
-from controller._base import Proposal
-from nas import familiarity, families, forecast, session, tasks
+from controller import Proposal
+from nas import tasks
 from nas.evaluators.tabular import Tabular
+from nas.meta import forecast, task_similarity
+from nas.run import session
 from nas.search import search
+from nas.tasks import families
 from search_spaces.nasbench201 import NasBench201
 
 DRY = ("search", "--task", "own201/digits", "--dry-run")
@@ -42,7 +45,7 @@ def test_the_gain_found_lies_in_the_interval_foretold(nasbench201):
     setup = session.prepare(asked)
     found = forecast.forecast(asked, setup, setup.prior)
     column = setup.evaluator.load(torch.tensor([0]))
-    archs = torch.stack([familiarity.plain(setup.evaluator.space), _best_of_15(setup)])
+    archs = torch.stack([task_similarity.plain(setup.evaluator.space), _best_of_15(setup)])
     plain, best = column(Proposal(archs[None])).score[0].tolist()
     assert found.low <= best - plain <= found.high
     assert (found.evaluations, found.simulated, found.unit) == (15, 15, "points of accuracy")
@@ -106,4 +109,4 @@ def test_without_a_prior_there_is_nothing_to_ask(words, nas):
 
 def test_the_plain_cell_is_two_convolutions_beside_skips():
     space = NasBench201()
-    assert space.describe(familiarity.plain(space)).count("nor_conv_3x3") == 2
+    assert space.describe(task_similarity.plain(space)).count("nor_conv_3x3") == 2

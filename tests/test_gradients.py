@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from controller import _nets, _optim
+from controller.policies import nets, optim
 from controller.reinforce import Reinforce
 from search_spaces import _ops
 from search_spaces.nasbench201 import NasBench201
@@ -38,7 +38,7 @@ def test_the_probabilities_of_all_architectures_sum_to_one(net):
     everything = _ops.enumerate_all(space.choices)[None]
     params = {n: 2 * p for n, p in controller.init(SEEDS[:1]).items()}
     log_probs = controller.net.log_probs(params, everything)
-    assert _nets.log_prob(log_probs, everything).exp().sum().item() == pytest.approx(1, abs=1e-4)
+    assert nets.log_prob(log_probs, everything).exp().sum().item() == pytest.approx(1, abs=1e-4)
 
 
 @NETS
@@ -58,7 +58,7 @@ def test_the_gradient_at_even_odds_is_what_one_works_out_by_hand():
     controller = Reinforce(space, policy_net="independent")
     params = {"logits": torch.zeros(1, 6, 5, requires_grad=True)}
     arch = torch.tensor([[[0, 1, 2, 3, 4, 0]]])
-    found = _optim.grads(controller.loss(params, arch, torch.tensor([[2.0]])), params)["logits"]
+    found = optim.grads(controller.loss(params, arch, torch.tensor([[2.0]])), params)["logits"]
     by_hand = -2 * (torch.nn.functional.one_hot(arch[0, 0], 5) - 0.2)
     torch.testing.assert_close(found[0], by_hand)
 
@@ -66,12 +66,12 @@ def test_the_gradient_at_even_odds_is_what_one_works_out_by_hand():
 def test_adam_is_torchs_adam():
     ours = {"a": torch.randn(1, 4, generator=torch.Generator().manual_seed(1))}
     theirs = ours["a"][0].clone().requires_grad_()
-    optimiser, state = torch.optim.Adam([theirs], lr=0.1), _optim.adam_begin(ours)
+    optimiser, state = torch.optim.Adam([theirs], lr=0.1), optim.adam_begin(ours)
     for k in range(5):
         grad = torch.cos(torch.arange(4.0) + k)
         theirs.grad = grad.clone()
         optimiser.step()
-        ours, state = _optim.adam(ours, {"a": grad[None]}, state, lr=0.1)
+        ours, state = optim.adam(ours, {"a": grad[None]}, state, lr=0.1)
     torch.testing.assert_close(ours["a"][0], theirs.detach())
 
 
@@ -81,13 +81,13 @@ def test_gradients_flow_through_a_step(optimiser):
 
     def after_two_steps(p):
         params = {"p": p}
-        state = _optim.adam_begin(params)
+        state = optim.adam_begin(params)
         for _ in range(2):
-            grads = _optim.grads((params["p"] ** 3).sum(-1), params, create_graph=True)
+            grads = optim.grads((params["p"] ** 3).sum(-1), params, create_graph=True)
             if optimiser == "adam":
-                params, state = _optim.adam(params, grads, state, lr=0.1)
+                params, state = optim.adam(params, grads, state, lr=0.1)
             else:
-                params = _optim.sgd(params, grads, lr=torch.tensor([0.1, 0.2]))
+                params = optim.sgd(params, grads, lr=torch.tensor([0.1, 0.2]))
         return params["p"]
 
     assert torch.autograd.gradcheck(after_two_steps, (start,))
@@ -95,6 +95,6 @@ def test_gradients_flow_through_a_step(optimiser):
 
 def test_gradients_through_adam_are_finite_where_a_gradient_is_zero():
     p = torch.zeros(1, 2, requires_grad=True)
-    moved, _ = _optim.adam({"p": p}, {"p": 2 * p}, _optim.adam_begin({"p": p}), lr=0.1)
+    moved, _ = optim.adam({"p": p}, {"p": 2 * p}, optim.adam_begin({"p": p}), lr=0.1)
     (grad,) = torch.autograd.grad(moved["p"].sum(), [p])
     assert grad.isfinite().all()

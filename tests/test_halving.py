@@ -5,11 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from controller._base import Results
+from controller import Results
 from controller.hyperband import Hyperband
 from controller.successive_halving import SuccessiveHalving
-from search_spaces import _ops
-from search_spaces._base import UserError
+from search_spaces import UserError, _ops
 from search_spaces.nasbench201 import NasBench201
 from tests import _toys
 

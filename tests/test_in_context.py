@@ -6,43 +6,52 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from controller import _bank, _candidates, _landscape, _members, _moves, _policy, _prior, _reader, _sight, _turns
-from controller._base import Results
-from controller._process import Process
-from controller.in_context import InContext
-from nas import familiarity, landscapes, meta, plugins, priors, tables
-from search_spaces import _ops
-from search_spaces._base import UserError
+from controller import Results
+from controller.candidates import exploration, pool
+from controller.models import features, gp_ensemble, gp_members, kernels, pretrained, transformer
+from controller.models.gp import Process
+from controller.policies import attention
+from controller.transfer_bo import InContext
+from nas import meta, plugins, tables
+from nas.meta import task_distribution, task_similarity
+from nas.run import priors
+from search_spaces import UserError, _ops, _sampling
 from search_spaces.nasbench201 import NasBench201
 from tests import _toys
 
 SPACE = NasBench201()
 LISTED = [plugins.load("space", name)() for name in plugins.names("space")]
-LISTED = [space for space in LISTED if _landscape.size(space) <= _landscape.LISTED]
+LISTED = [space for space in LISTED if features.size(space) <= features.LISTED]
 
 
 def untrained():
     torch.manual_seed(0)
-    params = {f"reader.{n}": t.clone() for n, t in _reader.Reader().state_dict().items()}
-    R = _reader.DIRECTIONS
+    params = {f"reader.{n}": t.clone() for n, t in transformer.Reader().state_dict().items()}
+    R = transformer.DIRECTIONS
     params |= {"centre": torch.randn(2, R) * 0.3, "mix": torch.eye(R), "weight": torch.tensor([0.6, 0.4])}
-    about = {"format": _prior.FORMAT, "controller": "in_context", "trusted": "true", "tasks": "[]", "families": "[]"}
-    return _prior.Prior(params, about)
+    about = {
+        "format": pretrained.FORMAT,
+        "controller": "in_context",
+        "trusted": "true",
+        "tasks": "[]",
+        "families": "[]",
+    }
+    return pretrained.Prior(params, about)
 
 
 def test_one_member_predicts_what_a_gaussian_process_does_by_hand():
     rows = [0.5, 0.3, 0.2, 0.0, 0.0, 1.0, 0.1, 0.0, -1.0, 0.0, 0.0]
-    members = _members.Members(*(torch.tensor([x], dtype=torch.float64) for x in rows))
+    members = gp_members.Members(*(torch.tensor([x], dtype=torch.float64) for x in rows))
     torch.manual_seed(1)
 
     def sight(n):
         nothing = torch.zeros(1, n, 0, dtype=torch.float64)
         place, whole = torch.randn(1, n, 3).double(), torch.randn(1, n, 2).double()
-        return _sight.Sight(place, whole, torch.randn(1, n, 4).double(), nothing, nothing)
+        return kernels.Sight(place, whole, torch.randn(1, n, 4).double(), nothing, nothing)
 
     seen, ahead = sight(4), sight(3)
-    y = _bank.standing(torch.tensor([[1.0, 3.0, 2.0, 9.0]]))
-    belief = _bank.predict(members, seen, y, ahead, 1)
+    y = gp_ensemble.standing(torch.tensor([[1.0, 3.0, 2.0, 9.0]]))
+    belief = gp_ensemble.predict(members, seen, y, ahead, 1)
 
     def k(a, b):
         whole = (a.whole[0, :, None] - b.whole[0, None]).square().sum(-1) / 2
@@ -61,24 +70,28 @@ def test_one_member_predicts_what_a_gaussian_process_does_by_hand():
 @pytest.mark.parametrize("n", [1, 2, 9])
 def test_members_of_one_kind_are_weighed_together_as_each_would_be_alone(n):
     generator = torch.Generator().manual_seed(2)
-    members = _members.bank(torch.tensor([0.7, 0.2, 0.1]))
-    kinds = _members.kinds(members)
+    members = gp_members.bank(torch.tensor([0.7, 0.2, 0.1]))
+    kinds = gp_members.kinds(members)
     assert len(members.near) == 21 + 3 * 6 + 2
     assert kinds.each.near.shape == (1, 21 + 6 + 2)
-    seen = _sight.Sight(*(torch.randn(4, n, f, generator=generator).double() for f in (3, 2, 4, 3, 5)))
-    standing, among = _bank.standing(torch.randn(4, n, generator=generator)), _sight.kernels(seen, seen)
-    alone = _bank._fit(_members.Members(*(x[None] for x in members)), among, seen, standing).evidence
-    torch.testing.assert_close(_bank._evidence(members, kinds, among, seen, standing), alone, rtol=1e-9, atol=1e-9)
+    seen = kernels.Sight(*(torch.randn(4, n, f, generator=generator).double() for f in (3, 2, 4, 3, 5)))
+    standing, among = gp_ensemble.standing(torch.randn(4, n, generator=generator)), kernels.kernels(seen, seen)
+    alone = gp_ensemble._fit(gp_members.Members(*(x[None] for x in members)), among, seen, standing).evidence
+    torch.testing.assert_close(
+        gp_ensemble._evidence(members, kinds, among, seen, standing), alone, rtol=1e-9, atol=1e-9
+    )
 
 
 def test_cells_that_agree_in_what_tasks_differ_by_are_believed_to_score_alike():
-    members = _members.bank(torch.tensor([1.0]))
+    members = gp_members.bank(torch.tensor([1.0]))
     around = members.take(((members.family == 0) & (members.span == 0)).nonzero().squeeze(-1))
     same = torch.zeros(1, 4, 2, dtype=torch.float64)
     span = torch.tensor([[[0.0], [3.0], [0.1], [1.5]]], dtype=torch.float64)
-    every = _sight.Sight(same, same, same, same[..., :1], span)
-    seen = _sight.Sight(*(x[:, :2] for x in every))
-    belief = _bank.predict(around, seen, _bank.standing(torch.tensor([[1.0, 0.0]])), every, len(around.near))
+    every = kernels.Sight(same, same, same, same[..., :1], span)
+    seen = kernels.Sight(*(x[:, :2] for x in every))
+    belief = gp_ensemble.predict(
+        around, seen, gp_ensemble.standing(torch.tensor([[1.0, 0.0]])), every, len(around.near)
+    )
     like_the_first, like_none = belief.mean[0, :, 2], belief.mean[0, :, 3]
     assert (like_the_first > like_none + 0.1).all()
     assert (belief.deviation[0, :, 2] < belief.deviation[0, :, 3]).all()
@@ -89,26 +102,26 @@ def test_expected_improvement_is_its_integral():
     x = torch.linspace(-8, 8, 400_001).double()
     density = torch.exp(-((x - mean) / deviation).square() / 2) / (deviation * (2 * torch.pi) ** 0.5)
     integral = torch.trapezoid((x - best).clamp_min(0) * density, x)
-    torch.testing.assert_close(_bank.improvement(mean, deviation, best)[0], integral, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(gp_ensemble.improvement(mean, deviation, best)[0], integral, rtol=1e-6, atol=1e-9)
 
 
 def test_standing_depends_on_order_alone_and_failures_stand_last():
     score = torch.tensor([[1.0, torch.nan, 5.0, 2.0]])
-    stand = _bank.standing(score)
-    torch.testing.assert_close(stand, _bank.standing(torch.tensor([[10.0, torch.nan, 1e6, 11.0]])))
+    stand = gp_ensemble.standing(score)
+    torch.testing.assert_close(stand, gp_ensemble.standing(torch.tensor([[10.0, torch.nan, 1e6, 11.0]])))
     assert stand.argmin() == 1
     torch.testing.assert_close(stand.square().mean(), torch.tensor(1.0).double())
 
 
 def test_new_scores_are_placed_between_and_beyond_the_earlier_ones():
     score = torch.tensor([[1.0, 2.0, 4.0]])
-    stand = _bank.standing(score)
-    placed = _policy.place_among(score, torch.tensor([[2.0, 3.0, 4.0, 400.0, -400.0]]))
+    stand = gp_ensemble.standing(score)
+    placed = attention.place_among(score, torch.tensor([[2.0, 3.0, 4.0, 400.0, -400.0]]))
     torch.testing.assert_close(placed[0, 0], stand[0, 1])
     torch.testing.assert_close(placed[0, 1], (stand[0, 1] + stand[0, 2]) / 2)
     torch.testing.assert_close(placed[0, 3:], torch.stack([stand[0, 2] + 1.5, stand[0, 0] - 1.5]))
     torch.testing.assert_close(
-        placed, _policy.place_among(score * 7 - 3, torch.tensor([[2.0, 3, 4, 400, -400]]) * 7 - 3)
+        placed, attention.place_among(score * 7 - 3, torch.tensor([[2.0, 3, 4, 400, -400]]) * 7 - 3)
     )
 
 
@@ -117,13 +130,13 @@ def test_pace_is_the_logarithm_of_seconds_in_deviations_and_nothing_where_they_t
     seconds = torch.tensor([[1.0, 4.0, 2.0, 2.0], [7.0, 7.0, 7.0, 7.0], [1.0, nan, 0.0, 4.0], [3.0, nan, nan, 0.0]])
     root = 2.0**0.5
     expected = torch.tensor([[-root, root, 0, 0], [0, 0, 0, 0], [-1, 0, 0, 1], [0, 0, 0, 0]]).double()
-    torch.testing.assert_close(_reader.pace(seconds), expected)
-    torch.testing.assert_close(_reader.pace(60 * seconds), expected)
+    torch.testing.assert_close(transformer.pace(seconds), expected)
+    torch.testing.assert_close(transformer.pace(60 * seconds), expected)
 
 
 def test_the_network_reads_what_evaluations_cost():
     controller, prior, seeds = InContext(SPACE), untrained(), torch.arange(4)
-    prior.params["reader.pace"] = torch.randn(_reader.WIDTH)
+    prior.params["reader.pace"] = torch.randn(transformer.WIDTH)
     seen = controller.propose(controller.begin(_toys.TASK, seeds, prior), 12)
     score = torch.rand(4, 12)
     foretold = {}
@@ -134,7 +147,7 @@ def test_the_network_reads_what_evaluations_cost():
     ):
         state = controller.learn(controller.begin(_toys.TASK, seeds, prior), seen, Results(score, cost))
         key = int(state.prior[0])
-        foretold[name] = _policy.predict(SPACE, key, state, _prior.look(key, SPACE, seen.archs).hidden)
+        foretold[name] = attention.predict(SPACE, key, state, pretrained.look(key, SPACE, seen.archs).hidden)
     assert not torch.allclose(foretold["dear"][1], foretold["flat"][1], atol=1e-3)
     torch.testing.assert_close(foretold["unknown"], foretold["flat"])
 
@@ -142,23 +155,23 @@ def test_the_network_reads_what_evaluations_cost():
 @pytest.mark.parametrize("space", LISTED, ids=lambda s: s.name)
 def test_policy_samples_have_the_probability_that_they_are_said_to_have(space):
     torch.manual_seed(0)
-    reader, sketch = _reader.Reader().double(), _reader.draft(space, torch.float64)
-    mood = torch.randn(1, 1, _reader.WIDTH).double()
+    reader, sketch = transformer.Reader().double(), transformer.draft(space, torch.float64)
+    mood = torch.randn(1, 1, transformer.WIDTH).double()
     every = _ops.enumerate_all(space.choices)[:, : len(space.choices)]
     every = every[space.valid(every)][None]
     with torch.no_grad():
-        total = _policy.log_prob(reader, space, sketch, mood.expand(1, every.shape[1], -1), every).exp().sum()
+        total = attention.log_prob(reader, space, sketch, mood.expand(1, every.shape[1], -1), every).exp().sum()
     torch.testing.assert_close(total, torch.ones((), dtype=torch.float64))
 
 
 @pytest.mark.parametrize("space", LISTED, ids=lambda space: space.name)
 def test_samples_are_drawn_by_the_probabilities_that_they_are_said_to_have(space):
     torch.manual_seed(0)
-    reader, sketch = _reader.Reader().double(), _reader.draft(space, torch.float64)
-    archs = _moves.sample(space, torch.arange(3), 0, 5, stream=1)
-    mood, options = torch.randn(3, 1, _reader.WIDTH).double(), reader.cells.options(sketch)
-    choosing, prefix = reader.choosing(sketch, mood), torch.zeros(3, 5, _reader.WIDTH).double()
-    added = torch.zeros(3, 5, 2 * _reader.WIDTH).double()
+    reader, sketch = transformer.Reader().double(), transformer.draft(space, torch.float64)
+    archs = _sampling.sample(space, torch.arange(3), 0, 5, stream=1)
+    mood, options = torch.randn(3, 1, transformer.WIDTH).double(), reader.cells.options(sketch)
+    choosing, prefix = reader.choosing(sketch, mood), torch.zeros(3, 5, transformer.WIDTH).double()
+    added = torch.zeros(3, 5, 2 * transformer.WIDTH).double()
     for d in range(len(space.choices)):
         aim = reader.logits(sketch, options, mood.expand(-1, 5, -1), prefix, d)
         torch.testing.assert_close(choosing.logits(added, d), aim, atol=1e-12, rtol=1e-12)
@@ -168,9 +181,9 @@ def test_samples_are_drawn_by_the_probabilities_that_they_are_said_to_have(space
 @pytest.mark.parametrize("space", LISTED, ids=lambda space: space.name)
 def test_what_cells_share_is_computed_once_and_comes_out_the_same(space):
     torch.manual_seed(0)
-    cells, sketch = _reader.Reader().double().cells, _reader.draft(space, torch.float64)
-    archs = _moves.sample(space, torch.zeros(1, dtype=torch.long), 0, 1200, stream=1).squeeze(0)
-    described = _landscape.describe(space, torch.cat([archs, archs[:20]]))
+    cells, sketch = transformer.Reader().double().cells, transformer.draft(space, torch.float64)
+    archs = _sampling.sample(space, torch.zeros(1, dtype=torch.long), 0, 1200, stream=1).squeeze(0)
+    described = features.describe(space, torch.cat([archs, archs[:20]]))
     alone = cells(sketch, described.archs, described.whole)
     torch.testing.assert_close(cells.shared(sketch, described.archs, described.whole), alone, atol=1e-12, rtol=1e-12)
 
@@ -193,23 +206,23 @@ def _searched(score_N, prior, evaluations=20, **settings):
     state = controller.begin(_toys.TASK, seeds, prior)
     for _ in range(evaluations):
         proposal = controller.propose(state, 1)
-        score = score_N[_landscape.rows(SPACE, proposal.archs)]
+        score = score_N[features.rows(SPACE, proposal.archs)]
         state = controller.learn(state, proposal, Results(score.float(), torch.zeros_like(score)))
     return controller, state
 
 
 def test_a_task_that_the_prior_foretells_looks_familiar_and_others_do_not():
     prior = untrained()
-    listed = _prior.everything(_prior.hold(prior), SPACE)
+    listed = pretrained.everything(pretrained.hold(prior), SPACE)
     noise = torch.randn(len(listed.hidden), generator=torch.Generator().manual_seed(3))
     known = listed.sight.mean[:, 1] + 0.3 * noise
-    assert "looks familiar" in familiarity.sentence(*_searched(known, prior))
+    assert "looks familiar" in task_similarity.sentence(*_searched(known, prior))
     for strange in (noise, -known):
-        assert "unlike" in familiarity.sentence(*_searched(strange, prior))
+        assert "unlike" in task_similarity.sentence(*_searched(strange, prior))
 
 
 def test_noise_seldom_looks_familiar_and_a_few_evaluations_say_nothing():
-    prior = _prior.read(str(priors.SHIPPED))
+    prior = pretrained.read(str(priors.SHIPPED))
     controller, seeds, luck = InContext(SPACE, members=2), torch.arange(100), torch.Generator().manual_seed(0)
     state, looked = controller.begin(_toys.TASK, seeds, prior), []
     for _ in range(4):
@@ -219,26 +232,26 @@ def test_noise_seldom_looks_familiar_and_a_few_evaluations_say_nothing():
         looked.append((controller.foretold(state) > 0.35).float().mean())
     assert sum(looked[1:]) / 3 <= 0.08
     early = state._replace(archs=state.archs[:, :4], score=state.score[:, :4], over=state.over[:, :4])
-    assert "After 4 evaluations it is too early to say" in familiarity.sentence(controller, early)
+    assert "After 4 evaluations it is too early to say" in task_similarity.sentence(controller, early)
 
 
 def test_beliefs_do_not_try_twins_again_where_they_score_alike():
-    described = _landscape.listed(SPACE)
-    kin = _landscape.ranks(SPACE, SPACE.canonical(described.archs))
+    described = features.listed(SPACE)
+    kin = features.ranks(SPACE, SPACE.canonical(described.archs))
     score = torch.rand(int(kin.max()) + 1, generator=torch.Generator().manual_seed(0))[kin]
     _, state = _searched(score, None, 40, patience=1000)
-    tried = _landscape.ranks(SPACE, SPACE.canonical(state.archs))
+    tried = features.ranks(SPACE, SPACE.canonical(state.archs))
     assert all(len(set(row)) >= 38 for row in tried.tolist())
 
 
 def test_a_stale_search_leaves_every_second_evaluation_to_plain_bayesian_optimisation():
     score = torch.zeros(2, 20)
     score[:, 3], score[1, 15] = 1.0, 2.0
-    assert _candidates.stale(score, 8).tolist() == [True, False]
+    assert pool.stale(score, 8).tolist() == [True, False]
     controller, seeds = InContext(SPACE), torch.arange(2)
     archs = _ops.enumerate_all(SPACE.choices)[:20].expand(2, -1, -1)
     state = controller.begin(_toys.TASK, seeds)._replace(archs=archs, score=score, over=torch.zeros(2, 20, 0))
-    turns = _turns.due(_prior.NONE, SPACE, state, 8, 8, 2, 4)
+    turns = exploration.due(pretrained.NONE, SPACE, state, 8, 8, 2, 4)
     assert turns.plain.int().tolist() == [[0, 1, 0, 1, 0, 1, 0, 1], [0] * 8]
     assert not turns.scout.any()
     plain = Process(SPACE).next(state._replace(seeds=seeds[:1], step=state.step[:1], archs=archs[:1], score=score[:1]))
@@ -252,7 +265,7 @@ def test_candidates_that_are_news_come_first_whatever_the_others_of_their_batch(
     _, _, state = _toys.walk(controller, _toys.evaluate(SPACE), seeds, 8, 4)
 
     def ask(state):
-        return _candidates.gather(SPACE, _prior.NONE, state, *controller._remembered(state), 0, 4)
+        return pool.gather(SPACE, pretrained.NONE, state, *controller._remembered(state), 0, 4)
 
     archs, fresh = ask(state)
     assert fresh.int().diff(dim=-1).amax() <= 0
@@ -263,10 +276,10 @@ def test_candidates_that_are_news_come_first_whatever_the_others_of_their_batch(
 
 
 def test_landmarks_are_each_the_farthest_from_those_before():
-    key = _prior.hold(untrained())
-    along = _prior.everything(key, SPACE).sight.span[:, :8]
-    rows = _turns.landmarks(key, SPACE)
-    assert rows[0] == _candidates.favourites(key, SPACE)[0]
+    key = pretrained.hold(untrained())
+    along = pretrained.everything(key, SPACE).sight.span[:, :8]
+    rows = exploration.landmarks(key, SPACE)
+    assert rows[0] == pool.favourites(key, SPACE)[0]
     for count in (1, 2, 7, 30):
         apart = torch.cdist(along, along[rows[:count]], compute_mode="donot_use_mm_for_euclid_dist").amin(1)
         assert apart[rows[count]] == pytest.approx(apart.max().item())
@@ -278,7 +291,7 @@ def _stale_after(score_N, prior, settings, evaluations=40):
     controller, seeds = InContext(SPACE, reader=False, **settings), torch.arange(2)
     state = controller.begin(_toys.TASK, seeds, prior)
     archs = _ops.enumerate_all(SPACE.choices)[torch.randperm(15625, generator=torch.Generator().manual_seed(1))]
-    value_E, order_E = score_N[_landscape.rows(SPACE, archs[:evaluations])].sort(descending=True)
+    value_E, order_E = score_N[features.rows(SPACE, archs[:evaluations])].sort(descending=True)
     archs, score = archs[order_E].expand(2, -1, -1), value_E.expand(2, -1)
     state = state._replace(
         archs=archs, score=score.float(), cost=torch.zeros_like(score), over=torch.zeros(2, evaluations, 0)
@@ -288,13 +301,13 @@ def _stale_after(score_N, prior, settings, evaluations=40):
 
 def test_scouts_go_out_once_the_prior_has_lost_its_say():
     prior = untrained()
-    key = _prior.hold(prior, _reader.task_features(_toys.TASK))
-    foretold = _prior.everything(key, SPACE).sight.mean[:, 1].float()
+    key = pretrained.hold(prior, transformer.task_features(_toys.TASK))
+    foretold = pretrained.everything(key, SPACE).sight.mean[:, 1].float()
     strange = torch.randn(len(foretold), generator=torch.Generator().manual_seed(3))
-    net = _landscape.listed(SPACE).archs[_turns.landmarks(key, SPACE)]
+    net = features.listed(SPACE).archs[exploration.landmarks(key, SPACE)]
     controller, state, archs = _stale_after(strange, prior, {})
     assert (controller.trusts(state) < 0.5).all()
-    left = net[~_ops.among(*(_landscape.ranks(SPACE, x) for x in (net[None], state.archs[:1]))).squeeze(0)]
+    left = net[~_ops.among(*(features.ranks(SPACE, x) for x in (net[None], state.archs[:1]))).squeeze(0)]
     assert torch.equal(archs[:, 2], left[:1].expand(2, -1))
     for scores, settings in ((strange, {"scout": 1000}), (strange, {"patience": 1000}), (foretold, {})):
         controller, state, archs = _stale_after(scores, prior, settings)
@@ -304,13 +317,15 @@ def test_scouts_go_out_once_the_prior_has_lost_its_say():
 
 def test_members_expect_the_spread_of_the_cells_seen():
     """Draws of a member's own process at cells that lie close have, on average, the variance it allows for."""
-    listed = _prior.everything(_prior.NONE, SPACE)
-    seen = _sight.Sight(*(x[None, :30] for x in listed.sight))
-    members = _members.Members(*(x[None, :1] for x in _members.bank(None)))
-    among = _sight.kernels(seen, seen)
-    fit = _bank._fit(members, among, seen, torch.zeros(1, 30, dtype=torch.float64))
+    listed = pretrained.everything(pretrained.NONE, SPACE)
+    seen = kernels.Sight(*(x[None, :30] for x in listed.sight))
+    members = gp_members.Members(*(x[None, :1] for x in gp_members.bank(None)))
+    among = kernels.kernels(seen, seen)
+    fit = gp_ensemble._fit(members, among, seen, torch.zeros(1, 30, dtype=torch.float64))
     own = members.variance * members.noise
-    root = torch.linalg.cholesky(_bank._covariance(among, members)[0, 0] + own * torch.eye(30, dtype=torch.float64))
+    root = torch.linalg.cholesky(
+        gp_ensemble._covariance(among, members)[0, 0] + own * torch.eye(30, dtype=torch.float64)
+    )
     draws = root @ torch.randn(30, 20_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     torch.testing.assert_close(draws.var(0, correction=0).mean(), fit.unit[0, 0], rtol=0.03, atol=0)
 
@@ -330,10 +345,10 @@ def test_a_state_whose_prior_is_not_loaded_says_so():
         controller.propose(state, 1)
 
 
-@pytest.mark.parametrize("name", sorted(landscapes.splits()))
+@pytest.mark.parametrize("name", sorted(task_distribution.splits()))
 def test_what_a_split_leaves_out_is_no_landscape_and_no_property(nasbench201, name):
-    leave = landscapes.split(name).leave
-    taught = [x.name for x in (*landscapes.library(leave), *landscapes.properties(leave))]
+    leave = task_distribution.split(name).leave
+    taught = [x.name for x in (*task_distribution.library(leave), *task_distribution.properties(leave))]
     assert taught
     held_out = {
         "cifar10": ("/cifar10@", "/cifar10/", "/cifar10:", "robustness"),
@@ -352,18 +367,18 @@ def test_what_a_split_leaves_out_is_no_landscape_and_no_property(nasbench201, na
 
 
 def test_no_score_is_a_property(nasbench201):
-    names = [x.name for x in landscapes.properties(())]
+    names = [x.name for x in task_distribution.properties(())]
     assert "nasbench201/cifar10/train_seconds@200" in names
     assert not [x for x in names if "accuracy" in x and "train_accuracy" not in x]
 
 
 def test_a_property_that_was_not_measured_stands_where_its_twins_do(nasbench201):
     name = "nasbench201-zerocost/cifar10/jacov"
-    found = next(x for x in landscapes.properties(()) if x.name == name)
-    described = _landscape.listed(SPACE)
-    ranks = _landscape.ranks(SPACE, described.archs)
+    found = next(x for x in task_distribution.properties(()) if x.name == name)
+    described = features.listed(SPACE)
+    ranks = features.ranks(SPACE, described.archs)
     known = ~tables.find("nasbench201-zerocost").by_rank("cifar10/jacov", SPACE.choices)[ranks].isnan()
-    kin = _landscape.ranks(SPACE, SPACE.canonical(described.archs))
+    kin = features.ranks(SPACE, SPACE.canonical(described.archs))
     filled = 0
     for row in (~known).nonzero().squeeze(-1)[::97].tolist():
         twins = found.standing[known & (kin == kin[row])]
@@ -376,7 +391,7 @@ def test_a_property_that_was_not_measured_stands_where_its_twins_do(nasbench201)
 
 
 def test_training_goes_on_from_a_checkpoint_to_the_bit(nasbench201, tmp_path):
-    library = landscapes.library(("*+*", "nasbench201-robustness/*", "natsbench-size/*", "transnas-micro/*"))[:3]
+    library = task_distribution.library(("*+*", "nasbench201-robustness/*", "natsbench-size/*", "transnas-micro/*"))[:3]
     plan = meta.Plan(describe=3, read=2, reinforce=1)
     whole = meta.Trainer(plan, library)
     for _ in whole.run():
@@ -395,7 +410,7 @@ def test_training_goes_on_from_a_checkpoint_to_the_bit(nasbench201, tmp_path):
 
 
 def test_a_checkpoint_from_before_there_was_a_setting_goes_on_with_its_default(nasbench201, tmp_path):
-    library = landscapes.library(("*+*", "nasbench201-robustness/*", "natsbench-size/*", "transnas-micro/*"))[:3]
+    library = task_distribution.library(("*+*", "nasbench201-robustness/*", "natsbench-size/*", "transnas-micro/*"))[:3]
     trainer = meta.Trainer(meta.Plan(describe=1, read=0, reinforce=0), library)
     path = tmp_path / "checkpoint.safetensors"
     trainer.save(path)
@@ -414,12 +429,12 @@ def test_a_checkpoint_from_before_there_was_a_setting_goes_on_with_its_default(n
 def test_a_prior_of_another_format_is_refused(tmp_path):
     save_file({"x": torch.zeros(1)}, tmp_path / "p.safetensors", {"format": "other"})
     with pytest.raises(UserError, match="has format 'other'"):
-        _prior.read(str(tmp_path / "p.safetensors"))
+        pretrained.read(str(tmp_path / "p.safetensors"))
 
 
 @pytest.mark.skipif(not priors.SHIPPED.is_file(), reason="needs the shipped prior")
 def test_the_shipped_prior_says_what_it_was_trained_on_and_is_small():
-    prior = _prior.read(str(priors.SHIPPED))
+    prior = pretrained.read(str(priors.SHIPPED))
     assert priors.SHIPPED.stat().st_size < 8 * 2**20
     assert json.loads(prior.about["tasks"])
     assert "nasbench201/cifar10/train_seconds@200" in json.loads(prior.about["properties"])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from controller._base import Episode
+from controller import Episode
 from nas import plugins, tables, tasks
 from nas.evaluators.tabular import Tabular
 from nas.search import search

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from controller import _amounts, _bank, _landscape, _limits, _prior, _reader
-from controller._base import Proposal, Results
-from controller.in_context import InContext
-from nas import session, store
+from controller import Proposal, Results
+from controller.models import constraint_gp, constraints, features, gp_ensemble, pretrained, transformer
+from controller.transfer_bo import InContext
+from nas.run import session, store
 from search_spaces import _ops
 from search_spaces.nasbench201 import NasBench201
 from tests import _toys
@@ -40,10 +40,10 @@ def searched(seeds=SEEDS, run=evaluate, batch=8, steps=5):
 
 def test_scores_without_the_points_off_are_those_of_the_task_without_limits():
     _, state = searched()
-    torch.testing.assert_close(_limits.lifted(state), _toys.evaluate(SPACE)(Proposal(state.archs)).score)
-    bare = _limits.without(state)
+    torch.testing.assert_close(constraints.lifted(state), _toys.evaluate(SPACE)(Proposal(state.archs)).score)
+    bare = constraints.without(state)
     assert bare.over.shape == (3, 40, 0)
-    assert torch.equal(_limits.lifted(bare), bare.score)
+    assert torch.equal(constraints.lifted(bare), bare.score)
 
 
 def test_points_off_of_cells_never_tried_are_foretold():
@@ -51,14 +51,14 @@ def test_points_off_of_cells_never_tried_are_foretold():
     controller, proposal = InContext(SPACE), Proposal(_ops.sample(SEEDS, 0, 60, SPACE.choices))
     state = controller.learn(controller.begin(LIMITED, SEEDS), proposal, evaluate(proposal))
     archs = _ops.enumerate_all(SPACE.choices)[None, ::37].expand(3, -1, -1)
-    sight = _prior.look(_prior.NONE, SPACE, archs).sight
-    found = _limits.off(SPACE, state, archs, sight, _prior.NONE)
-    worth = _limits.exchange(_limits.lifted(state))
+    sight = pretrained.look(pretrained.NONE, SPACE, archs).sight
+    found = constraints.off(SPACE, state, archs, sight, pretrained.NONE)
+    worth = constraints.exchange(constraints.lifted(state))
     truth = off(archs).double() * worth
     foretold = found.expected(lambda off_SM: off_SM)
     assert sum(p for p, _ in found.ahead) == pytest.approx(1.0)
     torch.testing.assert_close(found.seen, off(state.archs).double() * worth, rtol=1e-4, atol=1e-5)
-    for guess in (found.ahead[2][1], _limits.listed(SPACE, state)[:, ::37]):
+    for guess in (found.ahead[2][1], constraints.listed(SPACE, state)[:, ::37]):
         alike = [torch.corrcoef(torch.stack(pair))[0, 1] for pair in zip(guess, truth)]
         assert min(alike) > 0.95
     assert (foretold >= found.ahead[2][1]).all()
@@ -67,29 +67,29 @@ def test_points_off_of_cells_never_tried_are_foretold():
 def _remembers(amounts):
     """A key under which this is known of what may be limited."""
     nothing = torch.zeros(5**6, 0, dtype=torch.float64)
-    remembered = _prior.Remembered(nothing, nothing, nothing, nothing[0], amounts)
-    _prior._learned[7] = _prior.Learned(_reader.Reader(), *[nothing] * 3, False, {SPACE.name: remembered})
-    _amounts.everything.cache_clear()
+    remembered = pretrained.Remembered(nothing, nothing, nothing, nothing[0], amounts)
+    pretrained._learned[7] = pretrained.Learned(transformer.Reader(), *[nothing] * 3, False, {SPACE.name: remembered})
+    constraint_gp.everything.cache_clear()
     return 7
 
 
 def test_few_evaluations_tell_what_a_device_takes_that_is_like_others():
     """One alike in all but its level, and one that is like none: that one is foretold as without memory."""
-    everywhere = _landscape.listed(SPACE).archs
+    everywhere = features.listed(SPACE).archs
     log = over(everywhere)[:, :1].double().log()
     strange = torch.randn(len(log), 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     proposal = Proposal(_ops.sample(SEEDS, 0, 12, SPACE.choices))
     controller = InContext(SPACE)
     state = controller.learn(controller.begin(LIMITED, SEEDS), proposal, evaluate(proposal))
     archs = _ops.enumerate_all(SPACE.choices)[None, ::37].expand(3, -1, -1)
-    sight = _prior.look(_prior.NONE, SPACE, archs).sight
-    truth, wrong = off(archs).double() * _limits.exchange(_limits.lifted(state)), {}
+    sight = pretrained.look(pretrained.NONE, SPACE, archs).sight
+    truth, wrong = off(archs).double() * constraints.exchange(constraints.lifted(state)), {}
     for name, amounts in (("like", torch.cat([log - 1, strange * 0.1], 1)), ("unlike", strange), ("none", None)):
-        key = _remembers(amounts) if amounts is not None else _prior.NONE
+        key = _remembers(amounts) if amounts is not None else pretrained.NONE
         known = state._replace(prior=torch.full_like(state.prior, key))
-        found = _limits.off(SPACE, known, archs, sight, key).ahead[2][1]
+        found = constraints.off(SPACE, known, archs, sight, key).ahead[2][1]
         wrong[name] = [
-            float((x - truth).square().mean().sqrt()) for x in (found, _limits.listed(SPACE, known)[:, ::37])
+            float((x - truth).square().mean().sqrt()) for x in (found, constraints.listed(SPACE, known)[:, ::37])
         ]
     assert max(wrong["like"]) < 0.2 * min(wrong["none"])
     assert wrong["unlike"][0] < 1.5 * wrong["none"][0]
@@ -97,11 +97,11 @@ def test_few_evaluations_tell_what_a_device_takes_that_is_like_others():
 
 def test_a_point_is_worth_the_standing_that_it_brings_among_the_better_half():
     score = torch.tensor([[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0]])
-    stand = _bank.standing(score)
-    torch.testing.assert_close(_limits.exchange(score), (stand[:, 7:] - stand[:, 4:5]) / 4)
+    stand = gp_ensemble.standing(score)
+    torch.testing.assert_close(constraints.exchange(score), (stand[:, 7:] - stand[:, 4:5]) / 4)
     failed = torch.tensor([[torch.nan] * 6 + [1.0, 2.0]])
-    assert _limits.exchange(failed).isfinite().all()
-    assert _limits.exchange(torch.full((1, 4), torch.nan)).isfinite().all()
+    assert constraints.exchange(failed).isfinite().all()
+    assert constraints.exchange(torch.full((1, 4), torch.nan)).isfinite().all()
 
 
 def test_seeds_do_not_mix_and_failures_and_what_is_not_told_are_borne():
@@ -125,7 +125,7 @@ def test_seeds_do_not_mix_and_failures_and_what_is_not_told_are_borne():
 def test_a_cell_foretold_to_be_over_a_limit_is_wanted_less():
     """The same search, but that all it tried is far within the limits: what it now proposes breaks them more often."""
     controller, state = searched(torch.arange(24))
-    careless = state._replace(over=state.over * 0.1, score=_limits.lifted(state))
+    careless = state._replace(over=state.over * 0.1, score=constraints.lifted(state))
     careful, others = (controller.propose(s, 24).archs for s in (state, careless))
     assert off(careful).mean() < 0.8 * off(others).mean()
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from controller._base import Proposal
-from nas import families, limits, tasks
-from search_spaces import _ops
-from search_spaces._base import UserError
+from controller import Proposal
+from nas import tables, tasks
+from nas.tasks import families
+from search_spaces import UserError, _ops
 
 PLAIN = "nasbench201/cifar100@200"
 LATENCY = "nasbench201-hardware/fpga/latency"
@@ -27,7 +27,7 @@ def scores(name):
 def test_the_score_is_accuracy_less_20_points_for_twice_the_limit():
     limited, plain = scores(f"{PLAIN}+{LATENCY}<=5"), scores(PLAIN)
     latency = tasks.find(PLAIN).table.path.with_name("nasbench201-hardware.safetensors")
-    latency = limits.tables.read(latency).by_rank("fpga/latency", (5,) * 6)
+    latency = tables.read(latency).by_rank("fpga/latency", (5,) * 6)
     by_hand = [a - 20 * max(0.0, v / 5 - 1) for a, v in zip(plain.tolist(), latency.tolist())]
     torch.testing.assert_close(limited, torch.tensor(by_hand))
     assert (limited < plain).any()

@@ -7,12 +7,12 @@ import itertools
 import pytest
 import torch
 
-from nas import measure, tables
+from nas import tables
 from nas.commands import _table_build
-from nas.measure import Plan
-from nas.verify import verify
-from search_spaces import _cells
-from search_spaces._base import UserError
+from nas.tables import build
+from nas.tables.build import Plan
+from nas.tables.verify import verify
+from search_spaces import UserError, _cells
 from search_spaces.nasbench201 import NasBench201
 
 PLAN = Plan("digits", epochs=2, channels=2, cells=1, examples=64, repeats=3, seeds=2, shard=4)
@@ -29,12 +29,12 @@ def few(monkeypatch):
 
 
 def test_a_table_built_in_pieces_is_the_table_built_in_one_go(few, tmp_path):
-    for _ in measure.build(PLAN, tmp_path / "whole"):
+    for _ in build.build(PLAN, tmp_path / "whole"):
         pass
-    list(itertools.islice(measure.build(PLAN, tmp_path / "pieces"), 1))
-    list(measure.build(PLAN, tmp_path / "pieces", (1, 2)))
-    list(measure.build(PLAN, tmp_path / "pieces"))
-    whole, pieces = (measure.columns(PLAN, tmp_path / f, "digits") for f in ("whole", "pieces"))
+    list(itertools.islice(build.build(PLAN, tmp_path / "pieces"), 1))
+    list(build.build(PLAN, tmp_path / "pieces", (1, 2)))
+    list(build.build(PLAN, tmp_path / "pieces"))
+    whole, pieces = (build.columns(PLAN, tmp_path / f, "digits") for f in ("whole", "pieces"))
     for name in whole:
         if "seconds" not in name:
             assert torch.equal(whole[name][1].nan_to_num(-1), pieces[name][1].nan_to_num(-1))
@@ -43,7 +43,7 @@ def test_a_table_built_in_pieces_is_the_table_built_in_one_go(few, tmp_path):
 def test_a_built_table_is_whole_keeps_its_other_tasks_and_says_how_it_was_measured(few, tmp_path):
     out = tmp_path / "own.safetensors"
     for name in ("first", "second"):
-        list(measure.build(PLAN, tmp_path / name))
+        list(build.build(PLAN, tmp_path / name))
         _table_build.add(out, name, PLAN, tmp_path / name)
     table = tables.read(out)
     assert verify(table) == []
@@ -58,12 +58,12 @@ def test_a_built_table_is_whole_keeps_its_other_tasks_and_says_how_it_was_measur
 
 
 def test_an_unfinished_measurement_makes_no_table(few, tmp_path):
-    list(itertools.islice(measure.build(PLAN, tmp_path / "part"), 1))
+    list(itertools.islice(build.build(PLAN, tmp_path / "part"), 1))
     with pytest.raises(UserError, match="1 of 3 shards"):
-        measure.columns(PLAN, tmp_path / "part", "digits")
+        build.columns(PLAN, tmp_path / "part", "digits")
 
 
 def test_a_measurement_does_not_go_on_under_another_plan(few, tmp_path):
-    list(itertools.islice(measure.build(PLAN, tmp_path / "part"), 1))
+    list(itertools.islice(build.build(PLAN, tmp_path / "part"), 1))
     with pytest.raises(UserError, match="cannot go on as"):
-        next(measure.build(PLAN._replace(epochs=3), tmp_path / "part"))
+        next(build.build(PLAN._replace(epochs=3), tmp_path / "part"))

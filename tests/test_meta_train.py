@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from nas import cli, landscapes, meta
+from nas import cli, meta
+from nas.meta import task_distribution
 
 STEPS = {"describe": 3, "read": 2, "reinforce": 2}
 
@@ -18,9 +19,9 @@ STEPS = {"describe": 3, "read": 2, "reinforce": 2}
 @pytest.fixture
 def train(nasbench201, tmp_path, monkeypatch, capsys):
     """Runs the command on three tasks; its exit status and what it said."""
-    library = landscapes.library(("*+*", "nasbench201-robustness/*", "natsbench-size/*", "transnas-micro/*"))[:3]
-    monkeypatch.setattr(landscapes, "library", lambda leave: library)
-    monkeypatch.setattr(landscapes, "properties", lambda leave: [])
+    library = task_distribution.library(("*+*", "nasbench201-robustness/*", "natsbench-size/*", "transnas-micro/*"))[:3]
+    monkeypatch.setattr(task_distribution, "library", lambda leave: library)
+    monkeypatch.setattr(task_distribution, "properties", lambda leave: [])
 
     def run(out: str) -> tuple[int, str]:
         torch.set_num_threads(2)
@@ -76,5 +77,5 @@ def test_an_interrupt_before_the_first_step_is_one_line(train, monkeypatch):
     def interrupted(name):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(landscapes, "split", interrupted)
+    monkeypatch.setattr(task_distribution, "split", interrupted)
     assert train("out") == (130, "\nStopped.\n")

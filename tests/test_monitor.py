@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 
-from nas import session, store
+from nas.run import session, store
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import warnings
 import pytest
 import torch
 
-from controller._base import Proposal
+from controller import Proposal
 from nas import tasks
-from search_spaces._base import UserError
+from search_spaces import UserError
 
 
 @pytest.fixture

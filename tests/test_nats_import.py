@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from nas import _nats_files, nats_import, tables
-from search_spaces._base import UserError
+from nas import tables
+from nas.tables import nats_files, nats_import
+from search_spaces import UserError
 
-SUFFIX = _nats_files.SUFFIX
+SUFFIX = nats_files.SUFFIX
 
 
 def imported(path, out):
@@ -96,7 +97,7 @@ def test_an_import_goes_on_from_where_it_stopped_and_leaves_nothing_else(form, r
 
 def test_the_single_file_is_forgotten_as_it_is_read(single):
     with bz2.BZ2File(single) as file:
-        stream = _nats_files._Stream(file)
+        stream = nats_files._Stream(file)
         held = [dict.__len__(stream.memo) for _ in stream.records()]
         assert held[-1] - held[1] < 12 * 40, "an architecture leaves some names behind, not its thousands of figures"
         assert len(stream.memo) - held[-1] > 10_000

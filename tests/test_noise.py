@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from nas.noise import noise
+from nas.tables.seed_noise import noise
 
 
 def test_the_noise_of_made_up_figures_is_the_noise_they_were_made_with():

@@ -5,10 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from nas import training
-from nas._population import Population, initialise
-from nas.training import Singles
-from search_spaces import _cells, _ops
-from search_spaces._base import Task
+from nas.training.population import Population, Singles, initialise
+from search_spaces import Task, _cells, _ops
 from search_spaces.nasbench201 import NasBench201
 
 OPERATIONS = NasBench201.operations[0]
@@ -151,7 +149,7 @@ def test_networks_side_by_side_and_as_one_start_from_the_same_weights():
 def test_without_a_compiler_the_module_that_is_faster_holds_the_cells_and_company_does_not_show(
     channels, kind, monkeypatch
 ):
-    monkeypatch.setattr("nas._compiler.library", lambda: None)
+    monkeypatch.setattr("nas.training.compiler.library", lambda: None)
     task = Task("toy", (1, 8, 8), 10)
     space = NasBench201(channels, cells=1)
     archs = _ops.from_index(torch.arange(7, 15_000, 1997), space.choices)

@@ -2,7 +2,7 @@
 
 import torch
 
-from controller._base import Episode
+from controller import Episode
 from controller.meta.portfolio import Portfolio as Meta
 from controller.portfolio import Portfolio
 from search_spaces import _ops

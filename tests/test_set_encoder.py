@@ -11,8 +11,9 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from nas import data_sets, description, set_encoder, tables, tasks
-from nas.set_encoder import SIZE
+from nas import datasets, tables, tasks
+from nas.datasets import meta_features, set_encoder
+from nas.datasets.set_encoder import SIZE
 
 ROUNDED = 0.0011
 """The last of three decimals, when a sum falls on the other side of it."""
@@ -37,7 +38,7 @@ def _distance(one, other):
 
 @pytest.fixture(scope="module")
 def digits():
-    return data_sets.load("digits")
+    return datasets.load("digits")
 
 
 @pytest.fixture
@@ -123,7 +124,7 @@ def test_two_samples_of_a_version_are_disjoint_and_of_the_same_classes(digits):
 
 
 def test_training_is_the_same_from_the_same_seed_and_leaves_the_global_generator_alone(digits, stripes):
-    sets = {"digits": digits, "stripes": data_sets.load(stripes)}
+    sets = {"digits": digits, "stripes": datasets.load(stripes)}
     before = torch.get_rng_state()
     one, again, other = (set_encoder.train(sets, 2, seed).state_dict() for seed in (3, 3, 4))
     assert torch.equal(torch.get_rng_state(), before)
@@ -148,10 +149,10 @@ def test_the_shipped_file_is_not_taken_for_a_table():
 
 
 def test_the_kept_descriptions_are_those_the_shipped_encoder_gives(digits):
-    kept = json.loads(description.KNOWN.read_text())
+    kept = json.loads(meta_features.KNOWN.read_text())
     assert list(kept) == sorted(kept)
     assert all(len(numbers) == 1 + SIZE for numbers in kept.values())
-    assert description.known("digits")[1:] == pytest.approx(_described(digits.x_train, digits.y_train), abs=ROUNDED)
+    assert meta_features.known("digits")[1:] == pytest.approx(_described(digits.x_train, digits.y_train), abs=ROUNDED)
 
 
 def test_a_task_that_trains_carries_its_examples_and_its_description(digits, stripes):
@@ -168,15 +169,15 @@ def test_a_task_of_a_table_carries_those_of_its_data_set():
     assert table[0] == 576
     assert table[1:] == pytest.approx(tasks.find("digits").task.features[1:], abs=ROUNDED)
     for data in ("rsscn7_aerial", "brain_tumor_mri", "fashion_mnist", "arabic_chars28"):
-        assert tasks.find(f"own201/{data}").task.features == description.known(data) != ()
+        assert tasks.find(f"own201/{data}").task.features == meta_features.known(data) != ()
 
 
 def test_a_data_set_that_is_not_known_has_no_features(nasbench201):
-    assert tasks.find("nasbench201/cifar10@200").task.features == description.known("cifar10")
+    assert tasks.find("nasbench201/cifar10@200").task.features == meta_features.known("cifar10")
     assert tasks.find("nasbench201/cifar10@200").task.features[0] == 25_000
     assert tasks.find("nasbench201/cifar100@200").task.features == ()
 
 
 @pytest.mark.parametrize("data", ["cifar10-aa_square-0.5", "cifar10-fgsm-1.0"])
 def test_an_attack_on_a_data_set_is_described_by_the_data_set(data):
-    assert tasks.describe_task("t", data).features == description.known("cifar10")
+    assert tasks.describe_task("t", data).features == meta_features.known("cifar10")

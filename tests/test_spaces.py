@@ -5,8 +5,7 @@ import torch
 from nats_bench.genotype_utils import topology_str2structure
 
 from nas import plugins
-from search_spaces import _cells, _noise, _ops
-from search_spaces._base import Task, UserError
+from search_spaces import Task, UserError, _cells, _noise, _ops
 from search_spaces.nasbench201 import NasBench201
 
 CIFAR10, CIFAR100 = Task("cifar10", (3, 32, 32), 10), Task("cifar100", (3, 32, 32), 100)

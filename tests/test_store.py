@@ -12,7 +12,7 @@ from contextlib import closing
 import pytest
 import torch
 
-from nas import _tree, session, store
+from nas.run import session, state_tree, store
 
 _COMMAND = [sys.executable, "-m", "nas"]
 _TASK = "nasbench201/cifar10@12"
@@ -28,7 +28,7 @@ def _unbroken(folder, controller, evals):
     with session.begin(folder, asked, setup) as run:
         for _ in session.go_on(run, setup):
             pass
-        return store.history(run), _tree.flatten(store.state(run, setup.controller.begin(None, setup.seeds)))
+        return store.history(run), state_tree.flatten(store.state(run, setup.controller.begin(None, setup.seeds)))
 
 
 def _steps_stored(folder) -> int:
@@ -73,7 +73,7 @@ def test_a_run_killed_at_several_instants_ends_as_one_never_stopped(controller, 
     with store.open_run(folder) as run:
         got = store.history(run)
         like = session.prepare(run.asked).controller.begin(None, torch.arange(3))
-        state = _tree.flatten(store.state(run, like))
+        state = state_tree.flatten(store.state(run, like))
     assert torch.equal(got.archs, expected.archs)
     assert torch.equal(got.score, expected.score)
     assert torch.equal(got.cost, expected.cost)

@@ -10,9 +10,8 @@ import torch
 
 from nas import tables
 from nas.tables import Column
-from nas.verify import verify
-from search_spaces import _ops
-from search_spaces._base import UserError
+from nas.tables.verify import verify
+from search_spaces import UserError, _ops
 
 ACCURACY = Column("t", "accuracy", "valid", 3, "percent", True)
 ARCHS = _ops.from_index(torch.arange(40), (5,) * 6)

@@ -6,12 +6,13 @@ import json
 
 import pytest
 
-from nas import catalogue, tasks
+from nas import tasks
+from nas.tasks import catalog
 
 
 @pytest.fixture(scope="module")
 def document():
-    return {entry.task: entry._asdict() for entry in catalogue.entries()}
+    return {entry.task: entry._asdict() for entry in catalog.entries()}
 
 
 def test_every_task_listed_leads_somewhere_and_has_its_size(document):

@@ -9,11 +9,12 @@ import sys
 import pytest
 import torch
 
-from controller._base import Proposal
-from nas import finish, session, store, tasks, training
-from nas.evaluators._proxies import Proxies
+from controller import Proposal
+from nas import tasks, training
+from nas.evaluators._training_cache import Proxies
+from nas.run import finish, session, store
 from nas.training import Images, Recipe
-from search_spaces._base import UserError
+from search_spaces import UserError
 
 SMALL = {
     "epochs": "8",

@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from controller._base import Proposal
-from nas import data_sets, training
-from nas.evaluators._proxies import KEPT, Proxies
+from controller import Proposal
+from nas import datasets, training
+from nas.evaluators._training_cache import KEPT, Proxies
 from nas.evaluators.train import Train
-from nas.training import Images, Recipe, Singles
+from nas.training import Images, Recipe
+from nas.training.population import Singles, initialise
 from search_spaces import _ops
 
 SMALL = {"epochs": "2", "examples": "256", "channels": "4"}
@@ -24,7 +25,7 @@ def scores(ours, epochs):
 
 def images(ours, split):
     x, y = getattr(ours.data, f"x_{split}"), getattr(ours.data, f"y_{split}")
-    kept = data_sets.pick(len(y), ours.examples) if split == "train" else slice(None)
+    kept = datasets.pick(len(y), ours.examples) if split == "train" else slice(None)
     return Images(x[kept], y[kept], ours.data.mean, ours.data.std)
 
 
@@ -86,7 +87,7 @@ def test_an_interrupt_loses_one_chunk_at_most(monkeypatch):
             raise KeyboardInterrupt
         real(self, ranks, start, end)
 
-    monkeypatch.setattr("nas.evaluators._proxies.CHUNK", 2)
+    monkeypatch.setattr("nas.evaluators._training_cache.CHUNK", 2)
     monkeypatch.setattr(Proxies, "_train_chunk", interrupted)
     with pytest.raises(KeyboardInterrupt):
         scores(ours, 1)
@@ -95,7 +96,7 @@ def test_an_interrupt_loses_one_chunk_at_most(monkeypatch):
 
 
 def test_what_a_killed_sitting_trained_is_not_trained_again_and_a_line_cut_short_is(tmp_path, monkeypatch):
-    monkeypatch.setattr("nas.evaluators._proxies.CHUNK", 2)
+    monkeypatch.setattr("nas.evaluators._training_cache.CHUNK", 2)
     first = evaluator()
     first.remember(tmp_path)
     whole = scores(first, 2)
@@ -128,7 +129,7 @@ def test_64_random_cells_have_in_company_the_accuracies_they_have_alone():
     archs = _ops.from_index((torch.arange(64) * 4177 + 11) % 15_625, (5,) * 6)
     together = training.networks(ours.space, archs, ours.task, 0)
     alone = Singles([ours.space.build(arch, ours.task) for arch in archs])
-    training.initialise(alone, _ops.index(archs, ours.space.choices))
+    initialise(alone, _ops.index(archs, ours.space.choices))
     for network in (together, alone):
         list(training.train(network, images(ours, "train"), Recipe(3)))
     difference = training.accuracy(together, images(ours, "valid")) - training.accuracy(alone, images(ours, "valid"))

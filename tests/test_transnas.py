@@ -5,8 +5,7 @@ import torch
 from torch import nn
 
 from nas import tasks
-from search_spaces import _cells, _ops
-from search_spaces._base import Task, UserError
+from search_spaces import Task, UserError, _cells, _ops
 from search_spaces.transnas_micro import TransNasMicro, _Cell
 
 SPACE = TransNasMicro()

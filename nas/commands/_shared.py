@@ -13,10 +13,10 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from nas import budget, finish, session, store
-from nas.session import Setup
-from nas.store import Run
-from search_spaces._base import UserError
+from nas.run import budget, finish, session, store
+from nas.run.session import Setup
+from nas.run.store import Run
+from search_spaces import UserError
 
 STOPPED = 130
 """Exit status after Ctrl-C, as shells have it."""

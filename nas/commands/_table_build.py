@@ -11,10 +11,10 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from nas import measure, tables
-from nas.measure import Plan
-from search_spaces import _ops
-from search_spaces._base import UserError
+from nas import tables
+from nas.tables import build as measuring
+from nas.tables.build import Plan
+from search_spaces import UserError, _ops
 from search_spaces.nasbench201 import NasBench201
 
 _SOURCE = "metacell, measured by `nas table build`"
@@ -57,7 +57,7 @@ def build(
     name = name or Path(task.partition(":")[2] or task).stem
     folder = out.with_suffix(".shards") / name
     with Progress(console=Console(stderr=True)) as bar, ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-        line = bar.add_task(f"{name}, shards", total=len(measure.shards(plan)))
+        line = bar.add_task(f"{name}, shards", total=len(measuring.shards(plan)))
         waiting = [pool.submit(_work, plan, folder, (share, jobs)) for share in range(jobs)]
         while wait(waiting, timeout=1).not_done:
             bar.update(line, completed=len(list(folder.glob("*.safetensors"))))
@@ -70,13 +70,13 @@ def build(
 def add(out: Path, name: str, plan: Plan, folder: Path) -> None:
     """Put a measured task into a table, in place of what it had under that name."""
     kept = {}
-    notes = {name: measure.describe(plan)}
+    notes = {name: measuring.describe(plan)}
     if out.exists():
         old = tables.read(out)
         kept = {n: (about, old.column(n).clone()) for n, about in old.columns.items() if about.task != name}
         notes = _notes(old.source) | notes
     archs = _ops.enumerate_all(NasBench201.choices)
-    columns = kept | measure.columns(plan, folder, name)
+    columns = kept | measuring.columns(plan, folder, name)
     source = "; ".join([_SOURCE, *[f"{task}: {note.replace(';', ',')}" for task, note in sorted(notes.items())]])
     tables.write(out, NasBench201.name, archs, columns, source, "MIT")
 
@@ -87,5 +87,5 @@ def _notes(source: str) -> dict[str, str]:
 
 def _work(plan: Plan, folder: Path, share: tuple[int, int]) -> None:
     torch.set_num_threads(1)
-    for _ in measure.build(plan, folder, share):
+    for _ in measuring.build(plan, folder, share):
         pass

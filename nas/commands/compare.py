@@ -12,11 +12,12 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from nas import compare, comparison, tasks, traces
+from nas import tasks
 from nas.commands import _shared
-from nas.compare import Ask
-from nas.report import Cell
-from search_spaces._base import UserError
+from nas.compare import comparison, trial, trial_cache
+from nas.compare.summary import Cell
+from nas.compare.trial import Ask
+from search_spaces import UserError
 
 
 @click.command()
@@ -78,7 +79,7 @@ def command(
     split = (c.strip().partition(":") for c in controllers.split(",") if c.strip())
     named = [name.replace("-", "_") + colon + rest for name, colon, rest in split]
     for name in named:
-        compare.check(name)
+        trial.check(name)
     named = comparison.with_priors(named, priors)
     after = _counts(at, evals)
     torch.set_num_threads(1)  # As in the processes that search: what is small is slower on more.
@@ -108,9 +109,9 @@ def _counts(at: str | None, evals: int | None) -> tuple[int, ...]:
 
 def _made(asks: list[Ask], folder: Path, jobs: int, *, quiet: bool) -> list[Cell]:
     """The cells, with a progress line on a terminal. Ctrl-C says how to go on and exits."""
-    old = traces.outdated(asks, folder)
+    old = trial_cache.outdated(asks, folder)
     if old and not quiet:
-        made_by = traces.read_version(old[0]) or "one that did not say which"
+        made_by = trial_cache.read_version(old[0]) or "one that did not say which"
         click.echo(
             f"{len(old)} comparisons in {folder} are of another version ({made_by}); they are made anew.", err=True
         )

@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from nas import session, store, trained
 from nas.commands import _shared
-from nas.export import Exported, export
-from search_spaces._base import UserError
+from nas.export.export import Exported, export
+from nas.run import session, store, trained_network
+from search_spaces import UserError
 
 
 @click.command()
@@ -30,7 +30,7 @@ def command(run: str, to: Path, seed: int | None, onnx: bool | None, force: bool
     with store.open_run(_shared.run_folder(run)) as opened:
         setup = session.prepare(opened.asked)
         rows = [row for row in session.summary(opened, setup)["best"] if row["arch"] is not None]
-        kept = trained.kept(opened.folder)
+        kept = trained_network.kept(opened.folder)
     arch = _pick(rows, seed) if seed is not None or kept is None else kept.arch
     weights = kept if kept is not None and kept.arch == arch else None
     space, task = setup.evaluator.final, setup.evaluator.task

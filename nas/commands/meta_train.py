@@ -17,9 +17,10 @@ from rich.console import Console
 from rich.progress import Progress
 from safetensors.torch import save_file
 
-from nas import experience, landscapes, meta
+from nas import meta
 from nas.commands import _shared
-from search_spaces._base import UserError
+from nas.meta import from_runs, task_distribution
+from search_spaces import UserError
 
 _EVERY = 60.0
 """Seconds between checkpoints."""
@@ -101,7 +102,7 @@ def command(
         raise UserError(f"Got '{more[0]}'; runs to learn from come after --from-runs.")
     if runs:
         runs = (*runs, *more)
-        prior = experience.extend(start, list(runs), said)
+        prior = from_runs.extend(start, list(runs), said)
         folder.mkdir(parents=True, exist_ok=True)
         save_file(prior.params, folder / "prior.safetensors", prior.about)
         count = len(json.loads(prior.about["runs"]))
@@ -113,8 +114,10 @@ def command(
     if not 0 < share <= 1:
         raise UserError(f"--share is {share}; it takes a number above 0, at most 1.")
     torch.set_num_threads(1)  # More add up gradients in another order each time.
-    leave = landscapes.split(split).leave
-    trainer = meta.Trainer(plan, landscapes.library(leave), landscapes.properties(leave) if properties else ())
+    leave = task_distribution.split(split).leave
+    trainer = meta.Trainer(
+        plan, task_distribution.library(leave), task_distribution.properties(leave) if properties else ()
+    )
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / "checkpoint.safetensors"
     if checkpoint.is_file():

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from nas import session, store
 from nas.commands import _shared, show
-from search_spaces._base import UserError
+from nas.run import session, store
+from search_spaces import UserError
 
 
 @click.command()

@@ -6,8 +6,8 @@ import time
 
 import click
 
-from nas import budget, session, store
 from nas.commands import _shared
+from nas.run import budget, session, store
 
 
 @click.command()

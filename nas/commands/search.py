@@ -6,11 +6,13 @@ from pathlib import Path
 
 import click
 
-from controller.in_context import InContext
-from nas import familiarity, forecast, limits, session, store
+from controller.transfer_bo import InContext
 from nas.commands import _shared, show
-from nas.forecast import Forecast
-from search_spaces._base import UserError
+from nas.meta import forecast, task_similarity
+from nas.meta.forecast import Forecast
+from nas.run import session, store
+from nas.tasks import constraints
+from search_spaces import UserError
 
 
 @click.command()
@@ -61,7 +63,7 @@ def command(
     Example:
       nas search --task own201/digits --controller evolution --evals 50
     """
-    task = limits.name(task, limit)
+    task = constraints.name(task, limit)
     asked = session.DEFAULTS | {
         "task": task,
         "controller": controller.replace("-", "_"),
@@ -96,7 +98,7 @@ def command(
             show.tell(run, setup)
             if isinstance(setup.controller, InContext) and setup.prior is not None:
                 last = store.state(run, setup.controller.begin(setup.evaluator.task, setup.seeds, setup.prior))
-                click.echo(familiarity.sentence(setup.controller, last))
+                click.echo(task_similarity.sentence(setup.controller, last))
 
 
 def _forecast(asked: dict, setup: session.Setup) -> Forecast:

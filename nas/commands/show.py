@@ -6,10 +6,11 @@ import click
 import torch
 from rich.console import Console
 
-from nas import draw, finish, outcome, session, store, trained
 from nas.commands import _shared
-from nas.session import Setup
-from nas.store import Run
+from nas.export import draw
+from nas.run import finish, incumbent, session, store, trained_network
+from nas.run.session import Setup
+from nas.run.store import Run
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _WIDTH = 60
@@ -72,7 +73,7 @@ def tell(run: Run, setup: Setup) -> None:
 
 
 def _tell_trained(console: Console, run: Run) -> None:
-    winner = trained.kept(run.folder)
+    winner = trained_network.kept(run.folder)
     if winner is None:
         return
     low, high = winner.figures["interval"]
@@ -99,7 +100,7 @@ def _over_seeds(rows: list[dict], key: str) -> str:
 
 
 def _sparkline(past: store.History) -> str:
-    best = outcome.best_so_far(past.score, past.epochs).nanmean(0)
+    best = incumbent.best_so_far(past.score, past.epochs).nanmean(0)
     best = best[~best.isnan()]
     picked = best[torch.linspace(0, len(best) - 1, min(_WIDTH, len(best))).long()]
     span = (picked.max() - picked.min()).clamp_min(1e-12)

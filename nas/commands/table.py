@@ -12,12 +12,12 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table as Grid
 
-from nas import nats_import, tables
+from nas import tables
 from nas.commands import _shared
-from nas.noise import noise
-from nas.tables import Table
-from nas.verify import knows_space, verify
-from search_spaces._base import UserError
+from nas.tables import Table, nats_import
+from nas.tables.seed_noise import noise
+from nas.tables.verify import knows_space, verify
+from search_spaces import UserError
 
 
 class _Table(click.Group):

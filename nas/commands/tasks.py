@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from nas import catalogue
-from nas.catalogue import Entry
 from nas.commands import _shared
+from nas.tasks import catalog
+from nas.tasks.catalog import Entry
 
 
 @click.command()
@@ -19,7 +19,7 @@ def command(family: str | None, as_json: bool) -> None:
     Example:
       nas tasks
     """
-    entries = list(catalogue.entries(family))
+    entries = list(catalog.entries(family))
     if as_json:
         _shared.print_json([entry._asdict() for entry in entries])
         return

@@ -6,7 +6,7 @@ import math
 from typing import Any, NamedTuple
 
 from nas import plugins, training
-from search_spaces._base import UserError
+from search_spaces import UserError
 
 
 class Settings(NamedTuple):

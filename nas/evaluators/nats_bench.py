@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from controller._base import Proposal, Results
-from nas import _nats_files, description, plugins
-from nas._base import Evaluate
-from search_spaces import _noise, _ops
-from search_spaces._base import Space, Task, UserError
+from controller import Proposal, Results
+from nas import plugins
+from nas.datasets import meta_features
+from nas.tables import nats_files
+from nas.types import Evaluate
+from search_spaces import Space, Task, UserError, _noise, _ops
 
 __all__ = ["NatsBench"]
 
@@ -65,7 +66,7 @@ class NatsBench:
             raise UserError(f"Task '{name}' ends in '~{suffix}'; after '~' there is: drawn.")
         if data not in _DATA:
             raise plugins.unknown("NATS-Bench task", data, sorted(_DATA))
-        download = _nats_files.open_download(Path(path))
+        download = nats_files.open_download(Path(path))
         topology = "|" in download.meta_archs[0]
         space = plugins.load("space", "nasbench201" if topology else "natsbench_size")()
         recipes = _RECIPES[space.name]
@@ -74,7 +75,7 @@ class NatsBench:
             raise UserError(f"Task '{name}' has no figures after '{epochs}' epochs; there are: {there_are}.")
         api = _create(Path(path), "tss" if topology else "sss")
         held = tuple(recipe for recipe in recipes if recipe <= int(epochs or max(recipes)))
-        return cls(space, Task(name, *_DATA[data], description.known(data), held), api, data, suffix == "drawn")
+        return cls(space, Task(name, *_DATA[data], meta_features.known(data), held), api, data, suffix == "drawn")
 
     @property
     def epochs(self) -> int:

@@ -9,11 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from controller._base import Proposal, Results
-from nas._base import Evaluate
+from controller import Proposal, Results
 from nas.tables import Table
-from search_spaces import _noise, _ops
-from search_spaces._base import Space, Task, UserError
+from nas.types import Evaluate
+from search_spaces import Space, Task, UserError, _noise, _ops
 
 __all__ = ["Tabular"]
 

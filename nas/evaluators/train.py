@@ -14,16 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from controller._base import Proposal, Results
-from nas import _augment, data_sets, description, plugins, training
-from nas._base import Evaluate
-from nas.data_sets import DataSet
+from controller import Proposal, Results
+from nas import datasets, plugins, training
+from nas.datasets import DataSet, meta_features
 from nas.evaluators import _settings
-from nas.evaluators._proxies import KEPT, Proxies, Want
-from nas.trained import Trained
-from nas.training import Images, Recipe
-from search_spaces import _cells, _ops
-from search_spaces._base import Space, Task, UserError
+from nas.evaluators._training_cache import KEPT, Proxies, Want
+from nas.training import Images, Recipe, augment
+from nas.types import Evaluate, Trained
+from search_spaces import Space, Task, UserError, _cells, _ops
 
 __all__ = ["Train"]
 
@@ -54,14 +52,14 @@ class Train:
     def of(cls, name: str, **settings: str) -> Train:
         """The evaluator of a data set. Raises `UserError` for a setting that does not exist."""
         asked = _settings.read(settings)
-        data = data_sets.load(name, asked.image_size)
+        data = datasets.load(name, asked.image_size)
         channels, side, _ = data.x_train.shape[1:]
         count = len(data.y_train)
         examples = min(count, asked.examples)
         stem_stride = 2 if side > 16 else 1
         device = torch.device(asked.device or ("cuda" if torch.cuda.is_available() else "cpu"))
         epochs = asked.epochs or max(3, min(12, round(24_000 / examples)))
-        shape, features = tuple(data.x_train.shape[1:]), description.features(data.x_train, data.y_train)
+        shape, features = tuple(data.x_train.shape[1:]), meta_features.features(data.x_train, data.y_train)
         task = Task(name, shape, len(data.class_names), features, tuple(range(1, epochs + 1)))  # pyright: ignore
         final_epochs = asked.final_epochs or max(12, min(40, round(40_000 / count)))
         crop = max(1, side // 8) if asked.augment else 0
@@ -141,7 +139,7 @@ class Train:
 
 def _mirrors(data: DataSet) -> bool:
     images = Images(data.x_train, data.y_train, data.mean, data.std)
-    return _augment.mirrors_are_safe(images, len(data.class_names))
+    return augment.mirrors_are_safe(images, len(data.class_names))
 
 
 def _size(space: Any) -> str:

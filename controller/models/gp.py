@@ -1,0 +1,134 @@
+"""A Gaussian process on the architectures tried, expected improvement on their neighbours and on random ones.
+
+The process: mean 0, covariance exp(-distance / length) + noise (Rasmussen & Williams 2006, algorithm 2.1) on scores turned
+into normal quantiles of their ranks; expected improvement is Jones et al. 1998, equation 15. With `encoding="path"` the
+distance is that of BANANAS's encoding (White et al. 2021, arXiv:1910.11858).
+
+Shapes: `S` seeds, `B` architectures, `D` decisions, `E` evaluations so far, `M` candidates, `F` features, `L` lengths tried.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from controller.models import encodings
+from search_spaces import Space, _ops, _sampling
+
+_FIRST, _RANDOM = 0, 1
+QUEUE = 64
+"""Places of the queue after a fit."""
+
+
+class Searched(Protocol):
+    """What the process needs to know of a search; other controllers' states have it too."""
+
+    @property
+    def seeds(self) -> Tensor: ...
+    @property
+    def step(self) -> Tensor: ...
+    @property
+    def archs(self) -> Tensor: ...
+    @property
+    def score(self) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Process:
+    """What to try next by what was tried."""
+
+    space: Space
+    encoding: Literal["one_hot", "path"] = "one_hot"
+    parents: int = 6
+    """The best so far whose neighbours are candidates."""
+    pool: int = 96
+    """Random candidates."""
+    noise: float = 0.1
+    """Variance of the scores' noise, in units of their variance."""
+    memory: int = 96
+    """Observations the process sees at most: the latest and the best, half each."""
+
+    def next(self, state: Searched) -> Tensor:
+        """The candidates of the highest expected improvement, the best first, `[S, Q, D]`."""
+        candidates_SMD = self._candidates(state)
+        gain_SM = self._expected_improvement(state, candidates_SMD)
+        usable_SM = self._new(state, candidates_SMD)
+        order_SQ = torch.where(usable_SM, gain_SM, -torch.inf).argsort(dim=-1, descending=True, stable=True)[:, :QUEUE]
+        chosen_SQD = candidates_SMD.gather(1, order_SQ[..., None].expand(-1, -1, candidates_SMD.shape[-1]))
+        spare_SQD = _sampling.sample(self.space, state.seeds, state.step, order_SQ.shape[1], stream=_FIRST)
+        return torch.where(usable_SM.gather(1, order_SQ)[..., None], chosen_SQD, spare_SQD)
+
+    def _candidates(self, state: Searched) -> Tensor:
+        """Neighbours of the best and random architectures, valid ones, `[S, M, D]`."""
+        best_SP = _sampling.better(state.score).argsort(dim=-1, descending=True, stable=True)[:, : self.parents]
+        parents_SPD = state.archs.gather(1, best_SP[..., None].expand(-1, -1, state.archs.shape[-1]))
+        around_SMD = _ops.neighbours(parents_SPD, self.space.choices).flatten(1, 2)
+        valid_SM1 = self.space.valid(around_SMD)[..., None]
+        around_SMD = torch.where(valid_SM1, around_SMD, parents_SPD[:, :1])
+        return torch.cat(
+            [around_SMD, _sampling.sample(self.space, state.seeds, state.step, self.pool, stream=_RANDOM)], 1
+        )
+
+    def _new(self, state: Searched, candidates_SMD: Tensor) -> Tensor:
+        """Which candidates were not tried and are not the same as an earlier candidate, bool `[S, M]`."""
+        return _ops.fresh(*(_ops.index(archs, self.space.choices) for archs in (candidates_SMD, state.archs)))
+
+    def _expected_improvement(self, state: Searched, candidates_SMD: Tensor) -> Tensor:
+        archs_SED, target_SE = self._remembered(state)
+        mean_SM, std_SM = self._posterior(archs_SED, target_SE, candidates_SMD)
+        z_SM = (mean_SM - target_SE.amax(-1, keepdim=True)) / std_SM
+        density_SM = (-z_SM.square() / 2).exp() / math.sqrt(2 * math.pi)
+        return std_SM * (z_SM * torch.special.ndtr(z_SM) + density_SM)
+
+    def _remembered(self, state: Searched) -> tuple[Tensor, Tensor]:
+        """What the process sees: architectures `[S, E, D]` and the normal quantiles of their scores' ranks `[S, E]`."""
+        score_SE = _sampling.better(state.score)
+        ordered_SE = score_SE.sort(dim=-1).values
+        below_SE, upto_SE = (torch.searchsorted(ordered_SE, score_SE, right=right) for right in (False, True))
+        target_SE = torch.special.ndtri((below_SE + upto_SE).double() / (2 * score_SE.shape[1])).float()
+        excess = score_SE.shape[1] - self.memory
+        if excess <= 0:
+            return state.archs, target_SE
+        late = self.memory // 2
+        best_SK = score_SE[:, :-late].argsort(dim=-1, descending=True, stable=True)[:, : self.memory - late]
+        kept_SE = torch.cat([best_SK, torch.arange(score_SE.shape[1])[-late:].expand(len(score_SE), -1)], 1)
+        return state.archs.gather(1, kept_SE[..., None].expand(-1, -1, state.archs.shape[-1])), target_SE.gather(
+            1, kept_SE
+        )
+
+    def _posterior(self, archs_SED: Tensor, target_SE: Tensor, candidates_SMD: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation at the candidates, `[S, M]`, at the length of the highest marginal likelihood."""
+        known_SEF, asked_SMF = self._features(archs_SED), self._features(candidates_SMD)
+        distance_SEE, distance_SEM = _distance(known_SEF, known_SEF), _distance(known_SEF, asked_SMF)
+        identity = torch.eye(target_SE.shape[1])
+        best_S = torch.full(target_SE.shape[:1], -torch.inf)
+        root, length_S = torch.zeros_like(distance_SEE), torch.ones_like(best_S)
+        for length in _LENGTHS:
+            chol_SEE = torch.linalg.cholesky((-distance_SEE / length).exp() + self.noise * identity)
+            white_SE1 = torch.linalg.solve_triangular(chol_SEE, target_SE[..., None], upper=False)
+            evidence_S = -white_SE1.square().sum((-1, -2)) / 2 - chol_SEE.diagonal(dim1=-1, dim2=-2).log().sum(-1)
+            wins_S = evidence_S > best_S
+            root = torch.where(wins_S[:, None, None], chol_SEE, root)
+            length_S, best_S = torch.where(wins_S, length, length_S), torch.where(wins_S, evidence_S, best_S)
+        cross_SEM = (-distance_SEM / length_S[:, None, None]).exp()
+        both = torch.linalg.solve_triangular(root, torch.cat([target_SE[..., None], cross_SEM], -1), upper=False)
+        white_SE1, half_SEM = both[..., :1], both[..., 1:]
+        variance_SM = (1 - half_SEM.square().sum(1)).clamp(min=1e-6)
+        return (half_SEM * white_SE1).sum(1), variance_SM.sqrt()
+
+    def _features(self, archs: Tensor) -> Tensor:
+        encode = encodings.paths if self.encoding == "path" else encodings.one_hot
+        return encode(archs, self.space)
+
+
+_LENGTHS = (1.5, 4.0, 12.0)
+
+
+def _distance(ours_SEF: Tensor, theirs_SMF: Tensor) -> Tensor:
+    """How many features differ, `[S, E, M]`: whole numbers, so that no order of summation changes them."""
+    shared_SEM = torch.bmm(ours_SEF, theirs_SMF.transpose(1, 2))
+    return ours_SEF.sum(-1)[:, :, None] + theirs_SMF.sum(-1)[:, None] - 2 * shared_SEM

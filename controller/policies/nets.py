@@ -1,0 +1,195 @@
+"""Policies: distributions over architectures whose parameters lead with `S`, the seeds.
+
+Shapes: `S` seeds, `B` architectures, `D` decisions, `C` the most choices of a decision, `H` hidden units.
+Everything is either elementwise or a product of one seed's matrices, so that a seed's numbers do not depend on its company.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from controller._base import Prior
+from controller.policies.optim import Params
+from search_spaces import Space, _noise, _ops, _sampling
+
+
+class Policy(Protocol):
+    """A distribution over the architectures of a space."""
+
+    @property
+    def space(self) -> Space: ...
+
+    def init(self, seeds: Tensor) -> Params: ...
+
+    def sample(self, params: Params, seeds: Tensor, step: Tensor, batch: int) -> Tensor:
+        """Valid architectures `[S, B, D]`."""
+        ...
+
+    def log_probs(self, params: Params, archs: Tensor) -> Tensor:
+        """`[S, B, D, C]`: of each choice, given the decisions before it in `archs`; minus infinity where closed."""
+        ...
+
+
+@dataclass(frozen=True)
+class Independent:
+    """One table of logits, each decision by itself: the policy of NATS-Bench's REINFORCE."""
+
+    space: Space
+
+    def init(self, seeds: Tensor) -> Params:
+        D, C = len(self.space.choices), max(self.space.choices)
+        return {"logits": 1e-3 * _noise.normal(seeds, 0, D, C, stream=_INIT)}
+
+    def sample(self, params: Params, seeds: Tensor, step: Tensor, batch: int) -> Tensor:
+        return _draw(self.space, seeds, step, batch, lambda d, _archs: params["logits"][:, None, d])
+
+    def log_probs(self, params: Params, archs: Tensor) -> Tensor:
+        logits_SBDC = params["logits"][:, None].expand(-1, archs.shape[1], -1, -1)
+        return (logits_SBDC + closed(self.space, archs)).log_softmax(-1)
+
+
+@dataclass(frozen=True)
+class Autoregressive:
+    """An LSTM that reads the decisions made so far and gives the logits of the next (Zoph & Le 2017, arXiv:1611.01578).
+
+    The embedding of a choice and the LSTM's input matrix are one table, since their product is all that enters.
+    """
+
+    space: Space
+    hidden: int = 16
+
+    def init(self, seeds: Tensor) -> Params:
+        D, C, H = len(self.space.choices), max(self.space.choices), self.hidden
+        shapes = {"start": (4 * H,), "input": (D - 1, C, 4 * H), "hidden": (H, 4 * H), "head": (D, H, C)}
+        span = 1 / math.sqrt(H)
+        params = {
+            name: span * (2 * _noise.uniform(seeds, i, *shape, stream=_INIT) - 1)
+            for i, (name, shape) in enumerate(shapes.items())
+        }
+        return {**params, "bias": torch.zeros(len(seeds), D, C)}
+
+    def sample(self, params: Params, seeds: Tensor, step: Tensor, batch: int) -> Tensor:
+        memory = self._memory(params, batch)
+
+        def logits(d: int, archs_SBd: Tensor) -> Tensor:
+            nonlocal memory
+            last_SB1 = archs_SBd[..., -1:]
+            memory = _lstm(
+                params, self._start(params, batch) if d == 0 else _rows(params["input"][:, d - 1], last_SB1), memory
+            )
+            return torch.bmm(memory[0], params["head"][:, d]) + params["bias"][:, d, None]
+
+        return _draw(self.space, seeds, step, batch, logits)
+
+    def log_probs(self, params: Params, archs: Tensor) -> Tensor:
+        S, B, D = archs.shape
+        memory = self._memory(params, B)
+        table_SdCG, before_SdB = params["input"], archs[..., :-1].transpose(1, 2)
+        read = _rows(table_SdCG.flatten(0, 1), before_SdB.reshape(S * (D - 1), B, 1)).unflatten(0, (S, D - 1)).unbind(1)
+        hidden = []
+        for gates_SBG in (self._start(params, B), *read):
+            memory = _lstm(params, gates_SBG, memory)
+            hidden.append(memory[0])
+        logits_SDBC = torch.bmm(torch.stack(hidden, 1).flatten(0, 1), params["head"].flatten(0, 1)).unflatten(0, (S, D))
+        logits_SBDC = (logits_SDBC + params["bias"][:, :, None]).transpose(1, 2)
+        return (logits_SBDC + closed(self.space, archs)).log_softmax(-1)
+
+    def _memory(self, params: Params, batch: int) -> tuple[Tensor, Tensor]:
+        zero_SBH = params["start"].new_zeros(len(params["start"]), batch, self.hidden)
+        return zero_SBH, zero_SBH
+
+    def _start(self, params: Params, batch: int) -> Tensor:
+        return params["start"][:, None].expand(-1, batch, -1)
+
+
+def _rows(table_SCG: Tensor, which_SB1: Tensor) -> Tensor:
+    """The table's row of each choice, `[S, B, G]`."""
+    return table_SCG.gather(1, which_SB1.expand(-1, -1, table_SCG.shape[-1]))
+
+
+def _lstm(params: Params, gates_SBG: Tensor, memory: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Output and cell `[S, B, H]` after an input that adds `gates` to the four gates (Hochreiter & Schmidhuber 1997)."""
+    h_SBH, c_SBH = memory
+    i, f, o, g = (gates_SBG + torch.bmm(h_SBH, params["hidden"])).chunk(4, -1)
+    c_SBH = _sigmoid(f + 1) * c_SBH + _sigmoid(i) * g.contiguous().tanh()
+    return _sigmoid(o) * c_SBH.tanh(), c_SBH
+
+
+def log_prob(log_probs_SBDC: Tensor, archs_SBD: Tensor) -> Tensor:
+    """Of whole architectures, `[S, B]`."""
+    return log_probs_SBDC.gather(-1, archs_SBD[..., None]).squeeze(-1).sum(-1)
+
+
+def entropy(log_probs_SBDC: Tensor) -> Tensor:
+    """The entropy in nats of each decision given those before it, summed over decisions: `[S, B]`."""
+    closed_SBDC = log_probs_SBDC.isinf()
+    return -(log_probs_SBDC.exp() * log_probs_SBDC.masked_fill(closed_SBDC, 0.0)).sum((-1, -2))
+
+
+def along_the_mode(policy: Policy, params: Params) -> Tensor:
+    """Probabilities `[S, D, C]`: of each decision's choices, given the likeliest choice of those before it."""
+    some = next(iter(params.values()))
+    with torch.no_grad():
+        archs_S1D = torch.zeros(len(some), 1, len(policy.space.choices), dtype=torch.long)
+        for d in range(archs_S1D.shape[-1]):
+            archs_S1D[..., d] = policy.log_probs(params, archs_S1D)[:, :, d].argmax(-1)
+        return policy.log_probs(params, archs_S1D).squeeze(1).exp()
+
+
+def begin(policy: Policy, seeds: Tensor, prior: Prior | None) -> Params:
+    """Parameters to start from: a prior's, the same for each seed or one each, else fresh ones."""
+    if prior is None:
+        return policy.init(seeds)
+    return {n: p.expand(len(seeds), *p.shape[1:]).clone() for n, p in prior.params.items()}
+
+
+def closed(space: Space, archs: Tensor) -> Tensor:
+    """What to add to logits `[S, B, D, C]`: 0 where a choice can follow, minus infinity where it cannot; broadcasts."""
+    if _sampling.open_prefixes(space) is None:
+        return _beyond(space.choices)
+    return torch.stack([_closed(space, archs[..., :d], d) for d in range(len(space.choices))], -2)
+
+
+_INIT, _SAMPLE = 255, 0
+
+
+@lru_cache
+def _beyond(choices: tuple[int, ...]) -> Tensor:
+    """0 for a decision's own choices, minus infinity beyond them, `[D, C]`."""
+    C = max(choices)
+    return torch.zeros(len(choices), C).masked_fill(torch.arange(C) >= torch.tensor(choices)[:, None], -torch.inf)
+
+
+def _closed(space: Space, archs_SBd: Tensor, d: int) -> Tensor:
+    """As `closed`, of decision `d` after the `d` before it."""
+    prefixes, choices = _sampling.open_prefixes(space), space.choices
+    if prefixes is None:
+        return _beyond(choices)[d]
+    rank_SB = _ops.index(archs_SBd, choices[:d]) if d else archs_SBd.new_zeros(archs_SBd.shape[:-1])
+    open_SBC = torch.nn.functional.pad(prefixes[d][rank_SB], (0, max(choices) - choices[d]))
+    return torch.zeros(open_SBC.shape).masked_fill(~open_SBC, -torch.inf)
+
+
+def _draw(space: Space, seeds: Tensor, step: Tensor, batch: int, logits: Callable[[int, Tensor], Tensor]) -> Tensor:
+    """Architectures `[S, B, D]`, decision by decision from `logits(d, archs so far)`."""
+    D, C = len(space.choices), max(space.choices)
+    gumbel_SBDC = _noise.gumbel(seeds, step, batch, D, C, stream=_SAMPLE)
+    archs_SBD = seeds.new_zeros(len(seeds), batch, D)
+    with torch.no_grad():
+        for d in range(D):
+            before_SBd = archs_SBD[..., :d]
+            noisy_SBC = logits(d, before_SBd) + _closed(space, before_SBd, d) + gumbel_SBDC[:, :, d]
+            archs_SBD[..., d] = noisy_SBC.argmax(-1)
+    return archs_SBD
+
+
+def _sigmoid(x: Tensor) -> Tensor:
+    """By way of tanh, which gives the same bits wherever in a tensor an element lies; torch.sigmoid does not."""
+    return 0.5 + 0.5 * (0.5 * x).tanh()

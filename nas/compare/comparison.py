@@ -1,0 +1,148 @@
+"""A whole comparison: its cells made, summed up, written and drawn."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from nas import plugins
+from nas.compare import curves, summary, trial, trial_cache
+from nas.compare.summary import Cell
+from nas.compare.trial import Ask
+from nas.run import priors
+from nas.tasks import constraints, families, full_columns
+from search_spaces import UserError
+
+FORMAT = "nas-comparison/1"
+
+
+def asks(
+    patterns: str, controllers: list[str], texts: tuple[str, ...], seeds: int, evals: int | None,
+    seconds: float | None, batch: int,
+) -> list[Ask]:  # fmt: skip
+    """Each task with each controller, but a portfolio only where it has sources.
+
+    Raises `UserError` for names that lead nowhere, and for a prior that was trained on a task it is compared on.
+    """
+    tasks = [constraints.name(task, texts) for task in families.select(patterns)]
+    if not tasks or not controllers:
+        raise UserError("A comparison takes at least one task and one controller.")
+    prior = {c: _fingerprint(c, tasks) for c in dict.fromkeys(controllers)}
+    asked = [Ask(t, c, seeds, evals, seconds, batch, prior[c]) for t in tasks for c in prior]
+    possible = [ask for ask in asked if full_columns.has_sources(ask.controller.partition(":")[0], ask.task)]
+    if not possible:
+        raise UserError(
+            f"Task '{tasks[0]}' has no source tasks to make a portfolio of: no other data set on its space."
+        )
+    return possible
+
+
+def with_priors(controllers: list[str], names: tuple[str, ...]) -> list[str]:
+    """The controllers, those that take a prior once with each of `names` (a file, `shipped` or `none`)."""
+    takers = [c for c in controllers if _takes_prior(c) and "prior" not in trial.named(c)[1]]
+    if names and not takers:
+        raise UserError(f"--prior is '{names[0]}', but none of {', '.join(controllers)} takes one; in_context does.")
+    chosen = [[f"{c}:prior={name}" for name in names] if c in takers and names else [c] for c in controllers]
+    return [c for several in chosen for c in several]
+
+
+def _takes_prior(controller: str) -> bool:
+    component = plugins.load("controller", controller.partition(":")[0])
+    return any(field.name == "prior" for field in dataclasses.fields(component))
+
+
+def _fingerprint(controller: str, tasks: list[str]) -> str:
+    """Of the prior that a controller names, empty without one. `UserError` where it knows one of the tasks."""
+    name, settings = trial.named(controller)
+    wanted = settings.get("prior", "none")
+    if wanted == "none" or not _takes_prior(controller):
+        return ""
+    found = priors.find({"controller": name, "prior": wanted})
+    if found is None:
+        raise UserError(f"Prior '{wanted}' is not there for controller '{name}'; --prior takes a file, or none.")
+    trained = {full_columns.bare(task): task for task in json.loads(found.about.get("tasks", "[]"))}
+    for task in tasks:
+        if full_columns.bare(task) in trained:
+            raise UserError(
+                f"Prior '{wanted}' was trained on '{trained[full_columns.bare(task)]}', so that '{task}' is no test of it. "
+                "Compare it on other tasks, or train one that leaves it out: nas meta-train --split."
+            )
+    return priors.fingerprint(wanted)
+
+
+def make(asks: list[Ask], folder: Path, jobs: int = 1, done: Callable[[], object] = lambda: None) -> list[Cell]:
+    """The cells of a comparison, in the order asked; those that were not there are searched."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for _ in trial_cache.work(asks, folder, jobs):
+        done()
+    paths = [(ask, ask.path(folder)) for ask in asks]
+    return [summary.cell(ask, trial_cache.read(path), trial_cache.read_reads(path)) for ask, path in paths]
+
+
+def document(cells: list[Cell], after: tuple[int, ...] = ()) -> dict[str, Any]:
+    """What a comparison came to, ready for JSON; `at` has the best found `after` so many evaluations."""
+    groups = _groups(cells)
+    ask = cells[0].ask
+    standing = {"at": [row for cell in cells for row in curves.standing(cell, after)]} if after else {}
+    return {
+        "format": FORMAT,
+        "version": trial_cache.version(),
+        "seeds": ask.seeds,
+        "evals": ask.evals,
+        "seconds": ask.seconds,
+        "batch": ask.batch,
+        "rows": [summary.row(cell) for cell in cells],
+        "aggregates": [summary.aggregate(members) for members in groups.values()],
+        "improvements": [
+            summary.improvement(groups[family, ours], groups[family, theirs])
+            for (family, ours), (other, theirs) in itertools.permutations(groups, 2)
+            if family == other
+        ],
+    } | standing
+
+
+def write(document: dict[str, Any], folder: Path) -> None:
+    """`results.json`, `results.csv` (the rows, nested names joined by dots)."""
+    (folder / "results.json").write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
+    _write_csv(folder / "results.csv", [_flat(_figures(row)) for row in document["rows"]])
+
+
+def draw(cells: list[Cell], folder: Path) -> None:
+    """`curves.csv` and the figures, SVG and PNG."""
+    from nas.compare import figures
+
+    _write_csv(folder / "curves.csv", [point for cell in cells for point in curves.curve(cell)])
+    figures.draw([cell for cell in cells if cell.optimum is not None], folder)
+
+
+def _groups(cells: list[Cell]) -> dict[tuple[str, str], list[Cell]]:
+    """Cells of one family and controller, where the space is known: those whose scores can be put on one scale."""
+    groups: dict[tuple[str, str], list[Cell]] = {}
+    for cell in cells:
+        if cell.optimum is not None:
+            groups.setdefault((cell.family, cell.ask.controller), []).append(cell)
+    return groups
+
+
+def _figures(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key != "columns_read"}
+
+
+def _flat(row: dict[str, Any], before: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in row.items():
+        flat |= _flat(value, f"{before}{key}.") if isinstance(value, dict) else {f"{before}{key}": value}
+    return flat
+
+
+def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    header = list(dict.fromkeys(key for row in rows for key in row))
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, header, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

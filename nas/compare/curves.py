@@ -1,0 +1,108 @@
+"""How a comparison's searches went, evaluation by evaluation: plain data, ready for JSON and CSV.
+
+Shapes: `S` seeds, `T` evaluations, `P` points of a curve.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+from numpy import ndarray
+
+from nas.compare import statistics
+from nas.compare.summary import Cell, first_reached, rounded
+
+RESAMPLES = 100
+"""For a band that the eye reads; the numbers of the rows have more."""
+
+
+def curve(cell: Cell) -> list[dict[str, Any]]:
+    """The best so far over evaluations and seconds, at points that lie evenly on a logarithmic scale."""
+    rows = []
+    for at in points(cell.best.shape[1]):
+        score = statistics.interval(cell.best[None, :, at - 1], RESAMPLES)
+        rows.append(
+            {
+                "task": cell.ask.task,
+                "controller": cell.ask.controller,
+                "evaluations": int(at),
+                "seconds": rounded(cell.seconds[:, at - 1].mean()),
+                **dict(zip(("score_iqm", "score_low", "score_high"), map(rounded, score))),
+                "report_mean": rounded(_nanmean(cell.report[:, at - 1])),
+                "regret_mean": None if cell.optimum is None else rounded(cell.optimum - cell.best[:, at - 1].mean()),
+            }
+        )
+    return rows
+
+
+def points(count: int) -> ndarray:
+    """Evaluations to show, int `[P]`, the first and the last among them."""
+    return numpy.unique(numpy.geomspace(1, count, 30).round().astype(int))
+
+
+Curve = tuple[ndarray, ndarray, ndarray | None, ndarray | None]
+"""x, y, and the edges of the band."""
+
+
+def regret(cells: list[Cell]) -> Curve | None:
+    at = points(cells[0].best.shape[1])
+    lost_KSP = numpy.stack([1 - c.normalised[:, at - 1] for c in cells])
+    return _banded(at, lost_KSP)
+
+
+def by_seconds(cells: list[Cell]) -> Curve | None:
+    """Best so far at moments of simulated time, each run by its own clock."""
+    if not all(c.seconds[:, -1].all() for c in cells):
+        return None
+    most = min(c.seconds[:, -1].min() for c in cells)
+    moments = numpy.geomspace(max(c.seconds[:, 0].max() for c in cells), most, 30)
+    lost = []
+    for c in cells:
+        done_SP = (c.seconds[:, :, None] <= moments).sum(1)
+        lost.append(1 - numpy.take_along_axis(c.normalised, done_SP.clip(1) - 1, 1))
+    return _banded(moments, numpy.stack(lost))
+
+
+def reported(cells: list[Cell]) -> Curve | None:
+    at = points(cells[0].best.shape[1])
+    values_KSP = numpy.stack([c.report[:, at - 1] for c in cells])
+    return None if numpy.isnan(values_KSP).any() else _banded(at, values_KSP)
+
+
+def reached(cells: list[Cell]) -> Curve | None:
+    found = numpy.concatenate([first_reached(c, c.top) for c in cells])
+    at = numpy.arange(1, cells[0].best.shape[1] + 1)
+    return at, (found[:, None] <= at).mean(0), None, None
+
+
+def profile(cells: list[Cell]) -> Curve | None:
+    thresholds = numpy.linspace(0.7, 1, 151)
+    final_KS = numpy.stack([c.normalised[:, -1] for c in cells])
+    return thresholds, statistics.profile(final_KS, thresholds - 1e-9), None, None
+
+
+def _banded(x: ndarray, values_KSP: ndarray) -> Curve:
+    found = [statistics.interval(values_KSP[..., p], RESAMPLES) for p in range(len(x))]
+    y, low, high = (numpy.array(side) for side in zip(*found))
+    return x, y, low, high
+
+
+def standing(cell: Cell, after: tuple[int, ...]) -> list[dict[str, Any]]:
+    """The best found after so many evaluations: quartiles over seeds of its score, and of its report where there is one."""
+    rows = []
+    for count in after:
+        best, report = (_quartiles(column[:, count - 1]) for column in (cell.best, cell.report))
+        names = {"task": cell.ask.task, "controller": cell.ask.controller, "evaluations": count}
+        rows.append(names | {"score": best, "report": report})
+    return rows
+
+
+def _quartiles(values_S: ndarray) -> dict[str, float | None] | None:
+    if numpy.isnan(values_S).all():
+        return None
+    return dict(zip(("q25", "median", "q75"), map(rounded, numpy.nanpercentile(values_S, (25, 50, 75)))))
+
+
+def _nanmean(values: ndarray) -> float | None:
+    return None if numpy.isnan(values).all() else float(numpy.nanmean(values))

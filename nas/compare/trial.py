@@ -1,0 +1,140 @@
+"""One controller on one task, many seeds side by side: a cell of a comparison.
+
+Shapes: `S` seeds, `T` evaluations, `D` decisions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from controller import Controller, Prior
+from nas import plugins, settings, tables, tasks
+from nas.run import incumbent, priors
+from nas.search import search
+from nas.tasks import full_columns
+from nas.types import Evaluator
+from search_spaces import Space, UserError, _ops
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One cell of a comparison."""
+
+    task: str
+    controller: str
+    """A name, and after colons its settings: `reinforce:lr=0.03:hidden=8`, `in_context:prior=FILE`."""
+    seeds: int
+    evals: int | None
+    """Budget in evaluations; with `seconds` too, whichever ends first."""
+    seconds: float | None
+    """Budget in simulated seconds."""
+    batch: int = 1
+    prior: str = ""
+    """The fingerprint of the prior that the controller names; empty without one."""
+
+    def path(self, folder: Path) -> Path:
+        """The cell's file."""
+        words = f"{self.task}--{self.controller}"
+        slug = "".join(c if c.isalnum() or c in "._-" else "-" for c in words)[:100]
+        digest = hashlib.sha256((words + self.prior).encode()).hexdigest()[:8]
+        return folder / "cells" / f"{slug}-{digest}.safetensors"
+
+
+class Trace(NamedTuple):
+    """All evaluations of a cell."""
+
+    rank: Tensor
+    """int32 `[S, T]` the architectures, by rank in their space."""
+    score: Tensor
+    """float32 `[S, T]` search column."""
+    cost: Tensor
+    """float32 `[S, T]` simulated seconds."""
+    report: Tensor
+    """float32 `[S, T]` report column of the best so far, read after the search; NaN where the task has none."""
+    epochs: Tensor | None = None
+    """int32 `[S, T]` of each evaluation; None: the task's own."""
+
+
+Reads = dict[str, dict[str, int]]
+"""`search`, `report` to the columns read during the search and after it, with how often; a column is read whole."""
+
+
+def run(ask: Ask) -> tuple[Trace, Reads]:
+    """Search with all seeds side by side, until the budget of each is spent."""
+    evaluator = tasks.find(ask.task)
+    controller, prior = _controller(ask, evaluator.space)
+    seeds = torch.arange(ask.seeds)
+    before = tables.reads()
+    state = controller.begin(evaluator.task, seeds, prior)
+    spent, done = torch.zeros(ask.seeds, dtype=torch.double), 0
+    rank, score, cost, epochs = [], [], [], []
+    for step in search(controller, evaluator.load(seeds), state, ask.batch):
+        rank.append(_ops.index(step.proposal.archs, evaluator.space.choices).int())
+        score.append(step.results.score)
+        cost.append(step.results.cost)
+        epochs.append(step.proposal.epochs)
+        done += ask.batch
+        spent += step.results.cost.sum(1)
+        if (ask.evals and done >= ask.evals) or (ask.seconds and bool((spent > ask.seconds).all())):
+            break
+    keep = ask.evals or done
+    rank, score, cost = (torch.cat(parts, 1)[:, :keep] for parts in (rank, score, cost))
+    trace = Trace(rank, score, cost, score, None if None in epochs else torch.cat(epochs, 1)[:, :keep].int())
+    searched = tables.reads() - before
+    listed = full_columns.everything(ask.task) is not None
+    before = tables.reads()
+    trace = trace._replace(report=_report(ask, evaluator, trace, listed))
+    return trace, {"search": dict(sorted(searched.items())), "report": dict(sorted((tables.reads() - before).items()))}
+
+
+def named(controller: str) -> tuple[str, dict[str, str]]:
+    """A controller's name and settings, from `name:key=value:key=value`."""
+    name, *given = controller.split(":")
+    if any("=" not in text for text in given):
+        raise UserError(f"Controller '{controller}' takes settings as NAME=VALUE after colons, as reinforce:lr=0.03.")
+    return name, dict(text.split("=", 1) for text in given)
+
+
+def check(controller: str) -> None:
+    """Raises `UserError` for a controller that there is not, and for settings that it does not take."""
+    name, given = named(controller)
+    settings.typed(name, plugins.load("controller", name), given)
+
+
+def _controller(ask: Ask, space: Space) -> tuple[Controller, Prior | None]:
+    name, given = named(ask.controller)
+    component = plugins.load("controller", name)
+    prior = full_columns.prior_of(component, space, ask.task)
+    if ask.prior:
+        prior = priors.find({"controller": name, "prior": given.pop("prior")})
+    return component(space=space, **settings.typed(name, component, given)), prior
+
+
+def final(evaluator: Evaluator, trace: Trace, seconds: float | None) -> Tensor:
+    """The best architecture of each seed within the budget, int64 `[S, D]`."""
+    best = incumbent.best(
+        trace.rank[..., None].long(), trace.score, incumbent.within(trace.cost, seconds), trace.epochs
+    )
+    return _ops.from_index(best.archs.squeeze(-1), evaluator.space.choices)
+
+
+def _report(ask: Ask, evaluator: Evaluator, trace: Trace, listed: bool) -> Tensor:
+    """Of the best so far, `[S, T]`; only of the last where a report costs a training."""
+    report = torch.full(trace.score.shape, torch.nan)
+    if not listed:
+        values = evaluator.report(final(evaluator, trace, ask.seconds))
+        report[:, -1] = report[:, -1] if values is None else values
+        return report
+    report_N = evaluator.report(_ops.enumerate_all(evaluator.space.choices))
+    if report_N is None:
+        return report
+    of_each = report_N.index_select(0, trace.rank.flatten()).reshape(trace.rank.shape)
+    score = torch.where(incumbent.within(trace.cost, ask.seconds), trace.score, torch.nan)
+    best, at = incumbent.so_far(score, trace.epochs)
+    return torch.where(best.isnan(), torch.nan, of_each.gather(1, at))

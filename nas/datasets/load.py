@@ -1,0 +1,94 @@
+"""A data set by its name, ready to train on: uint8 pictures, stratified splits, normalisation worked out from training data.
+
+`digits` is scikit-learn's; `npz:FILE`, `folder:DIR` and `hf:NAME` are the user's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nas import plugins
+from nas.datasets import readers
+from nas.datasets.images import DataSet, Raw, resize
+from search_spaces import UserError, _noise
+
+_HELD_OUT = 0.2
+"""The share of each class that goes to a split which the data set does not bring."""
+_SPLIT_SEEDS = {"test": 1, "valid": 2}
+
+
+Reader = Callable[[str, int | None], Raw]
+"""From what stands behind the colon, and the side of the pictures (None: the data's own), to the data."""
+
+
+def names() -> list[str]:
+    """The data sets that are always there."""
+    return ["digits"]
+
+
+def load(name: str, image_size: int | None = None) -> DataSet:
+    """The data set called `name`, pictures `image_size` wide and high (None: their own, at most 32).
+
+    Raises `UserError` for what cannot be trained on: one line that names the file or the class.
+    """
+    kind, colon, where = name.partition(":")
+    by_kind: dict[str, Reader] = {"npz": readers.npz, "folder": readers.folder, "hf": readers.hugging_face}
+    if image_size is not None and image_size < 4:
+        raise UserError(f"image_size is {image_size}; it takes at least 4.")
+    if colon and kind in by_kind:
+        return _complete(name, by_kind[kind](where, image_size))
+    if name == "digits":
+        return _complete(name, _digits(image_size))
+    raise plugins.unknown("task", name, [*names(), "npz:FILE", "folder:DIR", "hf:NAME", "TABLE/TASK"])
+
+
+def _digits(image_size: int | None) -> Raw:
+    from sklearn.datasets import load_digits
+
+    values_N64, labels_N = load_digits(return_X_y=True)
+    pixels = np.round(values_N64 * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
+    return Raw({"train": (resize(torch.from_numpy(pixels), image_size), torch.from_numpy(labels_N))}, None)
+
+
+def _complete(name: str, raw: Raw) -> DataSet:
+    """Labels from 0, the splits that are missing, the normalisation."""
+    labels = torch.unique(raw.splits["train"][1])
+    class_names = raw.class_names or tuple(str(label) for label in labels.tolist())
+    if len(labels) < 2:
+        raise UserError(f"Data set '{name}' has {len(labels)} class; it takes two or more.")
+    splits = {}
+    for split, (x, y) in raw.splits.items():
+        strange = y[~torch.isin(y, labels)]
+        if len(strange):
+            raise UserError(f"Data set '{name}' has class {strange[0]} in its {split} split and not in training.")
+        splits[split] = (x, torch.searchsorted(labels, y))
+    for split in ("test", "valid"):
+        if split not in splits:
+            splits["train"], splits[split] = _stratified(name, splits["train"], class_names, _SPLIT_SEEDS[split])
+    (x_train, y_train), (x_valid, y_valid), (x_test, y_test) = splits["train"], splits["valid"], splits["test"]
+    pixels = x_train.double().transpose(0, 1).flatten(1) / 255
+    mean, std = pixels.mean(1).float(), pixels.std(1).float()
+    std = torch.where(std > 1e-4, std, torch.ones(()))
+    return DataSet(name, x_train, y_train, x_valid, y_valid, x_test, y_test, class_names, mean, std)
+
+
+def _stratified(
+    name: str, split: tuple[Tensor, Tensor], class_names: tuple[str, ...], seed: int
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """What stays and what is held out: of each class at least one picture, never all."""
+    x, y = split
+    order = _noise.bits(torch.tensor([seed]), 0, len(y))[0].argsort(stable=True)
+    held = torch.zeros(len(y), dtype=torch.bool)
+    for label, class_name in enumerate(class_names):
+        ours = order[y[order] == label]
+        if len(ours) < 2:
+            raise UserError(
+                f"Class '{class_name}' of data set '{name}' has too few pictures to train, validate and test on; "
+                "it takes three, or two where the data set brings a test split."
+            )
+        held[ours[: max(1, round(_HELD_OUT * len(ours)))]] = True
+    return (x[~held], y[~held]), (x[held], y[held])

@@ -1,0 +1,153 @@
+"""An architecture as a picture: `text` for the terminal, `figure` for files. Cells are graphs, widths are bars.
+
+A space whose decisions are the six edges of a four-node cell is drawn as that; a space whose options are all named `width_N`
+as widths; any other as the list of its decisions. Edges are told apart by colour, line and label, so that colour is not needed.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+from search_spaces import Space
+from search_spaces._cells import EDGES, NODES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_LABELS = {
+    "skip_connect": "skip",
+    "nor_conv_1x1": "conv 1x1",
+    "nor_conv_3x3": "conv 3x3",
+    "avg_pool_3x3": "avg pool 3x3",
+}
+_LOOKS = {
+    "skip_connect": ("#7f7f7f", "--"),
+    "nor_conv_1x1": ("#E69F00", "-"),
+    "nor_conv_3x3": ("#0072B2", "-"),
+    "avg_pool_3x3": ("#009E73", ":"),
+}
+"""Colour and line of an operation; the colours are Okabe and Ito's, which the colour-blind tell apart."""
+_OTHER = ("#000000", "-")
+_APEX = {(0, 1): 0.0, (1, 2): 0.0, (2, 3): 0.0, (0, 2): 0.55, (1, 3): -0.55, (0, 3): 1.0}
+"""How far an edge bows up, in units of the distance of two nodes."""
+_HALF_WIDTH = 0.065
+"""Of an inner node's box, in the same units."""
+_BAR = 40
+
+
+def operations(space: Space, arch: Tensor) -> list[str]:
+    """The options' names that `arch` `[D]` picks, decision by decision."""
+    return [names[choice] for names, choice in zip(space.operations, arch.tolist())]
+
+
+def text(space: Space, arch: Tensor) -> str:
+    """A few lines that draw `arch` `[D]`, without colour."""
+    picked = operations(space, arch)
+    if _is_cell(space):
+        return _cell_text(picked)
+    widths = _widths(picked)
+    if widths:
+        unit = _BAR / max(widths)
+        return "\n".join(f"stage {i}  {'█' * round(w * unit)} {w}" for i, w in enumerate(widths))
+    return "\n".join(f"{i}  {name}" for i, name in enumerate(picked))
+
+
+def figure(space: Space, arch: Tensor) -> Figure:
+    """A matplotlib figure that draws `arch` `[D]`; the caller saves it."""
+    from matplotlib.figure import Figure
+
+    picked = operations(space, arch)
+    drawn = Figure(figsize=(7.2, 3.2), layout="constrained")
+    axes = drawn.add_subplot()
+    if _is_cell(space):
+        _cell_figure(axes, picked)
+    else:
+        _bars_figure(axes, picked)
+    axes.set_title(space.describe(arch), fontsize=7, family="monospace", color="#555555")
+    return drawn
+
+
+def _is_cell(space: Space) -> bool:
+    return len(space.choices) == len(EDGES) and all("nor_conv_3x3" in names for names in space.operations)
+
+
+def _widths(picked: list[str]) -> list[int] | None:
+    return [int(p.removeprefix("width_")) for p in picked] if all(p.startswith("width_") for p in picked) else None
+
+
+def _name(node: int) -> str:
+    return {0: "input", NODES - 1: "output"}.get(node, f"node {node}")
+
+
+def _cell_text(picked: list[str]) -> str:
+    """Each node and the sum that makes it: `node 2 = conv 3x3(input) + skip(node 1)`."""
+    lines = []
+    for node in range(1, NODES):
+        terms = [
+            f"{_LABELS.get(operation, operation)}({_name(start)})"
+            for (start, end), operation in zip(EDGES, picked)
+            if end == node and operation != "none"
+        ]
+        lines.append(f"  {_name(node):<6} = {' + '.join(terms) if terms else '0'}")
+    return "\n".join(lines)
+
+
+def _cell_figure(axes: Axes, picked: list[str]) -> None:
+    for (start, end), operation in zip(EDGES, picked):
+        if operation != "none":
+            _edge(axes, start, end, operation)
+    for node in range(NODES):
+        ends = node in (0, NODES - 1)
+        axes.text(
+            node, 0, _name(node) if ends else str(node), ha="center", va="center", fontsize=10, zorder=3,
+            bbox={"boxstyle": "round,pad=0.4", "facecolor": "#e8e8e8" if ends else "white", "edgecolor": "#333333"},
+        )  # fmt: skip
+    axes.set_xlim(-0.3, NODES - 0.7)
+    axes.set_ylim(-0.7, 1.1)
+    axes.axis("off")
+
+
+def _edge(axes: Axes, start: int, end: int, operation: str) -> None:
+    from matplotlib.patches import FancyArrowPatch
+    from matplotlib.path import Path
+
+    color, line = _LOOKS.get(operation, _OTHER)
+    apex = _APEX[start, end]
+    side, lift = (
+        (_HALF_WIDTH, 0.0) if apex == 0 else (0.06 if end - start < NODES - 1 else 0.0, math.copysign(0.1, apex))
+    )
+    left, right = start + side * _stretch(start, apex), end - (side + 0.01) * _stretch(end, apex)
+    bend = ((left + right) / 2, 2 * apex - lift)
+    nearly = (right + 0.06 * (bend[0] - right), lift + 0.06 * (bend[1] - lift))
+    curve = Path([(left, lift), bend, (right, lift)], [Path.MOVETO, Path.CURVE3, Path.CURVE3])
+    head = Path([nearly, (right, lift)])
+    for path, style, dashes in ((curve, "-", line), (head, "-|>", "-")):
+        axes.add_patch(
+            FancyArrowPatch(path=path, arrowstyle=style, mutation_scale=16, color=color, ls=dashes, lw=2.0, zorder=1)
+        )
+    axes.text(
+        (left + right) / 2, apex, _LABELS.get(operation, operation), ha="center", va="center", fontsize=8.5, color=color,
+        zorder=2, bbox={"boxstyle": "round,pad=0.12", "facecolor": "white", "edgecolor": "none"},
+    )  # fmt: skip
+
+
+def _stretch(node: int, apex: float) -> float:
+    """The ends of the cell have wider boxes."""
+    return 2.3 if apex == 0 and node in (0, NODES - 1) else 1.0
+
+
+def _bars_figure(axes: Axes, picked: list[str]) -> None:
+    widths = _widths(picked)
+    heights = widths or [1] * len(picked)
+    bars = axes.bar(np.arange(len(picked)), heights, color="#0072B2", width=0.7)
+    axes.bar_label(bars, labels=[str(w) for w in widths] if widths else picked, padding=2, fontsize=10)
+    axes.set_xticks(np.arange(len(picked)), [f"stage {i}" for i in range(len(picked))])
+    axes.set_ylabel("channels" if widths else "")
+    axes.margins(y=0.15)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)

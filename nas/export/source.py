@@ -1,0 +1,201 @@
+"""The Python file of a network: only what its cell uses, with names a reader can follow, and nothing but torch to import.
+
+A cell's node is nothing if no edge brings anything there; a convolution of nothing is its batch norm's shift, one number a
+channel, and that is all the file keeps of it. Edges that lead nowhere are left out.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from nas.export import source_templates as _parts
+from search_spaces import Task, UserError
+from search_spaces._cells import EDGES, NODES, Cell, CellNetwork, ReluConvBn, ResidualBlock
+
+_SAME = {
+    "skip_connect": "",
+    "nor_conv_1x1": "ReluConvBn(inputs, outputs, 1)",
+    "nor_conv_3x3": "ReluConvBn(inputs, outputs, 3)",
+    "avg_pool_3x3": "nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False)",
+}
+"""What builds an operation of a cell that keeps the width; a skip is the node itself."""
+_WIDER = _SAME | {
+    "skip_connect": "nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))",
+    "avg_pool_3x3": f"nn.Sequential(ReluConvBn(inputs, outputs, 1), {_SAME['avg_pool_3x3']})",
+}
+_INDENTED = """(
+            {same}
+            if inputs == outputs
+            else {code}
+        )"""
+_SHORT = {"skip_connect": "skip", "nor_conv_1x1": "conv1x1", "nor_conv_3x3": "conv3x3", "avg_pool_3x3": "pool3x3"}
+
+
+class Edge(NamedTuple):
+    """One edge that matters."""
+
+    start: int
+    end: int
+    operation: str
+    shift: bool
+    """A convolution of nothing: a number a channel."""
+
+    @property
+    def name(self) -> str:
+        return ("shift" if self.shift else _SHORT[self.operation]) + f"_{self.start}{self.end}"
+
+
+def alive(operations: tuple[str, ...]) -> list[Edge]:
+    """The edges of a cell whose result reaches the output, in order."""
+    filled, edges = {0}, []
+    for (start, end), operation in zip(EDGES, operations):
+        shift = start not in filled
+        if operation == "none" or (shift and not operation.startswith("nor_conv")):
+            continue
+        edges.append(Edge(start, end, operation, shift))
+        filled.add(end)
+    used = {NODES - 1}
+    for edge in reversed(edges):
+        if edge.end in used and not edge.shift:
+            used.add(edge.start)
+    return [edge for edge in edges if edge.end in used]
+
+
+def weights(network: CellNetwork, mean: Tensor | None, std: Tensor | None) -> dict[str, Tensor]:
+    """The weights of `network` under the names of its file; `mean` and `std` `[C]` of the pixels go along."""
+    state = {} if mean is None or std is None else {"mean": mean.view(-1, 1, 1), "std": std.view(-1, 1, 1)}
+    state |= {name: tensor for name, tensor in network.state_dict().items() if not name.startswith("body.")}
+    for number, layer in enumerate(network.body):
+        prefix = f"body.{number}."
+        if isinstance(layer, Cell):
+            state |= {prefix + name: tensor for name, tensor in _cell_weights(layer).items()}
+        else:
+            state |= {prefix + name: tensor for name, tensor in layer.state_dict().items()}
+    return {name: tensor.detach().clone().contiguous() for name, tensor in state.items()}
+
+
+def _cell_weights(cell: Cell) -> dict[str, Tensor]:
+    state = {}
+    for edge in alive(cell.operations):
+        module = cell.edges[EDGES.index((edge.start, edge.end))]
+        if edge.shift:
+            assert isinstance(module, ReluConvBn)
+            state[edge.name] = _shift(module)
+        else:
+            state |= {f"{edge.name}.{name}": tensor for name, tensor in module.state_dict().items()}
+    return state
+
+
+def _shift(conv: ReluConvBn) -> Tensor:
+    norm = conv[2]
+    assert isinstance(norm, nn.BatchNorm2d)
+    zero = torch.zeros(1, norm.num_features, 1, 1, dtype=norm.weight.dtype)
+    return nn.functional.batch_norm(zero, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)[0]
+
+
+def write(network: CellNetwork, task: Task, arch: str, class_names: tuple[str, ...], normalised: bool) -> str:
+    """The file's text.
+
+    Args:
+        arch: how the space describes the architecture.
+        normalised: whether the network takes away the mean of the pixels and divides by their deviation first.
+    Raises `UserError` for a network with layers that this file does not know.
+    """
+    cells = [layer for layer in network.body if isinstance(layer, Cell)]
+    strange = [type(layer).__name__ for layer in network.body if not isinstance(layer, Cell | ResidualBlock)]
+    if strange or len({cell.operations for cell in cells}) != 1:
+        raise UserError(
+            f"Cannot export a network with {strange[0] if strange else 'unlike cells'}; it takes equal cells."
+        )
+    edges = alive(cells[0].operations)
+    wider = any(cell.widths[0] != cell.widths[1] for cell in cells)
+    residual = any(isinstance(layer, ResidualBlock) for layer in network.body)
+    convs = residual or any(edge.operation.startswith("nor_conv") and not edge.shift for edge in edges)
+    head = _parts.HEAD.format(
+        arch=arch,
+        task=task.name.replace("\\", "/").replace('"', "'"),
+        shape=list(task.input_shape),
+        classes=task.num_classes,
+        pixels="pixels / 255" if normalised else "normalised pixels",
+        names=f"\nCLASS_NAMES = {_tuple(class_names)}" if class_names else "",
+    )
+    parts = [
+        head,
+        _parts.RELU_CONV_BN if convs else "",
+        _parts.RESIDUAL if residual else "",
+        _cell(edges, wider),
+        _network(network, normalised),
+        _parts.LOAD,
+    ]
+    return "\n\n\n".join(part.strip("\n") for part in parts if part) + "\n"
+
+
+def _tuple(names: tuple[str, ...]) -> str:
+    quoted = [json.dumps(name, ensure_ascii=False) for name in names]
+    line = "(" + ", ".join(quoted) + ")"
+    return line if len(line) < 100 and len(names) > 1 else "(\n" + "".join(f"    {name},\n" for name in quoted) + ")"
+
+
+def _cell(edges: list[Edge], wider: bool) -> str:
+    init, forward, picture = [], [], []
+    for node in range(1, NODES):
+        terms = []
+        for edge in (e for e in edges if e.end == node):
+            source, what = f"node_{edge.start}", _WIDER if wider and edge.start == 0 else _SAME
+            if edge.shift:
+                init.append(f"self.{edge.name} = nn.Parameter(torch.zeros(outputs, 1, 1))")
+                terms.append(f"self.{edge.name}.expand(node_0.shape[0], -1, *node_0.shape[2:])")
+                picture.append(
+                    f"{node} gains one number a channel (edge {edge.start}-{node}, a convolution of nothing)"
+                )
+                continue
+            picture.append(f"{edge.start} -> {node}  {_SHORT[edge.operation]}")
+            code = what[edge.operation] if edge.start == 0 else what[edge.operation].replace("inputs", "outputs")
+            if wider and edge.start == 0 and code != _SAME[edge.operation]:
+                same = _SAME[edge.operation] or "nn.Identity()"
+                code = _INDENTED.format(same=same, code=code)
+            if code:
+                init.append(f"self.{edge.name} = {code}")
+            terms.append(f"self.{edge.name}({source})" if code else source)
+        if terms:
+            forward.append(f"node_{node} = " + " + ".join(terms))
+    last = f"node_{NODES - 1}"
+    if not any(edge.end == NODES - 1 for edge in edges):
+        forward.append(f"{last} = torch.zeros_like(node_0)")
+        picture.append("nothing reaches the output: the cell gives zeros")
+    forward[-1] = forward[-1].replace(f"{last} = ", "return ")
+    return _parts.CELL.format(
+        picture="\n".join(f"    {line}" for line in picture),
+        init="".join(f"\n        {line}" for line in init),
+        forward="\n".join(f"        {line}" for line in forward),
+    )
+
+
+def _network(network: CellNetwork, normalised: bool) -> str:
+    conv, head = network.stem[0], network.head[4]
+    assert isinstance(conv, nn.Conv2d)
+    assert isinstance(head, nn.Linear)
+    layers = []
+    for code, group in itertools.groupby(map(_layer, network.body)):
+        count = len(list(group))
+        layers.append(f"            {code}," if count == 1 else f"            *({code} for _ in range({count})),")
+    return _parts.NETWORK.format(
+        buffers=_parts.BUFFERS.format(channels=conv.in_channels) if normalised else "",
+        channels=conv.in_channels, width=conv.out_channels, stride=conv.stride[0],
+        body="\n".join(layers), out=head.in_features, classes=head.out_features,
+        inputs="(pixels - self.mean) / self.std" if normalised else "pixels",
+    )  # fmt: skip
+
+
+def _layer(layer: nn.Module) -> str:
+    if isinstance(layer, Cell):
+        return f"Cell({layer.widths[0]}, {layer.widths[1]})"
+    assert isinstance(layer, ResidualBlock)
+    conv = layer.downsample[1]
+    assert isinstance(conv, nn.Conv2d)
+    return f"ResidualBlock({conv.in_channels}, {conv.out_channels})"

@@ -1,0 +1,152 @@
+"""What a search is expected to come to, before it begins: the gain over the plain ResNet cell in the task's unit, and the time.
+
+The prior's own tasks are searched in simulation. A cell's standing there, the share of the space that it beats, is put on the
+scale of tables of accuracies that are at hand, never of the task's own.
+
+Shapes: `S` simulated tasks, `K` tables, `N` architectures of a space, `T` evaluations.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from controller import Prior
+from controller.models import features, pretrained
+from controller.transfer_bo import InContext
+from nas import tables, tasks
+from nas.meta import task_similarity, timing
+from nas.meta.timing import MadeUp
+from nas.run.session import Setup
+from nas.search import search
+from nas.tasks import families, full_columns
+from search_spaces import Space, Task
+
+_MOST = 40
+"""Evaluations that are simulated at most: what comes later adds little, and simulating it would take minutes."""
+
+
+class Forecast(NamedTuple):
+    """What to expect of a search."""
+
+    evaluations: int
+    """Of each seed, within the budget."""
+    simulated: int
+    """Evaluations after which the gain is."""
+    gain: float
+    """Over the plain ResNet cell, in `unit`: the median."""
+    low: float
+    """The 10% quantile, and `high` the 90% quantile."""
+    high: float
+    unit: str
+    scales: tuple[str, ...]
+    """The tasks whose scores the gain is put on; empty where there are none, and the unit is a deviation of the space."""
+    beaten: float
+    """Share of the space that the cell found beats, at the median."""
+    ahead: int | None
+    """Evaluations until half of the simulated searches are ahead of the plain cell; None if they never are."""
+    task_seconds: float
+    """Of a seed's search, as the task counts."""
+    here_seconds: float
+    """Of all seeds, on this machine."""
+    how: str
+    drawn: int
+    """Tasks that were searched in simulation."""
+    known: int
+    """Tasks that the prior knows."""
+
+
+def forecast(asked: dict[str, Any], setup: Setup, prior: Prior) -> Forecast:
+    """Rehearse the search that `asked` names. Raises `UserError` for a space without a plain cell, or too large to list."""
+    space, task = setup.evaluator.space, setup.evaluator.task
+    plain = task_similarity.plain(space)
+    value_SN = task_similarity.draw(prior, pretrained.hold(prior), space)
+    took = timing.times(asked, setup, value_SN)
+    limits = {"evals": 1.0, "seconds": took.task, "minutes": took.here * asked["seeds"] / 60}
+    allowed = [asked[key] / each for key, each in limits.items() if asked[key] is not None and each > 0]
+    evaluations = max(1, int(min(allowed, default=setup.evaluator.budget)))
+    simulated = min(evaluations, _MOST)
+    top_ST = _simulate(setup, prior, value_SN, simulated, min(asked["batch"], simulated))
+    start_S = value_SN[:, features.rows(space, plain)]
+    scales = _scales(task, space)
+    gain = _gain(value_SN, start_S, top_ST[:, -1], scales)
+    low, median, high = gain.flatten().quantile(torch.tensor([0.1, 0.5, 0.9], dtype=gain.dtype)).tolist()
+    ahead = ((top_ST - start_S[:, None]).median(0).values > 0).nonzero()
+    return Forecast(
+        evaluations=evaluations,
+        simulated=simulated,
+        gain=median,
+        low=low,
+        high=high,
+        unit="points of accuracy" if scales else "deviations of the space's scores",
+        scales=tuple(scales),
+        beaten=min(_share(value_SN, top_ST[:, -1]).median().item(), 1 - 1 / value_SN.shape[1]),
+        ahead=int(ahead[0]) + 1 if len(ahead) else None,
+        task_seconds=took.task * evaluations,
+        here_seconds=took.here * evaluations * asked["seeds"],
+        how=took.how,
+        drawn=len(value_SN),
+        known=len(json.loads(prior.about.get("tasks", "[]"))),
+    )
+
+
+def _gain(value_SN: Tensor, start_S: Tensor, end_S: Tensor, scales: dict[str, Tensor]) -> Tensor:
+    """From the plain cell to the one found, `[S, K]`: on each scale, or (K = 1) in deviations."""
+    if not scales:
+        return (end_S - start_S)[:, None]
+    shares = _share(value_SN, start_S), _share(value_SN, end_S)
+    before, after = (torch.stack([x.quantile(share) for x in scales.values()], 1) for share in shares)
+    return after - before
+
+
+def _share(value_SN: Tensor, at_S: Tensor) -> Tensor:
+    """The share of each simulated space that a value beats, float64 `[S]`."""
+    return (value_SN < at_S[:, None]).double().mean(1)
+
+
+def _scales(task: Task, space: Space) -> dict[str, Tensor]:
+    """The scores, float64 `[N]`, of tasks of accuracies on a space at their full length; none of a table's own data set.
+
+    Empty where the task's own score is no accuracy.
+    """
+    table = task.name.split("/")[0]
+    if not _in_percent(task.name):
+        return {}
+    found = {}
+    for name in [*families.families().get("accuracy", []), *families.families().get("own201", [])]:
+        own = table in tables.names() and full_columns.data_set(name) == full_columns.data_set(task.name)
+        if not own and _in_percent(name) and tasks.find(name).space.choices == space.choices:
+            scores = full_columns.everything(name)
+            assert scores is not None
+            found[name] = scores[~scores.isnan()].double()
+    return found
+
+
+def _in_percent(task: str) -> bool:
+    """Whether a task's score is an accuracy, in percent."""
+    table = task.split("/")[0]
+    if "<=" in task:
+        return False
+    if table not in tables.names():
+        return True
+    name = task.partition("/")[2].partition("~")[0].partition("@")[0]
+    columns = tables.find(table).columns
+    return all(columns[s.search].unit == "percent" for s in tasks.searchable(tables.find(table)) if s.name == name)
+
+
+def _simulate(setup: Setup, prior: Prior, value_SN: Tensor, evaluations: int, batch: int) -> Tensor:
+    """The best so far of a search on each drawn landscape, float64 `[S, T]`."""
+    space, task = setup.evaluator.space, setup.evaluator.task
+    controller = InContext(space)
+    state = controller.begin(task, torch.arange(len(value_SN)), prior)
+    found: list[Tensor] = []
+    for step in search(
+        controller, MadeUp(space, task, space, value_SN).load(torch.arange(len(value_SN))), state, batch
+    ):
+        found.append(step.results.score)
+        if len(found) * batch >= evaluations:
+            break
+    return torch.cat(found, 1)[:, :evaluations].double().cummax(1).values

@@ -1,0 +1,113 @@
+"""What a search takes, found out without one: its steps rehearsed on made-up scores, an epoch of training timed.
+
+Shapes: `S` tasks, `N` architectures of a space, `B` architectures a step.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from controller import Proposal, Results
+from controller.models import features
+from nas import tables
+from nas.run import session
+from nas.run.session import Setup
+from nas.types import Evaluate
+from search_spaces import Space, Task, _sampling
+
+_STEPS = 8
+"""Of the rehearsal."""
+_CELLS = 64
+"""Random ones, whose cost is looked up."""
+
+
+class Times(NamedTuple):
+    """What one evaluation of one seed takes, in seconds, all else included."""
+
+    task: float
+    """As the task counts it: its cost column; what training takes."""
+    here: float
+    """Of this machine."""
+    how: str
+    """How they were got."""
+
+
+def times(asked: dict[str, Any], setup: Setup, value_SN: Tensor) -> Times:
+    """A rehearsal on made-up scores with all that a run writes, and what an evaluation of the task itself takes."""
+    evaluator, B = setup.evaluator, asked["batch"]
+    made_up = MadeUp(evaluator.space, evaluator.task, evaluator.space, value_SN[:1].repeat(asked["seeds"], 1))
+    rehearsal = {**asked, "evals": _STEPS * B, "seconds": None, "minutes": None}
+    stamps = []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        session.begin(Path(folder) / "run", rehearsal, setup._replace(evaluator=made_up)) as run,
+    ):
+        for _ in session.go_on(run, setup._replace(evaluator=made_up)):
+            stamps.append(time.perf_counter())
+    step = (stamps[-1] - stamps[0]) / (_STEPS - 1) / (B * asked["seeds"])
+    if evaluator.task.name.split("/")[0] in tables.names():
+        archs = _sampling.sample(evaluator.space, torch.zeros(1).long(), torch.zeros(1).long(), _CELLS)
+        cost = evaluator.load(torch.zeros(1).long())(Proposal(archs)).cost.mean().item()
+        return Times(
+            cost,
+            step,
+            f"the first by the mean cost of {_CELLS} random cells, the second by a rehearsal of {_STEPS} steps",
+        )
+    trained = _probe(setup, B)
+    how = f"from one epoch of {B} random cells; the training of the winner comes on top"
+    return Times(trained, trained + step, how)
+
+
+def _probe(setup: Setup, batch: int) -> float:
+    """Seconds that an evaluation trains: one epoch of a batch of random cells, timed, times the epochs."""
+    space, seed = setup.evaluator.space, torch.zeros(1).long()
+    evaluate = setup.evaluator.load(seed)
+    lengths = setup.evaluator.task.fidelities or (1,)
+    seconds = math.inf
+    for number in range(2):  # The first pays for what is made once.
+        archs = _sampling.sample(space, seed, seed + number, batch)
+        started = time.perf_counter()
+        evaluate(Proposal(archs, torch.full((1, batch), lengths[0]) if setup.evaluator.task.fidelities else None))
+        seconds = min(seconds, time.perf_counter() - started)
+    return seconds / batch * lengths[-1] / lengths[0]
+
+
+@dataclass(frozen=True)
+class MadeUp:
+    """An evaluator of drawn landscapes."""
+
+    space: Space
+    task: Task
+    final: Space
+    value_SN: Tensor
+
+    budget = 1
+    batch = 1
+    about = "scores made up"
+
+    def load(self, seeds: Tensor) -> Evaluate:
+        def evaluate(proposal: Proposal) -> Results:
+            row_SB = features.rows(self.space, proposal.archs)
+            return Results(self.value_SN.gather(1, row_SB).float(), torch.zeros(row_SB.shape))
+
+        return evaluate
+
+    def report(self, archs: Tensor) -> None:
+        return None
+
+    def remember(self, folder: Path) -> None:
+        """Nothing: looking up costs nothing."""
+
+    def curve(self, arch: Tensor) -> list[float]:
+        return []
+
+    def trained(self, arch: Tensor) -> None:
+        return None

@@ -1,0 +1,105 @@
+"""A run in TensorBoard: `tensorboard --logdir runs`."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+from torch import Tensor
+
+from controller import Controller, State
+from nas.export import draw
+from nas.run import incumbent
+from nas.run.incumbent import Best
+from search_spaces import Space
+
+_SEEDS_SHOWN = 8
+"""More curves than this say less than their mean."""
+
+
+class Monitor:
+    """Writes one run's events. Scalars are means over seeds; the first seeds also have curves of their own."""
+
+    def __init__(self, folder: Path, controller: Controller, evaluations: int):
+        """Goes on after `evaluations` of an earlier session: what that one logged beyond them is dropped."""
+        from torch.utils.tensorboard import SummaryWriter  # Half of the start-up time of `nas --help` otherwise.
+
+        self._writer = SummaryWriter(str(folder), purge_step=evaluations + 1 if evaluations else None)
+        self._controller = controller
+        self._shown: list[int] | None = None
+
+    def log(self, evaluations: int, current: Tensor, seconds: Tensor, found: Best, state: State) -> None:
+        """One step.
+
+        Args:
+            evaluations: of each seed so far.
+            current: float32 `[S, B]` scores of this step.
+            seconds: float `[S]` cost so far.
+            found: the best so far.
+            state: the controller's.
+        """
+        write = self._writer
+        write.add_scalar("score/best", _mean(found.score), evaluations)
+        write.add_scalar("score/current", _mean(current), evaluations)
+        write.add_scalar("score over seconds/best", _mean(found.score), int(seconds.float().mean()))
+        for seed in range(min(len(current), _SEEDS_SHOWN) if len(current) > 1 else 0):
+            write.add_scalar(f"score by seed/{seed}", found.score[seed].item(), evaluations)
+        self._log_policy(evaluations, state)
+        self._log_picture(evaluations, found)
+        write.flush()
+
+    def finish(self, asked: dict[str, Any], score: Tensor, curve: list[float]) -> None:
+        """Enter the run in the HParams tab with its mean score over seeds; nothing is logged after.
+
+        Args:
+            curve: the training loss of the best cell after each epoch, if it was trained.
+        """
+        from torch.utils.tensorboard.summary import hparams
+
+        flat = {k: v for k, v in asked.items() if isinstance(v, str | int | float | bool)}
+        flat |= {f"controller.{k}": v for k, v in asked["settings"].items() if isinstance(v, str | int | float | bool)}
+        for epoch, loss in enumerate(curve, 1):
+            self._writer.add_scalar("training loss of the best cell over epochs", loss, epoch)
+        metrics = {"hparam/score": _mean(score)}
+        assert self._writer.file_writer is not None
+        for summary in hparams(flat, metrics):
+            self._writer.file_writer.add_summary(summary)
+        for name, value in metrics.items():
+            self._writer.add_scalar(name, value)
+        self._writer.close()
+
+    def _log_policy(self, evaluations: int, state: State) -> None:
+        policy = getattr(self._controller, "policy", None)
+        if policy is None:
+            return
+        probability_DC = policy(state).mean(0)
+        entropy = -(probability_DC * probability_DC.clamp_min(1e-12).log()).sum()
+        self._writer.add_scalar("policy/entropy (nats)", entropy.item(), evaluations)
+        space = self._controller.space
+        for decision, names, probability_C in zip(space.decisions, space.operations, probability_DC):
+            for name, value in zip(names, probability_C.tolist()):
+                self._writer.add_scalar(f"decision {decision}/{name}", value, evaluations)
+
+    def _log_picture(self, evaluations: int, found: Best) -> None:
+        if found.score.isnan().all():
+            return
+        arch = found.archs[incumbent.top(found)]
+        if arch.tolist() != self._shown:
+            self._shown = arch.tolist()
+            self._writer.add_image("best cell", _pixels(self._controller.space, arch), evaluations, dataformats="HWC")
+
+
+def _pixels(space: Space, arch: Tensor) -> Tensor:
+    """The picture of a cell, uint8 `[H, W, 3]`."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(draw.figure(space, arch))
+    canvas.draw()
+    return torch.from_numpy(numpy.asarray(canvas.buffer_rgba())[..., :3].copy())
+
+
+def _mean(values: Tensor) -> float:
+    return values.nanmean().item() if not values.isnan().all() else math.nan

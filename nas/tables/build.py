@@ -1,0 +1,172 @@
+"""A table of our own: every cell of `nasbench201` trained on a data set, shard by shard, so that it can stop and go on.
+
+Cells that compute the same function are trained once (`_cells.twins(deep=True)`) and spread to their twins. Several fidelities
+are read off one training. Shapes: `P` cells, `E` epochs.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from nas import datasets, training
+from nas.datasets import DataSet, meta_features
+from nas.tables.table import Column
+from nas.training import Images, Recipe
+from search_spaces import Task, UserError, _cells, _noise, _ops
+from search_spaces.nasbench201 import NasBench201
+
+
+class Plan(NamedTuple):
+    """What is measured: one task of one table."""
+
+    task: str
+    """A data set's name, as `digits` or `npz:FILE`."""
+    epochs: int
+    channels: int = 4
+    cells: int = 1
+    stem_stride: int = 1
+    image_size: int | None = None
+    examples: int | None = None
+    """Training images used; None: all."""
+    batch: int = 32
+    lr: float = 0.1
+    repeats: int = 300
+    """Random functions that are trained with three seeds, for the noise ceiling."""
+    seeds: int = 3
+    shard: int = 32
+    """Cells trained together."""
+
+
+def fidelities(plan: Plan) -> list[int]:
+    """After how many epochs figures are taken: 1, 2, 4, ... and at the end."""
+    return [*[2**k for k in range(plan.epochs.bit_length()) if 2**k < plan.epochs], plan.epochs]
+
+
+class Shard(NamedTuple):
+    """Cells trained together, and with which seed."""
+
+    number: int
+    seed: int
+    ranks: Tensor
+
+
+def shards(plan: Plan) -> list[Shard]:
+    """All there is to train: every function with seed 0, `repeats` of them with the other seeds."""
+    functions = _cells.twins(NasBench201.operations[0], deep=True).unique()
+    order = _noise.bits(torch.tensor([0]), 0, len(functions))[0].argsort()
+    again = functions[order[: plan.repeats]].sort().values
+    work = [(0, ranks) for ranks in functions.split(plan.shard)]
+    work += [(seed, ranks) for seed in range(1, plan.seeds) for ranks in again.split(plan.shard)]
+    return [Shard(number, seed, ranks) for number, (seed, ranks) in enumerate(work)]
+
+
+def build(plan: Plan, folder: Path, share: tuple[int, int] = (0, 1)) -> Iterator[tuple[int, int]]:
+    """Train what is missing in `folder`, one file a shard; yields (shards done, shards in all).
+
+    Args:
+        share: (which, of how many): processes that each take their part of the shards.
+    """
+    _same_plan(plan, folder)
+    data = datasets.load(plan.task, plan.image_size)
+    picked = datasets.pick(len(data.y_train), plan.examples)
+    train = Images(data.x_train[picked], data.y_train[picked], data.mean, data.std)
+    valid, test = (
+        Images(x, y, data.mean, data.std) for x, y in ((data.x_valid, data.y_valid), (data.x_test, data.y_test))
+    )
+    task = _task(plan, data)
+    work = shards(plan)
+    for shard in work[share[0] :: share[1]]:
+        path = folder / f"{shard.number:04d}.safetensors"
+        if not path.exists():
+            figures = _measure(plan, shard, task, train, valid, test)
+            partial = path.with_suffix(f".{share[0]}")
+            partial.write_bytes(safetensors.torch.save(figures))
+            partial.replace(path)
+        yield sum(1 for _ in folder.glob("*.safetensors")), len(work)
+
+
+def _measure(plan: Plan, shard: Shard, task: Task, train: Images, valid: Images, test: Images) -> dict[str, Tensor]:
+    space = NasBench201(plan.channels, plan.cells, plan.stem_stride)
+    archs = _ops.from_index(shard.ranks, space.choices)
+    started = time.perf_counter()
+    population = training.networks(space, archs, task, shard.seed)
+    recipe = Recipe(plan.epochs, plan.batch, plan.lr, seed=shard.seed)
+    valid_EP, test_EP, loss_EP = [], [], []
+    for epoch, loss_P in enumerate(training.train(population, train, recipe), 1):
+        if epoch in fidelities(plan):
+            loss_EP.append(loss_P)
+            valid_EP.append(training.accuracy(population, valid))
+            test_EP.append(training.accuracy(population, test))
+    seconds = (time.perf_counter() - started) / len(archs)
+    failed_EP = torch.stack(loss_EP).isnan()
+    return {
+        "ranks": shard.ranks,
+        "seed": torch.tensor(shard.seed),
+        "valid": torch.stack(valid_EP).masked_fill(failed_EP, torch.nan),
+        "test": torch.stack(test_EP).masked_fill(failed_EP, torch.nan),
+        "seconds": torch.full(shard.ranks.shape, seconds),
+    }
+
+
+def columns(plan: Plan, folder: Path, name: str) -> dict[str, tuple[Column, Tensor]]:
+    """The columns of a finished `folder`, by the task's `name` in the table; each cell has its twin's figures.
+
+    Accuracies are of seed 0; the `_per_seed` columns hold all seeds of the last fidelity, NaN where a cell had one only.
+    """
+    ranks_of_twin = _cells.twins(NasBench201.operations[0], deep=True)
+    found = [safetensors.torch.load(path.read_bytes()) for path in sorted(folder.glob("*.safetensors"))]
+    if len(found) < len(shards(plan)):
+        raise UserError(f"'{folder}' holds {len(found)} of {len(shards(plan))} shards; build the rest first.")
+    N = len(ranks_of_twin)
+    accuracy = {split: torch.full((len(fidelities(plan)), N, plan.seeds), torch.nan) for split in ("valid", "test")}
+    seconds = torch.full((N,), torch.nan)
+    for shard in found:
+        for split, values in accuracy.items():
+            values[:, shard["ranks"], int(shard["seed"])] = shard[split]
+        if int(shard["seed"]) == 0:
+            seconds[shard["ranks"]] = shard["seconds"]
+    out: dict[str, tuple[Column, Tensor]] = {}
+    for split, values in accuracy.items():
+        spread = values[:, ranks_of_twin]
+        for epochs, at_fidelity in zip(fidelities(plan), spread):
+            about = Column(name, "accuracy", split, epochs, "percent", True)
+            out[f"{name}/{split}_accuracy@{epochs}"] = (about, at_fidelity[:, 0])
+        about = Column(name, "accuracy", split, plan.epochs, "percent", True)
+        out[f"{name}/{split}_accuracy_per_seed@{plan.epochs}"] = (about, spread[-1])
+    cost = Column(name, "train_seconds", "train", plan.epochs, "second", False)
+    out[f"{name}/train_seconds@{plan.epochs}"] = (cost, seconds[ranks_of_twin])
+    space = NasBench201(plan.channels, plan.cells, plan.stem_stride)
+    params, _ = space.cost(_ops.enumerate_all(space.choices), _task(plan, datasets.load(plan.task, plan.image_size)))
+    out[f"{name}/params"] = (Column(name, "params", None, None, "million", False), params / 1e6)
+    return out
+
+
+def _task(plan: Plan, data: DataSet) -> Task:
+    features = meta_features.features(data.x_train, data.y_train, plan.examples)
+    return Task(plan.task, tuple(data.x_train.shape[1:]), len(data.class_names), features)  # pyright: ignore[reportArgumentType]
+
+
+def describe(plan: Plan) -> str:
+    """How a task was measured, for the table's header."""
+    return (
+        f"{f'{plan.image_size}x{plan.image_size} pixels, ' if plan.image_size else ''}"
+        f"{plan.channels} channels, {plan.cells} cells a stage, stem of stride {plan.stem_stride}, "
+        f"{plan.examples or 'all'} training images, batch {plan.batch}, SGD with Nesterov momentum, cosine from {plan.lr}, "
+        f"{plan.epochs} epochs; all functions one seed, {plan.repeats} functions {plan.seeds} seeds"
+    )
+
+
+def _same_plan(plan: Plan, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    kept, asked = folder / "plan.json", json.dumps(plan._asdict())
+    if kept.exists() and kept.read_text() != asked:
+        raise UserError(f"'{folder}' was begun as {kept.read_text()}; it cannot go on as {asked}. Take another --out.")
+    kept.write_text(asked)

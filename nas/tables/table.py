@@ -1,0 +1,184 @@
+"""Benchmark tables: one `.safetensors` file each, format `nas-table/1`, memory-mapped.
+
+Tensor `archs` int8 `[N, D]`; every other tensor is a column, float32 `[N]` or `[N, seeds]`, NaN where not measured, named
+`<task>/<metric>[@<epochs>]`. The header says what each column is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from nas.paths import TABLES
+from nas.plugins import unknown
+from search_spaces import UserError, _ops
+
+FORMAT = "nas-table/1"
+SUFFIX = ".safetensors"
+_OTHERS = ("prior", "encoder")
+"""How the names of files begin that lie beside tables and are none."""
+
+_READS: Counter[str] = Counter()
+
+
+def reads() -> Counter[str]:
+    """How often this process has read each `TABLE/COLUMN` so far, by whatever way: the difference of two is a log."""
+    return Counter(_READS)
+
+
+class Column(NamedTuple):
+    """What the header says of one column."""
+
+    task: str
+    metric: str
+    split: str | None
+    """`train`, `valid`, `test`, or None where the metric has no split."""
+    epochs: int | None
+    unit: str | None
+    maximize: bool
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table on disk. Nothing but the header is in memory until a column is read."""
+
+    path: Path
+    space: str
+    columns: dict[str, Column]
+    source: str
+    licence: str
+    rows: int
+    sha256: str | None = None
+    """Of the figures, by `checksum`; None in tables that do not say."""
+
+    @property
+    def name(self) -> str:
+        return self.path.name.removesuffix(SUFFIX)
+
+    @cached_property
+    def archs(self) -> Tensor:
+        """int8 `[N, D]`."""
+        return self._read("archs")
+
+    def column(self, name: str) -> Tensor:
+        """float32 `[N]` or `[N, seeds]`, by row. Raises `UserError` for a column that is not there."""
+        if name not in self.columns:
+            raise unknown(f"column of table '{self.name}'", name, sorted(self.columns))
+        _READS[f"{self.name}/{name}"] += 1
+        return self._read(name)
+
+    def by_rank(self, name: str, choices: tuple[int, ...]) -> Tensor:
+        """The column ordered as `_ops.enumerate_all(choices)`, NaN where the table has no row."""
+        values = self.column(name)
+        ranked = torch.full((_ops.size(choices), *values.shape[1:]), float("nan"))
+        ranked[_ops.index(self.archs, choices)] = values
+        return ranked
+
+    def _read(self, name: str) -> Tensor:
+        with safe_open(self.path, framework="pt") as file:
+            return file.get_tensor(name)
+
+
+def read(path: Path) -> Table:
+    """The table in a file, from its header alone. Raises `UserError` for a file that is none."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            header, held = file.metadata() or {}, set(file.keys())
+            rows = file.get_slice("archs").get_shape()[0] if "archs" in held else 0
+    except FileNotFoundError:
+        raise UserError(f"There is no table '{path}'.") from None
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"'{path}' is not a whole {SUFFIX} file ({error}); fetch or import it again.") from None
+    if header.get("format") != FORMAT:
+        raise UserError(f"'{path}' has format '{header.get('format')}'; a table has '{FORMAT}'.")
+    if "columns" not in header or "space" not in header or not rows:
+        raise UserError(f"'{path}' lacks its 'columns', 'space' or 'archs'; a table has all three.")
+    try:
+        columns = {name: Column(**about) for name, about in json.loads(header["columns"]).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"'{path}' has a header whose 'columns' cannot be read ({error}).") from None
+    unlike = sorted(columns.keys() ^ (held - {"archs"}))
+    if unlike:
+        where = "its header does not name" if unlike[0] in held else "it does not hold"
+        raise UserError(f"'{path}' and its header differ: column '{unlike[0]}' {where}; fetch or import it again.")
+    return Table(
+        path, header["space"], columns, header.get("source", ""), header.get("licence", ""), rows, header.get("sha256")
+    )
+
+
+def write(
+    path: Path, space: str, archs: Tensor, columns: dict[str, tuple[Column, Tensor]], source: str, licence: str
+) -> None:
+    """A table with its checksum, whole or not at all.
+
+    Args:
+        archs: whole numbers `[N, D]`.
+        columns: by name, what each is and its values `[N]` or `[N, seeds]`, NaN where not measured.
+    """
+    tensors = {name: values.float().contiguous() for name, (_, values) in columns.items()}
+    tensors["archs"] = archs.to(torch.int8).contiguous()
+    header = {
+        "format": FORMAT,
+        "space": space,
+        "columns": json.dumps({name: about._asdict() for name, (about, _) in columns.items()}),
+        "source": source,
+        "licence": licence,
+        "sha256": checksum(tensors),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_bytes(safetensors.torch.save(tensors, header))
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def checksum(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of names, shapes and bytes, in the names' order."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(f"{name} {tensors[name].dtype} {list(tensors[name].shape)}\n".encode())
+        digest.update(tensors[name].contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def folders() -> list[Path]:
+    """Where tables are looked for: the package, each folder of `NAS_TABLES`, the user's data folder."""
+    listed = [Path(f) for f in os.environ.get("NAS_TABLES", "").split(os.pathsep) if f]
+    missing = [f for f in listed if not f.is_dir()]
+    if missing:
+        raise UserError(f"NAS_TABLES names '{missing[0]}', which is not a folder; list folders with tables in them.")
+    data_home = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    return [TABLES, *listed, data_home / "metacell"]
+
+
+def names() -> list[str]:
+    """Every table there is, the first folder's first."""
+    found = [f.name.removesuffix(SUFFIX) for folder in folders() for f in sorted(folder.glob(f"*{SUFFIX}"))]
+    return [name for name in dict.fromkeys(found) if not name.startswith(_OTHERS)]
+
+
+@lru_cache
+def _read_cached(path: Path, _modified: int) -> Table:
+    return read(path)
+
+
+def find(name: str) -> Table:
+    """The table of a name, from the first folder that has it."""
+    for folder in folders():
+        path = folder / f"{name}{SUFFIX}"
+        if path.is_file():
+            return _read_cached(path, path.stat().st_mtime_ns)
+    raise unknown("table", name, names())

@@ -1,0 +1,88 @@
+"""Families of tasks: lists that a comparison or a split can name, made of whatever tables are at hand."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from functools import lru_cache
+
+from nas import plugins, tables
+from nas.tables import Table
+from nas.tasks.find import find, searchable
+
+_NAMED = {"nasbench201": "accuracy", "nasbench201-robustness": "robustness", "nasbench201-ninapro": "domain"}
+"""Tables whose family is not called like them."""
+_LIMITED = "nasbench201/cifar100@200"
+"""The task that the devices limit."""
+_LIMITS = "nasbench201-hardware"
+_QUANTILE = "q30"
+
+
+def families() -> dict[str, list[str]]:
+    """Family to task names, in a fixed order; a table that is not there leaves no trace."""
+    found: dict[str, list[str]] = {}
+    for name in sorted(tables.names(), key=lambda name: ([*_NAMED, name].index(name), name)):
+        table = tables.find(name)
+        full = _at_full_length(table)
+        if full and table.space.replace("-", "_") in plugins.names("space"):
+            found.setdefault(_NAMED.get(name, name), []).extend(full)
+    if _LIMITED in found.get("accuracy", []) and _LIMITS in tables.names():
+        found["device"] = [f"{_LIMITED}+{_LIMITS}/{c}<={_QUANTILE}" for c in devices(tables.find(_LIMITS))]
+    return found
+
+
+@lru_cache
+def family_of(task: str) -> str:
+    """The family that has `task`; the table's name where none does."""
+    return next((name for name, members in families().items() if task in members), task.split("/")[0])
+
+
+def select(patterns: str) -> list[str]:
+    """The tasks of a comma-separated list of names, families and patterns like `nasbench201/*`, each once.
+
+    A pattern without `@` means each task at its most epochs. Raises `UserError` for what matches nothing.
+    """
+    known = families()
+    chosen: list[str] = []
+    for pattern in filter(None, (p.strip() for p in patterns.split(","))):
+        if pattern in known:
+            chosen.extend(known[pattern])
+        elif set(pattern) & set("*?["):
+            chosen.extend(_matching(pattern, known))
+        else:
+            find(pattern)
+            chosen.append(pattern)
+    return list(dict.fromkeys(chosen))
+
+
+def _matching(pattern: str, known: dict[str, list[str]]) -> list[str]:
+    everything = [task for members in known.values() for task in members if "+" in pattern or "+" not in task]
+    if "@" in pattern:
+        everything += [task for name in tables.names() for task in at_every_length(tables.find(name))]
+    found = [
+        t for t in everything if fnmatchcase(t, pattern) or ("@" not in pattern and fnmatchcase(_bare(t), pattern))
+    ]
+    if not found:
+        raise plugins.unknown("task or family", pattern, sorted(known))
+    return list(dict.fromkeys(found))
+
+
+def at_every_length(table: Table) -> list[str]:
+    """The tasks of a table, one for each fidelity."""
+    found = searchable(table)
+    return [f"{table.name}/{s.name}" + (f"@{s.epochs}" if s.epochs else "") for s in found]
+
+
+def _at_full_length(table: Table) -> list[str]:
+    longest: dict[str, tuple[int, str]] = {}
+    for found, name in zip(searchable(table), at_every_length(table)):
+        longest[found.name] = max(longest.get(found.name, (0, "")), (found.epochs or 0, name))
+    return [name for _, name in longest.values()]
+
+
+def _bare(task: str) -> str:
+    return task.partition("@")[0]
+
+
+def devices(table: Table) -> list[str]:
+    """The latencies that belong to no data set."""
+    return sorted(n for n, c in table.columns.items() if c.metric == "latency" and ":" not in c.task)

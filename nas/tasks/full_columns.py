@@ -1,0 +1,82 @@
+"""What a comparison knows and a searcher does not: whole search columns, for bounds, portfolios and the scale of figures.
+
+Shapes: `N` architectures of a space.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from controller import Episode, Prior, Proposal
+from nas import plugins, tables
+from nas.tasks import families
+from nas.tasks.find import find
+from nas.types import Evaluator
+from search_spaces import Space, UserError, _ops
+
+
+@lru_cache
+def everything(task: str) -> Tensor | None:
+    """The search column of all architectures by rank, `[N]`; None where the task is no table's. Never shown to a searcher."""
+    if task.split("/")[0] not in tables.names():
+        return None
+    evaluator = find(task.replace("~drawn", ""))
+    archs = _ops.enumerate_all(evaluator.space.choices)[None]
+    return evaluator.load(torch.tensor([0]))(Proposal(archs)).score[0]
+
+
+def sources(task: str) -> list[str]:
+    """The tasks a portfolio may copy from: the table's own and the accuracy family, same space, other data sets, no limits."""
+    space, data = find(task).space, data_set(task)
+    known = families.families()
+    table = task.split("/")[0]
+    candidates = [
+        *known.get("accuracy", []),
+        *(t for members in known.values() for t in members if t.startswith(f"{table}/")),
+    ]
+    fit = [t for t in dict.fromkeys(candidates) if "+" not in t and data_set(t) != data]
+    return [t for t in fit if find(t).space.choices == space.choices]
+
+
+def has_sources(controller: str, task: str) -> bool:
+    """Whether a controller that copies from other tasks has one to copy from; true of those that do not copy."""
+    component = plugins.load("controller", controller)
+    return getattr(component, "prior_from", None) != "sources" or bool(sources(task))
+
+
+def prior_of(component: Any, space: Space, task: str) -> Prior | None:
+    """The ranking that a controller of the kind `HasOrder` takes; None for the others. `UserError` where no source is."""
+    wants = getattr(component, "prior_from", None)
+    if wants is None:
+        return None
+    names = [task] if wants == "task" else sources(task)
+    meta = plugins.load("meta-learner", "portfolio")(component(space))
+    return meta.update(meta.init(torch.tensor([0])), [_ranked(find(name)) for name in names])
+
+
+def _ranked(evaluator: Evaluator) -> Episode:
+    """A task's whole search column as one episode."""
+    score = everything(evaluator.task.name)
+    if score is None:
+        raise UserError(f"Task '{evaluator.task.name}' is no table's; its architectures cannot be ranked beforehand.")
+    archs = _ops.enumerate_all(evaluator.space.choices)[None, :, None]
+    score = score[None, :, None]
+    return Episode(evaluator.task, archs, score, torch.zeros_like(score), None, None)
+
+
+def bare(task: str) -> str:
+    """A task without its epochs, its `~drawn` and the values of its limits: what a prior has seen if it has seen any of these."""
+    plain, *bounds = task.split("+")
+    return "+".join([plain.split("~")[0].split("@")[0], *(bound.split("<=")[0] for bound in bounds)])
+
+
+def data_set(task: str) -> str:
+    """The data set behind a table's task: that of attacks on it, of a limited and of a shortened task."""
+    name = task.split("/", 1)[-1].split("+")[0]
+    for end in ("@", "~", "-aa_", "-fgsm"):
+        name = name.split(end)[0]
+    return name

@@ -1,0 +1,164 @@
+"""Many cells on a CPU, each trained by compiled code that keeps one cell's step in one core's cache (`_cell_kernels.c`).
+
+A cell is a thread's work from its first step to its last, so that company cannot touch it and every core is filled. The code is
+compiled on first use and kept; without a compiler, `library` is None and PyTorch does the work.
+Shapes: `P` cells, `S` steps, `N` images, `L` lanes (`N` rounded up to whole vectors), `K` classes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import local
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nas.training import compiler
+from nas.training.program import compiled
+from search_spaces import Task
+
+_HELD = 1 << 23
+"""Values of prepared images held at once."""
+_EVALUATED = 64
+"""Images scored at once."""
+
+
+class _Network(ctypes.Structure):
+    """As `Network` of the C code."""
+
+    _fields_ = (
+        *[(name, ctypes.c_int64) for name in ("instructions", "images", "lanes", "classes", "parameters", "pixels_in")],
+        *[(name, ctypes.c_int64) for name in ("gradients", "packed", "sums", "logits")],
+        ("momentum", ctypes.c_double),
+        ("weight_decay", ctypes.c_double),
+    )
+
+
+class Compiled:
+    """The three-stage networks of `P` cells; what `Population` is, for a CPU with a compiler."""
+
+    def __init__(
+        self,
+        operations: Sequence[Sequence[str]],
+        task: Task,
+        channels: int,
+        cells: int,
+        stem_stride: int = 1,
+        dtype: torch.dtype = torch.float32,
+    ):
+        library = compiler.library(dtype)
+        if library is None:
+            raise RuntimeError("No C compiler; ask `_compiler.library` first.")
+        self.library, self.dtype, self.classes = library, dtype, task.num_classes
+        self._thread, self._pool = local(), None
+        self.programs = [compiled(names, task, channels, cells, stem_stride) for names in operations]
+        self.weights = [torch.zeros(program.parameters, dtype=dtype) for program in self.programs]
+        self.momenta = [torch.zeros_like(weights) for weights in self.weights]
+        self.running = [torch.zeros(program.running, dtype=dtype) for program in self.programs]
+        for p in range(len(self.programs)):
+            for name, value in self.state_of(p).items():
+                if name.endswith("running_var") or (value.dim() == 1 and name.endswith(".weight")):
+                    value.fill_(1.0)
+
+    def state_of(self, p: int) -> dict[str, Tensor]:
+        """Views of cell `p`'s weights, by the names that its own network, `_cells.three_stages`, has for them."""
+        return self.programs[p].views(self.weights[p], self.running[p])
+
+    def momentum_of(self, p: int) -> dict[str, Tensor]:
+        """Views of the optimiser's momentum, by the same names."""
+        return self.programs[p].views(self.momenta[p])
+
+    def learn(self, steps: Iterable[tuple[Tensor, Tensor, float]], momentum: float, weight_decay: float) -> Tensor:
+        """Take SGD steps on (images `[N, C, H, W]`, classes `[N]`, learning rate); the mean loss of each cell, `[P]`."""
+        total, count = torch.zeros(len(self.programs), dtype=torch.float64), 0
+        for images_SNCHW, labels_SN, rates in _blocks(steps):
+            S, N = labels_SN.shape
+            x = self._lanes(images_SNCHW)
+            labels_SN, rates_S = labels_SN.contiguous(), torch.tensor(rates, dtype=torch.float64)
+            losses_PS = torch.zeros(len(self.programs), S, dtype=torch.float64)
+
+            def work(p: int, N: int = N, S: int = S, x=x, y=labels_SN, rates=rates_S, losses=losses_PS) -> None:
+                network, code, space = self._network(p, N, x, momentum, weight_decay)
+                held = (x, y, rates, self.weights[p], self.momenta[p], self.running[p], space, losses[p])
+                self.library.train(ctypes.byref(network), code, ctypes.c_int64(S), *map(_pointer, held))
+
+            self._each(work)
+            total, count = total + losses_PS.sum(1), count + S
+        return (total / count).float()
+
+    def logits(self, images: Tensor) -> Tensor:
+        """The logits `[P, N, K]` of images `[N, C, H, W]`, in evaluation."""
+        N = len(images)
+        padded = F.pad(images, (0, 0) * 3 + (0, -N % _EVALUATED)).unflatten(0, (-1, _EVALUATED))
+        x = self._lanes(padded)
+        logits_PBKL = torch.zeros(len(self.programs), len(x), self.classes, x.shape[-1], dtype=self.dtype)
+
+        def work(p: int) -> None:
+            network, code, space = self._network(p, _EVALUATED, x, 0.0, 0.0)
+            held = (x, self.weights[p], self.running[p], space, logits_PBKL[p])
+            self.library.predict(ctypes.byref(network), code, ctypes.c_int64(len(x)), *map(_pointer, held))
+
+        self._each(work)
+        return logits_PBKL[..., :_EVALUATED].transpose(2, 3).flatten(1, 2)[:, :N]
+
+    def to(self, device: torch.device | str) -> Compiled:
+        """Itself: it lives on the CPU."""
+        return self
+
+    def _lanes(self, images_SNCHW: Tensor) -> Tensor:
+        """`[S, H, W, C, L]`, zeros beyond the last image."""
+        lanes = self.library.bytes_of_a_vector() // self.dtype.itemsize
+        x = images_SNCHW.to(self.dtype).permute(0, 3, 4, 2, 1)
+        return F.pad(x, (0, -x.shape[-1] % lanes)).contiguous()
+
+    def _network(
+        self, p: int, N: int, x: Tensor, momentum: float, decay: float
+    ) -> tuple[_Network, ctypes.c_void_p, Tensor]:
+        """What the C code is told of cell `p`, its instructions, and this thread's workspace."""
+        program, L = self.programs[p], x.shape[-1]
+        code, places, size = program.placed(L)
+        network = _Network(len(code), N, L, self.classes, program.parameters, x[0].numel(), *places, momentum, decay)
+        return network, ctypes.c_void_p(code.data_ptr()), self._space(size)
+
+    def _space(self, size: int) -> Tensor:
+        """A workspace of at least `size` numbers, of this thread."""
+        kept: Tensor | None = getattr(self._thread, "space", None)
+        if kept is None or len(kept) < size:
+            kept = self._thread.space = torch.empty(size, dtype=self.dtype)
+            self.library.settle(_pointer(kept), ctypes.c_int64(kept.nbytes))
+        return kept
+
+    def _each(self, work) -> None:
+        P, threads = len(self.programs), torch.get_num_threads()
+        if threads == 1 or P == 1:
+            for p in range(P):
+                work(p)
+            return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(min(threads, P))
+        heaviest_first = sorted(range(P), key=lambda p: -self.programs[p].work)
+        list(self._pool.map(work, heaviest_first))
+
+
+def _pointer(x: Tensor) -> ctypes.c_void_p:
+    return ctypes.c_void_p(x.data_ptr())
+
+
+def _blocks(steps: Iterable[tuple[Tensor, Tensor, float]]):
+    """Steps with batches of one size, as many together as `_HELD` admits: images `[S, N, C, H, W]`, classes, rates."""
+    held: list[tuple[Tensor, Tensor, float]] = []
+    for step in steps:
+        held.append(step)
+        if len(held) * step[0].numel() >= _HELD:
+            yield _stacked(held)
+            held = []
+    if held:
+        yield _stacked(held)
+
+
+def _stacked(held: list[tuple[Tensor, Tensor, float]]) -> tuple[Tensor, Tensor, list[float]]:
+    x, y, rates = zip(*held)
+    return torch.stack(x), torch.stack(y), list(rates)

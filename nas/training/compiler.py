@@ -1,0 +1,64 @@
+"""Compiling `cell_kernels.c` on first use, for this very processor, and keeping what came of it in the user's cache."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+_SOURCE = Path(__file__).with_name("cell_kernels.c")
+_FLAGS = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC")
+_REAL = {torch.float32: "float", torch.float64: "double"}
+
+
+@lru_cache
+def library(dtype: torch.dtype = torch.float32) -> ctypes.CDLL | None:
+    """The compiled code for numbers of `dtype`; None where there is no compiler, or none that takes it, or `NAS_COMPILE=0`."""
+    compiler = os.environ.get("CC") or next((c for c in ("cc", "gcc", "clang") if shutil.which(c)), None)
+    if compiler is None or os.environ.get("NAS_COMPILE") == "0":
+        return None
+    try:
+        loaded = ctypes.CDLL(str(_built(compiler, _REAL[dtype])))
+    except (OSError, subprocess.SubprocessError):
+        return None
+    loaded.bytes_of_a_vector.restype = ctypes.c_int64
+    loaded.train.restype = loaded.predict.restype = None
+    return loaded
+
+
+def _built(compiler: str, real: str) -> Path:
+    """The file of the compiled code, made if it is not there: its name holds all that it depends on."""
+    told = "\0".join([_SOURCE.read_text(), compiler, *_FLAGS, real, platform.machine(), _processor()])
+    name = f"cells-{hashlib.sha256(told.encode()).hexdigest()[:16]}.so"
+    kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "metacell"
+    try:
+        kept.mkdir(parents=True, exist_ok=True)
+        return _compile(compiler, real, kept / name)
+    except OSError:  # a home that cannot be written
+        return _compile(compiler, real, Path(tempfile.mkdtemp()) / name)
+
+
+def _compile(compiler: str, real: str, path: Path) -> Path:
+    if not path.exists():
+        partial = path.with_suffix(f".{os.getpid()}")
+        command = [*compiler.split(), *_FLAGS, f"-DREAL={real}", str(_SOURCE), "-o", str(partial), "-lm"]
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
+        partial.replace(path)
+    return path
+
+
+def _processor() -> str:
+    """What tells processors apart whose instructions differ."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
+    except OSError:
+        return platform.processor()

@@ -1,0 +1,292 @@
+"""A three-stage network as a list of instructions for `_cell_kernels.c`: what is computed, where it lies, where gradients go.
+
+Only what reaches the logits is computed. Shapes: `L` lanes; a value of `c` channels and `h` x `w` pixels takes `c h w L` numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from search_spaces import Task, _cells
+
+_CODES = ("conv", "norm", "relu", "add", "pool", "halve", "zero", "head")
+_VECTOR = 16
+"""Numbers of the widest vector: everything begins at a multiple of it."""
+
+
+class Value(NamedTuple):
+    """What an instruction reads or writes."""
+
+    number: int
+    channels: int
+    height: int
+    width: int
+
+    @property
+    def size(self) -> int:
+        return self.channels * self.height * self.width
+
+
+class Step(NamedTuple):
+    """One instruction; forward writes `out`, backward the gradient of `source`, from which `out` was made."""
+
+    op: str
+    source: Value | None
+    """None: the images."""
+    out: Value
+    height: int
+    width: int
+    inputs: int
+    outputs: int
+    kernel: int = 1
+    stride: int = 1
+    weight: int = 0
+    stats: int = -1
+    running: int = 0
+
+
+class Place(NamedTuple):
+    """Where a named weight lies: from `start`, of `shape` in memory; a convolution's is [ky, kx, in, out]."""
+
+    start: int
+    shape: tuple[int, ...]
+
+
+@dataclass
+class Program:
+    """What is computed for one architecture."""
+
+    classes: int
+    instructions: list[Step] = field(default_factory=list)
+    weights: dict[str, Place] = field(default_factory=dict)
+    statistics: dict[str, Place] = field(default_factory=dict)
+    parameters: int = 0
+    running: int = 0
+    stats: int = 0
+    values: int = 0
+
+    def views(self, weights: Tensor, running: Tensor | None = None) -> dict[str, Tensor]:
+        """A flat `weights` by the names of PyTorch's module, convolutions as `[out, in, ky, kx]`."""
+        out = {}
+        for name, (start, shape) in self.weights.items():
+            value = weights[start : start + torch.Size(shape).numel()].view(shape)
+            out[name] = value.permute(3, 2, 0, 1) if len(shape) == 4 else value
+        if running is not None:
+            for name, (start, shape) in self.statistics.items():
+                out[name] = running[start : start + shape[0]]
+                out[name.rsplit(".", 1)[0] + ".num_batches_tracked"] = torch.tensor(0)
+        return out
+
+    @property
+    def work(self) -> int:
+        """Multiply-accumulates of a forward pass of one image."""
+        return sum(
+            s.kernel**2 * s.inputs * s.outputs * (s.height // s.stride) * (s.width // s.stride)
+            for s in self.instructions
+            if s.op == "conv"
+        )
+
+    def placed(self, lanes: int) -> tuple[Tensor, tuple[int, int, int, int], int]:
+        """The instructions as the C code reads them, where gradients, packed weights, sums and logits lie, and the total."""
+        if lanes not in self._placed:
+            self._placed[lanes] = _place(self, lanes)
+        return self._placed[lanes]
+
+    _placed: dict[int, tuple[Tensor, tuple[int, int, int, int], int]] = field(default_factory=dict, repr=False)
+
+
+class _Builder:
+    """Writes a program from the images to the logits."""
+
+    def __init__(self, classes: int):
+        self.program = Program(classes)
+
+    def value(self, channels: int, height: int, width: int) -> Value:
+        self.program.values += 1
+        return Value(self.program.values - 1, channels, height, width)
+
+    def weight(self, name: str, *shape: int) -> int:
+        start = self.program.parameters
+        self.program.weights[name] = Place(start, shape)
+        self.program.parameters += torch.Size(shape).numel()
+        return start
+
+    def norm_weights(self, name: str, channels: int) -> tuple[int, int]:
+        """Where weight and bias begin, and where the running mean and variance."""
+        start = self.weight(f"{name}.weight", channels)
+        self.weight(f"{name}.bias", channels)
+        for what in ("mean", "var"):
+            self.program.statistics[f"{name}.running_{what}"] = Place(self.program.running, (channels,))
+            self.program.running += channels
+        return start, self.program.running - 2 * channels
+
+    def step(self, op: str, source: Value, out: Value, **more: int) -> None:
+        self.program.instructions.append(
+            Step(op, source, out, source.height, source.width, source.channels, out.channels, **more)
+        )
+
+    def relu(self, x: Value) -> Value:
+        out = self.value(*x[1:])
+        self.step("relu", x, out)
+        return out
+
+    def conv(self, name: str, x: Value, out: Value, kernel: int, stride: int = 1, stats: int = -1) -> None:
+        at = self.weight(f"{name}.weight", kernel, kernel, x.channels, out.channels)
+        self.step("conv", x, out, kernel=kernel, stride=stride, weight=at, stats=stats)
+
+    def conv_norm(self, conv: str, norm: str, x: Value, out: Value, kernel: int, stride: int = 1) -> None:
+        """A convolution and its batch norm, added to `out`."""
+        stats = self.program.stats
+        self.program.stats += 2 * out.channels
+        made = self.value(*out[1:])
+        self.conv(conv, x, made, kernel, stride, stats)
+        weight, running = self.norm_weights(norm, out.channels)
+        self.step("norm", made, out, weight=weight, running=running, stats=stats)
+
+    def cell(self, prefix: str, x: Value, names: Sequence[str]) -> Value:
+        """`_cells.Cell`: of each node first what needs no ReLU, then its ReLU and the convolutions on it."""
+        nodes = [x, *[self.value(*x[1:]) for _ in range(1, _cells.NODES)]]
+        for node in nodes[1:]:
+            self.program.instructions.append(Step("zero", None, node, x.height, x.width, x.channels, x.channels))
+        for i in range(_cells.NODES - 1):
+            leaving = [(e, j, names[e]) for e, (start, j) in enumerate(_cells.EDGES) if start == i]
+            for _, j, name in leaving:
+                if name in ("skip_connect", "avg_pool_3x3"):
+                    self.step("add" if name == "skip_connect" else "pool", nodes[i], nodes[j])
+            convs = [(e, j, name) for e, j, name in leaving if name.startswith("nor_conv")]
+            positive = self.relu(nodes[i]) if convs else nodes[i]
+            for e, j, name in convs:
+                where = f"{prefix}.edges.{e}"
+                self.conv_norm(f"{where}.1", f"{where}.2", positive, nodes[j], int(name[-1]))
+        return nodes[-1]
+
+    def residual(self, prefix: str, x: Value) -> Value:
+        """`_cells.ResidualBlock`."""
+        smaller = (2 * x.channels, -(-x.height // 2), -(-x.width // 2))
+        pooled, middle, out = self.value(x.channels, *smaller[1:]), self.value(*smaller), self.value(*smaller)
+        self.step("halve", x, pooled)
+        self.conv_norm(f"{prefix}.conv_a.1", f"{prefix}.conv_a.2", self.relu(x), middle, 3, 2)
+        self.conv_norm(f"{prefix}.conv_b.1", f"{prefix}.conv_b.2", self.relu(middle), out, 3)
+        self.conv(f"{prefix}.downsample.1", pooled, out, 1)
+        return out
+
+    def head(self, x: Value) -> None:
+        weight, running = self.norm_weights("head.0", x.channels)
+        self.weight("head.4.weight", self.program.classes, x.channels)
+        self.weight("head.4.bias", self.program.classes)
+        stats = self.program.stats
+        self.program.stats += 2 * x.channels
+        self.step("head", x, self.value(1, 1, 1), weight=weight, running=running, stats=stats)
+
+
+def compiled(operations: Sequence[str], task: Task, channels: int, cells: int, stem_stride: int = 1) -> Program:
+    """The program of `_cells.three_stages`."""
+    return _compiled(tuple(operations), task.input_shape, task.num_classes, channels, cells, stem_stride)
+
+
+@lru_cache(256)
+def _compiled(
+    operations: tuple[str, ...], shape: tuple[int, int, int], classes: int, channels: int, cells: int, stride: int
+) -> Program:
+    build = _Builder(classes)
+    colours, height, width = shape
+    images = build.value(colours, height, width)
+    x = build.value(channels, -(-height // stride), -(-width // stride))
+    build.conv_norm("stem.0", "stem.1", images, x, 3, stride)
+    number = 0
+    for stage in range(3):
+        if stage:
+            x = build.residual(f"body.{number}", x)
+            number += 1
+        for _ in range(cells):
+            x = build.cell(f"body.{number}", x, operations)
+            number += 1
+    build.head(x)
+    program = build.program
+    program.instructions = _living(program.instructions, images)
+    return program
+
+
+def _living(steps: list[Step], images: Value) -> list[Step]:
+    """What reaches the logits. A node is zero where nothing is added to it; a convolution's batch norm makes a bias of that."""
+    zero: set[Value] = set()
+    live: list[Step] = []
+    for step in steps:
+        if step.op == "zero":
+            zero.add(step.out)
+        elif step.op in ("add", "pool") and step.source in zero:
+            continue
+        else:
+            zero.discard(step.out)
+        live.append(step)
+    asked: set[Value] = set()
+    kept: list[Step] = []
+    for step in reversed(live):
+        if step.op == "head" or (step.out in asked and (step.op != "zero" or step.out in zero)):
+            kept.append(step)
+            asked |= {step.source} if step.source else set()
+    return [s._replace(source=None) if s.source == images else s for s in reversed(kept)]
+
+
+def _place(program: Program, L: int) -> tuple[Tensor, tuple[int, int, int, int], int]:
+    steps = program.instructions
+    end = 0
+    at: dict[int, int] = {}
+
+    def take(size: int) -> int:
+        nonlocal end
+        start, end = end, end + -(-size // _VECTOR) * _VECTOR
+        return start
+
+    for step in steps:
+        for value in (step.source, step.out):
+            if value is not None and value.number not in at:
+                at[value.number] = take(value.size * L)
+    shift = take(program.stats)
+    gradient_at, adds = _gradients(steps, L, take)
+    channels = max(max(s.inputs, s.outputs) for s in steps)
+    gradients = take(program.parameters)
+    packed = take(max(s.kernel**2 * s.inputs * s.outputs for s in steps))
+    sums = take(channels + _VECTOR + 2 * channels * _VECTOR)
+    logits = take((program.classes + channels) * L)
+    rows, written = [], set()
+    for number, s in enumerate(steps):
+        source, out = (-1 if s.source is None else at[s.source.number]), at[s.out.number]
+        shape = (s.inputs, s.outputs, s.height, s.width, s.kernel, s.stride, s.weight)
+        flags = (int(s.out.number in written), adds[number], -1 if s.stats < 0 else shift + s.stats, s.running)
+        rows.append((_CODES.index(s.op), source, out, *shape, *gradient_at[number], *flags))
+        written.add(s.out.number)
+    return torch.tensor(rows), (gradients, packed, sums, logits), end
+
+
+def _gradients(steps: list[Step], L: int, take) -> tuple[list[tuple[int, int]], list[int]]:
+    """Where each instruction writes and reads gradients, and whether it adds to what lies there; places are used again."""
+    alias = {s.out.number: s.source.number for s in steps if s.op == "relu" and s.source is not None}
+    at: dict[int, int] = {}
+    free: dict[int, list[int]] = {}
+    places, adds = [(-1, -1)] * len(steps), [0] * len(steps)
+    first_writer = {}
+    for number, s in enumerate(steps):
+        first_writer.setdefault(alias.get(s.out.number, s.out.number), number)
+    for number in reversed(range(len(steps))):
+        s = steps[number]
+        of = at.get(alias.get(s.out.number, s.out.number), -1)
+        into = -1
+        if s.source is not None:
+            key = alias.get(s.source.number, s.source.number)
+            adds[number] = int(key in at)
+            if key not in at:
+                size = s.source.size * L
+                at[key] = free[size].pop() if free.get(size) else take(size)
+            into = at[key]
+        places[number] = (into, of)
+        mine = alias.get(s.out.number, s.out.number)
+        if first_writer[mine] == number and mine in at and s.op != "relu":
+            free.setdefault(s.out.size * L, []).append(at[mine])
+    return places, adds

@@ -1,0 +1,138 @@
+"""Training a population: one data pass for all its cells, each with its own gradient, momentum and fate.
+
+Shapes: `P` cells, `N` images, `K` classes, `E` epochs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nas.training import augment, compiler
+from nas.training.compiled import Compiled
+from nas.training.population import Cells, Population, Singles, initialise
+from nas.training.recipe import Begun, Images, Recipe
+from search_spaces import Space, Task, _noise, _ops
+
+_SEED_SHIFT = 20
+"""Keys of 32 bits hold the architecture's rank below this bit and the training seed above it."""
+SEEDS = 1 << (32 - _SEED_SHIFT)
+"""How many training seeds there are."""
+_SMALL = 512
+"""Values of a first-stage picture up to which PyTorch on a CPU is faster with many cells at once: larger ones leave its cache."""
+_CORES = 2
+"""With more of them PyTorch trains one large network faster: compiled code gives a network one core."""
+_EVALUATED = 512
+"""Images scored at once."""
+
+
+def networks(
+    space: Space, archs: Tensor, task: Task, seed: int, device: torch.device | str = "cpu", *, alone: bool = False
+) -> Compiled | Population | Singles:
+    """The untrained networks of `archs` `[P, D]`; their weights depend on the architecture and `seed` alone.
+
+    What holds them depends on the space, the task and the machine, never on `archs`: each rounds otherwise.
+
+    Args:
+        alone: one network has all the cores.
+    """
+    kind = _fastest(space, task, torch.device(device), alone)
+    if kind is Singles:
+        population = Singles([space.build(arch, task) for arch in archs])
+    else:
+        names = [[space.operations[d][c] for d, c in enumerate(arch)] for arch in archs.tolist()]
+        population = kind(names, task, space.channels, space.cells, space.stem_stride)  # pyright: ignore
+    initialise(population, _ops.index(archs, space.choices) + (seed << _SEED_SHIFT))
+    return population.to(device)
+
+
+def _fastest(
+    space: Space, task: Task, device: torch.device, alone: bool
+) -> type[Compiled] | type[Population] | type[Singles]:
+    """What trains these networks fastest, as `runs/train_speed.sh` measures it."""
+    if len(space.choices) != 6 or "skip_connect" not in space.operations[0]:
+        return Singles
+    if device.type != "cpu":
+        return Population
+    if compiler.library() is not None and not (alone and torch.get_num_threads() > _CORES):
+        return Compiled
+    _, height, width = task.input_shape
+    values = space.channels * height * width // space.stem_stride**2  # pyright: ignore[reportAttributeAccessIssue]
+    return Population if values <= _SMALL else Singles
+
+
+def together(device: torch.device) -> int:
+    """How many networks are worth training at once: compiled code gains nothing by more than keep all cores busy."""
+    if device.type != "cpu":
+        return 256
+    return 4 * torch.get_num_threads() if compiler.library() is not None else 32
+
+
+def begun(cells: Cells, p: int, epochs: int) -> Begun:
+    """A copy of network `p` after `epochs`, to go on from."""
+    weights, momentum = (
+        {n: v.detach().clone() for n, v in d.items()} for d in (cells.state_of(p), cells.momentum_of(p))
+    )
+    return Begun(epochs, weights, momentum)
+
+
+def take_up(cells: Cells, p: int, left: Begun) -> None:
+    """Set network `p` to where it was left off; `train` goes on with `first=left.epochs`."""
+    with torch.no_grad():
+        for own, kept in ((cells.state_of(p), left.weights), (cells.momentum_of(p), left.momentum)):
+            for name, value in own.items():
+                value.copy_(kept[name])
+
+
+def train(cells: Cells, images: Images, recipe: Recipe, first: int = 0) -> Iterator[Tensor]:
+    """Train epoch after epoch from epoch `first`; yields the mean loss of each network, float32 `[P]`, after each one.
+
+    A network that diverges has a loss of NaN from then on and disturbs no other. The schedule is that of `recipe.epochs`,
+    so that few epochs are the beginning of many.
+    """
+    for epoch in range(first, recipe.epochs):
+        yield cells.learn(_steps(images, recipe, epoch), recipe.momentum, recipe.weight_decay)
+
+
+def _steps(images: Images, recipe: Recipe, epoch: int) -> Iterator[tuple[Tensor, Tensor, float]]:
+    """The batches of an epoch and their learning rates."""
+    count = len(images.y)
+    batch = min(recipe.batch, count)
+    steps = count // batch
+    order = _noise.bits(torch.tensor([recipe.seed]), epoch, count, stream=1)[0].argsort().to(images.y.device)
+    for step in range(epoch * steps, (epoch + 1) * steps):
+        rate = recipe.lr * 0.5 * (1 + math.cos(math.pi * step / (recipe.epochs * steps)))
+        at = step % steps * batch
+        index = order[at : at + batch]
+        yield augment.batch(images.normalised(index), recipe, step), images.y[index], rate
+
+
+def predictions(cells: Cells, images: Images) -> Tensor:
+    """The class that each network sees in each image, int64 `[P, N]`."""
+    parts = range(0, len(images.y), _EVALUATED)
+    return torch.cat([cells.logits(images.normalised(slice(a, a + _EVALUATED))).argmax(-1) for a in parts], 1)
+
+
+def accuracy(cells: Cells, images: Images) -> Tensor:
+    """Percent of `images` that each network has right, float32 `[P]`."""
+    return 100 * (predictions(cells, images) == images.y).float().mean(1)
+
+
+def figures(seen: Tensor, truth: Tensor, classes: int) -> dict[str, Any]:
+    """How good predictions `[N]` are: percent right, its 95% interval (Wilson 1927), the confusion matrix `[K, K]`."""
+    N, z = len(truth), 1.959964
+    share = (seen == truth).double().mean().item()
+    middle = (share + z * z / (2 * N)) / (1 + z * z / N)
+    half = z / (1 + z * z / N) * math.sqrt(share * (1 - share) / N + z * z / (4 * N * N))
+    confusion = torch.zeros(classes, classes, dtype=torch.long).index_put_(
+        (truth, seen), torch.ones((), dtype=torch.long), accumulate=True
+    )
+    return {
+        "test_accuracy": round(100 * share, 3),
+        "interval": [round(100 * (middle - half), 3), round(100 * (middle + half), 3)],
+        "confusion": confusion.tolist(),
+    }
