@@ -3,25 +3,31 @@
 from controller._base import (
     Controller,
     Episode,
+    HasPolicy,
     MetaLearner,
     Prior,
     Proposal,
     Results,
     State,
     Step,
-    Trainable,
     penalty,
 )
+from controller._settings_types import Amount, Count, Decay, Positive, Range
 
 __all__ = [
+    "Amount",
     "Controller",
+    "Count",
+    "Decay",
     "Episode",
+    "HasPolicy",
     "MetaLearner",
+    "Positive",
     "Prior",
     "Proposal",
+    "Range",
     "Results",
     "State",
     "Step",
-    "Trainable",
     "penalty",
 ]

@@ -6,8 +6,7 @@ with `S`; seeds never mix.
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -15,29 +14,6 @@ from search_spaces import Space, Task
 
 State = Any
 """A `NamedTuple` of tensors `[S, ...]` (nested ones and None allowed): all that changes while a controller searches."""
-
-
-class Range(NamedTuple):
-    """What a number may be; a component's settings say it in their type, `Annotated[int, Range(1)]`."""
-
-    least: float
-    above: bool = False
-    """Whether it must be above `least`."""
-    below: float = math.inf
-
-    def __contains__(self, value: object) -> bool:
-        assert isinstance(value, int | float)
-        return (self.least < value if self.above else self.least <= value) and value < self.below
-
-    def __str__(self) -> str:
-        least = f"above {self.least:g}" if self.above else f"of {self.least:g} or more"
-        return least if self.below == math.inf else f"{least}, below {self.below:g}"
-
-
-Count = Annotated[int, Range(1)]
-Positive = Annotated[float, Range(0, above=True)]
-Amount = Annotated[float, Range(0)]
-Decay = Annotated[float, Range(0, below=1)]
 
 
 class Proposal(NamedTuple):
@@ -48,7 +24,8 @@ class Proposal(NamedTuple):
     epochs: Tensor | None = None
     """int64 `[S, B]` the fidelity asked for; None: the task's own."""
     weights: Tensor | None = None
-    """float32 `[S, B, D, C]` a differentiable handle on the choice; None for those that sample."""
+    """float32 `[S, B, D, C]` a differentiable handle on the choice, for relaxed controllers (DARTS and kin) on a supernet;
+    None for those that sample."""
 
 
 class Results(NamedTuple):
@@ -58,8 +35,11 @@ class Results(NamedTuple):
     """float32 `[S, B]` higher is better; NaN where evaluation failed."""
     cost: Tensor
     """float32 `[S, B]` seconds."""
-    over: Tensor | None = None
-    """float32 `[S, B, L]` each limited quantity over its limit; None for tasks without limits. `score` has the points off."""
+    constraint_ratio: Tensor | None = None
+    """float32 `[S, B, L]` each constrained value over its bound; None for tasks without constraints.
+
+    `score` already has the penalty taken off.
+    """
 
 
 def penalty(ratio: Tensor, weights: Tensor) -> Tensor:
@@ -88,13 +68,7 @@ class Episode(NamedTuple):
     archs: Tensor
     """int64 `[S, T, B, D]`."""
     score: Tensor
-    """float32 `[S, T, B]`."""
-    cost: Tensor
-    """float32 `[S, T, B]` seconds."""
-    first: State
-    """The state before the first step."""
-    last: State
-    """The state after the last."""
+    """float32 `[S, T, B]`; NaN where evaluation failed."""
 
 
 class Prior(NamedTuple):
@@ -124,32 +98,21 @@ class Controller(Protocol):
         ...
 
 
-class HasPolicy(Controller, Protocol):
-    """A controller whose next proposal is a sample of a distribution that can be shown."""
+@runtime_checkable
+class HasPolicy(Protocol):
+    """A controller whose next proposal is a sample of a distribution that can be logged; TensorBoard asks for it."""
 
     def policy(self, state: State) -> Tensor:
         """Probabilities of each decision's choices, float32 `[S, D, C]`; 0 beyond a decision's own choices."""
         ...
 
 
-class HasOrder(Controller, Protocol):
+class HasOrder(Protocol):
     """A controller whose prior is a ranking of architectures by `controller.meta.portfolio`, made without any training."""
 
     @property
-    def prior_from(self) -> Literal["sources", "task"]:
-        """Whose search columns are ranked: other tasks', or (a bound, no search) the task's own."""
-        ...
-
-
-class Trainable(Controller, Protocol):
-    """A controller with parameters that a meta-learner may set."""
-
-    def init(self, seeds: Tensor) -> dict[str, Tensor]:
-        """Untrained parameters, each `[S, ...]`."""
-        ...
-
-    def loss(self, params: dict[str, Tensor], archs: Tensor, advantage: Tensor) -> Tensor:
-        """The loss `[S]` of `archs` `[S, B, D]` weighted by `advantage` `[S, B]`, differentiable in `params`."""
+    def ranking_source(self) -> Literal["sources", "task"]:
+        """Whose objective columns are ranked: other tasks', or (a bound, no search) the task's own."""
         ...
 
 

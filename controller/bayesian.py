@@ -13,7 +13,8 @@ from typing import Annotated, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from controller._base import Count, Positive, Prior, Proposal, Range, Results
+from controller._base import Prior, Proposal, Results
+from controller._settings_types import Count, Positive, Range
 from controller.models.gp import QUEUE, Process
 from search_spaces import Space, Task, _sampling
 

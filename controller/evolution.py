@@ -11,7 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from controller._base import Count, Prior, Proposal, Results
+from controller._base import Prior, Proposal, Results
+from controller._settings_types import Count
 from search_spaces import Space, Task, _noise, _sampling
 
 __all__ = ["Evolution"]

@@ -19,7 +19,7 @@ class Oracle:
 
     space: Space
 
-    prior_from = "task"
+    ranking_source = "task"
 
     def begin(self, task: Task, seeds: Tensor, prior: Prior | None = None) -> fixed_order.State:
         return fixed_order.begin(self.space, seeds, prior)

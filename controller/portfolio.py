@@ -19,7 +19,7 @@ class Portfolio:
 
     space: Space
 
-    prior_from = "sources"
+    ranking_source = "sources"
 
     def begin(self, task: Task, seeds: Tensor, prior: Prior | None = None) -> fixed_order.State:
         return fixed_order.begin(self.space, seeds, prior)

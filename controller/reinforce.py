@@ -11,7 +11,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from controller._base import Amount, Count, Decay, Positive, Prior, Proposal, Results
+from controller._base import Prior, Proposal, Results
+from controller._settings_types import Amount, Count, Decay, Positive
 from controller.policies import baseline, nets, optim
 from search_spaces import Space, Task
 

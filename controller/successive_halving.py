@@ -7,7 +7,8 @@ from typing import Annotated
 
 from torch import Tensor
 
-from controller._base import Prior, Proposal, Range, Results
+from controller._base import Prior, Proposal, Results
+from controller._settings_types import Range
 from controller.candidates import rungs
 from search_spaces import Space, Task
 

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from controller._base import Count, Prior, Proposal, Results
+from controller._base import Prior, Proposal, Results
+from controller._settings_types import Count
 from search_spaces import Space, Task, UserError, _noise, _sampling
 
 __all__ = ["Tpe"]

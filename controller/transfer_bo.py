@@ -16,7 +16,8 @@ from typing import Annotated, NamedTuple
 import torch
 from torch import Tensor
 
-from controller._base import Amount, Count, Prior, Proposal, Range, Results
+from controller._base import Prior, Proposal, Results
+from controller._settings_types import Amount, Count, Range
 from controller.candidates import exploration, pool
 from controller.models import constraints, gp_ensemble, pretrained, transformer
 from controller.models.gp_members import Members
@@ -94,7 +95,7 @@ class InContext:
         exploration.landmarks(int(key_S[0]), self.space)
         told_SF = told_F.double().expand(S, -1).clone()
         nothing_S = torch.zeros(S, dtype=torch.float64)
-        limits_SL = torch.tensor(task.limits if self.limits else (), dtype=torch.float64).expand(S, -1).clone()
+        limits_SL = torch.tensor(task.constraints if self.limits else (), dtype=torch.float64).expand(S, -1).clone()
         if limits_SL.shape[1]:
             constraints.prepare(int(key_S[0]), self.space)
         step_S, archs_SED = torch.zeros_like(seeds), seeds.new_zeros(S, 0, D)
@@ -122,7 +123,11 @@ class InContext:
 
     def learn(self, state: State, proposal: Proposal, results: Results) -> State:
         L = state.over.shape[-1]
-        over_SBL = results.score.new_zeros(*results.score.shape, L) if results.over is None else results.over[..., :L]
+        over_SBL = (
+            results.score.new_zeros(*results.score.shape, L)
+            if results.constraint_ratio is None
+            else results.constraint_ratio[..., :L]
+        )
         after = state._replace(
             step=state.step + 1,
             archs=torch.cat([state.archs, proposal.archs], 1),

@@ -25,8 +25,8 @@ class Task:
     """Numbers that describe the data; may be empty. Their order is `nas.description`'s business."""
     fidelities: tuple[int, ...] = ()
     """Epochs that an evaluation may ask for, the fewest first; the last are the task's own. Empty: it knows no others."""
-    limits: tuple[float, ...] = ()
-    """Points that a cell loses at twice each limit; the evaluations tell how far each is over (`Results.over`)."""
+    constraints: tuple[float, ...] = ()
+    """Penalty weight of each constraint: what the score loses at twice the bound. `Results.constraint_ratio` has the values."""
 
 
 class Space(Protocol):

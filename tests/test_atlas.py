@@ -93,7 +93,7 @@ def test_a_property_that_all_tasks_follow_is_no_way_to_differ():
 def test_well_measured_tasks_of_the_space_are_kept_whole_but_for_those_with_limits():
     assert task_distribution.whole_families() == ["accuracy"]
     tasks = library()
-    tasks[1] = tasks[1]._replace(task=replace(TASK, limits=(20.0,)))
+    tasks[1] = tasks[1]._replace(task=replace(TASK, constraints=(20.0,)))
     drawn = task_pca.draw_up(SPACE, tasks)
     own = torch.stack([tasks[k].standing for k in (3, 5)], 1)
     torch.testing.assert_close(drawn["columns"].float(), (own - own.mean(0)) / own.std(0), atol=2e-3, rtol=1e-3)

@@ -23,7 +23,7 @@ def test_each_architecture_is_looked_up_after_its_own_epochs_at_their_share_of_t
     mixed = evaluate(Proposal(ARCHS, epochs))
     for length in (1, 2, 4):
         alone = tasks.find(f"{TASK}@{length}").load(torch.arange(2))(Proposal(ARCHS))
-        assert mixed.over is alone.over is None
+        assert mixed.constraint_ratio is alone.constraint_ratio is None
         for ours, theirs in zip(mixed[:2], alone[:2]):
             assert torch.equal(ours[epochs == length].nan_to_num(-1), theirs[epochs == length].nan_to_num(-1))
     full = evaluate(Proposal(ARCHS))

@@ -99,9 +99,9 @@ def test_a_meta_learner_is_handed_no_way_to_a_report(name):
     meta = plugins.load("meta-learner", name)(controller)
     first = controller.begin(evaluator.task, torch.arange(2))
     steps = [step for _, step in zip(range(4), search(controller, evaluator.load(torch.arange(2)), first))]
-    columns = ((s.proposal.archs, s.results.score, s.results.cost) for s in steps)
-    archs, score, cost = (torch.stack(parts, 1) for parts in zip(*columns))
-    episode = Episode(evaluator.task, archs, score, cost, first, steps[-1].state)
+    columns = ((s.proposal.archs, s.results.score) for s in steps)
+    archs, score = (torch.stack(parts, 1) for parts in zip(*columns))
+    episode = Episode(evaluator.task, archs, score)
     prior = meta.update(meta.init(torch.tensor([0])), [episode])
     assert_no_way_to_a_report(meta, controller, episode, prior)
     assert set(tables.reads() - before) == {"secret/cifar10/valid_accuracy@200"}

@@ -14,7 +14,7 @@ from search_spaces.nasbench201 import NasBench201
 from tests import _toys
 
 SPACE, SEEDS = NasBench201(), torch.arange(3)
-LIMITED = replace(_toys.TASK, limits=(20.0, 5.0))
+LIMITED = replace(_toys.TASK, constraints=(20.0, 5.0))
 SHARES = torch.rand(6, 5, generator=torch.Generator().manual_seed(0))
 
 
@@ -111,14 +111,14 @@ def test_seeds_do_not_mix_and_failures_and_what_is_not_told_are_borne():
         return Results(
             torch.where(lost, torch.nan, results.score),
             results.cost,
-            torch.where(lost[..., None], torch.nan, results.over),
+            torch.where(lost[..., None], torch.nan, results.constraint_ratio),
         )
 
     _, together = searched(run=failing)
     for s in SEEDS.tolist():
         _, alone = searched(SEEDS[s : s + 1], failing)
         assert torch.equal(alone.archs[0], together.archs[s])
-    _, untold = searched(run=lambda p: evaluate(p)._replace(over=None), steps=3)
+    _, untold = searched(run=lambda p: evaluate(p)._replace(constraint_ratio=None), steps=3)
     assert untold.over.shape == (3, 24, 2)
 
 
@@ -146,12 +146,12 @@ def test_what_was_told_is_stored_with_the_run(table, tmp_path):
     with session.begin(tmp_path / "run", asked, setup) as run:
         for _ in session.go_on(run, setup):
             pass
-        archs, told = zip(*((proposal.archs, results.over) for proposal, results, _ in store.steps(run)))
+        archs, told = zip(*((proposal.archs, results.constraint_ratio) for proposal, results, _ in store.steps(run)))
         state = store.state(run, setup.controller.begin(setup.evaluator.task, setup.seeds, setup.prior))
         best = session.summary(run, setup)["best"]
     wanted = setup.evaluator.load(setup.seeds)
     for archs_SBD, over_SBL in zip(archs, told):
-        assert torch.equal(over_SBL, wanted(Proposal(archs_SBD)).over)
+        assert torch.equal(over_SBL, wanted(Proposal(archs_SBD)).constraint_ratio)
     assert torch.equal(state.over, torch.cat(told, 1))
     for s, row in enumerate(best):
         assert row["over"] == [round(state.over[s, row["at"] - 1, 0].item(), 4)]

@@ -39,9 +39,9 @@ def test_an_evaluation_tells_how_far_over_each_limit_a_cell_is():
     archs = _ops.enumerate_all(evaluator.space.choices)[None, ::1000]
     results, plain = (x.load(torch.tensor([0]))(Proposal(archs)) for x in (evaluator, tasks.find(PLAIN)))
     latency = evaluator.limits[0].values(archs, evaluator.space)
-    assert evaluator.task.limits == (20.0, 40.0)
-    assert plain.over is None
-    torch.testing.assert_close(results.over, torch.stack([latency / 5, latency / 10], -1))
+    assert evaluator.task.constraints == (20.0, 40.0)
+    assert plain.constraint_ratio is None
+    torch.testing.assert_close(results.constraint_ratio, torch.stack([latency / 5, latency / 10], -1))
     off = 20 * (latency / 5 - 1).clamp(min=0) + 40 * (latency / 10 - 1).clamp(min=0)
     torch.testing.assert_close(results.score, plain.score - off)
 

@@ -17,7 +17,7 @@ def episode(scores):
     tried = {rank: score for rank, score in enumerate(scores) if score is not None}
     archs = _ops.from_index(torch.tensor(list(tried)), SPACE.choices)[None, :, None]
     score = torch.tensor(list(tried.values()))[None, :, None]
-    return Episode(_toys.TASK, archs, score, torch.zeros_like(score), None, None)
+    return Episode(_toys.TASK, archs, score)
 
 
 def prior_of(*tasks):

@@ -69,13 +69,13 @@ class Limited:
     def load(self, seeds: Tensor) -> Evaluate:
         everything = _ops.enumerate_all(self.space.choices)
         over = torch.stack([lim.values(everything, self.space) / lim.bound for lim in self.limits], -1)
-        off = penalty(over, torch.tensor(self.task.limits))
+        off = penalty(over, torch.tensor(self.task.constraints))
         evaluate = self.inner.load(seeds)
 
         def limited(proposal: Proposal) -> Results:
             results = evaluate(proposal)
             rank = _ops.index(proposal.archs, self.space.choices)
-            return results._replace(score=results.score - off[rank], over=over[rank])
+            return results._replace(score=results.score - off[rank], constraint_ratio=over[rank])
 
         return limited
 

@@ -121,7 +121,7 @@ def fit(prior: Prior, folder: Path) -> Lesson:
     evaluator = tasks.find(asked["task"], **asked["data"])
     score_SE = past.score
     if over is not None:  # Rounded, as what was taken off and is put back leaves ties a rounding error apart.
-        score_SE = (score_SE + penalty(over, torch.tensor(evaluator.task.limits))).round(decimals=3)
+        score_SE = (score_SE + penalty(over, torch.tensor(evaluator.task.constraints))).round(decimals=3)
     space, archs_nD, score_n = evaluator.space, past.archs[longest], score_SE[longest]
     digest = hashlib.sha256(archs_nD.numpy().tobytes() + score_n.numpy().tobytes()).hexdigest()[:16]
     key = pretrained.hold(prior)

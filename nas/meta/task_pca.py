@@ -78,7 +78,9 @@ def draw_up(space: Space, library: list[Landscape], properties: Sequence[Propert
 def _themselves(space: Space, library: list[Landscape]) -> dict[str, Tensor]:
     """The space's own tasks without limits of the families to keep whole, and how likely each is."""
     own = [
-        x for x in library if x.space == space and x.family in task_distribution.whole_families() and not x.task.limits
+        x
+        for x in library
+        if x.space == space and x.family in task_distribution.whole_families() and not x.task.constraints
     ]
     if not own:
         return {}

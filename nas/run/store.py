@@ -124,8 +124,8 @@ def append(run: Run, number: int, step: Step, before: State, wall: float) -> Non
         wall: seconds that the step took.
     """
     data = {"archs": step.proposal.archs.to(torch.uint8), "score": step.results.score, "cost": step.results.cost}
-    if step.results.over is not None:
-        data["over"] = step.results.over
+    if step.results.constraint_ratio is not None:
+        data["over"] = step.results.constraint_ratio
     if step.proposal.epochs is not None:
         data["epochs"] = step.proposal.epochs
     with _transaction(run.connection):
@@ -163,7 +163,7 @@ def history(run: Run) -> History:
 
 def over(run: Run) -> Tensor | None:
     """Each limited quantity over its limit, for all evaluations so far, float32 `[S, E, L]`; None for tasks without limits."""
-    told = [results.over for _, results, _ in steps(run)]
+    told = [results.constraint_ratio for _, results, _ in steps(run)]
     known = [x for x in told if x is not None]
     return torch.cat(known, 1) if known and len(known) == len(told) else None
 

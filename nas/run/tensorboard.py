@@ -10,7 +10,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from controller import Controller, State
+from controller import Controller, HasPolicy, State
 from nas.export import draw
 from nas.run import incumbent
 from nas.run.incumbent import Best
@@ -72,10 +72,9 @@ class Monitor:
         self._writer.close()
 
     def _log_policy(self, evaluations: int, state: State) -> None:
-        policy = getattr(self._controller, "policy", None)
-        if policy is None:
+        if not isinstance(self._controller, HasPolicy):
             return
-        probability_DC = policy(state).mean(0)
+        probability_DC = self._controller.policy(state).mean(0)
         entropy = -(probability_DC * probability_DC.clamp_min(1e-12).log()).sum()
         self._writer.add_scalar("policy/entropy (nats)", entropy.item(), evaluations)
         space = self._controller.space

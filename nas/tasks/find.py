@@ -86,7 +86,7 @@ def find(name: str, **data: str) -> Evaluator:
         plain, *texts = name.split("+")
         inner = find(plain, **data)
         bounds = tuple(constraints.parse(text, inner.space) for text in texts)
-        return Limited(inner, replace(inner.task, name=name, limits=tuple(b.weight for b in bounds)), bounds)
+        return Limited(inner, replace(inner.task, name=name, constraints=tuple(b.weight for b in bounds)), bounds)
     table_name, slash, rest = name.partition("/")
     if slash and ":" not in table_name:
         if data:

@@ -45,12 +45,12 @@ def sources(task: str) -> list[str]:
 def has_sources(controller: str, task: str) -> bool:
     """Whether a controller that copies from other tasks has one to copy from; true of those that do not copy."""
     component = plugins.load("controller", controller)
-    return getattr(component, "prior_from", None) != "sources" or bool(sources(task))
+    return getattr(component, "ranking_source", None) != "sources" or bool(sources(task))
 
 
 def prior_of(component: Any, space: Space, task: str) -> Prior | None:
     """The ranking that a controller of the kind `HasOrder` takes; None for the others. `UserError` where no source is."""
-    wants = getattr(component, "prior_from", None)
+    wants = getattr(component, "ranking_source", None)
     if wants is None:
         return None
     names = [task] if wants == "task" else sources(task)
@@ -65,7 +65,7 @@ def _ranked(evaluator: Evaluator) -> Episode:
         raise UserError(f"Task '{evaluator.task.name}' is no table's; its architectures cannot be ranked beforehand.")
     archs = _ops.enumerate_all(evaluator.space.choices)[None, :, None]
     score = score[None, :, None]
-    return Episode(evaluator.task, archs, score, torch.zeros_like(score), None, None)
+    return Episode(evaluator.task, archs, score)
 
 
 def bare(task: str) -> str:
