@@ -23,7 +23,7 @@ _EXPONENT = 0x7F800000
 def fixed(x: Tensor, dims: tuple[int, ...] = (-2, -1), bound: float | None = None) -> Tensor:
     """Float32 `x` as float64, off by at most 2^-22 of its largest element along `dims`, or of `bound` where no element is larger.
 
-    Adding six times a power of two to float32 below twice that power leaves 22 bits of them. What is float64 already is left alone.
+    Adding six times a power of two to float32 below twice that power leaves 22 bits of them. Float64 is left as it is.
 
     Args:
         bound: a power of two.
@@ -37,13 +37,13 @@ def fixed(x: Tensor, dims: tuple[int, ...] = (-2, -1), bound: float | None = Non
 
 
 def exact(a: Tensor, b: Tensor) -> Tensor:
-    """`a @ b` of numbers in fixed point, `[..., N, K]` and `[..., K, M]`: float64, without error for `K` up to 512."""
+    """`a @ b` of numbers in fixed point, `[..., N, K]` and `[..., K, M]`: float64, for `K` up to 512 without error."""
     if a.shape[-1] == 1:
         return a * b
     if a.shape[-1] <= _TERMS:
         return a @ b
     parts = [x @ y for x, y in zip(a.split(_TERMS, -1), b.split(_TERMS, -2))]
-    return sum(parts[1:], parts[0])
+    return sum(parts[1:], parts[0])  # Each part is exact; they are added in one order.
 
 
 def product(a: Tensor, b: Tensor, b_fixed: Tensor | None = None, bound: float | None = None) -> Tensor:
