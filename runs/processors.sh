@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Law 1 (a seed searches alike alone and in company) on the arithmetic of other processors: the tests of it under each
 # instruction set that PyTorch, MKL and oneDNN can be told to take. One line for each; other processors are simulated only so far
-# as these variables reach. About ten minutes on two cores. ./runs/processors.sh [PYTHON]
+# as these variables reach. About twenty minutes on two idle cores. ./runs/processors.sh [PYTHON]; TESTS names fewer tests.
 set -u
 cd "$(dirname "$0")/.."
 PYTHON=${1:-.venv/bin/python}
-TESTS="tests/test_products.py tests/test_laws.py tests/test_population.py tests/test_compiled.py tests/test_train.py"
+TESTS=${TESTS:-tests/test_products.py tests/test_laws.py tests/test_population.py tests/test_compiled.py tests/test_train.py}
 failed=0
 
 try() {
