@@ -225,7 +225,8 @@ class InContext:
                 -1
             )
         )
-        share_S1 = torch.sigmoid(state.credit)[:, None]
+        # The sigmoid of the credit: torch.sigmoid's bits depend on where in a tensor an element lies.
+        share_S1 = (0.5 + 0.5 * (0.5 * state.credit).tanh())[:, None]
         return (1 - share_S1) * gain_SM + share_S1 * own_SM
 
     def _credit(self, state: State, after: State) -> Tensor:

@@ -1,4 +1,7 @@
-"""What tests share: where the benchmark tables are, and one thread, so that workers do not fight over cores."""
+"""What tests share: where the benchmark tables are, and one thread, so that workers do not fight over cores.
+
+NAS_TEST_THREADS asks for more of them (runs/processors.sh).
+"""
 
 import os
 from types import SimpleNamespace
@@ -9,8 +12,9 @@ import torch
 from nas import tables
 from nas.cli import main
 
-torch.set_num_threads(1)
-os.environ["OMP_NUM_THREADS"] = "1"
+threads = os.environ.get("NAS_TEST_THREADS", "1")
+torch.set_num_threads(int(threads))
+os.environ["OMP_NUM_THREADS"] = threads
 
 
 @pytest.fixture

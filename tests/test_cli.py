@@ -10,7 +10,7 @@ import pytest
 
 
 def nas(*args: str, cwd, ok: bool = True) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([sys.executable, "-m", "nas", *args], cwd=cwd, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-m", "nas", *args], cwd=cwd, capture_output=True, text=True, timeout=600)
     assert not ok or done.returncode == 0, done.stderr
     return done
 
@@ -113,7 +113,7 @@ def test_a_disk_that_fills_up_during_a_run_is_one_line_and_the_run_stays_whole(n
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 
     command = [sys.executable, "-m", "nas", *SEARCH[:-3], "5000", "--name", "one"]
-    full = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, preexec_fn=small_files, timeout=300)
+    full = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, preexec_fn=small_files, timeout=600)
     assert full.returncode == 2
     assert "Traceback" not in full.stderr
     assert len(full.stderr.strip().splitlines()) == 1

@@ -39,6 +39,23 @@ def test_a_seed_searches_alike_alone_and_in_company(name, batch):
             assert ours is None or torch.equal(ours.nan_to_num(-1), theirs[some].nan_to_num(-1)), path
 
 
+@pytest.mark.parametrize("batch", [1, 8, 40])
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [("reinforce", {}), ("reinforce", {"policy_net": "independent"}), ("reinforce", {"hidden": 13}), ("ppo", {})],
+)
+def test_company_of_any_size_changes_no_bit_of_a_policy(name, fields, batch):
+    controller = plugins.load("controller", name)(space_called("nasbench201"), **fields)
+    run, steps = _toys.evaluate(controller.space), 3 if batch < 40 else 2
+    seeds = torch.arange(500 if batch < 40 else 60)
+    archs, _, state = _toys.walk(controller, run, seeds, batch, steps)
+    for company in (1, 2, 3, 7, 40):
+        fewer, _, smaller = _toys.walk(controller, run, seeds[:company], batch, steps)
+        assert torch.equal(fewer, archs[:company]), company
+        for (path, ours), (_, theirs) in zip(_toys.leaves(smaller), _toys.leaves(state)):
+            assert torch.equal(ours, theirs[:company]), (company, path)
+
+
 @EVERY_CONTROLLER
 def test_a_seed_does_not_depend_on_its_place(name):
     controller = controller_called(name)

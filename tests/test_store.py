@@ -47,11 +47,11 @@ def _heed_interrupts():
 def _kill_after(command, folder, steps, sent=signal.SIGKILL):
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, preexec_fn=_heed_interrupts)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while process.poll() is None and _steps_stored(folder) < steps and time.monotonic() < deadline:
         time.sleep(0.002)
     process.send_signal(sent)
-    return process, process.communicate(timeout=60)
+    return process, process.communicate(timeout=600)
 
 
 @pytest.mark.parametrize("controller", ["evolution", "reinforce"])

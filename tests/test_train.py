@@ -135,7 +135,9 @@ def test_a_search_on_data_ends_with_a_network_tested_once_a_page_and_the_export(
         "m = importlib.util.module_from_spec(s); s.loader.exec_module(m);"
         "print([k for k in dir(m) if not k.startswith('_')])"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=exported.folder, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=exported.folder, capture_output=True, text=True, timeout=600
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -174,7 +176,7 @@ def test_the_best_so_far_of_a_folder_of_pictures_is_a_search_in_one_command(tmp_
         *given,
     ]
     command += ["--controller", "random_search", "--name", str(tmp_path / "run"), "--json"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["best"][0]["report"] > 40
     assert (tmp_path / "run/export/network.py").is_file()

@@ -1,7 +1,8 @@
 """Policies: distributions over architectures whose parameters lead with `S`, the seeds.
 
 Shapes: `S` seeds, `B` architectures, `D` decisions, `C` the most choices of a decision, `H` hidden units.
-Everything is either elementwise or a product of one seed's matrices, so that a seed's numbers do not depend on its company.
+Everything is either elementwise or an exact product of one seed's matrices (`_products`), so that a seed's numbers do not depend
+on its company.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from controller._base import Prior
 from controller.policies.optim import Params
-from search_spaces import Space, _noise, _ops, _sampling
+from search_spaces import Space, _noise, _ops, _products, _sampling
 
 
 class Policy(Protocol):
@@ -51,7 +52,7 @@ class Independent:
         return _draw(self.space, seeds, step, batch, lambda d, _archs: params["logits"][:, None, d])
 
     def log_probs(self, params: Params, archs: Tensor) -> Tensor:
-        logits_SBDC = params["logits"][:, None].expand(-1, archs.shape[1], -1, -1)
+        logits_SBDC = _products.spread(params["logits"][:, None], 1, archs.shape[1])
         return (logits_SBDC + closed(self.space, archs)).log_softmax(-1)
 
 
@@ -76,15 +77,14 @@ class Autoregressive:
         return {**params, "bias": torch.zeros(len(seeds), D, C)}
 
     def sample(self, params: Params, seeds: Tensor, step: Tensor, batch: int) -> Tensor:
-        memory = self._memory(params, batch)
+        memory, turn_SHG = self._memory(params, batch), _products.fixed(params["hidden"].detach())
 
         def logits(d: int, archs_SBd: Tensor) -> Tensor:
             nonlocal memory
             last_SB1 = archs_SBd[..., -1:]
-            memory = _lstm(
-                params, self._start(params, batch) if d == 0 else _rows(params["input"][:, d - 1], last_SB1), memory
-            )
-            return torch.bmm(memory[0], params["head"][:, d]) + params["bias"][:, d, None]
+            read_SBG = self._start(params, batch) if d == 0 else _rows(params["input"][:, d - 1], last_SB1)
+            memory = _lstm(params, turn_SHG, read_SBG, memory)
+            return _products.product(memory[0], params["head"][:, d], bound=1.0) + params["bias"][:, d, None]
 
         return _draw(self.space, seeds, step, batch, logits)
 
@@ -93,12 +93,12 @@ class Autoregressive:
         memory = self._memory(params, B)
         table_SdCG, before_SdB = params["input"], archs[..., :-1].transpose(1, 2)
         read = _rows(table_SdCG.flatten(0, 1), before_SdB.reshape(S * (D - 1), B, 1)).unflatten(0, (S, D - 1)).unbind(1)
-        hidden = []
+        hidden, turn_SHG = [], _products.fixed(params["hidden"].detach())
         for gates_SBG in (self._start(params, B), *read):
-            memory = _lstm(params, gates_SBG, memory)
+            memory = _lstm(params, turn_SHG, gates_SBG, memory)
             hidden.append(memory[0])
-        logits_SDBC = torch.bmm(torch.stack(hidden, 1).flatten(0, 1), params["head"].flatten(0, 1)).unflatten(0, (S, D))
-        logits_SBDC = (logits_SDBC + params["bias"][:, :, None]).transpose(1, 2)
+        logits_SDBC = _products.product(torch.stack(hidden, 1), params["head"], bound=1.0)
+        logits_SBDC = (logits_SDBC + _products.spread(params["bias"][:, :, None], 2, B)).transpose(1, 2)
         return (logits_SBDC + closed(self.space, archs)).log_softmax(-1)
 
     def _memory(self, params: Params, batch: int) -> tuple[Tensor, Tensor]:
@@ -106,20 +106,53 @@ class Autoregressive:
         return zero_SBH, zero_SBH
 
     def _start(self, params: Params, batch: int) -> Tensor:
-        return params["start"][:, None].expand(-1, batch, -1)
+        return _products.spread(params["start"][:, None], 1, batch)
+
+
+class _Rows(torch.autograd.Function):
+    """`gather` forwards copies number by number; `index_select` copies whole rows."""
+
+    @staticmethod
+    def forward(ctx, table_SCG, which_SB1):  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx.save_for_backward(which_SB1)
+        S, C, G = ctx.shape = table_SCG.shape
+        row_SB = torch.arange(0, S * C, C)[:, None] + which_SB1.squeeze(-1)
+        return table_SCG.reshape(S * C, G).index_select(0, row_SB.flatten()).view(*row_SB.shape, G)
+
+    @staticmethod
+    def backward(ctx, *grads):
+        (grad_SBG,), (which_SB1,) = grads, ctx.saved_tensors
+        zero_SCG = grad_SBG.new_zeros(ctx.shape)
+        return zero_SCG.scatter_add(1, which_SB1.expand(-1, -1, ctx.shape[-1]), grad_SBG), None
 
 
 def _rows(table_SCG: Tensor, which_SB1: Tensor) -> Tensor:
     """The table's row of each choice, `[S, B, G]`."""
-    return table_SCG.gather(1, which_SB1.expand(-1, -1, table_SCG.shape[-1]))
+    return _Rows.apply(table_SCG, which_SB1)
 
 
-def _lstm(params: Params, gates_SBG: Tensor, memory: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Output and cell `[S, B, H]` after an input that adds `gates` to the four gates (Hochreiter & Schmidhuber 1997)."""
+def _lstm(params: Params, turn_SHG: Tensor, gates_SBG: Tensor, memory: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Output and cell `[S, B, H]` after an input that adds `gates` to the four gates (Hochreiter & Schmidhuber 1997).
+
+    `turn` is `hidden` in fixed point; outputs lie in [-1, 1].
+    """
     h_SBH, c_SBH = memory
-    i, f, o, g = (gates_SBG + torch.bmm(h_SBH, params["hidden"])).chunk(4, -1)
-    c_SBH = _sigmoid(f + 1) * c_SBH + _sigmoid(i) * g.contiguous().tanh()
-    return _sigmoid(o) * c_SBH.tanh(), c_SBH
+    gates_SBG = gates_SBG + _products.product(h_SBH, params["hidden"], turn_SHG, bound=1.0)
+    shift_G, scale_G = _squash(h_SBH.shape[-1], gates_SBG.dtype)
+    ifo, g = ((gates_SBG + shift_G) * scale_G).tanh().split((3 * h_SBH.shape[-1], h_SBH.shape[-1]), -1)
+    i, f, o = (0.5 + 0.5 * ifo).chunk(3, -1)
+    c_SBH = f * c_SBH + i * g
+    return o * c_SBH.tanh(), c_SBH
+
+
+@lru_cache
+def _squash(hidden: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """What to add to the gates `i, f, o, g` and to multiply them by, so that tanh gives the sigmoids of the first three.
+
+    `sigmoid(x)` is `0.5 + 0.5 tanh(0.5 x)`: torch.sigmoid's bits depend on where in a tensor an element lies.
+    """
+    shift, scale = torch.tensor([[0.0, 1.0, 0.0, 0.0], [0.5, 0.5, 0.5, 1.0]], dtype=dtype)
+    return shift.repeat_interleave(hidden), scale.repeat_interleave(hidden)
 
 
 def log_prob(log_probs_SBDC: Tensor, archs_SBD: Tensor) -> Tensor:
@@ -188,8 +221,3 @@ def _draw(space: Space, seeds: Tensor, step: Tensor, batch: int, logits: Callabl
             noisy_SBC = logits(d, before_SBd) + _closed(space, before_SBd, d) + gumbel_SBDC[:, :, d]
             archs_SBD[..., d] = noisy_SBC.argmax(-1)
     return archs_SBD
-
-
-def _sigmoid(x: Tensor) -> Tensor:
-    """By way of tanh, which gives the same bits wherever in a tensor an element lies; torch.sigmoid does not."""
-    return 0.5 + 0.5 * (0.5 * x).tanh()

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from search_spaces import _cells
+from search_spaces import _cells, _products
 
 _EPS = 1e-5
 _MOMENTUM = 0.1
@@ -78,7 +78,11 @@ class Conv(nn.Module):
 
 
 class Stem(nn.Module):
-    """Convolution and batch norm of images that all cells share: one matrix product."""
+    """Convolution and batch norm of images that all cells share: one matrix product.
+
+    Its columns are all cells' channels, and a library sums a product of few columns in another order than one of many: on the
+    CPU the product is an exact one (`_products`).
+    """
 
     def __init__(self, cells: int, inputs: int, outputs: int, stride: int):
         super().__init__()
@@ -89,8 +93,31 @@ class Stem(nn.Module):
         N, _, H, W = images.shape
         stride = self.conv.stride
         patches_NKL = F.unfold(images, 3, padding=1, stride=stride)
-        rows = patches_NKL.transpose(1, 2).flatten(0, 1) @ self.conv.weight.flatten(0, 1).flatten(1).T
+        patches_RK, weight_PCK = patches_NKL.transpose(1, 2).flatten(0, 1), self.conv.weight.flatten(2)
+        exact = images.dtype == torch.float32 and images.device.type == "cpu"
+        rows = _Shared.apply(patches_RK, weight_PCK) if exact else patches_RK @ weight_PCK.flatten(0, 1).T
         return self.norm(rows), Grid(N, -(-H // stride), -(-W // stride))
+
+
+class _Shared(torch.autograd.Function):
+    """What each cell's weights `[P, C, K]` make of rows `[R, K]` that all share, `[R, P x C]`, in exact products.
+
+    The rows are data: they get no gradient.
+    """
+
+    @staticmethod
+    def forward(ctx, rows, weight):  # pyright: ignore[reportIncompatibleMethodOverride]
+        rows_fixed = _products.fixed(rows)
+        ctx.save_for_backward(rows_fixed)
+        ctx.shape = weight.shape
+        return _products.exact(rows_fixed, _products.fixed(weight).flatten(0, 1).T).float()
+
+    @staticmethod
+    def backward(ctx, *grads):
+        (rows_fixed,) = ctx.saved_tensors
+        P, C, _ = ctx.shape
+        grad_fixed = _products.fixed(grads[0].unflatten(1, (P, C)), (0, 2)).flatten(1)
+        return None, _products.exact(grad_fixed.T, rows_fixed).float().view(ctx.shape)
 
 
 class ConvNorm(nn.Module):

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.training.batched_layers import Cell, Conv, ConvNorm, Norm, ResidualBlock, Stem, images_of
-from search_spaces import Task
+from search_spaces import Task, _products
 from search_spaces._noise import uniform
 
 Kept = Callable[[Tensor], Tensor]
@@ -122,7 +122,8 @@ class Population(TorchCells):
             images_of(F.relu(self.norm(rows)), grid), (grid.height, grid.width)
         )  # in one order, unlike mean
         features_PNC = pooled.view(grid.images, len(self.weight), -1).transpose(0, 1)
-        return torch.baddbmm(self.bias[:, None], features_PNC, self.weight.transpose(1, 2))
+        bias_PNK = _products.spread(self.bias[:, None], 1, grid.images)
+        return _products.product(features_PNC, self.weight.transpose(1, 2)) + bias_PNK
 
     def weights_of(self, p: int, kept: Kept) -> dict[str, Tensor]:
         out = {"head.4.weight": kept(self.weight)[p], "head.4.bias": kept(self.bias)[p]}

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Law 1 (a seed searches alike alone and in company) on the arithmetic of other processors: the tests of it under each
+# instruction set that PyTorch, MKL and oneDNN can be told to take. One line for each; other processors are simulated only so far
+# as these variables reach. About twenty minutes on two idle cores. ./runs/processors.sh [PYTHON]; TESTS names fewer tests.
+set -u
+cd "$(dirname "$0")/.."
+PYTHON=${1:-.venv/bin/python}
+TESTS=${TESTS:-tests/test_products.py tests/test_laws.py tests/test_population.py tests/test_compiled.py tests/test_train.py}
+failed=0
+
+try() {
+  if out=$(env "$@" "$PYTHON" -m pytest $TESTS 2>&1); then verdict=pass; else verdict=FAIL failed=1; fi
+  echo "| ${*:-as it is} | $verdict | $(tail -n 1 <<<"$out") |"
+  [[ $verdict = pass ]] || grep -E '^(FAILED|ERROR)' <<<"$out"
+}
+
+echo "| environment | law 1 | tests |"
+echo "|---|---|---|"
+try
+for isa in default avx2 avx512; do try ATEN_CPU_CAPABILITY=$isa; done
+for isa in COMPATIBLE AVX2 AVX512; do try MKL_CBWR=$isa; done
+for isa in SSE41 AVX2 AVX512_CORE; do try ONEDNN_MAX_CPU_ISA=$isa; done
+try NAS_TEST_THREADS=2
+try NAS_TEST_THREADS=2 ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=AVX2 ONEDNN_MAX_CPU_ISA=AVX2
+try ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE ONEDNN_MAX_CPU_ISA=SSE41
+exit $failed
