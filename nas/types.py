@@ -1,4 +1,4 @@
-"""The evaluator's types."""
+"""The types of evaluators and of what they hand out."""
 
 from __future__ import annotations
 
@@ -15,23 +15,32 @@ Evaluate = Callable[[Proposal], Results]
 """Proposals `[S, B, D]` to scores and costs `[S, B]`; a pure function of the proposal and of the seeds it was loaded for."""
 
 
-class Trained(NamedTuple):
-    """A network trained to the end."""
+class Defaults(NamedTuple):
+    """How long a search is, and how wide, when the user does not say."""
+
+    budget: int
+    """Evaluations of each seed."""
+    batch: int
+    """Architectures evaluated at once."""
+
+
+class TrainedNetwork(NamedTuple):
+    """A network after its final training."""
 
     arch: str
     """As its space describes it."""
     state_dict: dict[str, Tensor]
-    """Of `space.build(arch, task)`."""
+    """Of `final_space.build(arch, task)`."""
     mean: Tensor
-    """float32 `[C]`: the pixels' mean, of pixels / 255, that training took away; `std` it divided by."""
+    """float32 `[C]` of pixels / 255: training subtracted `mean` and divided by `std`."""
     std: Tensor
     class_names: tuple[str, ...]
-    figures: dict[str, Any]
-    """`test_accuracy` in percent, `interval` around it, `confusion` `[K, K]` (rows: the truth), `loss` by epoch."""
+    metrics: dict[str, Any]
+    """`test_accuracy` in percent, `interval` around it, `confusion` `[K, K]` (rows: true classes), `loss` of each epoch."""
 
 
 class Evaluator(Protocol):
-    """Finds out what architectures score on one task."""
+    """Scores architectures on one task."""
 
     @property
     def space(self) -> Space: ...
@@ -40,41 +49,43 @@ class Evaluator(Protocol):
     def task(self) -> Task: ...
 
     @property
-    def budget(self) -> int:
-        """Evaluations of a search when nothing is said."""
+    def defaults(self) -> Defaults: ...
+
+    @property
+    def description(self) -> str:
+        """One line: which metric is the score, which is reported at the end, what an evaluation is."""
         ...
 
     @property
-    def batch(self) -> int:
-        """Architectures evaluated at once when nothing is said."""
-        ...
-
-    @property
-    def about(self) -> str:
-        """One line: which figure is the score, which is the report, what an evaluation is."""
-        ...
-
-    @property
-    def final(self) -> Space:
-        """The space with the network that leaves: the search's own, or a larger one than its proxy."""
+    def training(self) -> TrainingEvaluator | None:
+        """The evaluator that trains the networks: itself, or the one that it wraps. None where scores are looked up."""
         ...
 
     def load(self, seeds: Tensor) -> Evaluate:
-        """The search column, for searches with `seeds` int64 `[S]`. Never a test figure."""
+        """The objective column, for searches with `seeds` int64 `[S]`. Never a test metric."""
         ...
 
     def report(self, archs: Tensor) -> Tensor | None:
-        """The report column of `archs` `[..., D]`, float32 `[...]`; None where the task has none. Read after the search."""
+        """The test column of `archs` `[..., D]`, float32 `[...]`; None where the task has none. Read after the search."""
         ...
 
-    def remember(self, folder: Path) -> None:
-        """Keep what cost much to find out in a run's `folder`, and take up what an earlier sitting left there."""
+
+class TrainingEvaluator(Evaluator, Protocol):
+    """An evaluator that trains networks: it caches them, and can train the best architecture to the end."""
+
+    @property
+    def final_space(self) -> Space:
+        """The space of the final network: usually wider and deeper than the proxy that the search trains."""
         ...
 
-    def curve(self, arch: Tensor) -> list[float]:
-        """The mean training loss after each epoch of `arch` `[D]`; empty where nothing was trained."""
+    def cache_to(self, folder: Path) -> None:
+        """Write each training into a run's `folder`, and take from there what earlier sessions trained."""
         ...
 
-    def trained(self, arch: Tensor) -> Trained | None:
-        """The network of `arch` `[D]` in `final`, trained to the end; None where there is nothing to train on."""
+    def training_loss(self, arch: Tensor) -> list[float]:
+        """The mean training loss after each epoch of the proxy of `arch` `[D]`; empty if it was not trained."""
+        ...
+
+    def final_network(self, arch: Tensor) -> TrainedNetwork:
+        """The network of `arch` `[D]` in `final_space`, after its final training."""
         ...

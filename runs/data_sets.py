@@ -66,10 +66,10 @@ def compare(task: str, run: Path, evals: int) -> dict[str, Any]:
     summary = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
     winner = trained_network.kept(run)
     evaluator = tasks.find(task)
-    resnet = evaluator.trained(evaluator.space.parse(RESNET))
+    resnet = evaluator.final_network(evaluator.space.parse(RESNET))
     assert winner is not None
     assert resnet is not None
-    return {"found": winner.figures, "resnet": resnet.figures, "arch": winner.arch, "seconds": summary["wall_seconds"]}
+    return {"found": winner.metrics, "resnet": resnet.metrics, "arch": winner.arch, "seconds": summary["wall_seconds"]}
 
 
 def table(rows: list[dict[str, Any]], evals: int) -> str:

@@ -11,7 +11,7 @@ import torch
 
 from controller.models import constraint_gp, features, pretrained
 from nas import tasks
-from nas.evaluators.constrained import Limited
+from nas.evaluators.constrained import Constrained
 from nas.meta import task_distribution
 from search_spaces import _ops
 
@@ -24,10 +24,10 @@ INTERVAL = 1.2816
 """Deviations to either side that hold 80% of a normal distribution."""
 
 
-def foretold(limited: Limited, key: int, count: int) -> str:
+def foretold(limited: Constrained, key: int, count: int) -> str:
     """The root mean square error of the natural logarithm of value / limit after `count` cells at random, and the share of
     what was asked within the interval foretold."""
-    space, (limit,) = limited.space, limited.limits
+    space, (limit,) = limited.space, limited.constraints
     described = features.listed(space)
     assert described is not None
     log_N = (limit.values(described.archs, space) / limit.bound).double().log()
@@ -50,7 +50,7 @@ def main() -> None:
         key = pretrained.hold(pretrained.read(str(Path("runs/transfer") / f"prior-{split}" / "prior.safetensors")))
         for task in task_distribution.split(split).test:
             limited = tasks.find(task)
-            assert isinstance(limited, Limited)
+            assert isinstance(limited, Constrained)
             for name, which in (("without", pretrained.NONE), ("with", key)):
                 shown = [foretold(limited, which, n) for n in AFTER]
                 print(f"| {task.split('/')[-2]} | {name} | {' | '.join(shown)} |", flush=True)

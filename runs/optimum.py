@@ -62,7 +62,7 @@ def main() -> None:
     listed = features.listed(space)
     assert listed is not None
     rank_N = features.ranks(space, listed.archs)
-    mean = {d: table.by_rank(f"{d}/valid_accuracy@200", space.choices)[rank_N] for d in SPLITS}
+    mean = {d: table.by_index(f"{d}/valid_accuracy@200", space.choices)[rank_N] for d in SPLITS}
     mean = {d: x.nanmean(1) if x.dim() > 1 else x for d, x in mean.items()}
     order = {d: x.argsort().argsort().double() for d, x in mean.items()}
     print(

@@ -78,7 +78,7 @@ def test_a_search_by_halving_needs_no_settings_and_its_best_had_all_epochs(nas, 
     found = nas("search", "--task", TASK, "--controller", controller, "--evals", "30", "--seeds", "3", "--json")
     assert found.returncode == 0, found.stderr
     document = json.loads(found.stdout)
-    column = tasks.find(TASK).table.by_rank("digits/valid_accuracy@4", (5,) * 6)
+    column = tasks.find(TASK).table.by_index("digits/valid_accuracy@4", (5,) * 6)
     column = column if column.dim() == 1 else column.nanmean(-1)
     for row in document["best"]:
         arch = tasks.find(TASK).space.parse(row["arch"])

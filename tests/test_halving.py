@@ -20,7 +20,7 @@ def schedule(controller, *fidelities):
     return [(rung.entrants, rung.epochs) for rung in controller.rungs(task)]
 
 
-def by_rank(proposal):
+def by_index(proposal):
     """A score that fidelity does not change."""
     score = _ops.index(proposal.archs, SPACE.choices).float()
     return Results(score, proposal.epochs.float())
@@ -66,7 +66,7 @@ def test_what_a_batch_has_left_begins_the_next_bracket():
     epochs, best = [], None
     for _ in range(4):
         proposal = controller.propose(state, 8)
-        results = by_rank(proposal)
+        results = by_index(proposal)
         epochs.append(proposal.epochs[0].tolist())
         if best is not None:
             assert torch.equal(results.score[:, 0], best)
@@ -78,7 +78,7 @@ def test_what_a_batch_has_left_begins_the_next_bracket():
 @pytest.mark.parametrize("batch", [1, 2, 4])
 def test_the_best_of_a_rung_go_on_and_nobody_else(batch):
     controller = SuccessiveHalving(SPACE, epochs=16, eta=4)
-    _, score, _ = _toys.walk(controller, by_rank, torch.arange(5), batch, steps=16 // batch + 4 // batch)
+    _, score, _ = _toys.walk(controller, by_index, torch.arange(5), batch, steps=16 // batch + 4 // batch)
     first, second = score.flatten(1)[:, :16], score.flatten(1)[:, 16:]
     assert torch.equal(second, first.sort(1, descending=True).values[:, :4])
 
@@ -90,7 +90,7 @@ def test_the_winner_of_a_bracket_is_trained_to_the_end(batch):
     best = torch.zeros(3)
     while True:
         proposal = controller.propose(state, batch)
-        results = by_rank(proposal)
+        results = by_index(proposal)
         if int(proposal.epochs[0, 0]) == 16:
             assert torch.equal(results.score[:, 0], best)
             return
@@ -102,7 +102,7 @@ def test_who_failed_does_not_go_on():
     controller = SuccessiveHalving(SPACE, epochs=16, eta=4)
 
     def half_fail(proposal):
-        score = by_rank(proposal).score
+        score = by_index(proposal).score
         return Results(torch.where(proposal.archs[..., 0] % 2 == 0, score, torch.nan), score)
 
     _, score, _ = _toys.walk(controller, half_fail, torch.arange(20), 16, steps=1)

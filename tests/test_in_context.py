@@ -377,7 +377,7 @@ def test_a_property_that_was_not_measured_stands_where_its_twins_do(nasbench201)
     found = next(x for x in task_distribution.properties(()) if x.name == name)
     described = features.listed(SPACE)
     ranks = features.ranks(SPACE, described.archs)
-    known = ~tables.find("nasbench201-zerocost").by_rank("cifar10/jacov", SPACE.choices)[ranks].isnan()
+    known = ~tables.find("nasbench201-zerocost").by_index("cifar10/jacov", SPACE.choices)[ranks].isnan()
     kin = features.ranks(SPACE, SPACE.canonical(described.archs))
     filled = 0
     for row in (~known).nonzero().squeeze(-1)[::97].tolist():

@@ -95,14 +95,14 @@ def cell_with_named_weights(arch):
 
 
 def test_parameters_equal_the_tables_for_every_architecture(table):
-    known = table("nasbench201").by_rank("cifar10/params", NB201.choices)
+    known = table("nasbench201").by_index("cifar10/params", NB201.choices)
     params, _ = NB201.cost(_ops.enumerate_all(NB201.choices), CIFAR10)
     torch.testing.assert_close(params / 1e6, known.double(), rtol=0, atol=1e-6, check_dtype=False)
 
 
 def test_flops_equal_the_tables_for_every_architecture_but_the_benchmarks_150_odd_ones(table):
     """The table is rounded to 0.01 million; in 150 rows the original benchmark counted another network's operations."""
-    known = table("nasbench201").by_rank("cifar100/flops", NB201.choices)
+    known = table("nasbench201").by_index("cifar100/flops", NB201.choices)
     _, flops = NB201.cost(_ops.enumerate_all(NB201.choices), CIFAR100)
     assert ((flops / 1e6 - known).abs() > 0.0051).sum() == 150
 

@@ -98,7 +98,7 @@ def test_an_interrupt_loses_one_chunk_at_most(monkeypatch):
 def test_what_a_killed_sitting_trained_is_not_trained_again_and_a_line_cut_short_is(tmp_path, monkeypatch):
     monkeypatch.setattr("nas.evaluators._training_cache.CHUNK", 2)
     first = evaluator()
-    first.remember(tmp_path)
+    first.cache_to(tmp_path)
     whole = scores(first, 2)
     kept = tmp_path / KEPT
     kept.write_text(kept.read_text()[:-20])
@@ -109,11 +109,11 @@ def test_what_a_killed_sitting_trained_is_not_trained_again_and_a_line_cut_short
         real(self, ranks, start, end)
 
     monkeypatch.setattr(Proxies, "_train_chunk", counted)
-    second.remember(tmp_path)
+    second.cache_to(tmp_path)
     assert torch.equal(scores(second, 2), whole)
     assert len(trained) == 1
-    assert [second.curve(arch) for arch in ARCHS[0]] == [first.curve(arch) for arch in ARCHS[0]]
-    assert all(len(second.curve(arch)) == 2 for arch in ARCHS[0])
+    assert [second.training_loss(arch) for arch in ARCHS[0]] == [first.training_loss(arch) for arch in ARCHS[0]]
+    assert all(len(second.training_loss(arch)) == 2 for arch in ARCHS[0])
 
 
 def test_a_search_never_sees_the_test_images():

@@ -126,7 +126,7 @@ def _made(asks: list[Ask], folder: Path, jobs: int, *, quiet: bool) -> list[Cell
 
 def _tell_at(rows: list[dict]) -> None:
     for task in dict.fromkeys(row["task"] for row in rows):
-        click.echo(f"{task}  {tasks.find(task).about}")
+        click.echo(f"{task}  {tasks.find(task).description}")
     table = Table("task", "controller", "evaluations", "score, median", "quartiles", "report, median", "quartiles")
     for row in sorted(rows, key=lambda row: (row["task"], row["evaluations"])):
         table.add_row(

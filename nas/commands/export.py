@@ -33,7 +33,8 @@ def command(run: str, to: Path, seed: int | None, onnx: bool | None, force: bool
         kept = trained_network.kept(opened.folder)
     arch = _pick(rows, seed) if seed is not None or kept is None else kept.arch
     weights = kept if kept is not None and kept.arch == arch else None
-    space, task = setup.evaluator.final, setup.evaluator.task
+    training, task = setup.evaluator.training, setup.evaluator.task
+    space = training.final_space if training else setup.evaluator.space
     done = export(
         space, space.parse(arch), task, weights.state_dict if weights else None, to,
         mean=weights.mean if weights else None, std=weights.std if weights else None,

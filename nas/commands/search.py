@@ -79,9 +79,9 @@ def command(
     }
     setup = session.prepare(asked)
     if batch is None:
-        asked["batch"] = setup.evaluator.batch
+        asked["batch"] = setup.evaluator.defaults.batch
     if evals is None and seconds is None and minutes is None:
-        asked["evals"] = setup.evaluator.budget
+        asked["evals"] = setup.evaluator.defaults.budget
     if dry_run:
         found = _forecast(asked, setup)
         _shared.print_json(found._asdict()) if as_json else click.echo(_words(found))
@@ -90,7 +90,7 @@ def command(
     with session.begin(folder, asked, setup) as run:
         if not as_json:
             click.echo(f"Searching {task} with {controller}, {_budget(asked)}; the run is {folder}")
-            click.echo(setup.evaluator.about)
+            click.echo(setup.evaluator.description)
         _shared.work(run, setup, quiet=as_json)
         if as_json:
             _shared.print_json(session.summary(run, setup))

@@ -53,7 +53,7 @@ def tell(run: Run, setup: Setup) -> None:
     arch = setup.evaluator.space.parse(top["arch"])
     console.print(draw.text(setup.evaluator.space, arch))
     console.print(f"best    {top['arch']}")
-    console.print(setup.evaluator.about)
+    console.print(setup.evaluator.description)
     console.print(
         f"score   {top['score']:.3f} at evaluation {top['at']}{_after(top, setup)}" + _over_seeds(rows, "score")
     )
@@ -76,8 +76,8 @@ def _tell_trained(console: Console, run: Run) -> None:
     winner = trained_network.kept(run.folder)
     if winner is None:
         return
-    low, high = winner.figures["interval"]
-    accuracy = winner.figures["test_accuracy"]
+    low, high = winner.metrics["interval"]
+    accuracy = winner.metrics["test_accuracy"]
     console.print(f"test accuracy {accuracy:.2f}%, 95% interval {low:.2f}% to {high:.2f}%; {run.folder / finish.PAGE}")
     folder = finish.exported(run)
     if folder is not None:

@@ -16,9 +16,9 @@ from torch import Tensor
 from nas import tasks
 from nas.compare import statistics, trial
 from nas.compare.trial import Ask, Trace
-from nas.evaluators.constrained import Limited
+from nas.evaluators.constrained import feasible
 from nas.run import incumbent
-from nas.tasks import families, full_columns
+from nas.tasks import constraints, families, full_columns
 
 TOP_SHARE = 0.001
 """The best of the space that a search is to find: 1 in 1,000."""
@@ -157,9 +157,10 @@ def _whole(ask: Ask, trace: Trace) -> Tensor:
 
 def _share_within(ask: Ask, trace: Trace) -> float | None:
     evaluator = tasks.find(ask.task)
-    if not isinstance(evaluator, Limited):
+    bounds = constraints.of(ask.task, evaluator.space)
+    if not bounds:
         return None
-    return evaluator.within(trial.final(evaluator, trace, ask.seconds)).double().mean().item()
+    return feasible(trial.final(evaluator, trace, ask.seconds), evaluator.space, bounds).double().mean().item()
 
 
 def _reached(cell: Cell, score: float | None) -> dict[str, Any]:

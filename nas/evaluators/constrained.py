@@ -1,97 +1,87 @@
-"""Tasks with limits: accuracy, less what a cell goes over its latency, energy or size.
+"""Constrained tasks: accuracy, less a penalty for what exceeds a bound on latency, energy or size.
 
-Score = accuracy - weight x max(0, value / limit - 1).
+Score = accuracy - sum of penalty_weight x max(0, value / bound - 1) over the constraints.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from controller import Proposal, Results, penalty
 from nas.tables import Table
-from nas.types import Evaluate, Evaluator, Trained
+from nas.types import Defaults, Evaluate, Evaluator, TrainingEvaluator
 from search_spaces import Space, Task, _ops
 
-__all__ = ["Limited"]
+__all__ = ["Constrained"]
 
-WEIGHT = 20.0
-"""Points of accuracy that a cell at twice the limit loses."""
+PENALTY_WEIGHT = 20.0
+"""Points of accuracy that an architecture at twice the bound loses: more than the accuracies of trained architectures differ by
+on most tables, so that the best score keeps its bounds."""
 
 
 @dataclass(frozen=True)
-class Limit:
+class Constraint:
     """At most `bound` of a table's column."""
 
     table: Table
     column: str
     bound: float
     """In the column's unit."""
-    weight: float = WEIGHT
+    penalty_weight: float = PENALTY_WEIGHT
 
     def values(self, archs: Tensor, space: Space) -> Tensor:
         """The column of `archs` `[..., D]`, float32 `[...]`."""
-        return self.table.by_rank(self.column, space.choices)[_ops.index(archs, space.choices)]
+        return self.table.by_index(self.column, space.choices)[_ops.index(archs, space.choices)]
 
 
 @dataclass(frozen=True)
-class Limited:
-    """Another evaluator's scores, less the penalties. Reports are the other's; `within` says which cells keep the limits."""
+class Constrained:
+    """Another evaluator's scores, less the penalties. Reports and trainings are the other's."""
 
     inner: Evaluator
     task: Task
-    limits: tuple[Limit, ...]
+    constraints: tuple[Constraint, ...]
 
     @property
     def space(self) -> Space:
         return self.inner.space
 
     @property
-    def budget(self) -> int:
-        return self.inner.budget
+    def defaults(self) -> Defaults:
+        return self.inner.defaults
 
     @property
-    def batch(self) -> int:
-        return self.inner.batch
+    def description(self) -> str:
+        bounds = ", ".join(f"{c.column} <= {c.bound:g} ({c.penalty_weight:g} points)" for c in self.constraints)
+        return f"{self.inner.description}; constraints: {bounds}"
 
     @property
-    def about(self) -> str:
-        limits = ", ".join(f"{lim.column} <= {lim.bound:g} ({lim.weight:g} points)" for lim in self.limits)
-        return f"{self.inner.about}; limits: {limits}"
-
-    @property
-    def final(self) -> Space:
-        return self.inner.final
+    def training(self) -> TrainingEvaluator | None:
+        return self.inner.training
 
     def load(self, seeds: Tensor) -> Evaluate:
         everything = _ops.enumerate_all(self.space.choices)
-        over = torch.stack([lim.values(everything, self.space) / lim.bound for lim in self.limits], -1)
-        off = penalty(over, torch.tensor(self.task.constraints))
+        ratio = torch.stack([c.values(everything, self.space) / c.bound for c in self.constraints], -1)
+        points = penalty(ratio, torch.tensor(self.task.constraints))
         evaluate = self.inner.load(seeds)
 
-        def limited(proposal: Proposal) -> Results:
+        def penalised(proposal: Proposal) -> Results:
             results = evaluate(proposal)
-            rank = _ops.index(proposal.archs, self.space.choices)
-            return results._replace(score=results.score - off[rank], constraint_ratio=over[rank])
+            index = _ops.index(proposal.archs, self.space.choices)
+            return results._replace(score=results.score - points[index], constraint_ratio=ratio[index])
 
-        return limited
+        return penalised
 
     def report(self, archs: Tensor) -> Tensor | None:
         return self.inner.report(archs)
 
-    def remember(self, folder: Path) -> None:
-        self.inner.remember(folder)
 
-    def curve(self, arch: Tensor) -> list[float]:
-        return self.inner.curve(arch)
-
-    def trained(self, arch: Tensor) -> Trained | None:
-        return self.inner.trained(arch)
-
-    def within(self, archs: Tensor) -> Tensor:
-        """Which of `archs` `[..., D]` keep every limit, bool `[...]`."""
-        kept = [lim.values(archs, self.space) <= lim.bound for lim in self.limits]
-        return torch.stack(kept).all(0)
+def feasible(archs: Tensor, space: Space, constraints: tuple[Constraint, ...]) -> Tensor:
+    """Which of `archs` `[..., D]` keep every bound, bool `[...]`; all where there is none."""
+    kept = torch.ones(archs.shape[:-1], dtype=torch.bool)
+    for constraint in constraints:
+        kept &= constraint.values(archs, space) <= constraint.bound
+    return kept

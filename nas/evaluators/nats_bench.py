@@ -22,7 +22,7 @@ from controller import Proposal, Results
 from nas import plugins
 from nas.datasets import meta_features
 from nas.tables import nats_files
-from nas.types import Evaluate
+from nas.types import Defaults, Evaluate
 from search_spaces import Space, Task, UserError, _noise, _ops
 
 __all__ = ["NatsBench"]
@@ -53,8 +53,8 @@ class NatsBench:
     """An evaluation gives one training seed, as `tabular` draws it; else the mean of the seeds."""
     _seen: dict[tuple[int, int], _Figures] = field(default_factory=dict, repr=False, compare=False)
 
-    budget = 100
-    batch = 1
+    defaults = Defaults(budget=100, batch=1)
+    training = None
 
     @classmethod
     def of(cls, name: str) -> NatsBench:
@@ -82,15 +82,11 @@ class NatsBench:
         return self.task.fidelities[-1]
 
     @property
-    def about(self) -> str:
+    def description(self) -> str:
         drawn = " of one training seed, drawn for each evaluation" if self.drawn else ""
         return (
             f"score: validation accuracy after {self.epochs} epochs{drawn}; report: test accuracy of the full training"
         )
-
-    @property
-    def final(self) -> Space:
-        return self.space
 
     def load(self, seeds: Tensor) -> Evaluate:
         def evaluate(proposal: Proposal) -> Results:
@@ -110,15 +106,6 @@ class NatsBench:
         recipe = max(_RECIPES[self.space.name].items())[1]
         found = [_mean([i["test-accuracy"] for i in self._infos(a, self.data, recipe)]) for a in archs.flatten(0, -2)]
         return torch.tensor(found).view(archs.shape[:-1])
-
-    def remember(self, folder: Path) -> None:
-        """Nothing: looking up costs nothing."""
-
-    def curve(self, arch: Tensor) -> list[float]:
-        return []
-
-    def trained(self, arch: Tensor) -> None:
-        return None
 
     def _figures(self, arch: Tensor, epochs: int) -> _Figures:
         if epochs not in self.task.fidelities:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from controller import Proposal, Results
 from nas.tables import Table
-from nas.types import Evaluate
+from nas.types import Defaults, Evaluate
 from search_spaces import Space, Task, UserError, _noise, _ops
 
 __all__ = ["Tabular"]
@@ -46,18 +45,14 @@ class Tabular:
     lower: dict[int, Fidelity] = field(default_factory=dict)
     """What the table holds after fewer epochs, by `task.fidelities`."""
 
-    budget = 100
-    batch = 1
+    defaults = Defaults(budget=100, batch=1)
+    training = None
 
     @property
-    def about(self) -> str:
+    def description(self) -> str:
         drawn = " (one training seed drawn for each evaluation)" if self.drawn else ""
         report = f"report: {self.report_column}" if self.report_column else "no column to report"
         return f"score: {self.search_column}{drawn} of table {self.table.name}; {report}"
-
-    @property
-    def final(self) -> Space:
-        return self.space
 
     def load(self, seeds: Tensor) -> Evaluate:
         own = self._look_up(Fidelity(self.search_column, self.cost_column, self.cost_scale), seeds)
@@ -86,7 +81,7 @@ class Tabular:
         return self.lower[epochs]
 
     def _look_up(self, columns: Fidelity, seeds: Tensor) -> Evaluate:
-        score = self.table.by_rank(columns.search, self.space.choices)
+        score = self.table.by_index(columns.search, self.space.choices)
         score = score if self.drawn or score.dim() == 1 else score.nanmean(-1)
         cost = self._cost(columns)
         score, count = _measured_first(score) if score.dim() == 2 else (score, None)
@@ -103,24 +98,15 @@ class Tabular:
     def report(self, archs: Tensor) -> Tensor | None:
         if self.report_column is None:
             return None
-        values = self.table.by_rank(self.report_column, self.space.choices)
+        values = self.table.by_index(self.report_column, self.space.choices)
         values = values if values.dim() == 1 else values.nanmean(-1)
         return values[_ops.index(archs, self.space.choices)]
-
-    def remember(self, folder: Path) -> None:
-        """Nothing: looking up costs nothing."""
-
-    def curve(self, arch: Tensor) -> list[float]:
-        return []
-
-    def trained(self, arch: Tensor) -> None:
-        return None
 
     def _cost(self, columns: Fidelity) -> Tensor:
         """Seconds by rank; what was not measured costs nothing, so that budgets stay numbers."""
         if columns.cost is None:
             return torch.zeros(_ops.size(self.space.choices))
-        return (self.table.by_rank(columns.cost, self.space.choices) * columns.cost_scale).nan_to_num(0.0)
+        return (self.table.by_index(columns.cost, self.space.choices) * columns.cost_scale).nan_to_num(0.0)
 
 
 def _measured_first(score: Tensor) -> tuple[Tensor, Tensor]:

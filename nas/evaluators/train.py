@@ -20,7 +20,7 @@ from nas.datasets import DataSet, meta_features
 from nas.evaluators import _settings
 from nas.evaluators._training_cache import KEPT, Proxies, Want
 from nas.training import Images, Recipe, augment
-from nas.types import Evaluate, Trained
+from nas.types import Defaults, Evaluate, TrainedNetwork, TrainingEvaluator
 from search_spaces import Space, Task, UserError, _cells, _ops
 
 __all__ = ["Train"]
@@ -32,16 +32,19 @@ class Train:
 
     space: Space
     task: Task
-    final: Space
+    final_space: Space
     data: DataSet = field(repr=False, compare=False)
     recipe: Recipe
     final_recipe: Recipe
     examples: int
     device: torch.device
-    _trained: dict[str, Trained] = field(default_factory=dict, repr=False, compare=False)
+    _trained: dict[str, TrainedNetwork] = field(default_factory=dict, repr=False, compare=False)
 
-    budget = 32
-    batch = 16
+    defaults = Defaults(budget=32, batch=16)
+
+    @property
+    def training(self) -> TrainingEvaluator:
+        return self
 
     @cached_property
     def proxies(self) -> Proxies:
@@ -74,11 +77,11 @@ class Train:
         return cls(proxy, task, final, data, recipe, final_recipe, examples, device)
 
     @property
-    def about(self) -> str:
+    def description(self) -> str:
         C, H, W = self.task.input_shape
         return (
             f"score: validation accuracy after {self.recipe.epochs} epochs of {self.examples} images, {W}x{H}x{C}, by "
-            f"{_size(self.space)}; report: test accuracy of {_size(self.final)} after {self.final_recipe.epochs} epochs"
+            f"{_size(self.space)}; report: test accuracy of {_size(self.final_space)} after {self.final_recipe.epochs} epochs"
         )
 
     def load(self, seeds: Tensor) -> Evaluate:
@@ -100,18 +103,18 @@ class Train:
         return evaluate
 
     def report(self, archs: Tensor) -> Tensor:
-        tested = [self.trained(arch).figures["test_accuracy"] for arch in archs.flatten(0, -2)]
+        tested = [self.final_network(arch).metrics["test_accuracy"] for arch in archs.flatten(0, -2)]
         return torch.tensor(tested).view(archs.shape[:-1])
 
-    def remember(self, folder: Path) -> None:
+    def cache_to(self, folder: Path) -> None:
         self.proxies.remember(folder / KEPT)
 
-    def curve(self, arch: Tensor) -> list[float]:
+    def training_loss(self, arch: Tensor) -> list[float]:
         return self.proxies.curves.get(int(_ops.index(self._twins(arch), self.space.choices)), [])
 
-    def trained(self, arch: Tensor) -> Trained:
+    def final_network(self, arch: Tensor) -> TrainedNetwork:
         twin = self._twins(arch)
-        key = self.final.describe(twin)
+        key = self.final_space.describe(twin)
         if key not in self._trained:
             self._trained[key] = self._train_fully(twin)
         return self._trained[key]
@@ -123,18 +126,18 @@ class Train:
         ranks = _cells.twins(self.space.operations[0], deep=True)[_ops.index(archs, self.space.choices)]
         return _ops.from_index(ranks, self.space.choices)
 
-    def _train_fully(self, arch: Tensor) -> Trained:
+    def _train_fully(self, arch: Tensor) -> TrainedNetwork:
         data, recipe = self.data, self.final_recipe
         both = torch.cat([data.x_train, data.x_valid]), torch.cat([data.y_train, data.y_valid])
-        network = training.networks(self.final, arch[None], self.task, recipe.seed, self.device, alone=True)
+        network = training.networks(self.final_space, arch[None], self.task, recipe.seed, self.device, alone=True)
         losses = [loss.item() for loss in training.train(network, self.proxies.images(*both), recipe)]
         seen = training.predictions(network, self.proxies.images(data.x_test, data.y_test))[0].cpu()
         weights = {
             name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
             for name, value in network.state_of(0).items()
         }
-        figures = training.figures(seen, data.y_test, len(data.class_names)) | {"loss": losses}
-        return Trained(self.final.describe(arch), weights, data.mean, data.std, data.class_names, figures)
+        metrics = training.figures(seen, data.y_test, len(data.class_names)) | {"loss": losses}
+        return TrainedNetwork(self.final_space.describe(arch), weights, data.mean, data.std, data.class_names, metrics)
 
 
 def _mirrors(data: DataSet) -> bool:

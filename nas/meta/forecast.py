@@ -19,7 +19,7 @@ from controller.models import features, pretrained
 from controller.transfer_bo import InContext
 from nas import tables, tasks
 from nas.meta import task_similarity, timing
-from nas.meta.timing import MadeUp
+from nas.meta.timing import SyntheticEvaluator
 from nas.run.session import Setup
 from nas.search import search
 from nas.tasks import families, full_columns
@@ -67,7 +67,7 @@ def forecast(asked: dict[str, Any], setup: Setup, prior: Prior) -> Forecast:
     took = timing.times(asked, setup, value_SN)
     limits = {"evals": 1.0, "seconds": took.task, "minutes": took.here * asked["seeds"] / 60}
     allowed = [asked[key] / each for key, each in limits.items() if asked[key] is not None and each > 0]
-    evaluations = max(1, int(min(allowed, default=setup.evaluator.budget)))
+    evaluations = max(1, int(min(allowed, default=setup.evaluator.defaults.budget)))
     simulated = min(evaluations, _MOST)
     top_ST = _simulate(setup, prior, value_SN, simulated, min(asked["batch"], simulated))
     start_S = value_SN[:, features.rows(space, plain)]
@@ -144,7 +144,7 @@ def _simulate(setup: Setup, prior: Prior, value_SN: Tensor, evaluations: int, ba
     state = controller.begin(task, torch.arange(len(value_SN)), prior)
     found: list[Tensor] = []
     for step in search(
-        controller, MadeUp(space, task, space, value_SN).load(torch.arange(len(value_SN))), state, batch
+        controller, SyntheticEvaluator(space, task, value_SN).load(torch.arange(len(value_SN))), state, batch
     ):
         found.append(step.results.score)
         if len(found) * batch >= evaluations:

@@ -130,7 +130,7 @@ def _property(name: str) -> Property:
     space = tasks.space_of(table)
     described = features.listed(space)
     assert described is not None
-    value_N = table.by_rank(column, space.choices)[features.ranks(space, described.archs)].double()
+    value_N = table.by_index(column, space.choices)[features.ranks(space, described.archs)].double()
     value_N = value_N.nanmean(1) if value_N.ndim > 1 else value_N
     _, twin_N = features.ranks(space, space.canonical(described.archs)).unique(return_inverse=True)
     known_N, total_T = ~value_N.isnan(), torch.zeros(int(twin_N.max()) + 1, 2).double()

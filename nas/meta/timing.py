@@ -20,7 +20,7 @@ from controller.models import features
 from nas import tables
 from nas.run import session
 from nas.run.session import Setup
-from nas.types import Evaluate
+from nas.types import Defaults, Evaluate
 from search_spaces import Space, Task, _sampling
 
 _STEPS = 8
@@ -43,14 +43,14 @@ class Times(NamedTuple):
 def times(asked: dict[str, Any], setup: Setup, value_SN: Tensor) -> Times:
     """A rehearsal on made-up scores with all that a run writes, and what an evaluation of the task itself takes."""
     evaluator, B = setup.evaluator, asked["batch"]
-    made_up = MadeUp(evaluator.space, evaluator.task, evaluator.space, value_SN[:1].repeat(asked["seeds"], 1))
+    synthetic = SyntheticEvaluator(evaluator.space, evaluator.task, value_SN[:1].repeat(asked["seeds"], 1))
     rehearsal = {**asked, "evals": _STEPS * B, "seconds": None, "minutes": None}
     stamps = []
     with (
         tempfile.TemporaryDirectory() as folder,
-        session.begin(Path(folder) / "run", rehearsal, setup._replace(evaluator=made_up)) as run,
+        session.begin(Path(folder) / "run", rehearsal, setup._replace(evaluator=synthetic)) as run,
     ):
-        for _ in session.go_on(run, setup._replace(evaluator=made_up)):
+        for _ in session.go_on(run, setup._replace(evaluator=synthetic)):
             stamps.append(time.perf_counter())
     step = (stamps[-1] - stamps[0]) / (_STEPS - 1) / (B * asked["seeds"])
     if evaluator.task.name.split("/")[0] in tables.names():
@@ -81,17 +81,16 @@ def _probe(setup: Setup, batch: int) -> float:
 
 
 @dataclass(frozen=True)
-class MadeUp:
-    """An evaluator of drawn landscapes."""
+class SyntheticEvaluator:
+    """Scores from simulated tasks."""
 
     space: Space
     task: Task
-    final: Space
     value_SN: Tensor
 
-    budget = 1
-    batch = 1
-    about = "scores made up"
+    defaults = Defaults(budget=1, batch=1)
+    description = "simulated scores"
+    training = None
 
     def load(self, seeds: Tensor) -> Evaluate:
         def evaluate(proposal: Proposal) -> Results:
@@ -101,13 +100,4 @@ class MadeUp:
         return evaluate
 
     def report(self, archs: Tensor) -> None:
-        return None
-
-    def remember(self, folder: Path) -> None:
-        """Nothing: looking up costs nothing."""
-
-    def curve(self, arch: Tensor) -> list[float]:
-        return []
-
-    def trained(self, arch: Tensor) -> None:
         return None

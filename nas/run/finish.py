@@ -8,7 +8,7 @@ from nas.export.export import Exported, export
 from nas.run import session, store, trained_network
 from nas.run.session import Setup
 from nas.run.store import Run
-from nas.types import Trained
+from nas.types import TrainedNetwork
 
 PAGE = "report.md"
 FOLDER = "export"
@@ -20,33 +20,33 @@ def finish(run: Run, setup: Setup) -> Exported | None:
     What was done before is not done again.
     """
     session.write_report(run, setup)
-    winner = trained_network.kept(run.folder)
-    if winner is None or (run.folder / FOLDER).exists():
+    training, winner = setup.evaluator.training, trained_network.kept(run.folder)
+    if training is None or winner is None or (run.folder / FOLDER).exists():
         return None
     (run.folder / PAGE).write_text(page(run, setup, winner))
-    space = setup.evaluator.final
+    space = training.final_space
     return export(
         space, space.parse(winner.arch), setup.evaluator.task, winner.state_dict, run.folder / FOLDER,
         mean=winner.mean, std=winner.std, class_names=winner.class_names,
     )  # fmt: skip
 
 
-def page(run: Run, setup: Setup, winner: Trained) -> str:
+def page(run: Run, setup: Setup, winner: TrainedNetwork) -> str:
     """A page in Markdown: what was searched, what was found, how good it is, which classes it takes for which."""
-    low, high = winner.figures["interval"]
+    low, high = winner.metrics["interval"]
     past = store.history(run)
     head = [
-        f"# {run.asked['task']}: {winner.figures['test_accuracy']:.2f}% of the test images",
+        f"# {run.asked['task']}: {winner.metrics['test_accuracy']:.2f}% of the test images",
         f"95% interval {low:.2f}% to {high:.2f}% (Wilson).",
         f"Found by `{run.asked['controller']}` in {past.score.shape[1]} evaluations, {past.wall:.0f} s of search.",
-        f"{setup.evaluator.about}.",
+        f"{setup.evaluator.description}.",
         f"Architecture: `{winner.arch}`",
         "## Confusion matrix",
         "Rows are the truth, columns what the network says.",
     ]
     names = [name.replace("|", "/") for name in winner.class_names]
     rows = [["", *names], ["---"] * (len(names) + 1)]
-    rows += [[name, *map(str, counts)] for name, counts in zip(names, winner.figures["confusion"])]
+    rows += [[name, *map(str, counts)] for name, counts in zip(names, winner.metrics["confusion"])]
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     return "\n\n".join([*head, table]) + "\n"
 

@@ -74,7 +74,9 @@ def go_on(run: Run, setup: Setup) -> Iterator[Progress]:
     past = store.history(run)
     if budget.spent(asked, past):
         return
-    setup.evaluator.remember(run.folder)
+    training = setup.evaluator.training
+    if training is not None:
+        training.cache_to(run.folder)
     before = tables.reads()
     monitor = Monitor(run.folder, setup.controller, past.score.shape[1])
     steps, mark = None, time.perf_counter()
@@ -96,7 +98,8 @@ def go_on(run: Run, setup: Setup) -> Iterator[Progress]:
         yield Progress(past.score.shape[1], found, past.wall, past.cost.double().sum(1).min().item())
     store.note(run, "columns_read", dict(Counter(store.noted(run, "columns_read") or {}) + tables.reads() - before))
     found = best(asked, past)
-    monitor.finish(asked, found.score, setup.evaluator.curve(found.archs[incumbent.top(found)]))
+    winner = found.archs[incumbent.top(found)]
+    monitor.finish(asked, found.score, training.training_loss(winner) if training is not None else [])
 
 
 def best(asked: dict[str, Any], past: History) -> Best:
@@ -148,8 +151,8 @@ def write_report(run: Run, setup: Setup) -> None:
     values = setup.evaluator.report(found.archs[succeeded])
     if values is None:
         return
-    network = setup.evaluator.trained(found.archs[incumbent.top(found)])
-    if network is not None:
+    if setup.evaluator.training is not None:
+        network = setup.evaluator.training.final_network(found.archs[incumbent.top(found)])
         trained_network.keep(run.folder, network)
     reports = torch.full_like(found.score, torch.nan).masked_scatter(succeeded, values.float())
     store.note(run, "report", [None if math.isnan(v) else round(v, 4) for v in reports.tolist()])

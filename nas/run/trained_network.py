@@ -8,24 +8,24 @@ from pathlib import Path
 import safetensors.torch
 from safetensors import SafetensorError, safe_open
 
-from nas.types import Trained
+from nas.types import TrainedNetwork
 from search_spaces import UserError
 
 FILE = "best.safetensors"
 _MEAN, _STD = "pixels.mean", "pixels.std"
 
 
-def keep(folder: Path, trained: Trained) -> None:
+def keep(folder: Path, trained: TrainedNetwork) -> None:
     """Write the weights into a run's folder, in place of earlier ones; never half of them."""
     tensors = trained.state_dict | {_MEAN: trained.mean, _STD: trained.std}
     about = {"format": "pt", "arch": trained.arch, "class_names": json.dumps(trained.class_names)}
-    about["figures"] = json.dumps(trained.figures)
+    about["metrics"] = json.dumps(trained.metrics)
     partial = folder / f".{FILE}"
     partial.write_bytes(safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, about))
     partial.replace(folder / FILE)
 
 
-def kept(folder: Path) -> Trained | None:
+def kept(folder: Path) -> TrainedNetwork | None:
     """The weights of a run's folder; None where it keeps none. Raises `UserError` for a file that is damaged."""
     path = folder / FILE
     if not path.is_file():
@@ -36,6 +36,8 @@ def kept(folder: Path) -> Trained | None:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         mean, std = tensors.pop(_MEAN), tensors.pop(_STD)
         names = tuple(json.loads(about["class_names"]))
-        return Trained(about["arch"], tensors, mean, std, names, json.loads(about["figures"]))
+        return TrainedNetwork(
+            about["arch"], tensors, mean, std, names, json.loads(about.get("metrics") or about["figures"])
+        )
     except (SafetensorError, KeyError) as error:
         raise UserError(f"'{path}' is not a whole file of trained weights ({error}); search again.") from None

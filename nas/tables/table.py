@@ -78,7 +78,7 @@ class Table:
         _READS[f"{self.name}/{name}"] += 1
         return self._read(name)
 
-    def by_rank(self, name: str, choices: tuple[int, ...]) -> Tensor:
+    def by_index(self, name: str, choices: tuple[int, ...]) -> Tensor:
         """The column ordered as `_ops.enumerate_all(choices)`, NaN where the table has no row."""
         values = self.column(name)
         ranked = torch.full((_ops.size(choices), *values.shape[1:]), float("nan"))

@@ -1,7 +1,7 @@
 """Constraints as they are written in a task's name.
 
-`TABLE/COLUMN<=VALUE` is a limit, `<=q30` the value that 30% of the space keep, `<=VALUE*40` a limit that weighs 40 points instead
-of 20.
+`TABLE/COLUMN<=VALUE` is a constraint; `<=q30` the bound that 30% of the space keep; `<=VALUE*40` sets a penalty weight of 40
+points instead of 20.
 """
 
 from __future__ import annotations
@@ -9,44 +9,49 @@ from __future__ import annotations
 import re
 
 from nas import tables
-from nas.evaluators.constrained import WEIGHT, Limit
+from nas.evaluators.constrained import PENALTY_WEIGHT, Constraint
 from search_spaces import Space, UserError
 
 _FORM = "TABLE/COLUMN<=VALUE, as 'nasbench201-hardware/fpga/latency<=q30'"
 
 
 def name(task: str, texts: tuple[str, ...]) -> str:
-    """The name of a task with limits, as `nas.tasks.find` takes it."""
+    """The name of a constrained task, as `nas.tasks.find` takes it."""
     for text in texts:
         if "<=" not in text:
-            raise UserError(f"Limit '{text}' takes {_FORM}.")
+            raise UserError(f"Constraint '{text}' takes {_FORM}.")
     return "+".join([task, *texts])
 
 
-def parse(text: str, space: Space) -> Limit:
-    """The limit that `text` names. Raises `UserError` for what it is not, and for a table of another space."""
+def parse(text: str, space: Space) -> Constraint:
+    """The constraint that `text` names. Raises `UserError` for what it is not, and for a table of another space."""
     match = re.fullmatch(r"([^/]+)/(.+)<=(q?)([0-9.eE+-]+?)(?:\*([0-9.]+))?", text.strip())
     if not match:
-        raise UserError(f"Limit '{text}' takes {_FORM}.")
+        raise UserError(f"Constraint '{text}' takes {_FORM}.")
     table_name, column, quantile, value, weight = match.groups()
     table = tables.find(table_name)
     if table.space.replace("-", "_") != space.name.replace("-", "_"):
-        raise UserError(f"Limit '{text}' is on space '{table.space}'; the task's is '{space.name}'.")
+        raise UserError(f"Constraint '{text}' is on space '{table.space}'; the task's is '{space.name}'.")
     figures = table.column(column)
     if figures.dim() != 1:
-        raise UserError(f"Limit '{text}' is on a column with a figure for each seed; it takes one a row.")
+        raise UserError(f"Constraint '{text}' is on a column with a figure for each seed; it takes one a row.")
     bound = _number(text, value)
     if quantile:
         if not 0 <= bound <= 100:
-            raise UserError(f"Limit '{text}' names the quantile {value}; it takes q0 to q100.")
+            raise UserError(f"Constraint '{text}' names the quantile {value}; it takes q0 to q100.")
         bound = figures.double().nanquantile(bound / 100).item()
     if bound <= 0:
-        raise UserError(f"Limit '{text}' is {bound:g}; it takes a number above zero.")
-    return Limit(table, column, bound, _number(text, weight) if weight else WEIGHT)
+        raise UserError(f"Constraint '{text}' is {bound:g}; it takes a number above zero.")
+    return Constraint(table, column, bound, _number(text, weight) if weight else PENALTY_WEIGHT)
 
 
 def _number(text: str, number: str) -> float:
     try:
         return float(number)
     except ValueError:
-        raise UserError(f"Limit '{text}' has '{number}' for a number.") from None
+        raise UserError(f"Constraint '{text}' has '{number}' for a number.") from None
+
+
+def of(task: str, space: Space) -> tuple[Constraint, ...]:
+    """The constraints in a task's name; none where it has none."""
+    return tuple(parse(text, space) for text in task.split("+")[1:]) if "<=" in task else ()

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from nas import plugins, tables
 from nas.datasets import meta_features
-from nas.evaluators.constrained import Limited
+from nas.evaluators.constrained import Constrained
 from nas.evaluators.tabular import Fidelity, Tabular
 from nas.tables import Column, Table
 from nas.tasks import constraints
@@ -86,7 +86,9 @@ def find(name: str, **data: str) -> Evaluator:
         plain, *texts = name.split("+")
         inner = find(plain, **data)
         bounds = tuple(constraints.parse(text, inner.space) for text in texts)
-        return Limited(inner, replace(inner.task, name=name, constraints=tuple(b.weight for b in bounds)), bounds)
+        return Constrained(
+            inner, replace(inner.task, name=name, constraints=tuple(b.penalty_weight for b in bounds)), bounds
+        )
     table_name, slash, rest = name.partition("/")
     if slash and ":" not in table_name:
         if data:
