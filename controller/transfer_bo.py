@@ -19,7 +19,7 @@ from torch import Tensor
 from controller._base import Prior, Proposal, Results
 from controller._settings_types import Amount, Count, Range
 from controller.candidates import exploration, pool
-from controller.models import constraints, gp_ensemble, pretrained, transformer
+from controller.models import constraints, gp_ensemble, pretrained, prior_file, transformer
 from controller.models.gp_members import Members
 from controller.policies import attention
 from search_spaces import Space, Task, _noise
@@ -248,4 +248,4 @@ class InContext:
 
 @lru_cache
 def _cached(path: str) -> Prior:
-    return pretrained.read(path)
+    return prior_file.read(path)

@@ -16,9 +16,6 @@ _ROOMS = {
     "evaluator": ("nas.evaluators", "evaluators"),
 }
 
-_FORMER = {"in_context": "transfer_bo"}
-"""What components were called in version 0.1: runs and priors on disk name them so."""
-
 
 def unknown(kind: str, name: str, there_are: list[str]) -> UserError:
     """The one line for a name that does not exist: the nearest, then all."""
@@ -37,7 +34,9 @@ def names(kind: str) -> list[str]:
 
 def load(kind: str, name: str) -> Any:
     """The class of one component. A dash may stand for an underscore. Raises `UserError` for a name that is not there."""
-    module_name = _FORMER.get(name.replace("-", "_"), name.replace("-", "_"))
+    from controller.models import legacy  # Here, as `controller` loads torch and `nas --help` must not.
+
+    module_name = legacy.controller(name.replace("-", "_")) if kind == "controller" else name.replace("-", "_")
     if module_name not in names(kind):
         raise unknown(kind, name, names(kind))
     module = importlib.import_module(f"{_ROOMS[kind][0]}.{module_name}")

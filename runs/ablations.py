@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import numpy
-from safetensors.torch import save_file
 
-from controller.models import pretrained
+from controller import Prior
+from controller.models import prior_file
 from nas.compare import comparison, summary
 from nas.meta import task_distribution
 from nas.tasks import families
@@ -32,8 +32,8 @@ VARIANTS = {
     "without limits apart": ("", BANK, ":limits=false", SPLITS),
     "without what it remembers of architectures": ("no-atlas", (*BANK, "--no-atlas"), "", SPLITS),
     "without what tables say beside scores": ("no-properties", (*BANK, "--no-properties"), "", SPLITS),
-    "without single tasks": ("no-columns", ("without", "columns", "likely"), "", SPLITS),
-    "without what cells take of other devices": ("no-amounts", ("without", "amounts"), "", SPLITS),
+    "without single tasks": ("no-columns", ("without", "task_means", "task_weights"), "", SPLITS),
+    "without what cells take of other devices": ("no-amounts", ("without", "constraint_factors"), "", SPLITS),
     "without task features": ("no-task-features", (*BANK, "--no-task-features"), "", SPLITS),
     "a quarter of the tasks": ("quarter", (*BANK, "--share", "0.25"), "", SPLITS),
     "with the network's predictions": ("trusted", (*NETWORK, "--trusted"), "", SPLITS),
@@ -50,10 +50,12 @@ settings and the splits."""
 def prior(split: str, name: str, steps: tuple[str, ...]) -> Path:
     folder = Path("runs/transfer") / f"prior-{split}" if not name else OUT / f"prior-{split}-{name}"
     if steps[0] == "without":
-        whole = pretrained.read(str(prior(split, "", BANK)))
-        kept = {n: tensor for n, tensor in whole.params.items() if n.split(".")[-1] not in steps[1:]}
+        whole = prior_file.read(str(prior(split, "", BANK)))
+        contents = prior_file.unpack(whole.params)
+        spaces = {n: memory._replace(**dict.fromkeys(steps[1:])) for n, memory in contents.spaces.items()}
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(kept, folder / "prior.safetensors", whole.about)
+        kept = Prior(prior_file.pack(contents._replace(spaces=spaces)), whole.about)
+        prior_file.write(folder / "prior.safetensors", kept)
     elif not (folder / "prior.safetensors").is_file():
         command = [sys.executable, "-m", "nas", "meta-train", "--split", split, "--out", str(folder), *steps]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

@@ -11,8 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from controller import Proposal
-from controller.models import features, gp_ensemble, pretrained
+from controller import Prior, Proposal
+from controller.models import features, gp_ensemble, pretrained, prior_file
 from controller.policies import attention
 from controller.transfer_bo import InContext
 from nas import tasks
@@ -31,7 +31,7 @@ def inside(weight: Tensor, mean: Tensor, deviation: Tensor, place: Tensor) -> li
     return [((below - 0.5).abs() <= share / 2).double().mean().item() for share in SHARES]
 
 
-def measured(task: str, prior: pretrained.Prior, length: int) -> tuple[list[float], list[float]]:
+def measured(task: str, prior: Prior, length: int) -> tuple[list[float], list[float]]:
     """Of the bank and of the network's own predictions."""
     evaluator = tasks.find(task)
     score_N, described = full_columns.everything(task), features.listed(evaluator.space)
@@ -74,7 +74,7 @@ def main() -> None:
         path = str(priors.SHIPPED) if split == "shipped" else f"runs/transfer/prior-{split}/prior.safetensors"
         for task in families.select(",".join(task_distribution.split(split).test)):
             for length in LENGTHS:
-                bank, network = measured(task, pretrained.read(path), length)
+                bank, network = measured(task, prior_file.read(path), length)
                 shown = [f"{x:.0%}" for x in bank] + ([f"{x:.0%}" for x in network] if split == "shipped" else [""] * 3)
                 print(f"| {task} | {length} | {' | '.join(shown)} |", flush=True)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from controller.models import constraint_gp, features, pretrained
+from controller.models import constraint_gp, features, pretrained, prior_file
 from nas import tasks
 from nas.evaluators.constrained import Constrained
 from nas.meta import task_distribution
@@ -47,7 +47,7 @@ def main() -> None:
     torch.set_num_threads(1)
     print(f"| device | memory | {' | '.join(f'after {n}' for n in AFTER)} |\n|---|---|{'---:|' * len(AFTER)}")
     for split in SPLITS:
-        key = pretrained.hold(pretrained.read(str(Path("runs/transfer") / f"prior-{split}" / "prior.safetensors")))
+        key = pretrained.hold(prior_file.read(str(Path("runs/transfer") / f"prior-{split}" / "prior.safetensors")))
         for task in task_distribution.split(split).test:
             limited = tasks.find(task)
             assert isinstance(limited, Constrained)

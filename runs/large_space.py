@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from controller import Prior
-from controller.models import features, pretrained
+from controller.models import features, pretrained, prior_file
 from nas import plugins, tasks
 from nas.compare import summary
 from nas.meta import task_distribution
@@ -45,8 +45,8 @@ def take_lists_away() -> None:
 
 def unlisted(path: Path) -> Prior:
     """A prior that remembers no architecture and leaves prediction to the bank."""
-    prior = pretrained.read(str(path))
-    params = {n: t for n, t in prior.params.items() if not n.startswith("atlas.")}
+    prior = prior_file.read(str(path))
+    params = prior_file.pack(prior_file.unpack(prior.params)._replace(spaces={}))
     return Prior(params, prior.about | {"trusted": "false"})
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from controller.models import features, gp_ensemble, gp_members, kernels, pretrained
+from controller.models import features, gp_ensemble, gp_members, kernels, pretrained, prior_file
 from nas import tables, tasks
 
 SPLITS = {"cifar10": "cifar10", "cifar100": "cifar100", "ImageNet16-120": "imagenet"}
@@ -70,7 +70,7 @@ def main() -> None:
     )
     print("|---|---:|---:|---:|---:|")
     for d, split in SPLITS.items():
-        key = pretrained.hold(pretrained.read(f"runs/transfer/prior-{split}/prior.safetensors"))
+        key = pretrained.hold(prior_file.read(f"runs/transfer/prior-{split}/prior.safetensors"))
         outlook = pretrained.everything(key, space)
         assert outlook is not None
         sight, best = outlook.sight, int(mean[d].argmax())

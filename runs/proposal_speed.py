@@ -10,7 +10,7 @@ import time
 
 import torch
 
-from controller.models import pretrained
+from controller.models import prior_file
 from controller.transfer_bo import InContext
 from nas import tasks
 from nas.run import priors
@@ -22,7 +22,7 @@ BATCH, STEPS = 16, 12
 def main() -> None:
     torch.set_num_threads(1)
     asked = [name for name in sys.argv[1:] if name != "--unlisted"]
-    evaluator, prior = tasks.find(*asked or ["own201/digits@4"]), pretrained.read(str(priors.SHIPPED))
+    evaluator, prior = tasks.find(*asked or ["own201/digits@4"]), prior_file.read(str(priors.SHIPPED))
     if "--unlisted" in sys.argv:
         prior = large_space.unlisted(priors.SHIPPED)
         large_space.take_lists_away()

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import sys
 
-from controller.models import pretrained
+from controller import Prior
+from controller.models import prior_file
 from nas.run import priors
 
 
 def main() -> None:
-    shipped = pretrained.read(str(priors.SHIPPED))
+    shipped = prior_file.read(str(priors.SHIPPED))
     if len(sys.argv) == 1:
         print(shipped.about["command"])
         return
-    again = pretrained.read(sys.argv[1])
+    again = prior_file.read(sys.argv[1])
     names = sorted(shipped.params.keys() | again.params.keys())
     other = [n for n in names if not _alike(shipped, again, n)]
     if other:
@@ -24,7 +25,7 @@ def main() -> None:
     print(f"All {len(names)} tensors are those of the shipped prior, to the bit.")
 
 
-def _alike(a: pretrained.Prior, b: pretrained.Prior, name: str) -> bool:
+def _alike(a: Prior, b: Prior, name: str) -> bool:
     x, y = a.params.get(name), b.params.get(name)
     return x is not None and y is not None and x.dtype == y.dtype and x.numpy().tobytes() == y.numpy().tobytes()
 

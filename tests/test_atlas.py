@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
-from controller.models import features, pretrained, transformer
+from controller import Prior
+from controller.models import features, pretrained, prior_file, transformer
 from nas import meta, tasks
 from nas.meta import from_runs, task_distribution, task_pca
 from nas.meta.task_distribution import Landscape, Property
@@ -44,22 +44,22 @@ def prior():
 
 def test_an_atlas_holds_every_landscape_along_its_directions():
     tasks = library()
-    drawn = {name: value.double() for name, value in task_pca.draw_up(SPACE, tasks).items()}
-    again = drawn["usual"][:, None] + drawn["directions"] @ drawn["places"].T
+    drawn = task_pca.draw_up(SPACE, tasks)
+    again = drawn.mean.double()[:, None] + drawn.components.double() @ drawn.task_coords.double().T
     standing = torch.stack([x.standing for x in tasks], 1).double()
     assert (again - standing).square().mean() < 0.01
     means = torch.stack([standing[:, 1::2].mean(1), standing[:, ::2].mean(1)], 1)
     means = (means - means.mean(0)) / means.std(0)
-    torch.testing.assert_close(drawn["landscapes"], means, atol=0.02, rtol=0.02)
+    torch.testing.assert_close(drawn.family_means.double(), means, atol=0.02, rtol=0.02)
 
 
 def test_a_space_within_another_has_the_landscapes_of_the_cells_they_share():
     small = TransNasMicro()
     drawn, tasks = task_pca.draw_up(small, library()), library()
-    assert len(drawn["usual"]) == 4**6
+    assert len(drawn.mean) == 4**6
     assert [small.operations[0].index(name) for name in small.operations[0]] == list(range(4))
     shared = features.rows(SPACE, features.listed(small).archs)
-    again = drawn["usual"].double() + drawn["directions"].double() @ drawn["places"][1].double()
+    again = drawn.mean.double() + drawn.components.double() @ drawn.task_coords[1].double()
     torch.testing.assert_close(again.float(), task_distribution.ranked(tasks[1].standing[shared]), atol=0.15, rtol=0.1)
 
 
@@ -74,7 +74,7 @@ def test_tasks_may_differ_along_a_property(space):
     own = torch.randn(5**6, generator=torch.Generator().manual_seed(1))
     shares = []
     for properties in ((), [Property("t/a", SPACE, own)]):
-        directions = task_pca.draw_up(space, library(), properties)["directions"].double()
+        directions = task_pca.draw_up(space, library(), properties).components.double()
         fit = torch.linalg.lstsq(directions, own[shared].double()[:, None]).solution
         shares.append(float((directions @ fit).var() / own[shared].var()))
     assert shares[0] < 0.1
@@ -82,10 +82,10 @@ def test_tasks_may_differ_along_a_property(space):
 
 
 def test_a_property_that_all_tasks_follow_is_no_way_to_differ():
-    usual = task_pca.draw_up(SPACE, library())["usual"].float()
+    usual = task_pca.draw_up(SPACE, library()).mean.float()
     spans = []
     for properties in ((), [Property("t/b", SPACE, usual / usual.std())]):
-        directions = task_pca.draw_up(SPACE, library(), properties)["directions"].double()
+        directions = task_pca.draw_up(SPACE, library(), properties).components.double()
         spans.append((usual.double() @ directions).square().sum())
     torch.testing.assert_close(*spans, rtol=0.05, atol=0.0)
 
@@ -96,9 +96,9 @@ def test_well_measured_tasks_of_the_space_are_kept_whole_but_for_those_with_limi
     tasks[1] = tasks[1]._replace(task=replace(TASK, constraints=(20.0,)))
     drawn = task_pca.draw_up(SPACE, tasks)
     own = torch.stack([tasks[k].standing for k in (3, 5)], 1)
-    torch.testing.assert_close(drawn["columns"].float(), (own - own.mean(0)) / own.std(0), atol=2e-3, rtol=1e-3)
-    assert drawn["likely"].tolist() == [0.5, 0.5]
-    assert "columns" not in task_pca.draw_up(TransNasMicro(), tasks)
+    torch.testing.assert_close(drawn.task_means.float(), (own - own.mean(0)) / own.std(0), atol=2e-3, rtol=1e-3)
+    assert drawn.task_weights.tolist() == [0.5, 0.5]
+    assert task_pca.draw_up(TransNasMicro(), tasks).task_means is None
 
 
 @pytest.mark.parametrize("space", [SPACE, TransNasMicro()])
@@ -108,10 +108,10 @@ def test_what_devices_take_is_remembered_with_the_covariance_that_they_have(spac
     logs = [parts[:, 0] + scale * parts[:, 1 + k % 2] + k for k, scale in enumerate((0.2, -0.2, 0.5, -0.5, 0.1, 0.1))]
     properties = [Property(f"t/d{k}", SPACE, task_distribution.ranked(x), x) for k, x in enumerate(logs)]
     properties.append(Property("t/no amount", SPACE, properties[0].standing))
-    amounts = task_pca.draw_up(space, library(), properties)["amounts"].double()
+    amounts = task_pca.draw_up(space, library(), properties).constraint_factors.double()
     rows = features.rows(SPACE, features.listed(space).archs)
     if space != SPACE:
-        assert "amounts" not in task_pca.draw_up(space, library(), properties[:3])
+        assert task_pca.draw_up(space, library(), properties[:3]).constraint_factors is None
     log_NK = torch.stack(logs, 1)[rows].double()
     log_NK = log_NK - log_NK.mean(0)
     torch.testing.assert_close(amounts[:, 0], log_NK.mean(1), atol=2e-3, rtol=1e-3)
@@ -135,9 +135,9 @@ def test_tasks_are_as_alike_as_what_is_known_of_both():
 
 def test_a_task_told_to_be_like_one_that_the_prior_knows_has_its_landscape(prior):
     told = transformer.task_features(TASK)
-    changed = prior.params["told"].clone()
+    changed = prior.params["tasks/features"].clone()
     changed[1:] += 9.0
-    alone = pretrained.Prior(prior.params | {"told": changed}, prior.about)
+    alone = Prior(prior.params | {"tasks/features": changed}, prior.about)
     key = pretrained.hold(alone, told)
     sight = pretrained.everything(key, SPACE).sight
     assert sight.mean.shape[1] == 2 * (2 + 1) + 3
@@ -154,34 +154,30 @@ def test_a_run_teaches_a_landscape_of_its_whole_space(nas, tmp_path):
     assert made.returncode == 0
     prior = from_runs.extend(None, [tmp_path / "run"], "nas meta-train --from-runs run")
     assert json.loads(prior.about["families"])[-1] == "runs"
-    learned = prior.params["atlas.nasbench201.landscapes"]
+    learned = prior.params["spaces/nasbench201/family_means"]
     truth = task_distribution.ranked(full_columns.everything("own201/digits"))
-    before = torch.corrcoef(torch.stack([prior.params["atlas.nasbench201.usual"].float(), truth]))[0, 1]
+    before = torch.corrcoef(torch.stack([prior.params["spaces/nasbench201/mean"].float(), truth]))[0, 1]
     after = torch.corrcoef(torch.stack([learned[:, -1].float(), truth]))[0, 1]
     assert after > before + 0.02
     assert json.loads(prior.about["tasks"])[-1] == "own201/digits"
-    written(prior, tmp_path / "p.safetensors")
+    prior_file.write(tmp_path / "p.safetensors", prior)
     again = from_runs.extend(tmp_path / "p.safetensors", [tmp_path / "run"], "twice")
     same = {n: torch.equal(t.nan_to_num(7), prior.params[n].nan_to_num(7)) for n, t in again.params.items()}
     assert all(same.values()), same
-
-
-def written(prior, path):
-    save_file({n: t.contiguous() for n, t in prior.params.items()}, path, prior.about)
 
 
 def test_runs_of_several_tasks_add_up_in_any_order_and_each_is_there_for_tasks_like_it(nas, tmp_path):
     for task, name in (("own201/digits", "a"), ("own201/rsscn7_aerial", "b")):
         options = ("--task", task, "--controller", "random_search", "--evals", 60, "--name", tmp_path / name)
         assert nas("search", *options).returncode == 0
-    written(from_runs.extend(None, [tmp_path / "a"], "first"), tmp_path / "p.safetensors")
+    prior_file.write(tmp_path / "p.safetensors", from_runs.extend(None, [tmp_path / "a"], "first"))
     later = from_runs.extend(tmp_path / "p.safetensors", [tmp_path / "b"], "second")
     together = from_runs.extend(None, [tmp_path / "b", tmp_path / "a"], "both")
     assert sorted(json.loads(later.about["runs"]).values()) == [["a", "own201/digits"], ["b", "own201/rsscn7_aerial"]]
-    name = "atlas.nasbench201.landscapes"
+    name = "spaces/nasbench201/family_means"
     torch.testing.assert_close(later.params[name], together.params[name], rtol=0, atol=2e-3)
-    torch.testing.assert_close(later.params["weight"], together.params["weight"])
-    shipped = pretrained.read(str(priors.SHIPPED))
+    torch.testing.assert_close(later.params["families/weights"], together.params["families/weights"])
+    shipped = prior_file.read(str(priors.SHIPPED))
     for task in ("own201/digits", "own201/rsscn7_aerial"):
         truth, told = (
             task_distribution.ranked(full_columns.everything(task)),
@@ -194,13 +190,13 @@ def test_runs_of_several_tasks_add_up_in_any_order_and_each_is_there_for_tasks_l
 
 def _told(prior, told):
     """The landscape that tasks like this one have."""
-    return pretrained.learned(pretrained.hold(prior, told)).atlas["nasbench201"].landscapes[:, -1]
+    return pretrained.learned(pretrained.hold(prior, told)).atlas["nasbench201"].family_means[:, -1]
 
 
 def test_a_run_with_a_limit_teaches_what_it_would_have_without(nas, table, tmp_path):
     """Random search proposes the same whatever the scores are."""
     table("nasbench201-hardware")
-    prior = pretrained.read(str(priors.SHIPPED))
+    prior = prior_file.read(str(priors.SHIPPED))
     options = ("search", "--task", "own201/digits", "--controller", "random_search", "--evals", 40)
     limit = "nasbench201-hardware/pixel3/latency<=q30"
     assert nas(*options, "--name", tmp_path / "plain").returncode == 0
@@ -211,8 +207,8 @@ def test_a_run_with_a_limit_teaches_what_it_would_have_without(nas, table, tmp_p
 
 
 def test_a_prior_whose_network_has_other_shapes_is_refused(prior):
-    name = "reader.cells.lean.weight"
-    older = pretrained.Prior(prior.params | {name: prior.params[name][:, :4]}, prior.about)
+    name = "encoder/lean.weight"
+    older = Prior(prior.params | {name: prior.params[name][:, :4]}, prior.about)
     with pytest.raises(UserError, match="another version"):
         pretrained.hold(older)
 

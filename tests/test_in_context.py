@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from controller import Results
+from controller import Prior, Results
 from controller.candidates import exploration, pool
-from controller.models import features, gp_ensemble, gp_members, kernels, pretrained, transformer
+from controller.models import features, gp_ensemble, gp_members, kernels, pretrained, prior_file, transformer
 from controller.models.gp import Process
 from controller.policies import attention
 from controller.transfer_bo import InContext
@@ -26,17 +26,20 @@ LISTED = [space for space in LISTED if features.size(space) <= features.LISTED]
 
 def untrained():
     torch.manual_seed(0)
-    params = {f"reader.{n}": t.clone() for n, t in transformer.Reader().state_dict().items()}
-    R = transformer.DIRECTIONS
-    params |= {"centre": torch.randn(2, R) * 0.3, "mix": torch.eye(R), "weight": torch.tensor([0.6, 0.4])}
+    weights, R = transformer.Reader().state_dict(), transformer.DIRECTIONS
+    contents = prior_file.Contents(
+        encoder={n.removeprefix("cells."): t.clone() for n, t in weights.items() if n.startswith("cells.")},
+        policy={n: t.clone() for n, t in weights.items() if not n.startswith("cells.")},
+        families=prior_file.Families(torch.randn(2, R) * 0.3, torch.eye(R), torch.tensor([0.6, 0.4])),
+    )
     about = {
-        "format": pretrained.FORMAT,
-        "controller": "in_context",
+        "format": prior_file.FORMAT,
+        "controller": "transfer_bo",
         "trusted": "true",
         "tasks": "[]",
         "families": "[]",
     }
-    return pretrained.Prior(params, about)
+    return Prior(prior_file.pack(contents), about)
 
 
 def test_one_member_predicts_what_a_gaussian_process_does_by_hand():
@@ -136,7 +139,7 @@ def test_pace_is_the_logarithm_of_seconds_in_deviations_and_nothing_where_they_t
 
 def test_the_network_reads_what_evaluations_cost():
     controller, prior, seeds = InContext(SPACE), untrained(), torch.arange(4)
-    prior.params["reader.pace"] = torch.randn(transformer.WIDTH)
+    prior.params["policy/pace"] = torch.randn(transformer.WIDTH)
     seen = controller.propose(controller.begin(_toys.TASK, seeds, prior), 12)
     score = torch.rand(4, 12)
     foretold = {}
@@ -222,7 +225,7 @@ def test_a_task_that_the_prior_foretells_looks_familiar_and_others_do_not():
 
 
 def test_noise_seldom_looks_familiar_and_a_few_evaluations_say_nothing():
-    prior = pretrained.read(str(priors.SHIPPED))
+    prior = prior_file.read(str(priors.SHIPPED))
     controller, seeds, luck = InContext(SPACE, members=2), torch.arange(100), torch.Generator().manual_seed(0)
     state, looked = controller.begin(_toys.TASK, seeds, prior), []
     for _ in range(4):
@@ -429,19 +432,17 @@ def test_a_checkpoint_from_before_there_was_a_setting_goes_on_with_its_default(n
 def test_a_prior_of_another_format_is_refused(tmp_path):
     save_file({"x": torch.zeros(1)}, tmp_path / "p.safetensors", {"format": "other"})
     with pytest.raises(UserError, match="has format 'other'"):
-        pretrained.read(str(tmp_path / "p.safetensors"))
+        prior_file.read(str(tmp_path / "p.safetensors"))
 
 
 @pytest.mark.skipif(not priors.SHIPPED.is_file(), reason="needs the shipped prior")
 def test_the_shipped_prior_says_what_it_was_trained_on_and_is_small():
-    prior = pretrained.read(str(priors.SHIPPED))
+    prior = prior_file.read(str(priors.SHIPPED))
     assert priors.SHIPPED.stat().st_size < 8 * 2**20
     assert json.loads(prior.about["tasks"])
-    assert "nasbench201/cifar10/train_seconds@200" in json.loads(prior.about["properties"])
-    assert "digits" not in prior.about["tasks"] + prior.about["properties"]
+    assert "nasbench201/cifar10/train_seconds@200" in json.loads(prior.about["auxiliary_columns"])
+    assert "digits" not in prior.about["tasks"] + prior.about["auxiliary_columns"]
     assert prior.about["command"].startswith("nas meta-train")
-    params = load_file(priors.SHIPPED)
-    assert all(t.isfinite().all() for name, t in params.items() if not name.endswith(".places"))
-    elsewhere = params["atlas.nasbench201.places"].isnan().all(1)
+    elsewhere = prior.params["spaces/nasbench201/task_coords"].isnan().all(1)
     spaces = [name.startswith(("natsbench-size", "transnas")) for name in json.loads(prior.about["tasks"])]
     assert elsewhere.tolist() == spaces

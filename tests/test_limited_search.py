@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from controller import Proposal, Results
-from controller.models import constraint_gp, constraints, features, gp_ensemble, pretrained, transformer
+from controller.models import constraint_gp, constraints, features, gp_ensemble, pretrained, prior_file, transformer
 from controller.transfer_bo import InContext
 from nas.run import session, store
 from search_spaces import _ops
@@ -67,7 +67,7 @@ def test_points_off_of_cells_never_tried_are_foretold():
 def _remembers(amounts):
     """A key under which this is known of what may be limited."""
     nothing = torch.zeros(5**6, 0, dtype=torch.float64)
-    remembered = pretrained.Remembered(nothing, nothing, nothing, nothing[0], amounts)
+    remembered = prior_file.SpaceMemory(nothing[:, :0], nothing, nothing, nothing, constraint_factors=amounts)
     pretrained._learned[7] = pretrained.Learned(transformer.Reader(), *[nothing] * 3, False, {SPACE.name: remembered})
     constraint_gp.everything.cache_clear()
     return 7

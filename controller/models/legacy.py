@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from torch import Tensor
+
 Value = TypeVar("Value")
 
 CONTROLLERS = {"in_context": "transfer_bo"}
@@ -30,6 +32,31 @@ RUN_CONFIG = {
 
 ONE_SEED = {"~drawn": "~one-seed"}
 """The end of a task's name."""
+
+PRIOR_FORMAT = "nas-prior/1"
+"""Of the priors that the tables below translate."""
+
+_PRIOR_KEYS = {
+    "centre": "families/coords",
+    "mix": "families/scale",
+    "weight": "families/weights",
+    "told": "tasks/features",
+    "share": "tasks/share",
+    "coefficients": "tasks/coords",
+    "runs.told": "runs/features",
+    "runs.share": "runs/share",
+    "runs.coefficients": "runs/coords",
+}
+_SPACE_KEYS = {
+    "usual": "mean",
+    "directions": "components",
+    "landscapes": "family_means",
+    "columns": "task_means",
+    "likely": "task_weights",
+    "places": "task_coords",
+    "amounts": "constraint_factors",
+}
+_ABOUT_KEYS = {"leave": "held_out", "properties": "auxiliary_columns"}
 
 
 def controller(name: str) -> str:
@@ -54,6 +81,28 @@ def run_config(asked: Mapping[str, Any]) -> dict[str, Any]:
     config["controller"] = controller(config["controller"])
     config["controller_options"] = settings(config["controller"], config["controller_options"])
     return config
+
+
+def prior(params: dict[str, Tensor], about: dict[str, str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the header of a prior of format `nas-prior/1`, under today's names."""
+    about = {_ABOUT_KEYS.get(name, name): text for name, text in about.items()}
+    if "controller" in about:
+        about["controller"] = controller(about["controller"])
+    return {prior_key(name): tensor for name, tensor in params.items()}, about
+
+
+def prior_key(name: str) -> str:
+    """Today's name of a tensor of a prior. A space's name may have dots: it stands between the first and the last."""
+    if name in _PRIOR_KEYS:
+        return _PRIOR_KEYS[name]
+    for before, now in (("reader.cells.", "encoder/"), ("reader.", "policy/")):
+        if name.startswith(before):
+            return now + name.removeprefix(before)
+    for before, now in (("atlas.", "spaces/"), ("runs.atlas.", "runs/spaces/")):
+        space, _, field = name.removeprefix(before).rpartition(".")
+        if name.startswith(before) and field in _SPACE_KEYS:
+            return f"{now}{space}/{_SPACE_KEYS[field]}"
+    return name
 
 
 def _renamed(given: Mapping[str, Value], names: Mapping[str, str | None]) -> dict[str, Value]:

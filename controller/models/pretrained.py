@@ -12,16 +12,15 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from controller._base import Prior
-from controller.models import features, transformer
+from controller.models import features, prior_file, transformer
 from controller.models.gp_members import Members, bank
 from controller.models.kernels import Sight
+from controller.models.prior_file import Contents, SpaceMemory
 from search_spaces import Space, UserError, _sampling
 
-FORMAT = "nas-prior/1"
 NONE = 0
 _ALIKE = 0.2
 """How likely a new task follows those that are told to be like it, rather than the mean of a family."""
@@ -29,21 +28,6 @@ _AGAIN = 0.15
 """How likely a new task is nearly one of those remembered, rather than near the mean of several."""
 _SAMPLE = 4096
 """Architectures that stand for a space too large to list."""
-
-
-class Remembered(NamedTuple):
-    """What a prior knows of a space architecture by architecture, as `nas.atlas` has drawn it up."""
-
-    landscapes: Tensor
-    """float64 `[N, F]` the mean of each family of tasks."""
-    directions: Tensor
-    """float64 `[N, R]` along which tasks differ."""
-    columns: Tensor
-    """float64 `[N, C]` tasks themselves."""
-    likely: Tensor
-    """float64 `[C]` how a new task is shared among them."""
-    amounts: Tensor | None
-    """float64 `[N, 1 + A]` of what may be limited the usual logarithm, and directions in which it differs."""
 
 
 class Learned(NamedTuple):
@@ -59,8 +43,8 @@ class Learned(NamedTuple):
     """float64 `[F]` how likely a new task is of each family."""
     trusted: bool
     """Whether the network's own predictions take part."""
-    atlas: dict[str, Remembered]
-    """By the names of spaces."""
+    atlas: dict[str, SpaceMemory]
+    """By the names of spaces, in float64; family means of all families."""
 
 
 class Outlook(NamedTuple):
@@ -72,22 +56,6 @@ class Outlook(NamedTuple):
 
 
 _learned: dict[int, Learned] = {}
-
-
-def read(path: str) -> Prior:
-    """The prior of a file. Raises `UserError` for a file that holds none."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = file.metadata() or {}
-            if about.get("format") != FORMAT:
-                raise UserError(f"'{path}' has format '{about.get('format')}'; a prior has '{FORMAT}'.")
-            return Prior({name: file.get_tensor(name) for name in file.keys()}, about)  # noqa: SIM118
-    except FileNotFoundError:
-        raise UserError(f"There is no prior '{path}'; --prior takes a file of `nas meta-train`, or none.") from None
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"'{path}' is not a whole .safetensors file ({error}); train or fetch it again.") from None
 
 
 def hold(prior: Prior | None, told: Tensor | None = None) -> int:
@@ -102,8 +70,8 @@ def hold(prior: Prior | None, told: Tensor | None = None) -> int:
     words = b"".join(name.encode() + t.contiguous().numpy().tobytes() for name, t in everything)
     key = int.from_bytes(hashlib.sha256(words).digest()[:6], "big")
     if key not in _learned:
-        reader = transformer.Reader()
-        weights = {n.removeprefix("reader."): t for n, t in prior.params.items() if n.startswith("reader.")}
+        reader, held = transformer.Reader(), prior_file.unpack(prior.params)
+        weights = held.policy | {f"cells.{n}": t for n, t in held.encoder.items()}
         if not reader.fits(weights):
             raise UserError(
                 "The prior was trained by another version, whose network has other shapes; train it again: "
@@ -111,41 +79,38 @@ def hold(prior: Prior | None, told: Tensor | None = None) -> int:
             )
         reader.load_state_dict(weights)
         trusted = json.loads(prior.about.get("trusted", "false"))
-        centre, mix, weight = (prior.params[name].double() for name in ("centre", "mix", "weight"))
-        drawn = {name.split(".")[1] for name in prior.params if name.startswith("atlas.")}
-        atlas = {space: _drawn(prior, space, len(weight)) for space in sorted(drawn)}
+        centre, mix, weight = (x.double() for x in held.families)
+        atlas = {space: _in_double(memory, len(weight)) for space, memory in sorted(held.spaces.items())}
         known = Learned(reader.double().requires_grad_(False), centre, mix, weight, trusted, atlas)
-        _learned[key] = known if told is None or "told" not in prior.params else _like(known, prior, told)
+        _learned[key] = known if told is None or held.tasks is None else _like(known, held, told)
     return key
 
 
-def _drawn(prior: Prior, space: str, families: int) -> Remembered:
-    """What the prior remembers of a space; families that it knows nothing of there, as a user's own runs, are zero."""
-    found = {n.split(".")[2]: t.double() for n, t in prior.params.items() if n.startswith(f"atlas.{space}.")}
-    landscapes = torch.nn.functional.pad(found["landscapes"], (0, families - found["landscapes"].shape[1]))
-    columns, likely = found.get("columns", landscapes[:, :0]), found.get("likely", landscapes[0, :0])
-    return Remembered(landscapes, found["directions"], columns, likely, found.get("amounts"))
+def _in_double(memory: SpaceMemory, families: int) -> SpaceMemory:
+    """In float64; families that the prior knows nothing of there, as a user's own runs, are zero."""
+    memory = memory._replace(**{name: t.double() for name, t in memory._asdict().items() if t is not None})
+    missing = families - memory.family_means.shape[1]
+    return memory._replace(family_means=torch.nn.functional.pad(memory.family_means, (0, missing)))
 
 
-def _like(known: Learned, prior: Prior, told: Tensor) -> Learned:
+def _like(known: Learned, held: Contents, told: Tensor) -> Learned:
     """With a family that has this task alone: the mean of all tasks by their likeness to it."""
-    share_K, told_K, coefficients_K = (_with_runs(prior, name) for name in ("share", "told", "coefficients"))
+    assert held.tasks is not None
+    every = [held.tasks] if held.runs is None else [held.tasks, held.runs.tasks]
+    told_K, share_K, coefficients_K = (torch.cat([t.double() for t in group]) for group in zip(*every))
     share_K = share_K * transformer.likeness(told.double(), told_K)
     centre = share_K @ coefficients_K / share_K.sum()
     atlas = {}
     for space, here in known.atlas.items():
-        places, usual = _with_runs(prior, f"atlas.{space}.places"), prior.params[f"atlas.{space}.usual"].double()
+        places = here.task_coords
+        if held.runs is not None:
+            places = torch.cat([places, held.runs.task_coords[space].double()])
         here_K = torch.where(places.isnan().any(1), 0.0, share_K)
-        mean = usual + here.directions @ (here_K @ places.nan_to_num() / here_K.sum().clamp_min(1e-30))
+        mean = here.mean + here.components @ (here_K @ places.nan_to_num() / here_K.sum().clamp_min(1e-30))
         mean = (mean - mean.mean()) / mean.std().clamp_min(1e-6)
-        atlas[space] = here._replace(landscapes=torch.cat([here.landscapes, mean[:, None]], 1))
+        atlas[space] = here._replace(family_means=torch.cat([here.family_means, mean[:, None]], 1))
     weight = torch.cat([known.weight * (1 - _ALIKE), torch.tensor([_ALIKE], dtype=torch.float64)])
     return known._replace(centre=torch.cat([known.centre, centre[None]]), weight=weight, atlas=atlas)
-
-
-def _with_runs(prior: Prior, name: str) -> Tensor:
-    """What is known of each task of the prior, float64 `[K, ...]`, and at the end of each run that taught it."""
-    return torch.cat([prior.params[n].double() for n in (name, f"runs.{name}") if n in prior.params])
 
 
 def learned(key: int) -> Learned | None:
@@ -170,19 +135,20 @@ def families(key: int, space: Space) -> Tensor:
     if space.name not in known.atlas:
         return known.weight
     here = known.atlas[space.name]
-    drawn = known.weight[: here.landscapes.shape[1]] * (here.landscapes.std(0) > 0)
+    drawn = known.weight[: here.family_means.shape[1]] * (here.family_means.std(0) > 0)
     means = torch.cat(
         [known.weight - torch.nn.functional.pad(drawn / 2, (0, len(known.weight) - len(drawn))), drawn / 2]
     )
-    again = _AGAIN if len(here.likely) else 0.0
-    return torch.cat([means * (1 - again), here.likely * again])
+    if here.task_weights is None:
+        return means
+    return torch.cat([means * (1 - _AGAIN), here.task_weights * _AGAIN])
 
 
 def shared(key: int, space: Space) -> int:
     """How many of the landscapes of `Sight.mean` are means of several tasks; after them come single ones."""
     known = learned(key)
-    single = known.atlas[space.name].likely if known is not None and space.name in known.atlas else ()
-    return len(families(key, space)) - len(single)
+    single = known.atlas[space.name].task_weights if known is not None and space.name in known.atlas else None
+    return len(families(key, space)) - (0 if single is None else len(single))
 
 
 @lru_cache
@@ -218,7 +184,7 @@ def look(key: int, space: Space, archs: Tensor, *, hidden: bool = True) -> Outlo
 def amounts(key: int, space: Space) -> Tensor | None:
     """Of what may be limited the usual logarithm and directions in which it differs, `[N, 1 + A]`; None where it is not known."""
     known = learned(key)
-    return None if known is None or space.name not in known.atlas else known.atlas[space.name].amounts
+    return None if known is None or space.name not in known.atlas else known.atlas[space.name].constraint_factors
 
 
 def _outlined(known: Learned, space: Space, described: features.Described) -> tuple[Tensor, Tensor, Tensor]:
@@ -253,5 +219,6 @@ def _look(key: int, space: Space, described: features.Described, *, centred: boo
     span = span @ known.mix
     if centred and space.name in known.atlas:
         here = known.atlas[space.name]
-        landscapes, span = torch.cat([landscapes, here.landscapes, here.columns], 1), here.directions
+        single = [] if here.task_means is None else [here.task_means]
+        landscapes, span = torch.cat([landscapes, here.family_means, *single], 1), here.components
     return Outlook(Sight(described.place, whole, described.pair, landscapes, span), hidden)

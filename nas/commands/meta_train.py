@@ -15,8 +15,8 @@ import click
 import torch
 from rich.console import Console
 from rich.progress import Progress
-from safetensors.torch import save_file
 
+from controller.models import prior_file
 from nas import meta
 from nas.commands import _shared
 from nas.meta import from_runs, task_distribution
@@ -104,7 +104,7 @@ def command(
         runs = (*runs, *more)
         prior = from_runs.extend(start, list(runs), said)
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(prior.params, folder / "prior.safetensors", prior.about)
+        prior_file.write(folder / "prior.safetensors", prior)
         count = len(json.loads(prior.about["runs"]))
         click.echo(f"The prior is {folder / 'prior.safetensors'}; it has learned from {count} run{'s' * (count > 1)}.")
         return
@@ -124,7 +124,7 @@ def command(
         trainer.load(checkpoint)
     _train(trainer, plan, folder, checkpoint)
     prior = trainer.prior(said)
-    save_file(prior.params, folder / "prior.safetensors", prior.about)
+    prior_file.write(folder / "prior.safetensors", prior)
     size = (folder / "prior.safetensors").stat().st_size / 2**20
     click.echo(f"The prior is {folder / 'prior.safetensors'}, {size:.1f} MiB, trained on {len(trainer.library)} tasks.")
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from controller import Prior, penalty
-from controller.models import features, gp_ensemble, pretrained, transformer
+from controller.models import features, gp_ensemble, pretrained, prior_file, transformer
+from controller.models.prior_file import Families, Runs, Tasks
 from nas import tasks
 from nas.run import priors, store
 from search_spaces import UserError
@@ -41,71 +42,86 @@ class Lesson(NamedTuple):
     """float32 `[R]` along the directions in which tasks differ, where the prior remembers the space."""
 
 
-def extend(start: Path | None, runs: list[Path], command: str) -> Prior:
-    """The prior `start` (by default the shipped one) with what `runs` teach beside what it was taught by runs before.
+def extend(start: Path | None, folders: list[Path], command: str) -> Prior:
+    """The prior `start` (by default the shipped one) with what `folders` of runs teach beside what runs before have taught it.
 
     Each run is a task that others may be told to be like; their mean is a family of its own. A run that the prior knows already
     counts once. `UserError` for a run that cannot be learned from.
     """
-    prior = pretrained.read(str(start or priors.SHIPPED))
-    taught, rows = json.loads(prior.about.get("runs", "{}")), _rows(prior)
+    prior = prior_file.read(str(start or priors.SHIPPED))
+    taught, runs = json.loads(prior.about.get("runs", "{}")), _runs(prior)
     trained = _without(prior)
-    share = trained.params.get("share", torch.ones(1)).mean()
-    for lesson in (fit(trained, run) for run in runs):
+    trained_on = prior_file.unpack(trained.params).tasks
+    share = torch.ones(()) if trained_on is None else trained_on.share.mean()
+    for lesson in (fit(trained, run) for run in folders):
         if lesson.digest not in taught:
             taught[lesson.digest] = [lesson.name, lesson.task]
-            rows = _added(rows, lesson, share)
+            runs = _added(runs, lesson, share)
     known = dict.fromkeys([*json.loads(prior.about["tasks"]), *(task for _, task in taught.values())])
     about = {"command": command, "runs": json.dumps(taught), "tasks": json.dumps([*known])}
-    return _with(trained, rows, about)
+    return _with(trained, runs, about)
 
 
-def _rows(prior: Prior) -> dict[str, Tensor]:
+def _runs(prior: Prior) -> Runs:
     """What the runs so far taught, a row each; where the prior remembers a space, NaN for runs on others."""
-    widths = {"told": transformer.TOLD, "coefficients": len(prior.params["mix"])}
-    widths |= {n: t.shape[1] for n, t in prior.params.items() if n.startswith("atlas.") and n.endswith(".places")}
-    empty = {"share": torch.zeros(0)} | {n: torch.zeros(0, width) for n, width in widths.items()}
-    return {f"runs.{n}": prior.params.get(f"runs.{n}", nothing) for n, nothing in empty.items()}
+    contents = prior_file.unpack(prior.params)
+    if contents.runs is not None:
+        return contents.runs
+    nothing = Tasks(torch.zeros(0, transformer.TOLD), torch.zeros(0), torch.zeros(0, len(contents.families.scale)))
+    return Runs(nothing, {n: torch.zeros(0, memory.components.shape[1]) for n, memory in contents.spaces.items()})
 
 
-def _added(rows: dict[str, Tensor], lesson: Lesson, share: Tensor) -> dict[str, Tensor]:
+def _added(runs: Runs, lesson: Lesson, share: Tensor) -> Runs:
     """With a row more, which counts `share` `[]` among the tasks of the prior."""
-    new = {name: t.new_full((1, *t.shape[1:]), torch.nan) for name, t in rows.items()}
-    new |= {"runs.share": share[None], "runs.told": lesson.told[None], "runs.coefficients": lesson.coefficients[None]}
+    row = Tasks(lesson.told, share, lesson.coefficients)
+    coords = {name: t.new_full((1, t.shape[1]), torch.nan) for name, t in runs.task_coords.items()}
     if lesson.place is not None:
-        new[f"runs.atlas.{lesson.space}.places"] = lesson.place[None]
-    return {name: torch.cat([t, new[name]]) for name, t in rows.items()}
+        coords[lesson.space] = lesson.place[None]
+    return Runs(
+        Tasks(*(torch.cat([t, new[None]]) for t, new in zip(runs.tasks, row))),
+        {name: torch.cat([t, coords[name]]) for name, t in runs.task_coords.items()},
+    )
 
 
 def _without(prior: Prior) -> Prior:
     """The prior as it was before any run taught it."""
-    families = json.loads(prior.about["families"])
-    if _FAMILY not in families:
+    names = json.loads(prior.about["families"])
+    if _FAMILY not in names:
         return prior
-    rest = [i for i, family in enumerate(families) if family != _FAMILY]
-    params = {n: t for n, t in prior.params.items() if not n.startswith("runs.")}
-    for name in [n for n in params if n.endswith(".landscapes")]:
-        params[name] = params[name][:, : len(rest)].contiguous()
-    weight = params["weight"][rest]
-    params |= {"centre": params["centre"][rest], "weight": weight / weight.sum()}
-    return Prior(params, prior.about | {"families": json.dumps([families[i] for i in rest])})
+    rest = [i for i, family in enumerate(names) if family != _FAMILY]
+    contents = prior_file.unpack(prior.params)
+    coords, scale, weights = contents.families
+    spaces = {
+        name: memory._replace(family_means=memory.family_means[:, : len(rest)].contiguous())
+        for name, memory in contents.spaces.items()
+    }
+    families = Families(coords[rest], scale, weights[rest] / weights[rest].sum())
+    params = prior_file.pack(contents._replace(families=families, spaces=spaces, runs=None))
+    return Prior(params, prior.about | {"families": json.dumps([names[i] for i in rest])})
 
 
-def _with(prior: Prior, rows: dict[str, Tensor], about: dict[str, str]) -> Prior:
+def _with(prior: Prior, runs: Runs, about: dict[str, str]) -> Prior:
     """The prior with all that runs taught, and the mean of it as a family."""
-    params = prior.params | rows
-    centre = rows["runs.coefficients"].mean(0, keepdim=True)
-    params["centre"] = torch.cat([params["centre"], centre])
-    params["weight"] = torch.cat([params["weight"] * (1 - _SHARE), torch.tensor([_SHARE])])
-    for name in (n for n in params if n.endswith(".landscapes")):
-        usual, directions = (params[name.replace("landscapes", n)].double() for n in ("usual", "directions"))
-        here = rows["runs." + name.replace("landscapes", "places")].double()
+    contents = prior_file.unpack(prior.params)
+    coords, scale, weights = contents.families
+    families = Families(
+        torch.cat([coords, runs.tasks.coords.mean(0, keepdim=True)]),
+        scale,
+        torch.cat([weights * (1 - _SHARE), torch.tensor([_SHARE])]),
+    )
+    spaces = {}
+    for name, memory in contents.spaces.items():
+        here = runs.task_coords[name].double()
         here = here[~here.isnan().any(1)]
-        mean = usual + directions @ here.mean(0) if len(here) else torch.zeros_like(usual)
+        mean = torch.zeros_like(memory.mean.double())
+        if len(here):
+            mean = memory.mean.double() + memory.components.double() @ here.mean(0)
         mean = (mean - mean.mean()) / mean.std().clamp_min(1e-6)
-        params[name] = torch.cat([params[name], mean[:, None].to(params[name].dtype)], 1)
-    families = json.dumps([*json.loads(prior.about["families"]), _FAMILY])
-    return Prior(params, prior.about | {"families": families} | about)
+        means = torch.cat([memory.family_means, mean[:, None].to(memory.family_means.dtype)], 1)
+        spaces[name] = memory._replace(family_means=means)
+    names = json.dumps([*json.loads(prior.about["families"]), _FAMILY])
+    params = prior_file.pack(contents._replace(families=families, spaces=spaces, runs=runs))
+    return Prior(params, prior.about | {"families": names} | about)
 
 
 def fit(prior: Prior, folder: Path) -> Lesson:
@@ -133,8 +149,7 @@ def fit(prior: Prior, folder: Path) -> Lesson:
     coefficients = usual + known.mix @ _ridge(stand - (mean + span @ usual), span @ known.mix)
     place = None
     if space.name in known.atlas:
-        directions = known.atlas[space.name].directions
-        everywhere = prior.params[f"atlas.{space.name}.usual"].double()
+        directions, everywhere = known.atlas[space.name].components, known.atlas[space.name].mean
         at = features.rows(space, archs_nD)
         place = _ridge(stand - everywhere[at], directions[at]).float()
     told = transformer.task_features(evaluator.task)

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from controller.models import transformer
+from controller.models.prior_file import Contents, Families, Tasks
 from nas.meta import task_distribution, task_sampler
 from nas.meta.task_distribution import Landscape
 
 
-def weights(net: transformer.Reader, own: Tensor, library: list[Landscape], features: bool) -> dict[str, Tensor]:
+def contents(net: transformer.Reader, own: Tensor, library: list[Landscape], features: bool) -> Contents:
     """The network; each family's mean, how tasks vary and how likely families are; with `features`, each task's part in these.
 
     Args:
@@ -30,9 +31,13 @@ def weights(net: transformer.Reader, own: Tensor, library: list[Landscape], feat
     off = (coefficients - share @ coefficients) * share.sqrt()[:, None]
     mix = torch.linalg.cholesky((off.T @ off).double() + 1e-4 * torch.eye(off.shape[1])).float()
     weight = torch.tensor([task_distribution.family_weights().get(f, 0.05) for f in known])
-    params = {f"reader.{n}": t.detach().clone() for n, t in net.state_dict().items()}
-    params |= {"centre": centre, "mix": mix.contiguous(), "weight": weight / weight.sum()}
-    return params | ({"told": told, "share": share, "coefficients": coefficients} if features else {})
+    trained = {n: t.detach().clone() for n, t in net.state_dict().items()}
+    return Contents(
+        encoder={n.removeprefix("cells."): t for n, t in trained.items() if n.startswith("cells.")},
+        policy={n: t for n, t in trained.items() if not n.startswith("cells.")},
+        families=Families(centre, mix, weight / weight.sum()),
+        tasks=Tasks(told, share, coefficients) if features else None,
+    )
 
 
 def families(library: list[Landscape]) -> list[str]:

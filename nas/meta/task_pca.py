@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from controller.models import features
+from controller.models.prior_file import SpaceMemory
 from nas.meta import task_distribution
 from nas.meta.task_distribution import Landscape, Property
 from search_spaces import Space
@@ -31,15 +32,12 @@ _FEWEST = 4
 """Landscapes of a space from which there is something to remember."""
 
 
-def draw_up(space: Space, library: list[Landscape], properties: Sequence[Property] = ()) -> dict[str, Tensor] | None:
-    """`landscapes` float16 `[N, F]`, the mean of each family of the library, `usual` `[N]`, that of all, `directions` float16
-    `[N, R]`, and `places` float32 `[K, R]`, where along them each task of the library lies, NaN for those of other spaces;
-    `columns` float16 `[N, C]`, tasks to keep whole, and `likely` float32 `[C]`, how a new task is shared among
-    them; and `amounts` float16 `[N, 1 + AMOUNTS]`, of what may be limited the usual logarithm and directions of variance one.
+def draw_up(space: Space, library: list[Landscape], properties: Sequence[Property] = ()) -> SpaceMemory | None:
+    """What a prior keeps of a space, `[N, ...]` in float16. None where there are too few landscapes.
 
     Architectures are in the order of `_landscape.listed`; landscapes in deviations over the space, zero where the library has
     none of the family on this space; along each direction tasks vary by one. A landscape of a larger space that has the same
-    edges and all of this space's operations counts too, at the cells the two share. None where there are too few landscapes.
+    edges and all of this space's operations counts too, at the cells the two share.
 
     Args:
         properties: what may turn the directions, as far as it is not what all tasks have in common; and may be limited.
@@ -65,41 +63,43 @@ def draw_up(space: Space, library: list[Landscape], properties: Sequence[Propert
         means.append(_unit(mean_N))
     places = torch.full((len(library), len(mix_RR)), torch.nan)
     places[list(found)] = torch.linalg.solve_triangular(mix_RR, place_RK, upper=False).mT.float()
-    return {
-        "landscapes": torch.stack(means, 1).half(),
-        "directions": (axes_NR @ mix_RR).half(),
-        "usual": usual_N1.squeeze(1).half(),
-        "places": places,
-        **_themselves(space, library),
-        **_amounts(space, properties),
-    }
+    single = _themselves(space, library)
+    return SpaceMemory(
+        mean=usual_N1.squeeze(1).half(),
+        components=(axes_NR @ mix_RR).half(),
+        family_means=torch.stack(means, 1).half(),
+        task_coords=places,
+        task_means=None if single is None else single[0],
+        task_weights=None if single is None else single[1],
+        constraint_factors=_amounts(space, properties),
+    )
 
 
-def _themselves(space: Space, library: list[Landscape]) -> dict[str, Tensor]:
-    """The space's own tasks without limits of the families to keep whole, and how likely each is."""
+def _themselves(space: Space, library: list[Landscape]) -> tuple[Tensor, Tensor] | None:
+    """The space's own tasks without limits of the families to keep whole, `[N, C]`, and how likely each is."""
     own = [
         x
         for x in library
         if x.space == space and x.family in task_distribution.whole_families() and not x.task.constraints
     ]
     if not own:
-        return {}
+        return None
     wanted, kinds = task_distribution.family_weights(), [x.family for x in own]
     likely = torch.tensor([wanted.get(kind, 0.05) / kinds.count(kind) for kind in kinds])
-    return {"columns": torch.stack([_unit(x.standing) for x in own], 1).half(), "likely": likely / likely.sum()}
+    return torch.stack([_unit(x.standing) for x in own], 1).half(), likely / likely.sum()
 
 
-def _amounts(space: Space, properties: Sequence[Property]) -> dict[str, Tensor]:
+def _amounts(space: Space, properties: Sequence[Property]) -> Tensor | None:
     """Of what may be limited the usual logarithm, and how devices differ: with unit variances along the directions a
     device's own would be drawn with the covariance that those known have."""
     rows = [(x.amount, row) for x in properties if x.amount is not None and (row := _rows(space, x.space)) is not None]
     if len(rows) < _FEWEST:
-        return {}
+        return None
     log_NK = torch.stack([amount.double()[row] for amount, row in rows], 1)
     log_NK = log_NK - log_NK.mean(0)
     usual_N1 = log_NK.mean(1, keepdim=True)
     axes_NK, size_K, _ = torch.linalg.svd((log_NK - usual_N1) / len(rows) ** 0.5, full_matrices=False)
-    return {"amounts": torch.cat([usual_N1, (axes_NK * size_K)[:, :AMOUNTS]], 1).half()}
+    return torch.cat([usual_N1, (axes_NK * size_K)[:, :AMOUNTS]], 1).half()
 
 
 def _unit(value_N: Tensor) -> Tensor:

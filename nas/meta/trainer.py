@@ -25,11 +25,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from controller import Prior
-from controller.models import pretrained, transformer
+from controller.models import prior_file, transformer
 from controller.policies import attention
 from nas.meta import prior_writer, rollouts, task_distribution, task_pca, task_sampler
 from nas.meta.task_distribution import Landscape, Property
 from search_spaces import UserError
+from search_spaces._files import atomic_write
 
 STAGES = ("describe", "read", "reinforce")
 FORMAT = "nas-meta-checkpoint/1"
@@ -187,23 +188,25 @@ class Trainer:
 
     def prior(self, command: str = "") -> Prior:
         """What the network knows now, as a prior."""
-        params = prior_writer.weights(self.net, self.coefficients, self.library, self.plan.task_features)
-        for g in self.grounds if self.plan.atlas else ():
-            drawn = task_pca.draw_up(g.space, self.library, self.properties) or {}
-            params |= {f"atlas.{g.space.name}.{n}": t.contiguous() for n, t in drawn.items()}
+        contents = prior_writer.contents(self.net, self.coefficients, self.library, self.plan.task_features)
+        drawn = {
+            g.space.name: task_pca.draw_up(g.space, self.library, self.properties)
+            for g in (self.grounds if self.plan.atlas else ())
+        }
+        contents = contents._replace(spaces={name: memory for name, memory in drawn.items() if memory is not None})
         about = {
-            "format": pretrained.FORMAT,
-            "controller": "in_context",
+            "format": prior_file.FORMAT,
+            "controller": "transfer_bo",
             "command": command,
             "split": self.plan.split,
-            "leave": json.dumps(task_distribution.split(self.plan.split).leave),
+            "held_out": json.dumps(task_distribution.split(self.plan.split).leave),
             "tasks": json.dumps([x.name for x in self.library]),
-            "properties": json.dumps([x.name for x in self.properties if self.plan.atlas]),
+            "auxiliary_columns": json.dumps([x.name for x in self.properties if self.plan.atlas]),
             "families": json.dumps(prior_writer.families(self.library)),
             "trusted": json.dumps(self.plan.trusted),
             "seed": str(self.plan.seed),
         }
-        return Prior(params, about)
+        return Prior(prior_file.pack(contents), about)
 
     def save(self, path: Path) -> None:
         """A checkpoint, all or nothing."""
@@ -219,9 +222,8 @@ class Trainer:
             "step": str(self.step),
             "plan": json.dumps(vars(self.plan)),
         }
-        half = path.with_suffix(".part")
-        save_file({n: t.contiguous() for n, t in tensors.items()}, half, about)
-        half.replace(path)
+        with atomic_write(path) as partial:
+            save_file({n: t.contiguous() for n, t in tensors.items()}, partial, about)
 
     def load(self, path: Path) -> None:
         """Go on from a checkpoint. Raises `UserError` for one of another plan."""

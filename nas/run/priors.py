@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from controller import Prior
-from controller.models import pretrained
+from controller.models import legacy, prior_file
 from nas.paths import DATA
 from search_spaces import UserError
 
@@ -19,10 +19,10 @@ def find(asked: dict[str, Any]) -> Prior | None:
 
     Raises `UserError` for a file that is none, and for one that was trained for another controller.
     """
-    name, controller = asked.get("prior", "none"), asked["controller"]
+    name, controller = asked.get("prior", "none"), legacy.controller(asked["controller"])
     if name == "none" or (name == "shipped" and not SHIPPED.is_file()):
         return None
-    prior = pretrained.read(str(SHIPPED if name == "shipped" else name))
+    prior = prior_file.read(str(SHIPPED if name == "shipped" else name))
     if prior.about["controller"] == controller:
         return prior
     if name == "shipped":

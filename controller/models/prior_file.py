@@ -1,0 +1,204 @@
+"""The file of a prior: the one place that knows the names of its tensors.
+
+Format `nas-prior/2` is a `.safetensors` file. Its header is `Prior.about`; its tensors are those of `Contents`, each named by
+its group and field with a `/` between them: `families/coords`, `spaces/nasbench201/mean`, `encoder/readout.0.weight`.
+
+Shapes: `K` meta-training tasks, `F` families of them, `R` coordinates of a task for the encoder, `T` task features; in each space
+`N` architectures, `A` principal components, `C` tasks kept by themselves; `U` runs of the user's own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from controller._base import Prior
+from controller.models import legacy
+from search_spaces import UserError
+from search_spaces._files import atomic_write
+
+FORMAT = "nas-prior/2"
+
+
+class Families(NamedTuple):
+    """Families of tasks, for the mean functions that the encoder computes in any space."""
+
+    coords: Tensor
+    """float32 `[F, R]` the mean coordinates of each family's tasks."""
+    scale: Tensor
+    """float32 `[R, R]` Cholesky factor of the covariance of tasks' coordinates."""
+    weights: Tensor
+    """float32 `[F]` probability that a new task is of each family."""
+
+
+class Tasks(NamedTuple):
+    """Tasks one by one, to be weighted by their similarity to a new one."""
+
+    features: Tensor
+    """float32 `[K, T]` as `task_features` computes them."""
+    share: Tensor
+    """float32 `[K]` how much each counts, so that large families do not drown the others."""
+    coords: Tensor
+    """float32 `[K, R]`."""
+
+
+class SpaceMemory(NamedTuple):
+    """What a prior knows of a space architecture by architecture, in the order of `features.listed`."""
+
+    mean: Tensor
+    """`[N]` normal scores, the mean of all tasks."""
+    components: Tensor
+    """`[N, A]` principal components of tasks' scores, in which tasks have unit covariance."""
+    family_means: Tensor
+    """`[N, F]` the mean of each family of tasks, in standard deviations over the space. A file may hold fewer columns: the
+    families without any task on this space are zero."""
+    task_coords: Tensor
+    """float32 `[K, A]` each task's coordinates along the components; NaN for tasks of other spaces."""
+    task_means: Tensor | None = None
+    """`[N, C]` scores of the tasks that are kept by themselves."""
+    task_weights: Tensor | None = None
+    """float32 `[C]` probability that a new task repeats each of them, given that it repeats one."""
+    constraint_factors: Tensor | None = None
+    """`[N, 1 + factors]` of what may be constrained the mean logarithm over devices, and factors in which devices differ."""
+
+
+class Runs(NamedTuple):
+    """What was learned from a user's own runs, a row each, beside the tasks of meta-training."""
+
+    tasks: Tasks
+    task_coords: dict[str, Tensor]
+    """By space: float32 `[U, A]` along its components; NaN for runs on other spaces."""
+
+
+class Contents(NamedTuple):
+    """All tensors of a prior."""
+
+    encoder: dict[str, Tensor]
+    """Weights of `CellEncoder`."""
+    families: Families
+    policy: dict[str, Tensor] = {}
+    """Weights of `TaskTransformer` beside the encoder's."""
+    tasks: Tasks | None = None
+    """None for a prior that was trained without task features."""
+    spaces: dict[str, SpaceMemory] = {}
+    """By the names of spaces whose tables the prior has seen."""
+    runs: Runs | None = None
+
+
+_SHAPES = {
+    "families": {"coords": "FR", "scale": "RR", "weights": "F"},
+    "tasks": {"features": "KT", "share": "K", "coords": "KR"},
+    "runs": {"features": "UT", "share": "U", "coords": "UR"},
+}
+_SPACE_SHAPES = {
+    "mean": "N", "components": "NA", "family_means": "N-", "task_coords": "KA",
+    "task_means": "NC", "task_weights": "C", "constraint_factors": "N-",
+}  # fmt: skip
+"""Sizes of tensors; the same letter is the same size everywhere, N, A and C within a space. Any size: `-`."""
+_CHECKED = ("transfer_bo", "attention_policy")
+"""Controllers whose priors have these contents; another controller's tensors are its own affair."""
+
+
+def pack(contents: Contents) -> dict[str, Tensor]:
+    """The tensors by their names in a file, as `Prior.params` holds them."""
+    groups: dict[str, dict[str, Tensor | None]] = {"encoder": {**contents.encoder}, "policy": {**contents.policy}}
+    groups["families"] = contents.families._asdict()
+    if contents.tasks is not None:
+        groups["tasks"] = contents.tasks._asdict()
+    for name, memory in contents.spaces.items():
+        groups[f"spaces/{name}"] = memory._asdict()
+    if contents.runs is not None:
+        groups["runs"] = contents.runs.tasks._asdict()
+        for name, coords in contents.runs.task_coords.items():
+            groups[f"runs/spaces/{name}"] = {"task_coords": coords}
+    return {f"{group}/{n}": t for group, fields in groups.items() for n, t in fields.items() if t is not None}
+
+
+def unpack(params: dict[str, Tensor]) -> Contents:
+    """The contents of `Prior.params`; the reverse of `pack`."""
+    groups: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in params.items():
+        group, _, field = name.rpartition("/")
+        groups.setdefault(group, {})[field] = tensor
+    coords = {
+        g.removeprefix("runs/spaces/"): x["task_coords"] for g, x in groups.items() if g.startswith("runs/spaces/")
+    }
+    return Contents(
+        groups.get("encoder", {}),
+        Families(**groups["families"]),
+        groups.get("policy", {}),
+        Tasks(**groups["tasks"]) if "tasks" in groups else None,
+        {g.removeprefix("spaces/"): SpaceMemory(**x) for g, x in groups.items() if g.startswith("spaces/")},
+        Runs(Tasks(**groups["runs"]), coords) if "runs" in groups else None,
+    )
+
+
+def read(path: str) -> Prior:
+    """The prior of a file, of this format or of version 0.1's. Raises `UserError` for a file that holds none."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+            params = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise UserError(f"There is no prior '{path}'; --prior takes a file of `nas meta-train`, or none.") from None
+    except Exception as error:
+        raise UserError(f"'{path}' is not a whole .safetensors file ({error}); train or fetch it again.") from None
+    if about.get("format") == legacy.PRIOR_FORMAT:
+        params, about = legacy.prior(params, about)
+    elif about.get("format") != FORMAT:
+        raise UserError(
+            f"'{path}' has format '{about.get('format')}'; a prior has '{FORMAT}', before that '{legacy.PRIOR_FORMAT}'."
+        )
+    wrong = "its header names no controller" if "controller" not in about else None
+    if about.get("controller") in _CHECKED:
+        wrong = _wrong(params)
+    if wrong is not None:
+        raise UserError(f"'{path}' is no whole prior: {wrong}; train or fetch it again.")
+    return Prior(params, about)
+
+
+def write(path: Path, prior: Prior) -> None:
+    """Write a prior whole or not at all; the folder must exist."""
+    tensors = {name: tensor.detach().contiguous() for name, tensor in prior.params.items()}
+    with atomic_write(path) as partial:
+        save_file(tensors, partial, prior.about | {"format": FORMAT})
+
+
+def _wrong(params: dict[str, Tensor]) -> str | None:
+    """What is wrong with the tensors of a prior in a few words; None if nothing is."""
+    sizes: dict[str, int] = {}
+    for name, tensor in sorted(params.items()):
+        group, _, field = name.rpartition("/")
+        if not tensor.is_floating_point():
+            return f"tensor '{name}' holds {tensor.dtype}, not fractions"
+        if field != "task_coords" and not bool(tensor.isfinite().all()):
+            return f"tensor '{name}' holds NaN or infinity"
+        if group in ("encoder", "policy"):
+            continue
+        space = group.removeprefix("runs/").removeprefix("spaces/") if group not in _SHAPES else ""
+        shapes = _SHAPES.get(group, _SPACE_SHAPES if "spaces/" in group else {})
+        if field not in shapes or (group.startswith("runs/") and field != "task_coords"):
+            return f"no prior has a tensor '{name}'"
+        letters = shapes[field].replace("K", "U") if group.startswith("runs/") else shapes[field]
+        wanted = [
+            sizes.setdefault(f"{space}/{x}" if x in "NAC" else x, n) for x, n in zip(letters, tensor.shape) if x != "-"
+        ]
+        if tensor.dim() != len(letters) or wanted != [n for x, n in zip(letters, tensor.shape) if x != "-"]:
+            return f"tensor '{name}' has shape {list(tensor.shape)}, which does not fit the others"
+    needed = {f"families/{n}" for n in Families._fields} | {
+        n.rpartition("/")[0] + "/" + f for n in params for f in _needed(n)
+    }
+    missing = sorted(needed - params.keys())
+    return f"there is no tensor '{missing[0]}'" if missing else None
+
+
+def _needed(name: str) -> tuple[str, ...]:
+    """The fields that the group of a tensor must have."""
+    group = name.rpartition("/")[0]
+    if group.startswith("spaces/"):
+        return tuple(f for f in SpaceMemory._fields if f not in SpaceMemory._field_defaults)
+    return tuple(_SHAPES.get(group, ()))
