@@ -1,5 +1,23 @@
 """What can be searched: one file a space. Loads no torch by itself."""
 
-from search_spaces._base import Space, Task, UserError
+from search_spaces._base import (
+    CellSpace,
+    HasOperationFeatures,
+    OperationFeatures,
+    Skeleton,
+    Space,
+    Task,
+    UserError,
+    as_cell_space,
+)
 
-__all__ = ["Space", "Task", "UserError"]
+__all__ = [
+    "CellSpace",
+    "HasOperationFeatures",
+    "OperationFeatures",
+    "Skeleton",
+    "Space",
+    "Task",
+    "UserError",
+    "as_cell_space",
+]

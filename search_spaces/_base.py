@@ -1,9 +1,9 @@
-"""The two types every package speaks of: what a network is for, and which networks there are."""
+"""The types every package speaks of: what a network is for, and which networks there are."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:  # What wants the names of errors need not wait for torch.
     from torch import Tensor, nn
@@ -69,3 +69,89 @@ class Space(Protocol):
     def parse(self, text: str) -> Tensor:
         """The architecture `[D]` that `text` names. Raises `UserError` saying what is wrong and what there is."""
         ...
+
+
+class OperationFeatures(NamedTuple):
+    """What an option does, in numbers that mean the same in every space: how a model sees spaces it was not trained on."""
+
+    none: float = 0.0
+    """1 for the option that lets nothing through."""
+    identity: float = 0.0
+    """1 for the option that hands its input on."""
+    convolution: float = 0.0
+    kernel: float = 0.0
+    """A convolution's area over 9: 1 for 3x3."""
+    pooling: float = 0.0
+    other: float = 0.0
+    """1 for what none of these words fits."""
+    number: float = 0.0
+    """log(1 + n) / log(65) for an option that is a number `n`, as a width is; 0 for the others."""
+
+
+@runtime_checkable
+class HasOperationFeatures(Protocol):
+    """A space that says what its options do. One that does not has options that are `other`, told apart by name alone."""
+
+    @property
+    def operation_features(self) -> tuple[tuple[OperationFeatures, ...], ...]:
+        """Of each decision's options, in the order of `operations`."""
+        ...
+
+
+class Skeleton(NamedTuple):
+    """NAS-Bench-201's network around a cell: a stem, three stages of equal cells, a head (`_cells.three_stages`)."""
+
+    channels: int
+    """Width of the first stage; the others have twice and four times that."""
+    cells: int
+    """Cells a stage."""
+    stem_stride: int
+    """2 halves the image in the stem: a quarter of the work."""
+
+
+@runtime_checkable
+class CellSpace(Space, HasOperationFeatures, Protocol):
+    """A space whose decisions are the operations on the edges of one cell, of which a network holds many copies.
+
+    Whoever can use that asks `as_cell_space`; a plain `Space` is searched, trained and exported without it.
+    """
+
+    @property
+    def edges(self) -> tuple[tuple[int, int], ...]:
+        """(from, to) of each decision: node 0 is the cell's input, the last node its output."""
+        ...
+
+    @property
+    def reference_arch(self) -> Tensor:
+        """A ResNet-like cell `[D]` to compare with: two 3x3 convolutions beside a skip."""
+        ...
+
+    @property
+    def skeleton(self) -> Skeleton | None:
+        """Where `build` gives NAS-Bench-201's network with its operations, that network's sizes; None for another network.
+
+        Many networks of one skeleton are trained as one (`nas.training`); others are trained one by one.
+        """
+        ...
+
+    def equivalents(self, archs: Tensor, *, deep: bool = False) -> Tensor:
+        """The cheapest architecture that computes the same as each of `archs` `[..., D]`; `deep`: also where only sums of
+        zeros and of sums tell them apart, which `canonical`, a benchmark's own notion, may not see."""
+        ...
+
+    def proxy(self, channels: int, cells: int, stem_stride: int) -> CellSpace:
+        """The same cells in a network of another width (of its first stage), depth (cells a stage) and stem."""
+        ...
+
+    def cost(self, archs: Tensor, task: Task) -> tuple[Tensor, Tensor]:
+        """Parameters and FLOPs (multiply-accumulates of one image) of `archs` `[..., D]`, int64 `[...]` each."""
+        ...
+
+
+def as_cell_space(space: Space) -> CellSpace | None:
+    """`space` where it is one of cells, else None: the one place that asks.
+
+    A space is one by having the members, as everywhere with Protocols: a user's space neither inherits nor registers, and a
+    space without cells need not say so.
+    """
+    return space if isinstance(space, CellSpace) else None

@@ -15,12 +15,22 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces import _ops
-from search_spaces._base import Task, UserError
+from search_spaces._base import OperationFeatures, Space, Task, UserError
 
 NODES = 4
 EDGES = tuple((i, j) for j in range(1, NODES) for i in range(j))
 """(from, to) of each decision: 0-1, 0-2, 1-2, 0-3, 1-3, 2-3."""
 EDGE_NAMES = tuple(f"{i}-{j}" for i, j in EDGES)
+FEATURES = {
+    "none": OperationFeatures(none=1.0),
+    "skip_connect": OperationFeatures(identity=1.0),
+    "nor_conv_1x1": OperationFeatures(convolution=1.0, kernel=1 / 9),
+    "nor_conv_3x3": OperationFeatures(convolution=1.0, kernel=1.0),
+    "avg_pool_3x3": OperationFeatures(pooling=1.0),
+}
+"""What the benchmarks' operations do, by their names."""
+_RESNET = ("nor_conv_3x3", "none", "nor_conv_3x3", "skip_connect", "none", "skip_connect")
+"""Edge by edge, a ResNet's basic block: two 3x3 convolutions in a row (0-1, 1-2) beside a skip (0-3)."""
 
 
 class ReluConvBn(nn.Sequential):
@@ -42,7 +52,7 @@ class Zero(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside a pooled 1x1 one; halves the picture (rounding up)."""
+    """Two 3x3 convolutions beside a pooled 1x1 one; halves the image (rounding up)."""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
@@ -151,6 +161,54 @@ def three_stages_cost(
     return params + torch.as_tensor(params_cells), flops + torch.as_tensor(flops_cells)
 
 
+def reference_arch(operations: Sequence[str]) -> Tensor:
+    """The ResNet-like cell `[6]`."""
+    return torch.tensor([operations.index(name) for name in _RESNET])
+
+
+def additive_cost(space: Space, archs: Tensor, task: Task) -> tuple[Tensor, Tensor]:
+    """Parameters and FLOPs, int64 `[...]` each, of `archs` `[..., D]` whose decisions each add their own share.
+
+    So it is wherever no operation changes the size of what another one sees. Shares are differences to the first
+    architecture, counted on networks without memory (device `meta`).
+    """
+    table_DC2 = _shares(space, task)
+    base_2 = torch.tensor(_counts(space, torch.zeros(len(space.choices), dtype=torch.long), task))
+    total = base_2 + table_DC2[torch.arange(len(space.choices)), archs].sum(-2)
+    return total[..., 0], total[..., 1]
+
+
+@lru_cache
+def _shares(space: Space, task: Task) -> Tensor:
+    """What each option adds to the first of its decision, int64 `[D, C, 2]`."""
+    first = torch.zeros(len(space.choices), dtype=torch.long)
+    base_2 = torch.tensor(_counts(space, first, task))
+    table_DC2 = torch.zeros(len(space.choices), max(space.choices), 2, dtype=torch.long)
+    for d, options in enumerate(space.choices):
+        for c in range(1, options):
+            arch = first.clone()
+            arch[d] = c
+            table_DC2[d, c] = torch.tensor(_counts(space, arch, task)) - base_2
+    return table_DC2
+
+
+def _counts(space: Space, arch: Tensor, task: Task) -> tuple[int, int]:
+    """Parameters and FLOPs of one network: weights times places of convolutions and of the classifier, no biases."""
+    flops = 0
+
+    def count(layer: nn.Module, _inputs: object, output: Tensor) -> None:
+        nonlocal flops
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            flops += layer.weight.numel() * (output[0, 0].numel() if output.dim() == 4 else 1)
+
+    with torch.device("meta"):
+        network = space.build(arch, task).eval()
+        for layer in network.modules():
+            layer.register_forward_hook(count)
+        network(torch.zeros(1, *task.input_shape))
+    return sum(p.numel() for p in network.parameters()), flops
+
+
 def describe(arch: Tensor, operations: Sequence[str]) -> str:
     """The benchmark's string, as `|nor_conv_3x3~0|+|none~0|skip_connect~1|+|...|`."""
     edge = iter(arch.tolist())
@@ -184,7 +242,7 @@ def parse(text: str, operations: Sequence[str]) -> Tensor:
 
 
 def unique_string(arch: Sequence[int], operations: Sequence[str]) -> str:
-    """What the cell computes, written so that twins are equal: nats_bench's `get_unique_str`."""
+    """What the cell computes, written so that equivalent cells are equal: nats_bench's `get_unique_str`."""
     return node_strings(arch, operations)[-1]
 
 
@@ -224,11 +282,11 @@ def function_string(arch: Sequence[int], operations: Sequence[str]) -> str:
 
 
 @lru_cache
-def twins(operations: tuple[str, ...], *, deep: bool = False, strided: bool = False) -> Tensor:
-    """For each cell by rank, the rank of the cheapest cell that computes the same, int64 `[len(operations)^6]`.
+def equivalent_archs(operations: tuple[str, ...], *, deep: bool = False, strided: bool = False) -> Tensor:
+    """For each cell by index, the index of the cheapest cell that computes the same, int64 `[len(operations)^6]`.
 
-    Same is told by `unique_string`, or by `function_string` if `deep`, or by `node_strings` of a cell that is plain here and
-    `strided` there. Cheapest is fewest weights, then lowest rank.
+    Same is decided by `unique_string`, or by `function_string` if `deep`, or by `node_strings` of a cell that keeps the size
+    in some places and is `strided` in others. Cheapest is fewest weights of convolutions, then lowest index.
     """
     name = function_string if deep else unique_string
     if strided:
@@ -237,14 +295,14 @@ def twins(operations: tuple[str, ...], *, deep: bool = False, strided: bool = Fa
     archs = list(itertools.product(range(len(operations)), repeat=len(EDGES)))
     names = [name(arch, operations) for arch in archs]
     cheapest: dict[str, tuple[int, int]] = {}
-    for rank, (arch, key) in enumerate(zip(archs, names)):
-        candidate = (sum(cost[c] for c in arch), rank)
+    for index, (arch, key) in enumerate(zip(archs, names)):
+        candidate = (sum(cost[c] for c in arch), index)
         cheapest[key] = min(cheapest.get(key, candidate), candidate)
     return torch.tensor([cheapest[key][1] for key in names])
 
 
-def canonical(archs: Tensor, operations: tuple[str, ...], *, strided: bool = False) -> Tensor:
-    """The cheapest twin of each of `archs` `[..., 6]`."""
+def canonical(archs: Tensor, operations: tuple[str, ...], *, deep: bool = False, strided: bool = False) -> Tensor:
+    """The cheapest equivalent of each of `archs` `[..., 6]`; arguments as in `equivalent_archs`."""
     choices = (len(operations),) * len(EDGES)
-    ranks = twins(operations, strided=strided).to(archs.device)[_ops.index(archs, choices)]
-    return _ops.from_index(ranks, choices).to(archs.dtype)
+    found = equivalent_archs(operations, deep=deep, strided=strided).to(archs.device)[_ops.index(archs, choices)]
+    return _ops.from_index(found, choices).to(archs.dtype)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
 from search_spaces import _cells, _ops
-from search_spaces._base import Task
+from search_spaces._base import Skeleton, Task
 
 __all__ = ["NasBench201"]
 
@@ -26,18 +26,23 @@ class NasBench201:
     cells: int = 5
     """Cells a stage."""
     stem_stride: int = 1
-    """2 halves the picture at the door: a quarter of the work."""
+    """2 halves the image in the stem: a quarter of the work."""
 
     name = "nasbench201"
     choices = (len(_OPERATIONS),) * len(_cells.EDGES)
     decisions = _cells.EDGE_NAMES
+    edges = _cells.EDGES
     operations = (_OPERATIONS,) * len(_cells.EDGES)
+    operation_features = (tuple(_cells.FEATURES[name] for name in _OPERATIONS),) * len(_cells.EDGES)
 
     def valid(self, archs: Tensor) -> Tensor:
         return _ops.within(archs, self.choices)
 
     def canonical(self, archs: Tensor) -> Tensor:
         return _cells.canonical(archs, _OPERATIONS)
+
+    def equivalents(self, archs: Tensor, *, deep: bool = False) -> Tensor:
+        return _cells.canonical(archs, _OPERATIONS, deep=deep)
 
     def build(self, arch: Tensor, task: Task) -> nn.Module:
         names = [_OPERATIONS[c] for c in arch.tolist()]
@@ -49,6 +54,17 @@ class NasBench201:
     def parse(self, text: str) -> Tensor:
         return _cells.parse(text, _OPERATIONS)
 
+    @property
+    def reference_arch(self) -> Tensor:
+        return _cells.reference_arch(_OPERATIONS)
+
+    @property
+    def skeleton(self) -> Skeleton:
+        return Skeleton(self.channels, self.cells, self.stem_stride)
+
+    def proxy(self, channels: int, cells: int, stem_stride: int) -> NasBench201:
+        return replace(self, channels=channels, cells=cells, stem_stride=stem_stride)
+
     def cost(self, archs: Tensor, task: Task) -> tuple[Tensor, Tensor]:
-        """Parameters and FLOPs (multiply-accumulates of one image), int64 `[...]` each, without building anything."""
+        """In closed form; FLOPs as the benchmark counts them."""
         return _cells.three_stages_cost(archs, _OPERATIONS, task, self.channels, self.cells, self.stem_stride)

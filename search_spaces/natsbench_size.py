@@ -9,13 +9,19 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces import _cells, _ops
-from search_spaces._base import Task, UserError
+from search_spaces._base import OperationFeatures, Task, UserError
 
 __all__ = ["NatsBenchSize"]
 
 _WIDTHS = tuple(range(8, 65, 8))
 _CELL = ("nor_conv_3x3", "nor_conv_3x3", "nor_conv_3x3", "skip_connect", "nor_conv_3x3", "nor_conv_3x3")
 """The best cell of the topology space on CIFAR-100, which the benchmark fixes here."""
+
+
+def _width_features(width: int) -> OperationFeatures:
+    """A 3x3 convolution of so many channels; in float32, as the networks of the shipped prior were trained with."""
+    log_width = float(torch.tensor(1.0 + width).log() / 4.174)  # 4.174 = log(65), so that 64 channels have about 1.
+    return OperationFeatures(convolution=1.0, kernel=1.0, number=log_width)
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,7 @@ class NatsBenchSize:
     choices = (len(_WIDTHS),) * 5
     decisions = tuple(f"stage {stage}" for stage in range(5))
     operations = (tuple(f"width_{w}" for w in _WIDTHS),) * 5
+    operation_features = (tuple(map(_width_features, _WIDTHS)),) * 5
 
     def valid(self, archs: Tensor) -> Tensor:
         return _ops.within(archs, self.choices)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -15,32 +15,55 @@ __all__ = ["TransNasMicro"]
 
 _OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3")
 _MODULES = "41414"
-"""The benchmark's skeleton for this space: 1 keeps the size, 4 halves the picture and doubles the width."""
-_BLOCKS = 2
-"""Cells a module; the first does what the module does."""
+"""The benchmark's skeleton for this space: 1 keeps the size, 4 halves the image and doubles the width."""
 
 
 @dataclass(frozen=True)
 class TransNasMicro:
-    """Six edges, four operations; the network is a stem of stride 4, five modules of two cells, a linear classifier."""
+    """Six edges, four operations; the network is a stem, five modules of cells, a linear classifier."""
 
     channels: int = 64
     """Width of the first module's input, the benchmark's; the last has eight times that."""
+    cells: int = 2
+    """Cells a module; the first does what the module does."""
+    stem_stride: int = 4
+    """1, 2 or 4: how often the stem's two convolutions halve the image; the benchmark's images are large."""
 
     name = "transnas-micro"
     choices = (len(_OPERATIONS),) * len(_cells.EDGES)
+    edges = _cells.EDGES
     operations = (_OPERATIONS,) * len(_cells.EDGES)
+    operation_features = (tuple(_cells.FEATURES[name] for name in _OPERATIONS),) * len(_cells.EDGES)
     decisions = _cells.EDGE_NAMES
 
     def valid(self, archs: Tensor) -> Tensor:
         return _ops.within(archs, self.choices)
 
     def canonical(self, archs: Tensor) -> Tensor:
-        """Twins in cells that halve the picture as well: there a skip from the input has weights of its own."""
+        """Equivalent in cells that halve the image as well: there a skip from the input has weights of its own."""
         return _cells.canonical(archs, _OPERATIONS, strided=True)
 
+    def equivalents(self, archs: Tensor, *, deep: bool = False) -> Tensor:
+        """Those of `canonical`, also if `deep`: what zeros hide in a cell that halves the image was never worked out."""
+        return self.canonical(archs)
+
+    @property
+    def reference_arch(self) -> Tensor:
+        return _cells.reference_arch(_OPERATIONS)
+
+    @property
+    def skeleton(self) -> None:
+        """Its network is another than NAS-Bench-201's."""
+        return None
+
+    def proxy(self, channels: int, cells: int, stem_stride: int) -> TransNasMicro:
+        return replace(self, channels=channels, cells=cells, stem_stride=stem_stride)
+
+    def cost(self, archs: Tensor, task: Task) -> tuple[Tensor, Tensor]:
+        return _cells.additive_cost(self, archs, task)
+
     def build(self, arch: Tensor, task: Task) -> nn.Module:
-        return _Network([_OPERATIONS[c] for c in arch.tolist()], task, self.channels)
+        return _Network([_OPERATIONS[c] for c in arch.tolist()], task, self)
 
     def describe(self, arch: Tensor) -> str:
         """The benchmark's string, as `64-41414-1_02_333`: node by node, the operation from each earlier node."""
@@ -62,19 +85,20 @@ class TransNasMicro:
 class _Network(nn.Module):
     """Images `[N, *task.input_shape]` to logits `[N, num_classes]`."""
 
-    def __init__(self, operations: list[str], task: Task, channels: int):
+    def __init__(self, operations: list[str], task: Task, space: TransNasMicro):
         super().__init__()
-        half = channels // 2
+        channels, half = space.channels, space.channels // 2
+        strides = 2 if space.stem_stride > 1 else 1, 2 if space.stem_stride > 2 else 1
         self.stem = nn.Sequential(
-            nn.Conv2d(task.input_shape[0], half, 3, 2, padding=1, bias=False),
+            nn.Conv2d(task.input_shape[0], half, 3, strides[0], padding=1, bias=False),
             nn.BatchNorm2d(half),
-            _cells.ReluConvBn(half, channels, 3, stride=2),
+            _cells.ReluConvBn(half, channels, 3, stride=strides[1]),
         )
         cells, width = [], channels
         for module in _MODULES:
             inputs, width, stride = width, width * (2 if module == "4" else 1), 2 if module == "4" else 1
             cells.append(_Cell(operations, inputs, width, stride))
-            cells.extend(_Cell(operations, width, width, 1) for _ in range(_BLOCKS - 1))
+            cells.extend(_Cell(operations, width, width, 1) for _ in range(space.cells - 1))
         self.body = nn.Sequential(*cells)
         self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, task.num_classes))
         for layer in self.modules():

@@ -8,12 +8,16 @@ from safetensors.torch import load, save
 
 from controller import HasPolicy
 from nas import plugins
+from search_spaces import Task, _cells, _ops, as_cell_space
 from tests import _toys
 
 CONTROLLERS = plugins.names("controller")
 SPACES = plugins.names("space")
 EVERY_CONTROLLER = pytest.mark.parametrize("name", CONTROLLERS)
 EVERY_SPACE = pytest.mark.parametrize("name", SPACES)
+CELL_SPACES = [name for name in SPACES if as_cell_space(plugins.load("space", name)())]
+EVERY_CELL_SPACE = pytest.mark.parametrize("name", CELL_SPACES)
+SMALL = Task("small", (3, 12, 12), 7)
 BATCHES = pytest.mark.parametrize("batch", [1, 3, 40])
 
 
@@ -135,3 +139,66 @@ def test_a_controllers_other_fields_have_defaults(name):
     first, *others = inspect.signature(plugins.load("controller", name)).parameters.values()
     assert first.name == "space"
     assert all(p.default is not p.empty for p in others)
+
+
+@EVERY_SPACE
+def test_a_space_says_of_every_option_what_it_does(name):
+    space = space_called(name)
+    assert tuple(map(len, space.operation_features)) == tuple(map(len, space.operations)) == space.choices
+    for options in space.operation_features:
+        assert all(any(features) for features in options)
+
+
+@EVERY_CELL_SPACE
+def test_a_cells_edges_lead_forward_from_the_input_to_the_output(name):
+    space = as_cell_space(space_called(name))
+    assert len(space.edges) == len(set(space.edges)) == len(space.choices)
+    last = max(j for _, j in space.edges)
+    assert all(i < j for i, j in space.edges)
+    assert {j for _, j in space.edges} == set(range(1, last + 1))
+
+
+@EVERY_CELL_SPACE
+@pytest.mark.parametrize("deep", [False, True])
+def test_an_equivalent_is_valid_has_no_more_convolutions_and_is_its_own_equivalent(name, deep):
+    space = as_cell_space(space_called(name)).proxy(4, 1, 1)
+    archs = _ops.enumerate_all(space.choices)
+    found = space.equivalents(archs, deep=deep)
+    assert space.valid(found).all()
+    assert torch.equal(space.equivalents(found, deep=deep), found)
+    assert torch.equal(space.equivalents(space.canonical(archs), deep=deep), found)
+    area = torch.tensor([[f.convolution * f.kernel for f in options] for options in space.operation_features])
+    ours, theirs = (area[torch.arange(len(area)), a].sum(-1) for a in (archs, found))
+    assert (theirs <= ours + 1e-5).all()
+
+
+@EVERY_CELL_SPACE
+def test_a_proxy_has_the_same_cells_in_a_network_of_another_size(name):
+    space = as_cell_space(space_called(name))
+    small, wide, deep, coarse = (space.proxy(*size) for size in ((4, 1, 1), (8, 1, 1), (4, 2, 1), (4, 1, 2)))
+    arch = space.reference_arch
+    assert small.choices == space.choices
+    assert small.describe(arch).split("-")[-1] == space.describe(arch).split("-")[-1]
+    params, flops = small.cost(arch, SMALL)
+    assert all(more.cost(arch, SMALL)[0] > params for more in (wide, deep))
+    assert coarse.cost(arch, SMALL)[0] == params
+    assert coarse.cost(arch, SMALL)[1] < flops
+    assert small.build(arch, SMALL).eval()(torch.zeros(2, 3, 12, 12)).shape == (2, 7)
+
+
+@EVERY_CELL_SPACE
+def test_costs_are_those_of_built_networks(name):
+    space = as_cell_space(space_called(name)).proxy(4, 2, 1)
+    archs = _ops.enumerate_all(space.choices)[::397]
+    params, flops = space.cost(archs, SMALL)
+    for arch, weights, work in zip(archs, params, flops):
+        assert (weights, work) == _cells._counts(space, arch, SMALL)
+
+
+@EVERY_CELL_SPACE
+def test_the_reference_is_two_3x3_convolutions_beside_a_skip(name):
+    space = as_cell_space(space_called(name))
+    features = [space.operation_features[d][c] for d, c in enumerate(space.reference_arch.tolist())]
+    by_edge = {edge: f for edge, f in zip(space.edges, features) if not f.none}
+    assert {edge for edge, f in by_edge.items() if f.convolution and f.kernel == 1} == {(0, 1), (1, 2)}
+    assert {edge for edge, f in by_edge.items() if f.identity} == {(0, 3), (2, 3)}

@@ -5,17 +5,15 @@ Shapes: `N` architectures, `D` decisions, `P` and `G` features.
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from search_spaces import Space, _ops, _sampling
+from search_spaces import HasOperationFeatures, OperationFeatures, Space, _ops, _sampling, as_cell_space
 
-TRAITS = ("none", "identity", "convolution", "kernel", "pooling", "other", "number")
-"""What `traits` tells of an operation; `kernel` is its area over 9, `number` the logarithm of a width over that of 64."""
+TRAITS = OperationFeatures._fields
 LISTED = 50_000
 """A space with at most so many architectures is listed whole; of a larger one a candidate list is made anew each step."""
 
@@ -33,40 +31,27 @@ class Described(NamedTuple):
     """float64 `[N, Q]` of length one: how often each operation, and each that follows another, is alive."""
 
 
-def traits(operation: str) -> tuple[float, ...]:
-    """An operation's `TRAITS`, read off its name."""
-    name = operation.lower()
-    digits = re.findall(r"\d+", name)
-    if name in ("none", "zero", "zeroize", "absent"):
-        return (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    if "skip" in name or "identity" in name:
-        return (0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    if "pool" in name:
-        return (0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0)
-    if "conv" in name or re.match(r"mb\d", name):
-        return (0.0, 0.0, 1.0, int(digits[-1]) ** 2 / 9 if digits else 1.0, 0.0, 0.0, 0.0)
-    if re.fullmatch(r"[a-z_ ]*\d+", name):
-        return (0.0, 0.0, 1.0, 1.0, 0.0, 0.0, float(torch.tensor(1.0 + int(digits[-1])).log() / 4.174))
-    return (0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-
-
 @lru_cache
 def trait_table(space: Space) -> Tensor:
     """The traits of every option, float64 `[D, C, len(TRAITS)]`; zeros beyond a decision's own options."""
     table = torch.zeros(len(space.choices), max(space.choices), len(TRAITS), dtype=torch.float64)
-    for d, names in enumerate(space.operations):
-        for c, name in enumerate(names):
-            table[d, c] = torch.tensor(traits(name), dtype=torch.float64)
+    for d, options in enumerate(_operation_features(space)):
+        table[d, : len(options)] = torch.tensor(options, dtype=torch.float64)
     return table
+
+
+def _operation_features(space: Space) -> tuple[tuple[OperationFeatures, ...], ...]:
+    """What the space says of its options; where it says nothing each is one that no model knows."""
+    if isinstance(space, HasOperationFeatures):
+        return space.operation_features
+    return tuple((OperationFeatures(other=1.0),) * options for options in space.choices)
 
 
 @lru_cache
 def edges(space: Space) -> tuple[tuple[int, int], ...]:
-    """(from, to) of each decision: read off names such as `0-2`; a chain where decisions are not named as edges."""
-    found = [re.fullmatch(r"(\d+)-(\d+)", name) for name in space.decisions]
-    if all(found):
-        return tuple((int(m[1]), int(m[2])) for m in found if m)
-    return tuple((d, d + 1) for d in range(len(space.choices)))
+    """(from, to) of each decision of a space of cells; of another space a chain, one decision after the other."""
+    cells = as_cell_space(space)
+    return cells.edges if cells else tuple((d, d + 1) for d in range(len(space.choices)))
 
 
 def size(space: Space) -> int:

@@ -38,7 +38,7 @@ class Sight(NamedTuple):
 
 def kernels(a: Sight, b: Sight) -> Tensor:
     """What covariances are sums of, `[S, 6, n, M]`: near, place, pair, trend, alike and span."""
-    G = a.whole.shape[-1]
+    G = max(a.whole.shape[-1], 1)  # None tells architectures apart where a space says nothing of its operations.
     found = a.whole.new_empty(len(a.whole), 6, a.whole.shape[1], b.whole.shape[1])
     near, place, pair, trend, alike, span = found.unbind(1)
     torch.matmul(a.whole, b.whole.mT, out=trend)

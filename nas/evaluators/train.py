@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +20,7 @@ from nas.evaluators import _settings
 from nas.evaluators._training_cache import KEPT, Proxies, Want
 from nas.training import Images, Recipe, augment
 from nas.types import Defaults, Evaluate, TrainedNetwork, TrainingEvaluator
-from search_spaces import Space, Task, UserError, _cells, _ops
+from search_spaces import Space, Task, UserError, _ops, as_cell_space
 
 __all__ = ["Train"]
 
@@ -69,11 +68,12 @@ class Train:
         flip = asked.augment and channels == 3 and _mirrors(data)
         recipe = Recipe(epochs, asked.batch, asked.lr, seed=asked.seed)
         final_recipe = Recipe(final_epochs, asked.batch, asked.lr, crop=crop, flip=flip, seed=asked.seed)
-        made = plugins.load("space", asked.space)
-        if "stem_stride" not in made.__dataclass_fields__:
-            return cls(made(), task, made(), data, recipe, final_recipe, examples, device)
-        proxy = made(channels=asked.channels, cells=asked.cells, stem_stride=stem_stride)
-        final = made(channels=asked.final_channels, cells=asked.final_cells, stem_stride=stem_stride)
+        space = plugins.load("space", asked.space)()
+        cells = as_cell_space(space)
+        if cells is None:
+            return cls(space, task, space, data, recipe, final_recipe, examples, device)
+        proxy = cells.proxy(asked.channels, asked.cells, stem_stride)
+        final = cells.proxy(asked.final_channels, asked.final_cells, stem_stride)
         return cls(proxy, task, final, data, recipe, final_recipe, examples, device)
 
     @property
@@ -121,10 +121,8 @@ class Train:
 
     def _twins(self, archs: Tensor) -> Tensor:
         """The cheapest cells that compute the same, `[..., D]`."""
-        if "skip_connect" not in self.space.operations[0]:
-            return self.space.canonical(archs)
-        ranks = _cells.twins(self.space.operations[0], deep=True)[_ops.index(archs, self.space.choices)]
-        return _ops.from_index(ranks, self.space.choices)
+        cells = as_cell_space(self.space)
+        return cells.equivalents(archs, deep=True) if cells else self.space.canonical(archs)
 
     def _train_fully(self, arch: Tensor) -> TrainedNetwork:
         data, recipe = self.data, self.final_recipe
@@ -145,10 +143,9 @@ def _mirrors(data: DataSet) -> bool:
     return augment.mirrors_are_safe(images, len(data.class_names))
 
 
-def _size(space: Any) -> str:
-    fields = getattr(space, "__dataclass_fields__", {})
-    return (
-        f"{space.channels} channels and {space.cells} cell{'s' * (space.cells > 1)} a stage"
-        if "cells" in fields
-        else space.name
-    )
+def _size(space: Space) -> str:
+    cells = as_cell_space(space)
+    if cells is None or cells.skeleton is None:
+        return space.name
+    channels, depth, _ = cells.skeleton
+    return f"{channels} channels and {depth} cell{'s' * (depth > 1)} a stage"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from search_spaces import Space
+from search_spaces import Space, as_cell_space
 from search_spaces._cells import EDGES, NODES
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ def figure(space: Space, arch: Tensor) -> Figure:
 
 
 def _is_cell(space: Space) -> bool:
-    return len(space.choices) == len(EDGES) and all("nor_conv_3x3" in names for names in space.operations)
+    cells = as_cell_space(space)
+    return cells is not None and cells.edges == EDGES
 
 
 def _widths(picked: list[str]) -> list[int] | None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from controller import Prior
 from controller.models import pretrained
 from controller.transfer_bo import InContext, State
-from search_spaces import Space, UserError
+from search_spaces import Space, UserError, as_cell_space
 
 _TASKS = 24
 _FAMILIAR, _STRANGE = 0.35, 0.15
@@ -40,21 +40,13 @@ def sentence(controller: InContext, state: State) -> str:
 
 
 def plain(space: Space) -> Tensor:
-    """A ResNet-like cell of a six-edge space, `[D]`: two 3x3 convolutions beside a skip. `UserError` for other spaces."""
-    wanted = {
-        "0-1": "nor_conv_3x3",
-        "0-2": "none",
-        "1-2": "nor_conv_3x3",
-        "0-3": "skip_connect",
-        "1-3": "none",
-        "2-3": "skip_connect",
-    }
-    try:
-        return torch.tensor([space.operations[d].index(wanted[n]) for d, n in enumerate(space.decisions)])
-    except (KeyError, ValueError):
+    """The ResNet-like cell of a space of cells, `[D]`. `UserError` for other spaces."""
+    cells = as_cell_space(space)
+    if cells is None:
         raise UserError(
-            f"Space '{space.name}' has no plain ResNet cell to compare with; --dry-run takes a six-edge space."
-        ) from None
+            f"Space '{space.name}' has no plain ResNet cell to compare with; --dry-run takes a space of cells."
+        )
+    return cells.reference_arch
 
 
 def draw(prior: Prior, key: int, space: Space) -> Tensor:

@@ -1,7 +1,7 @@
 """A table of our own: every cell of `nasbench201` trained on a data set, shard by shard, so that it can stop and go on.
 
-Cells that compute the same function are trained once (`_cells.twins(deep=True)`) and spread to their twins. Several fidelities
-are read off one training. Shapes: `P` cells, `E` epochs.
+Cells that compute the same function are trained once and share their figures (`CellSpace.equivalents`). Several fidelities are
+read off one training. Shapes: `P` cells, `E` epochs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nas import datasets, training
 from nas.datasets import DataSet, meta_features
 from nas.tables.table import Column
 from nas.training import Images, Recipe
-from search_spaces import Task, UserError, _cells, _noise, _ops
+from search_spaces import CellSpace, Task, UserError, _noise, _ops
 from search_spaces.nasbench201 import NasBench201
 
 
@@ -60,7 +60,7 @@ class Shard(NamedTuple):
 
 def shards(plan: Plan) -> list[Shard]:
     """All there is to train: every function with seed 0, `repeats` of them with the other seeds."""
-    functions = _cells.twins(NasBench201.operations[0], deep=True).unique()
+    functions = _representatives(_space(plan)).unique()
     order = _noise.bits(torch.tensor([0]), 0, len(functions))[0].argsort()
     again = functions[order[: plan.repeats]].sort().values
     work = [(0, ranks) for ranks in functions.split(plan.shard)]
@@ -94,7 +94,7 @@ def build(plan: Plan, folder: Path, share: tuple[int, int] = (0, 1)) -> Iterator
 
 
 def _measure(plan: Plan, shard: Shard, task: Task, train: Images, valid: Images, test: Images) -> dict[str, Tensor]:
-    space = NasBench201(plan.channels, plan.cells, plan.stem_stride)
+    space = _space(plan)
     archs = _ops.from_index(shard.ranks, space.choices)
     started = time.perf_counter()
     population = training.networks(space, archs, task, shard.seed)
@@ -117,15 +117,16 @@ def _measure(plan: Plan, shard: Shard, task: Task, train: Images, valid: Images,
 
 
 def columns(plan: Plan, folder: Path, name: str) -> dict[str, tuple[Column, Tensor]]:
-    """The columns of a finished `folder`, by the task's `name` in the table; each cell has its twin's figures.
+    """The columns of a finished `folder`, by the task's `name` in the table; equivalent cells have the same figures.
 
     Accuracies are of seed 0; the `_per_seed` columns hold all seeds of the last fidelity, NaN where a cell had one only.
     """
-    ranks_of_twin = _cells.twins(NasBench201.operations[0], deep=True)
+    space = _space(plan)
+    representatives = _representatives(space)
     found = [safetensors.torch.load(path.read_bytes()) for path in sorted(folder.glob("*.safetensors"))]
     if len(found) < len(shards(plan)):
         raise UserError(f"'{folder}' holds {len(found)} of {len(shards(plan))} shards; build the rest first.")
-    N = len(ranks_of_twin)
+    N = len(representatives)
     accuracy = {split: torch.full((len(fidelities(plan)), N, plan.seeds), torch.nan) for split in ("valid", "test")}
     seconds = torch.full((N,), torch.nan)
     for shard in found:
@@ -135,18 +136,26 @@ def columns(plan: Plan, folder: Path, name: str) -> dict[str, tuple[Column, Tens
             seconds[shard["ranks"]] = shard["seconds"]
     out: dict[str, tuple[Column, Tensor]] = {}
     for split, values in accuracy.items():
-        spread = values[:, ranks_of_twin]
+        spread = values[:, representatives]
         for epochs, at_fidelity in zip(fidelities(plan), spread):
             about = Column(name, "accuracy", split, epochs, "percent", True)
             out[f"{name}/{split}_accuracy@{epochs}"] = (about, at_fidelity[:, 0])
         about = Column(name, "accuracy", split, plan.epochs, "percent", True)
         out[f"{name}/{split}_accuracy_per_seed@{plan.epochs}"] = (about, spread[-1])
     cost = Column(name, "train_seconds", "train", plan.epochs, "second", False)
-    out[f"{name}/train_seconds@{plan.epochs}"] = (cost, seconds[ranks_of_twin])
-    space = NasBench201(plan.channels, plan.cells, plan.stem_stride)
+    out[f"{name}/train_seconds@{plan.epochs}"] = (cost, seconds[representatives])
     params, _ = space.cost(_ops.enumerate_all(space.choices), _task(plan, datasets.load(plan.task, plan.image_size)))
     out[f"{name}/params"] = (Column(name, "params", None, None, "million", False), params / 1e6)
     return out
+
+
+def _space(plan: Plan) -> CellSpace:
+    return NasBench201(plan.channels, plan.cells, plan.stem_stride)
+
+
+def _representatives(space: CellSpace) -> Tensor:
+    """For each cell by index, the index of the one that is trained in its place, int64 `[N]`."""
+    return _ops.index(space.equivalents(_ops.enumerate_all(space.choices), deep=True), space.choices)
 
 
 def _task(plan: Plan, data: DataSet) -> Task:

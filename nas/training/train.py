@@ -16,7 +16,7 @@ from nas.training import augment, compiler
 from nas.training.compiled import Compiled
 from nas.training.population import Cells, Population, Singles, initialise
 from nas.training.recipe import Begun, Images, Recipe
-from search_spaces import Space, Task, _noise, _ops
+from search_spaces import Skeleton, Space, Task, _noise, _ops, as_cell_space
 
 _SEED_SHIFT = 20
 """Keys of 32 bits hold the architecture's rank below this bit and the training seed above it."""
@@ -40,29 +40,28 @@ def networks(
     Args:
         alone: one network has all the cores.
     """
-    kind = _fastest(space, task, torch.device(device), alone)
-    if kind is Singles:
+    cells = as_cell_space(space)
+    skeleton = cells.skeleton if cells else None
+    if skeleton is None or (kind := _fastest(skeleton, task, torch.device(device), alone)) is None:
         population = Singles([space.build(arch, task) for arch in archs])
     else:
         names = [[space.operations[d][c] for d, c in enumerate(arch)] for arch in archs.tolist()]
-        population = kind(names, task, space.channels, space.cells, space.stem_stride)  # pyright: ignore
+        population = kind(names, task, *skeleton)
     initialise(population, _ops.index(archs, space.choices) + (seed << _SEED_SHIFT))
     return population.to(device)
 
 
 def _fastest(
-    space: Space, task: Task, device: torch.device, alone: bool
-) -> type[Compiled] | type[Population] | type[Singles]:
-    """What trains these networks fastest, as `runs/train_speed.sh` measures it."""
-    if len(space.choices) != 6 or "skip_connect" not in space.operations[0]:
-        return Singles
+    skeleton: Skeleton, task: Task, device: torch.device, alone: bool
+) -> type[Compiled] | type[Population] | None:
+    """What trains these networks fastest, as `runs/train_speed.sh` measures it; None: PyTorch, one by one."""
     if device.type != "cpu":
         return Population
     if compiler.library() is not None and not (alone and torch.get_num_threads() > _CORES):
         return Compiled
     _, height, width = task.input_shape
-    values = space.channels * height * width // space.stem_stride**2  # pyright: ignore[reportAttributeAccessIssue]
-    return Population if values <= _SMALL else Singles
+    values = skeleton.channels * height * width // skeleton.stem_stride**2
+    return Population if values <= _SMALL else None
 
 
 def together(device: torch.device) -> int:

@@ -1,0 +1,102 @@
+"""A space as a user writes it, a chain of layers and no cells: it is searched, trained and described like ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from controller import Proposal
+from controller.models import encodings, features
+from nas import plugins, tasks
+from nas.export import draw
+from nas.search import search
+from search_spaces import Space, Task, UserError, as_cell_space
+
+_LAYERS = ("conv3", "conv5", "fused_conv9", "pool")
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Three layers, one after the other; the second must differ from the first. It names no numbers and has no cells."""
+
+    width: int = 4
+
+    name = "chain"
+    choices = (len(_LAYERS),) * 3
+    decisions = ("0-1", "1-2", "2-3")
+    operations = (_LAYERS,) * 3
+
+    def valid(self, archs: Tensor) -> Tensor:
+        return ((archs >= 0) & (archs < len(_LAYERS))).all(-1) & (archs[..., 0] != archs[..., 1])
+
+    def canonical(self, archs: Tensor) -> Tensor:
+        return archs
+
+    def build(self, arch: Tensor, task: Task) -> nn.Module:
+        inputs, layers = task.input_shape[0], []
+        for choice in arch.tolist():
+            if _LAYERS[choice] == "pool":
+                layers.append(nn.AvgPool2d(3, 1, 1))
+                continue
+            kernel = int(_LAYERS[choice][-1])
+            layers += [
+                nn.Conv2d(inputs, self.width, kernel, padding=kernel // 2),
+                nn.BatchNorm2d(self.width),
+                nn.ReLU(),
+            ]
+            inputs = self.width
+        return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * inputs, task.num_classes))
+
+    def describe(self, arch: Tensor) -> str:
+        return " > ".join(_LAYERS[c] for c in arch.tolist())
+
+    def parse(self, text: str) -> Tensor:
+        return torch.tensor([_LAYERS.index(word) for word in text.split(" > ")])
+
+
+SPACE: Space = Chain()
+CONTROLLERS = [name for name in plugins.names("controller") if name not in ("tpe",)]
+
+
+@pytest.fixture(scope="module")
+def digits():
+    evaluator = tasks.find("digits", epochs="2", examples="256", final_epochs="2")
+    return replace(evaluator, space=SPACE, final_space=SPACE)
+
+
+def test_it_is_no_cell_space_and_no_model_reads_its_names():
+    assert as_cell_space(SPACE) is None
+    assert features.edges(SPACE) == ((0, 1), (1, 2), (2, 3))
+    other = features.TRAITS.index("other")
+    table = features.trait_table(SPACE)
+    assert bool((table[..., other] == 1).all())
+    assert table.sum() == 12
+
+
+@pytest.mark.parametrize("name", CONTROLLERS)
+def test_every_controller_searches_it_by_training(name, digits):
+    controller, seeds = plugins.load("controller", name)(SPACE), torch.arange(2)
+    steps = search(controller, digits.load(seeds), controller.begin(digits.task, seeds), 2)
+    for _, step in zip(range(3), steps):
+        assert SPACE.valid(step.proposal.archs).all()
+        assert not step.results.score.isnan().any()
+
+
+def test_the_winner_is_trained_to_the_end_and_its_weights_fit(digits):
+    arch = SPACE.parse("conv3 > pool > conv5")
+    trained = digits.final_network(arch)
+    network = SPACE.build(arch, digits.task)
+    network.load_state_dict(trained.state_dict)
+    assert digits.load(torch.tensor([0]))(Proposal(arch[None, None])).score.item() > 10
+
+
+def test_it_is_drawn_as_the_list_of_its_decisions():
+    assert draw.text(SPACE, torch.tensor([0, 3, 1])).splitlines() == ["0  conv3", "1  pool", "2  conv5"]
+
+
+def test_paths_of_a_space_without_cells_are_refused():
+    with pytest.raises(UserError, match="Space 'chain' has no paths"):
+        encodings.paths(torch.tensor([[0, 3, 1]]), SPACE)
