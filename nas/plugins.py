@@ -1,20 +1,42 @@
-"""From a name on the command line to the class in the file of that name; listing never imports."""
+"""From a name on the command line to the class of a component; listing never imports.
+
+A component is ours, by the name of its file; that of another installed package, by the name of its entry point (groups
+`metacell.spaces`, `metacell.controllers`, `metacell.meta_learners`, `metacell.evaluators`); or one of the user's own project, as
+`FILE.py:Class` or `package.module:Class`.
+"""
 
 from __future__ import annotations
 
 import difflib
+import hashlib
 import importlib
+import importlib.util
+import inspect
+import sys
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from search_spaces import UserError
 
-_ROOMS = {
-    "space": ("search_spaces", "spaces"),
-    "controller": ("controller", "controllers"),
-    "meta-learner": ("controller.meta", "meta-learners"),
-    "evaluator": ("nas.evaluators", "evaluators"),
+KINDS = ("space", "controller", "meta-learner", "evaluator")
+_PACKAGES = {
+    "space": "search_spaces",
+    "controller": "controller",
+    "meta-learner": "controller.meta",
+    "evaluator": "nas.evaluators",
 }
+
+
+class Origin(NamedTuple):
+    """Where a component from outside came from."""
+
+    name: str
+    """What finds it again: `FILE.py:Class` with a whole path, `package.module:Class`, or an entry point's name."""
+    source: str
+    """The file of its source."""
+    sha256: str
+    """Of that file's bytes."""
 
 
 def unknown(kind: str, name: str, there_are: list[str]) -> UserError:
@@ -26,21 +48,112 @@ def unknown(kind: str, name: str, there_are: list[str]) -> UserError:
 
 
 def names(kind: str) -> list[str]:
-    """The components of a kind (`space`, `controller`, `meta-learner`, `evaluator`), by listing their folder."""
-    package, _ = _ROOMS[kind]
-    folder = Path(__file__).parent.parent.joinpath(*package.split("."))
+    """Our components of a kind (one of `KINDS`), by listing their folder."""
+    folder = Path(__file__).parent.parent.joinpath(*_PACKAGES[kind].split("."))
     return sorted(f.stem for f in folder.glob("*.py") if not f.name.startswith("_"))
 
 
-def load(kind: str, name: str) -> Any:
-    """The class of one component. A dash may stand for an underscore. Raises `UserError` for a name that is not there."""
-    from controller.models import legacy  # Here, as `controller` loads torch and `nas --help` must not.
+def installed(kind: str) -> dict[str, metadata.EntryPoint]:
+    """The components of a kind that other installed packages offer, by name. Ours win where two have one name."""
+    group = f"metacell.{kind.replace('-', '_')}s"
+    return {e.name: e for e in metadata.entry_points(group=group) if e.name not in names(kind)}
 
-    module_name = legacy.controller(name.replace("-", "_")) if kind == "controller" else name.replace("-", "_")
-    if module_name not in names(kind):
-        raise unknown(kind, name, names(kind))
-    module = importlib.import_module(f"{_ROOMS[kind][0]}.{module_name}")
-    return getattr(module, module.__all__[0])
+
+def load(kind: str, name: str) -> Any:
+    """The class of one component. A dash may stand for an underscore. Raises `UserError` for a name that leads nowhere."""
+    if is_outside(name):
+        return _load_outside(kind, name)
+    ours = name.replace("-", "_")
+    if kind == "controller":
+        from controller.models import legacy  # Here, as `controller` loads torch and `nas --help` must not.
+
+        ours = legacy.controller(ours)
+    if ours in names(kind):
+        module = importlib.import_module(f"{_PACKAGES[kind]}.{ours}")
+        return getattr(module, module.__all__[0])
+    entries = installed(kind)
+    if name in entries:
+        try:
+            return entries[name].load()
+        except Exception as error:
+            raise UserError(f"{kind.capitalize()} '{name}' cannot be imported: {_one_line(error)}") from None
+    raise _with_files(kind, name, [*names(kind), *entries])
+
+
+def is_outside(name: str) -> bool:
+    """Whether a name is `FILE.py:Class`, `FILE.py` or `package.module:Class`."""
+    return ":" in name or name.endswith(".py")
+
+
+def absolute(name: str) -> str:
+    """The same component by a name that does not depend on the current folder."""
+    file, class_name = _split(name)
+    return f"{Path(file).resolve()}:{class_name}" if file.endswith(".py") and class_name else name
+
+
+def origin(kind: str, name: str) -> Origin | None:
+    """Where a component came from; None for ours."""
+    if not is_outside(name) and name not in installed(kind):
+        return None
+    source = inspect.getsourcefile(load(kind, name))
+    if source is None:
+        return Origin(absolute(name), "", "")
+    return Origin(absolute(name), source, hashlib.sha256(Path(source).read_bytes()).hexdigest())
+
+
+def _split(name: str) -> tuple[str, str]:
+    """File or module, and class; a class that is not named is the first of the file's `__all__`."""
+    if name.endswith(".py"):
+        return name, ""
+    where, _, class_name = name.rpartition(":")
+    return where, class_name
+
+
+def _load_outside(kind: str, name: str) -> Any:
+    where, class_name = _split(name)
+    try:
+        module = _module_of_file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{kind.capitalize()} '{name}' cannot be imported: {_one_line(error)}") from None
+    classes = {n: c for n, c in vars(module).items() if inspect.isclass(c) and c.__module__ == module.__name__}
+    class_name = class_name or next(iter(getattr(module, "__all__", [])), "")
+    if not class_name:
+        raise UserError(f"'{name}' names no class and has no __all__; say {where}:{next(iter(classes), 'Class')}.")
+    if not inspect.isclass(getattr(module, class_name, None)):
+        raise unknown(f"class of '{where}'", class_name, sorted(classes))
+    return getattr(module, class_name)
+
+
+def _module_of_file(path: Path) -> Any:
+    """A user's file as a module. What stands beside it can be imported from it."""
+    if not path.is_file():
+        raise UserError(f"There is no file '{path}'; a component of your own is FILE.py:Class.")
+    path = path.resolve()
+    key = f"metacell_outside_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}_{path.stem}"
+    if key in sys.modules:
+        return sys.modules[key]
+    spec = importlib.util.spec_from_file_location(key, path)
+    assert spec is not None
+    assert spec.loader is not None
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))  # At the end: a user's `controller/` must not hide ours.
+    module = sys.modules[key] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[key]
+        raise
+    return module
+
+
+def _with_files(kind: str, name: str, there_are: list[str]) -> UserError:
+    return UserError(f"{unknown(kind, name, there_are)} A component of your own is FILE.py:Class.")
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def read(text: str, type_: type) -> Any:
