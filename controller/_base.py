@@ -6,6 +6,8 @@ with `S`; seeds never mix.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -61,16 +63,6 @@ class Step(NamedTuple):
     """The controller's state after it learned from `results`."""
 
 
-class Episode(NamedTuple):
-    """Finished searches of one task: what a meta-learner learns from."""
-
-    task: Task
-    archs: Tensor
-    """int64 `[S, T, B, D]`."""
-    score: Tensor
-    """float32 `[S, T, B]`; NaN where evaluation failed."""
-
-
 class Prior(NamedTuple):
     """What was learned across tasks; lives in a `.safetensors` file."""
 
@@ -116,12 +108,139 @@ class HasOrder(Protocol):
         ...
 
 
-class MetaLearner(Protocol):
-    """Makes a prior from the searches of many tasks."""
+class TaskScores(NamedTuple):
+    """One training task over all of its space: what meta-training is made of."""
+
+    name: str
+    family: str
+    space: Space
+    task: Task
+    normal_scores: Tensor
+    """float32 `[N]`, a row each valid architecture of the space: the normal quantile of the score's rank; ties share one."""
+    log_cost: Tensor
+    """float32 `[N]` the logarithm of an evaluation's seconds, standardised over the space; zero where all cost the same."""
+
+
+class AuxiliaryColumn(NamedTuple):
+    """A quantity over all of a space that is no score, as parameters, seconds or a zero-cost proxy."""
+
+    name: str
+    """`TABLE/COLUMN`."""
+    space: Space
+    normal_scores: Tensor
+    """float32 `[N]` as a task's; what is not measured has the mean of its equivalents, or the middle."""
+    log_value: Tensor | None = None
+    """float32 `[N]` the quantity's logarithm, where a constraint may bound it."""
+
+
+class TaskSet(NamedTuple):
+    """All that a meta-learner is trained on."""
+
+    tasks: tuple[TaskScores, ...]
+    spaces: tuple[Space, ...]
+    """Every space on which tasks are drawn; one without tasks of its own has synthetic ones."""
+    auxiliary: tuple[AuxiliaryColumn, ...] = ()
+    family_weights: Mapping[str, float] = MappingProxyType({})
+    """How likely a new task is of each family."""
+    keep_individually: tuple[str, ...] = ()
+    """The families whose tasks are measured so well that a prior may keep each of them."""
 
     @property
-    def controller(self) -> Controller: ...
+    def families(self) -> list[str]:
+        """The families of the tasks: those with a weight in its order; all of them by name where none has one."""
+        found = {x.family for x in self.tasks}
+        return [family for family in self.family_weights if family in found] or sorted(found)
 
-    def init(self, seeds: Tensor) -> Prior: ...
 
-    def update(self, prior: Prior, episodes: list[Episode]) -> Prior: ...
+class TaskRequest(NamedTuple):
+    """What one step of meta-training asks for."""
+
+    num_tasks: int | None = 8
+    """Tasks drawn on one space: mixtures of training tasks, with noise. None: every training task, a sample for each space."""
+    rows: int | None = None
+    """Architectures at most, drawn at random; None: the whole space."""
+    synthetic: bool = False
+    """Whether synthetic scores are among the tasks."""
+    num_query: int = 0
+    """Architectures whose scores are to be predicted from a context of others; 0: none."""
+    search_lengths: tuple[int, int] | None = None
+    """Evaluations of a search, from the first to below the second; None: no searches."""
+    searches: int = 8
+    """Searches of each task, where there are searches."""
+
+
+class TaskSample(NamedTuple):
+    """Tasks on one space. `K` tasks, `n` architectures, `c` of the context, `q` to predict."""
+
+    space: Space
+    rows: Tensor
+    """int64 `[n]` where the architectures are among the valid ones of the space."""
+    archs: Tensor
+    """int64 `[n, D]`."""
+    scores: Tensor
+    """float32 `[K, n]` of mean 0 and deviation 1 over the space; NaN where evaluation failed."""
+    cost: Tensor
+    """float32 `[K, n]` seconds, in any unit."""
+    task_features: Tensor
+    """float32 `[K, F]`; zeros for synthetic tasks."""
+    tasks: Tensor
+    """int64 `[K]` the task of the `TaskSet` that each is; -1 for a mixture."""
+    context: Tensor | None = None
+    """int64 `[K, c]` of the `n`: the architectures whose scores are given."""
+    query: Tensor | None = None
+    """int64 `[K, q]` of the `n`: those whose scores are to be predicted."""
+    top: Tensor | None = None
+    """int64 `[K]` of the `n`: one of the eight best of each task."""
+    noise: Tensor | None = None
+    """float32 `[T, K x searches, 1, D, C]` uniform numbers for `T` evaluations of each search."""
+
+
+TaskBatch = tuple[TaskSample, ...]
+"""A sample for each request of a step, or one for each space where a request asks for every task."""
+
+
+class Stage(NamedTuple):
+    """A part of meta-training, in which every step asks for the same."""
+
+    name: str
+    steps: int
+    requests: tuple[TaskRequest, ...]
+    stream: int = 0
+    """Stages of different streams draw independent random numbers."""
+
+
+def stage_at(stages: tuple[Stage, ...], step: int) -> tuple[Stage, int]:
+    """The stage of a step of the whole training, and which step of that stage it is."""
+    for stage in stages:
+        if step < stage.steps:
+            return stage, step
+        step -= stage.steps
+    raise IndexError(f"training ends {step} steps before")
+
+
+MetaState = Any
+"""Nested `NamedTuple`s and dicts of tensors: all that changes in meta-training. `step` int64 `[]` counts the steps taken."""
+
+
+class MetaLearner(Protocol):
+    """A way to learn a prior across tasks. Configuration is the component's own frozen fields, `tasks` first."""
+
+    @property
+    def tasks(self) -> TaskSet: ...
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """What is trained one after another, for how many steps, on what."""
+        ...
+
+    def init(self, seeds: Tensor) -> MetaState:
+        """The state before training, of which `prior` makes an untrained prior. `seeds` int64 `[1]`."""
+        ...
+
+    def update(self, meta_state: MetaState, batch: TaskBatch) -> tuple[MetaState, dict[str, float]]:
+        """The state after one more step, and what TensorBoard shows of it; a function of its arguments alone."""
+        ...
+
+    def prior(self, meta_state: MetaState) -> Prior:
+        """What has been learned so far; its header names the `controller` that it is for."""
+        ...

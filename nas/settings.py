@@ -1,4 +1,4 @@
-"""Settings of a controller, read from text by the types of its fields."""
+"""Settings of a component, read from text by the types of its fields."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from nas import plugins
 from search_spaces import UserError
 
 
-def typed(name: str, controller: type, settings: dict[str, str]) -> dict[str, Any]:
-    """Each setting as the controller takes it.
+def typed(name: str, component: type, settings: dict[str, str]) -> dict[str, Any]:
+    """Each setting as the component takes it. Its first field, the space or the tasks it works on, is no setting.
 
     Raises `UserError` for a name that it has not, a text that is no such value, and a number out of its `Range`.
     """
-    known = sorted(f.name for f in fields(controller) if f.name != "space")
-    types, found = get_type_hints(controller, include_extras=True), {}
+    known = sorted(f.name for f in fields(component)[1:])
+    types, found = get_type_hints(component, include_extras=True), {}
     for key, text in settings.items():
         if key not in known:
             raise plugins.unknown(f"setting of '{name}'", key, known)

@@ -14,12 +14,13 @@ import numpy
 from controller import Prior
 from controller.models import prior_file
 from nas.compare import comparison, summary
-from nas.meta import task_distribution
+from nas.meta import splits
 from nas.tasks import families
 
 OUT = Path("runs/ablations")
-BANK = ("--describe", "500", "--read", "0", "--reinforce", "0")
-NETWORK = ("--describe", "500", "--read", "4000", "--reinforce", "0")
+BANK = ("--learner-option", "pca_steps=500")
+PREDICT = ("--learner", "rl2", "--learner-option", "predict_steps=4000", "--learner-option", "policy_steps=0")
+POLICY = (*PREDICT[:-1], "policy_steps=800")
 SPLITS = ("imagenet", "devices", "transnas-micro")
 
 VARIANTS = {
@@ -30,21 +31,24 @@ VARIANTS = {
     "without scouts": ("", BANK, ":scout=1000", SPLITS),
     "without doubt": ("", BANK, ":doubt=0", SPLITS),
     "without limits apart": ("", BANK, ":limits=false", SPLITS),
-    "without what it remembers of architectures": ("no-atlas", (*BANK, "--no-atlas"), "", SPLITS),
-    "without what tables say beside scores": ("no-properties", (*BANK, "--no-properties"), "", SPLITS),
+    "without what it remembers of architectures": (
+        "no-memory", (*BANK, "--learner-option", "per_arch_memory=false"), "", SPLITS,
+    ),
+    "without what tables say beside scores": (
+        "no-auxiliary", (*BANK, "--learner-option", "auxiliary_columns=false"), "", SPLITS,
+    ),
     "without single tasks": ("no-columns", ("without", "task_means", "task_weights"), "", SPLITS),
     "without what cells take of other devices": ("no-amounts", ("without", "constraint_factors"), "", SPLITS),
-    "without task features": ("no-task-features", (*BANK, "--no-task-features"), "", SPLITS),
-    "a quarter of the tasks": ("quarter", (*BANK, "--share", "0.25"), "", SPLITS),
-    "with the network's predictions": ("trusted", (*NETWORK, "--trusted"), "", SPLITS),
-    "the same without made-up landscapes": ("no-synthetic", (*NETWORK, "--trusted", "--no-synthetic"), "", SPLITS[:1]),
-    "the policy alone": ("trusted", (*NETWORK, "--trusted"), ":policy_only=true", SPLITS),
-    "the policy alone, reinforced": (
-        "reinforced", (*NETWORK[:-1], "800", "--trusted"), ":policy_only=true", SPLITS,
+    "without task features": ("no-task-features", (*BANK, "--learner-option", "task_features=false"), "", SPLITS),
+    "a quarter of the tasks": ("quarter", (*BANK, "--task-fraction", "0.25"), "", SPLITS),
+    "the policy alone": ("predict", PREDICT, "attention_policy", SPLITS),
+    "the policy alone, without synthetic tasks": (
+        "no-synthetic", (*PREDICT, "--learner-option", "synthetic=false"), "attention_policy", SPLITS[:1],
     ),
+    "the policy alone, reinforced": ("policy", POLICY, "attention_policy", SPLITS),
 }  # fmt: skip
-"""Variant to the prior's name, how it is trained (`without`: what of the whole one it lacks; None: no prior), the controller's
-settings and the splits."""
+"""Variant to the prior's name, how it is trained (`without`: what of the whole one it lacks; None: no prior), the controller
+or the settings of `transfer_bo` and the splits."""
 
 
 def prior(split: str, name: str, steps: tuple[str, ...]) -> Path:
@@ -58,6 +62,8 @@ def prior(split: str, name: str, steps: tuple[str, ...]) -> Path:
         prior_file.write(folder / "prior.safetensors", kept)
     elif not (folder / "prior.safetensors").is_file():
         command = [sys.executable, "-m", "nas", "meta-train", "--split", split, "--out", str(folder), *steps]
+        if "rl2" in steps:
+            command += ["--prior", str(prior(split, "", BANK))]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return folder / "prior.safetensors"
 
@@ -72,20 +78,22 @@ def reached(cell: summary.Cell, goal: float | None) -> float:
 def main() -> None:
     seeds, evals, jobs = (int(x) for x in sys.argv[1:4])
     rows = sys.argv[4:]
-    tasks = {split: families.select(",".join(task_distribution.split(split).test)) for split in SPLITS}
+    tasks = {split: families.select(",".join(splits.split(split).test)) for split in SPLITS}
     names = [task.replace("nasbench201-hardware/", "").split("/", 1)[1] for split in SPLITS for task in tasks[split]]
     print(f"| variant | {' | '.join(names)} | optimum of {names[0]} | geometric mean |")
     print(f"|---|{'---:|' * (len(names) + 2)}")
-    for variant, (name, steps, settings, splits) in VARIANTS.items():
+    for variant, (name, steps, settings, on) in VARIANTS.items():
         if rows and variant not in rows:
             continue
         found, optimum = [], float("nan")
         for split in SPLITS:
-            if split not in splits:
+            if split not in on:
                 found += [float("nan")] * len(tasks[split])
                 continue
             start = f":prior={prior(split, name, steps)}" if steps else ""
-            asks = comparison.asks(",".join(tasks[split]), [f"in_context{start}{settings}"], (), seeds, evals, None, 1)
+            controller = "" if settings.startswith("attention_policy") else "in_context"
+            spec = f"{controller or settings}{start}{settings if controller else ''}"
+            asks = comparison.asks(",".join(tasks[split]), [spec], (), seeds, evals, None, 1)
             cells = comparison.make(asks, OUT, jobs)
             found += [reached(cell, cell.top) for cell in cells]
             optimum = reached(cells[0], cells[0].optimum) if split == SPLITS[0] else optimum

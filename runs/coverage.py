@@ -16,7 +16,7 @@ from controller.models import features, gp_ensemble, pretrained, prior_file
 from controller.policies import attention
 from controller.transfer_bo import InContext
 from nas import tasks
-from nas.meta import task_distribution
+from nas.meta import splits
 from nas.run import priors
 from nas.tasks import families, full_columns
 
@@ -72,7 +72,7 @@ def main() -> None:
     print("| task | evaluations | bank: 50% | 80% | 95% | network: 50% | 80% | 95% |\n|---|---:|" + "---:|" * 6)
     for split in SPLITS:
         path = str(priors.SHIPPED) if split == "shipped" else f"runs/transfer/prior-{split}/prior.safetensors"
-        for task in families.select(",".join(task_distribution.split(split).test)):
+        for task in families.select(",".join(splits.split(split).test)):
             for length in LENGTHS:
                 bank, network = measured(task, prior_file.read(path), length)
                 shown = [f"{x:.0%}" for x in bank] + ([f"{x:.0%}" for x in network] if split == "shipped" else [""] * 3)

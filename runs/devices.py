@@ -12,7 +12,7 @@ import torch
 from controller.models import constraint_gp, features, pretrained, prior_file
 from nas import tasks
 from nas.evaluators.constrained import Constrained
-from nas.meta import task_distribution
+from nas.meta import splits
 from search_spaces import _ops
 
 SPLITS, AFTER, SEEDS = ("devices", "more-devices"), (5, 10, 20, 40, 80), 20
@@ -48,7 +48,7 @@ def main() -> None:
     print(f"| device | memory | {' | '.join(f'after {n}' for n in AFTER)} |\n|---|---|{'---:|' * len(AFTER)}")
     for split in SPLITS:
         key = pretrained.hold(prior_file.read(str(Path("runs/transfer") / f"prior-{split}" / "prior.safetensors")))
-        for task in task_distribution.split(split).test:
+        for task in splits.split(split).test:
             limited = tasks.find(task)
             assert isinstance(limited, Constrained)
             for name, which in (("without", pretrained.NONE), ("with", key)):

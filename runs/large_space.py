@@ -18,7 +18,7 @@ from controller import Prior
 from controller.models import features, pretrained, prior_file
 from nas import plugins, tasks
 from nas.compare import summary
-from nas.meta import task_distribution
+from nas.meta import splits
 from nas.tasks import families, full_columns
 
 SPLITS = ("imagenet", "devices", "transnas-micro")
@@ -73,7 +73,7 @@ def search(task: str, name: str, settings: dict[str, int], prior: Prior | None, 
 def main() -> None:
     torch.set_num_threads(1)
     seeds, evals = torch.arange(int(sys.argv[1])), int(sys.argv[2])
-    at = {task: split for split in SPLITS for task in families.select(",".join(task_distribution.split(split).test))}
+    at = {task: split for split in SPLITS for task in families.select(",".join(splits.split(split).test))}
     goals = {task: goal(task) for task in at}
     take_lists_away()
     names = [task.replace("nasbench201-hardware/", "").split("/", 1)[1] for task in at]

@@ -13,14 +13,13 @@ from pathlib import Path
 import numpy
 
 from nas.compare import comparison, summary
-from nas.meta import task_distribution
+from nas.meta import splits
 from nas.run import priors
 from nas.tasks import families
 
 COLD = ("random_search", "evolution", "local_search", "bayesian", "portfolio")
 OUT = Path("runs/transfer")
-STEPS = ("--describe", "500", "--read", "0", "--reinforce", "0")
-"""The shipped prior's network does not take part by its own predictions, so that the leave-one-out ones need not train it."""
+STEPS = ("--learner-option", "pca_steps=500")
 AT = (10, 30, 100)
 SEEN = (
     "cifar100@", "ImageNet", "ninapro", "square-1.0", "square-2.0", "square-4.0", "fgsm-1.0", "fgsm-6.0", "fgsm-7.0",
@@ -88,10 +87,10 @@ def made(tasks: str, path: Path, seeds: int, evals: int, jobs: int) -> list[list
 
 def main() -> None:
     seeds, evals, jobs = (int(x) for x in sys.argv[1:4])
-    wanted, found = sys.argv[4:] or [name for name, split in task_distribution.splits().items() if split.leave], []
+    wanted, found = sys.argv[4:] or [name for name, split in splits.splits().items() if split.held_out], []
     print(f"| task | group | in_context | quartiles | reached | optimum | {' | '.join(COLD)} |")
     print(f"|---|---|{'---:|' * (4 + len(COLD))}")
-    blocks = [(",".join(task_distribution.split(name).test), prior(name)) for name in wanted]
+    blocks = [(",".join(splits.split(name).test), prior(name)) for name in wanted]
     for tasks, path in blocks:
         for cells in made(tasks, path, seeds, evals, jobs):
             print(overview(cells), flush=True)

@@ -6,11 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from controller import Prior
+from controller import AuxiliaryColumn, Prior, TaskScores, TaskSet
+from controller.meta.transfer_gp import TransferGp
 from controller.models import features, pretrained, prior_file, transformer
-from nas import meta, tasks
-from nas.meta import from_runs, task_distribution, task_pca
-from nas.meta.task_distribution import Landscape, Property
+from controller.models.task_pca import fit_components, normal_scores
+from nas import tasks
+from nas.meta import from_runs, outer_loop, splits, task_distribution
 from nas.run import priors
 from nas.tasks import full_columns
 from search_spaces import Task, UserError
@@ -22,31 +23,30 @@ SPACE = NasBench201()
 TASK = Task("toy", (3, 32, 32), 10)
 
 
-def library(count=6):
-    """Landscapes that two functions make up, in two families."""
+def task_set(count=6, auxiliary=()):
+    """Tasks that two functions make up, in two families."""
     generator = torch.Generator().manual_seed(0)
     parts = torch.randn(len(features.listed(SPACE).archs), 2, generator=generator)
     mixed = parts @ torch.randn(2, count, generator=generator)
     kinds = ["accuracy" if k % 2 else "robustness" for k in range(count)]
     flat = torch.zeros(len(mixed))
-    return [
-        Landscape(f"t{k}", kinds[k], SPACE, TASK, task_distribution.ranked(mixed[:, k]), flat) for k in range(count)
-    ]
+    found = [TaskScores(f"t{k}", kinds[k], SPACE, TASK, normal_scores(mixed[:, k]), flat) for k in range(count)]
+    spaces = task_distribution.spaces_of(found)
+    return TaskSet(tuple(found), spaces, tuple(auxiliary), splits.family_weights(), splits.keep_individually())
 
 
 @pytest.fixture(scope="module")
 def prior():
-    trainer = meta.Trainer(meta.Plan(describe=2, read=0, reinforce=0), library())
-    for _ in trainer.run():
-        pass
-    return trainer.prior("nas meta-train")
+    learner = TransferGp(task_set(), pca_steps=2)
+    *_, last = outer_loop.train(learner, outer_loop.untrained(learner, 0), 0)
+    return learner.prior(last.state)
 
 
 def test_an_atlas_holds_every_landscape_along_its_directions():
-    tasks = library()
-    drawn = task_pca.draw_up(SPACE, tasks)
+    known = task_set()
+    drawn = fit_components(SPACE, known)
     again = drawn.mean.double()[:, None] + drawn.components.double() @ drawn.task_coords.double().T
-    standing = torch.stack([x.standing for x in tasks], 1).double()
+    standing = torch.stack([x.normal_scores for x in known.tasks], 1).double()
     assert (again - standing).square().mean() < 0.01
     means = torch.stack([standing[:, 1::2].mean(1), standing[:, ::2].mean(1)], 1)
     means = (means - means.mean(0)) / means.std(0)
@@ -55,17 +55,17 @@ def test_an_atlas_holds_every_landscape_along_its_directions():
 
 def test_a_space_within_another_has_the_landscapes_of_the_cells_they_share():
     small = TransNasMicro()
-    drawn, tasks = task_pca.draw_up(small, library()), library()
+    drawn, known = fit_components(small, task_set()), task_set()
     assert len(drawn.mean) == 4**6
     assert [small.operations[0].index(name) for name in small.operations[0]] == list(range(4))
     shared = features.rows(SPACE, features.listed(small).archs)
     again = drawn.mean.double() + drawn.components.double() @ drawn.task_coords[1].double()
-    torch.testing.assert_close(again.float(), task_distribution.ranked(tasks[1].standing[shared]), atol=0.15, rtol=0.1)
+    torch.testing.assert_close(again.float(), normal_scores(known.tasks[1].normal_scores[shared]), atol=0.15, rtol=0.1)
 
 
 def test_nothing_is_remembered_of_other_spaces_nor_from_few_tasks():
-    assert task_pca.draw_up(NatsBenchSize(), library()) is None
-    assert task_pca.draw_up(SPACE, library(3)) is None
+    assert fit_components(NatsBenchSize(), task_set()) is None
+    assert fit_components(SPACE, task_set(3)) is None
 
 
 @pytest.mark.parametrize("space", [SPACE, TransNasMicro()])
@@ -73,8 +73,8 @@ def test_tasks_may_differ_along_a_property(space):
     shared = features.rows(SPACE, features.listed(space).archs)
     own = torch.randn(5**6, generator=torch.Generator().manual_seed(1))
     shares = []
-    for properties in ((), [Property("t/a", SPACE, own)]):
-        directions = task_pca.draw_up(space, library(), properties).components.double()
+    for auxiliary in ((), [AuxiliaryColumn("t/a", SPACE, own)]):
+        directions = fit_components(space, task_set(auxiliary=auxiliary)).components.double()
         fit = torch.linalg.lstsq(directions, own[shared].double()[:, None]).solution
         shares.append(float((directions @ fit).var() / own[shared].var()))
     assert shares[0] < 0.1
@@ -82,23 +82,24 @@ def test_tasks_may_differ_along_a_property(space):
 
 
 def test_a_property_that_all_tasks_follow_is_no_way_to_differ():
-    usual = task_pca.draw_up(SPACE, library()).mean.float()
+    usual = fit_components(SPACE, task_set()).mean.float()
     spans = []
-    for properties in ((), [Property("t/b", SPACE, usual / usual.std())]):
-        directions = task_pca.draw_up(SPACE, library(), properties).components.double()
+    for auxiliary in ((), [AuxiliaryColumn("t/b", SPACE, usual / usual.std())]):
+        directions = fit_components(SPACE, task_set(auxiliary=auxiliary)).components.double()
         spans.append((usual.double() @ directions).square().sum())
     torch.testing.assert_close(*spans, rtol=0.05, atol=0.0)
 
 
 def test_well_measured_tasks_of_the_space_are_kept_whole_but_for_those_with_limits():
-    assert task_distribution.whole_families() == ["accuracy"]
-    tasks = library()
-    tasks[1] = tasks[1]._replace(task=replace(TASK, constraints=(20.0,)))
-    drawn = task_pca.draw_up(SPACE, tasks)
-    own = torch.stack([tasks[k].standing for k in (3, 5)], 1)
+    assert splits.keep_individually() == ("accuracy",)
+    constrained = list(task_set().tasks)
+    constrained[1] = constrained[1]._replace(task=replace(TASK, constraints=(20.0,)))
+    known = task_set()._replace(tasks=tuple(constrained))
+    drawn = fit_components(SPACE, known)
+    own = torch.stack([known.tasks[k].normal_scores for k in (3, 5)], 1)
     torch.testing.assert_close(drawn.task_means.float(), (own - own.mean(0)) / own.std(0), atol=2e-3, rtol=1e-3)
     assert drawn.task_weights.tolist() == [0.5, 0.5]
-    assert task_pca.draw_up(TransNasMicro(), tasks).task_means is None
+    assert fit_components(TransNasMicro(), known).task_means is None
 
 
 @pytest.mark.parametrize("space", [SPACE, TransNasMicro()])
@@ -106,12 +107,12 @@ def test_what_devices_take_is_remembered_with_the_covariance_that_they_have(spac
     generator = torch.Generator().manual_seed(1)
     parts = torch.randn(5**6, 3, generator=generator)
     logs = [parts[:, 0] + scale * parts[:, 1 + k % 2] + k for k, scale in enumerate((0.2, -0.2, 0.5, -0.5, 0.1, 0.1))]
-    properties = [Property(f"t/d{k}", SPACE, task_distribution.ranked(x), x) for k, x in enumerate(logs)]
-    properties.append(Property("t/no amount", SPACE, properties[0].standing))
-    amounts = task_pca.draw_up(space, library(), properties).constraint_factors.double()
+    auxiliary = [AuxiliaryColumn(f"t/d{k}", SPACE, normal_scores(x), x) for k, x in enumerate(logs)]
+    auxiliary.append(AuxiliaryColumn("t/no value", SPACE, auxiliary[0].normal_scores))
+    amounts = fit_components(space, task_set(auxiliary=auxiliary)).constraint_factors.double()
     rows = features.rows(SPACE, features.listed(space).archs)
     if space != SPACE:
-        assert task_pca.draw_up(space, library(), properties[:3]).constraint_factors is None
+        assert fit_components(space, task_set(auxiliary=auxiliary[:3])).constraint_factors is None
     log_NK = torch.stack(logs, 1)[rows].double()
     log_NK = log_NK - log_NK.mean(0)
     torch.testing.assert_close(amounts[:, 0], log_NK.mean(1), atol=2e-3, rtol=1e-3)
@@ -142,7 +143,7 @@ def test_a_task_told_to_be_like_one_that_the_prior_knows_has_its_landscape(prior
     sight = pretrained.everything(key, SPACE).sight
     assert sight.mean.shape[1] == 2 * (2 + 1) + 3
     torch.testing.assert_close(pretrained.families(key, SPACE).sum(), torch.tensor(1.0).double())
-    follows = torch.corrcoef(torch.stack([sight.mean[:, 5], library()[0].standing.double()]))[0, 1]
+    follows = torch.corrcoef(torch.stack([sight.mean[:, 5], task_set().tasks[0].normal_scores.double()]))[0, 1]
     assert follows > 0.98
     assert pretrained.hold(alone) != key
 
@@ -155,7 +156,7 @@ def test_a_run_teaches_a_landscape_of_its_whole_space(nas, tmp_path):
     prior = from_runs.extend(None, [tmp_path / "run"], "nas meta-train --from-runs run")
     assert json.loads(prior.about["families"])[-1] == "runs"
     learned = prior.params["spaces/nasbench201/family_means"]
-    truth = task_distribution.ranked(full_columns.everything("own201/digits"))
+    truth = normal_scores(full_columns.everything("own201/digits"))
     before = torch.corrcoef(torch.stack([prior.params["spaces/nasbench201/mean"].float(), truth]))[0, 1]
     after = torch.corrcoef(torch.stack([learned[:, -1].float(), truth]))[0, 1]
     assert after > before + 0.02
@@ -180,7 +181,7 @@ def test_runs_of_several_tasks_add_up_in_any_order_and_each_is_there_for_tasks_l
     shipped = prior_file.read(str(priors.SHIPPED))
     for task in ("own201/digits", "own201/rsscn7_aerial"):
         truth, told = (
-            task_distribution.ranked(full_columns.everything(task)),
+            normal_scores(full_columns.everything(task)),
             transformer.task_features(tasks.find(task).task),
         )
         mean = [_told(x, told) for x in (shipped, later)]

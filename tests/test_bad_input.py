@@ -64,7 +64,12 @@ def refused(nas, tmp_path):
         (("search", "--task", "digits", "--with", "lr=inf"), "lr is inf; it takes a number above zero"),
         (("search", "--task", TASK, "--controller", "bayesian", "--set", "encoding=paths"), "it takes one_hot or path"),
         (("compare", "--tasks", TASK, "--controllers", "in_context:scout=0"), "scout is '0'; it takes a whole number"),
-        (("meta-train", "--describe", "-1"), "-1 is not in the range x>=0"),
+        (("meta-train", "--describe", "3"), "instead: --learner transfer_gp --learner-option pca_steps=N"),
+        (("meta-train", "--no-atlas"), "instead: --learner-option per_arch_memory=true or false"),
+        (("meta-train", "--learner-option", "pca_steps=-1"), "pca_steps is '-1'; it takes a whole number of 0 or more"),
+        (("meta-train", "--learner", "rl2"), "give --prior FILE"),
+        (("meta-train", "--learner", "maml"), "There are: portfolio, rl2, transfer_gp"),
+        (("meta-train", "--task-fraction", "0"), "--task-fraction is 0.0; it takes a number above 0, at most 1"),
         (
             ("search", "--task", "own201/digits", "--seeds", "99999999999999999", "--evals", "1"),
             "not enough memory for this; fewer",

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from controller import Prior, Results
 from controller.candidates import exploration, pool
@@ -12,8 +12,8 @@ from controller.models import features, gp_ensemble, gp_members, kernels, pretra
 from controller.models.gp import Process
 from controller.policies import attention
 from controller.transfer_bo import InContext
-from nas import meta, plugins, tables
-from nas.meta import task_distribution, task_similarity
+from nas import plugins, tables
+from nas.meta import splits, task_distribution, task_similarity
 from nas.run import priors
 from search_spaces import UserError, _ops, _sampling
 from search_spaces.nasbench201 import NasBench201
@@ -348,10 +348,10 @@ def test_a_state_whose_prior_is_not_loaded_says_so():
         controller.propose(state, 1)
 
 
-@pytest.mark.parametrize("name", sorted(task_distribution.splits()))
-def test_what_a_split_leaves_out_is_no_landscape_and_no_property(nasbench201, name):
-    leave = task_distribution.split(name).leave
-    taught = [x.name for x in (*task_distribution.library(leave), *task_distribution.properties(leave))]
+@pytest.mark.parametrize("name", sorted(splits.splits()))
+def test_what_a_split_holds_out_is_no_training_task_and_no_auxiliary_column(nasbench201, name):
+    known = task_distribution.task_set(name)
+    taught = [x.name for x in (*known.tasks, *known.auxiliary)]
     assert taught
     held_out = {
         "cifar10": ("/cifar10@", "/cifar10/", "/cifar10:", "robustness"),
@@ -369,64 +369,28 @@ def test_what_a_split_leaves_out_is_no_landscape_and_no_property(nasbench201, na
     assert not [x for x in taught for part in held_out if part in x]
 
 
-def test_no_score_is_a_property(nasbench201):
-    names = [x.name for x in task_distribution.properties(())]
+def test_no_score_is_an_auxiliary_column(nasbench201):
+    names = [x.name for x in task_distribution.auxiliary_columns(())]
     assert "nasbench201/cifar10/train_seconds@200" in names
     assert not [x for x in names if "accuracy" in x and "train_accuracy" not in x]
 
 
-def test_a_property_that_was_not_measured_stands_where_its_twins_do(nasbench201):
+def test_an_auxiliary_value_that_was_not_measured_is_that_of_its_equivalents(nasbench201):
     name = "nasbench201-zerocost/cifar10/jacov"
-    found = next(x for x in task_distribution.properties(()) if x.name == name)
+    found = next(x for x in task_distribution.auxiliary_columns(()) if x.name == name)
     described = features.listed(SPACE)
     ranks = features.ranks(SPACE, described.archs)
     known = ~tables.find("nasbench201-zerocost").by_index("cifar10/jacov", SPACE.choices)[ranks].isnan()
     kin = features.ranks(SPACE, SPACE.canonical(described.archs))
     filled = 0
     for row in (~known).nonzero().squeeze(-1)[::97].tolist():
-        twins = found.standing[known & (kin == kin[row])]
+        twins = found.normal_scores[known & (kin == kin[row])]
         if len(twins):
             filled += 1
-            assert twins.min() - 1e-2 <= found.standing[row] <= twins.max() + 1e-2
+            assert twins.min() - 1e-2 <= found.normal_scores[row] <= twins.max() + 1e-2
         else:
-            assert found.standing[row] == 0
+            assert found.normal_scores[row] == 0
     assert filled > 30
-
-
-def test_training_goes_on_from_a_checkpoint_to_the_bit(nasbench201, tmp_path):
-    library = task_distribution.library(("*+*", "nasbench201-robustness/*", "natsbench-size/*", "transnas-micro/*"))[:3]
-    plan = meta.Plan(describe=3, read=2, reinforce=1)
-    whole = meta.Trainer(plan, library)
-    for _ in whole.run():
-        pass
-    first = meta.Trainer(plan, library)
-    for done, _ in enumerate(first.run(), 1):
-        if done == 4:
-            first.save(tmp_path / "checkpoint.safetensors")
-            break
-    again = meta.Trainer(plan, library)
-    again.load(tmp_path / "checkpoint.safetensors")
-    for _ in again.run():
-        pass
-    for (name, ours), (_, theirs) in zip(whole.prior().params.items(), again.prior().params.items()):
-        assert torch.equal(ours, theirs), name
-
-
-def test_a_checkpoint_from_before_there_was_a_setting_goes_on_with_its_default(nasbench201, tmp_path):
-    library = task_distribution.library(("*+*", "nasbench201-robustness/*", "natsbench-size/*", "transnas-micro/*"))[:3]
-    trainer = meta.Trainer(meta.Plan(describe=1, read=0, reinforce=0), library)
-    path = tmp_path / "checkpoint.safetensors"
-    trainer.save(path)
-    plan = {n: x for n, x in vars(trainer.plan).items() if n != "properties"}
-    about = {"format": meta.FORMAT, "stage": "0", "step": "0", "plan": json.dumps(plan)}
-    save_file(load_file(path), path, about)
-    trainer.load(path)
-    save_file(load_file(path), path, about | {"plan": json.dumps(plan | {"seed": 1})})
-    with pytest.raises(UserError, match="go on with the same settings"):
-        trainer.load(path)
-    save_file({n: t for n, t in load_file(path).items() if n != "net.pace"}, path, about)
-    with pytest.raises(UserError, match="another version"):
-        trainer.load(path)
 
 
 def test_a_prior_of_another_format_is_refused(tmp_path):

@@ -1,31 +1,44 @@
-"""`nas meta-train`: what is trained is kept, whenever it is stopped."""
+"""`nas meta-train`: what is trained is kept, whenever it is stopped; a step is a function of state, seed and step."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
-from nas import cli, meta
-from nas.meta import task_distribution
+from controller import TaskRequest, TaskSet
+from controller.meta import _descent
+from controller.meta.transfer_gp import TransferGp
+from nas import cli, plugins
+from nas.meta import outer_loop, splits, task_distribution, task_sampler
+from nas.run import state_tree
+from search_spaces import UserError
 
-STEPS = {"describe": 3, "read": 2, "reinforce": 2}
+OPTIONS = {"transfer_gp": {"pca_steps": 3}, "rl2": {"predict_steps": 2, "policy_steps": 2}, "portfolio": {}}
 
 
 @pytest.fixture
-def train(nasbench201, tmp_path, monkeypatch, capsys):
-    """Runs the command on three tasks; its exit status and what it said."""
-    library = task_distribution.library(("*+*", "nasbench201-robustness/*", "natsbench-size/*", "transnas-micro/*"))[:3]
-    monkeypatch.setattr(task_distribution, "library", lambda leave: library)
-    monkeypatch.setattr(task_distribution, "properties", lambda leave: [])
+def three_tasks(nasbench201, monkeypatch) -> TaskSet:
+    patterns = ("*+*", "nasbench201-robustness/*", "natsbench-size/*", "transnas-micro/*")
+    tasks = task_distribution.training_tasks(patterns)[:3]
+    monkeypatch.setattr(task_distribution, "training_tasks", lambda held_out: tasks)
+    monkeypatch.setattr(task_distribution, "auxiliary_columns", lambda held_out: [])
+    return task_distribution.task_set("everything")
 
-    def run(out: str) -> tuple[int, str]:
+
+@pytest.fixture
+def train(three_tasks, tmp_path, monkeypatch, capsys):
+    """Runs the command on three tasks; its exit status and what it said."""
+
+    def run(learner: str, out: str, *more: str) -> tuple[int, str]:
         torch.set_num_threads(2)
-        words = ["meta-train", "--out", str(tmp_path / out), *(x for n, k in STEPS.items() for x in (f"--{n}", str(k)))]
+        options = (x for name, value in OPTIONS[learner].items() for x in ("--learner-option", f"{name}={value}"))
+        words = ["meta-train", "--learner", learner, "--out", str(tmp_path / out), *options, *more]
         monkeypatch.setattr(sys, "argv", ["nas", *words])
         with pytest.raises(SystemExit) as ended:
             cli.main(words)
@@ -36,40 +49,49 @@ def train(nasbench201, tmp_path, monkeypatch, capsys):
     torch.set_num_threads(before)
 
 
-def _interrupted(monkeypatch, stage: str, at: int, times: int = 1) -> None:
-    """Ctrl-C in the middle of a step of a stage."""
-    descend = meta.Trainer._descend
-    left = [signal.SIGINT] * times
+def _interrupted(monkeypatch, learner: str, at: int, times: int = 1) -> None:
+    """Ctrl-C in the middle of a step."""
+    component = plugins.load("meta-learner", learner)
+    update, left = component.update, [signal.SIGINT] * times
 
-    def halfway(self, loss, **kept):
-        while (meta.STAGES[self.stage], self.step) == (stage, at) and left:
+    def halfway(self, state, batch):
+        while int(state.step) == at and left:
             os.kill(os.getpid(), left.pop())
-        descend(self, loss, **kept)
+        return update(self, state, batch)
 
-    monkeypatch.setattr(meta.Trainer, "_descend", halfway)
+    monkeypatch.setattr(component, "update", halfway)
 
 
-@pytest.mark.parametrize(("stage", "at", "kept"), [("describe", 1, 2), ("reinforce", 0, 6)])
-def test_training_that_was_stopped_in_a_step_goes_on_to_the_bit(train, tmp_path, monkeypatch, stage, at, kept):
-    assert train("whole")[0] == 0
+@pytest.mark.parametrize(
+    ("learner", "at", "kept", "steps"), [("transfer_gp", 1, 2, 3), ("rl2", 0, 1, 4), ("rl2", 2, 3, 4)]
+)
+def test_training_that_was_stopped_in_a_step_goes_on_to_the_same_bits(
+    train, tmp_path, monkeypatch, learner, at, kept, steps
+):
+    prior = ()
+    if learner == "rl2":
+        assert train("transfer_gp", "encoder")[0] == 0
+        prior = ("--prior", str(tmp_path / "encoder/prior.safetensors"))
+    assert train(learner, "whole", *prior)[0] == 0
     with monkeypatch.context() as during:
-        _interrupted(during, stage, at)
-        status, said = train("stopped")
+        _interrupted(during, learner, at)
+        status, said = train(learner, "stopped", *prior)
     assert status == 130
-    assert f"{kept} of 7 steps are kept in {tmp_path / 'stopped'}. Go on: the same command." in said
+    assert f"{kept} of {steps} steps are kept in {tmp_path / 'stopped'}. Go on: the same command." in said
     assert not (tmp_path / "stopped/prior.safetensors").exists()
-    assert train("stopped")[0] == 0
+    assert train(learner, "stopped", *prior)[0] == 0
     whole, again = (load_file(tmp_path / out / "prior.safetensors") for out in ("whole", "stopped"))
+    assert whole.keys() == again.keys()
     for name, ours in whole.items():
         assert torch.equal(ours.nan_to_num(), again[name].nan_to_num()), name
 
 
 def test_a_second_interrupt_ends_at_once_and_keeps_no_half_step(train, tmp_path, monkeypatch):
     with monkeypatch.context() as during:
-        _interrupted(during, "read", 1, times=2)
-        status, said = train("out")
+        _interrupted(during, "transfer_gp", 1, times=2)
+        status, said = train("transfer_gp", "out")
     assert status == 130
-    assert "0 of 7 steps are kept" in said
+    assert "0 of 3 steps are kept" in said
     assert not (tmp_path / "out/checkpoint.safetensors").exists()
 
 
@@ -77,5 +99,67 @@ def test_an_interrupt_before_the_first_step_is_one_line(train, monkeypatch):
     def interrupted(name):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(task_distribution, "split", interrupted)
-    assert train("out") == (130, "\nStopped.\n")
+    monkeypatch.setattr(splits, "split", interrupted)
+    assert train("transfer_gp", "out") == (130, "\nStopped.\n")
+
+
+def test_an_encoder_that_has_seen_what_is_held_out_is_refused(train, tmp_path):
+    assert train("transfer_gp", "encoder")[0] == 0
+    status, said = train("rl2", "out", "--split", "cifar10", "--prior", str(tmp_path / "encoder/prior.safetensors"))
+    assert status == 2
+    assert "which split 'cifar10' holds out" in said
+
+
+@pytest.mark.parametrize("name", plugins.names("meta-learner"))
+def test_a_step_changes_nothing_of_the_state_before_it(three_tasks, name):
+    learner = plugins.load("meta-learner", name)(three_tasks, **OPTIONS[name])
+    state = outer_loop.untrained(learner, 0)
+    before = {n: t.clone() for n, t in state_tree.flatten(state).items()}
+    first = next(outer_loop.train(learner, state, 0))
+    again = next(outer_loop.train(learner, state, 0))
+    for path, leaf in state_tree.flatten(state).items():
+        assert torch.equal(leaf, before[path]), path
+    for path, leaf in state_tree.flatten(first.state).items():
+        assert torch.equal(leaf.nan_to_num(), state_tree.flatten(again.state)[path].nan_to_num()), path
+    assert first.metrics == again.metrics
+
+
+def test_a_checkpoint_of_another_training_is_refused(three_tasks, tmp_path):
+    learner, path = TransferGp(three_tasks, pca_steps=1), tmp_path / "checkpoint.safetensors"
+    state = outer_loop.untrained(learner, 0)
+    outer_loop.save(path, state, {"seed": 0})
+    assert torch.equal(outer_loop.load(path, state, {"seed": 0}).params["coords"], state.params["coords"])
+    with pytest.raises(UserError, match="go on with the same settings"):
+        outer_loop.load(path, state, {"seed": 1})
+    about = {"format": outer_loop.FORMAT, "config": json.dumps({"seed": 0})}
+    save_file({n: t for n, t in load_file(path).items() if n != "/params/coords"}, path, about)
+    with pytest.raises(UserError, match="other shapes"):
+        outer_loop.load(path, state, {"seed": 0})
+    save_file({"net.x": torch.zeros(1)}, path, {"format": "nas-meta-checkpoint/1"})
+    with pytest.raises(UserError, match="another version"):
+        outer_loop.load(path, state, {"seed": 0})
+
+
+def test_a_whole_sample_holds_every_task_of_its_space_and_a_drawn_one_mixes_them(three_tasks):
+    sampler = task_sampler.build(three_tasks)
+    stage = TransferGp(three_tasks).stages[0]
+    (whole,) = sampler.batch(stage._replace(requests=(TaskRequest(num_tasks=None),)), 0, 0)
+    scores = torch.stack([x.normal_scores for x in three_tasks.tasks])
+    assert torch.equal(whole.scores, scores[whole.tasks])
+    few = TaskRequest(4, 200, num_query=10, search_lengths=(3, 4), searches=2)
+    (drawn,) = sampler.batch(stage._replace(requests=(few,)), 1, 0)
+    assert drawn.scores.shape == (4, 200)
+    torch.testing.assert_close(drawn.scores.std(1), torch.ones(4))
+    assert drawn.query.shape == (4, 10)
+    assert drawn.noise.shape[:2] == (3, 8)
+    best = drawn.scores.topk(8, 1).indices
+    assert (best == drawn.top[:, None]).any(1).all()
+
+
+def test_a_step_of_descent_is_that_of_adam_by_hand():
+    w = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+    moments = _descent.begin({"w": w.detach()}, ["w"])
+    after = _descent.descend({"w": w}, moments, (w * torch.tensor([0.3, 0.4])).sum(), 0.1)
+    torch.testing.assert_close(w.detach(), torch.tensor([0.9, -2.1]))
+    torch.testing.assert_close(after.mean["w"], 0.1 * torch.tensor([0.3, 0.4]))
+    assert float(moments.mean["w"].abs().sum()) == 0

@@ -2,7 +2,7 @@
 
 import torch
 
-from controller import Episode
+from controller import TaskSample, TaskSet
 from controller.meta.portfolio import Portfolio as Meta
 from controller.portfolio import Portfolio
 from search_spaces import _ops
@@ -12,20 +12,26 @@ from tests import _toys
 SPACE = NatsBenchSize()
 
 
-def episode(scores):
-    """One search that found these scores, by rank; None was not tried."""
+LEARNER = Meta(TaskSet((), (SPACE,)), space=SPACE.name)
+
+
+def sample(scores):
+    """A task in which these scores were found, by rank; None was not tried."""
     tried = {rank: score for rank, score in enumerate(scores) if score is not None}
-    archs = _ops.from_index(torch.tensor(list(tried)), SPACE.choices)[None, :, None]
-    score = torch.tensor(list(tried.values()))[None, :, None]
-    return Episode(_toys.TASK, archs, score)
+    rows, score = torch.tensor(list(tried)), torch.tensor(list(tried.values()))[None]
+    archs = _ops.from_index(rows, SPACE.choices)
+    return TaskSample(SPACE, rows, archs, score, torch.zeros_like(score), torch.zeros(1, 0), torch.tensor([-1]))
+
+
+def state_of(*batches):
+    state = LEARNER.init(torch.tensor([0]))
+    for batch in batches:
+        state, _ = LEARNER.update(state, tuple(sample(task) for task in batch))
+    return state
 
 
 def prior_of(*tasks):
-    meta = Meta(Portfolio(SPACE))
-    prior = meta.init(torch.tensor([0]))
-    for task in tasks:
-        prior = meta.update(prior, [episode(task)])
-    return prior
+    return LEARNER.prior(state_of(tasks))
 
 
 def test_the_mean_normalised_rank_by_hand():
@@ -35,10 +41,10 @@ def test_the_mean_normalised_rank_by_hand():
 
 
 def test_tasks_at_once_or_one_by_one_give_the_same_prior():
-    meta = Meta(Portfolio(SPACE))
     tasks = [[1.0, 2.0, 3.0], [9.0, None, 8.0]]
-    together = meta.update(meta.init(torch.tensor([0])), [episode(t) for t in tasks])
-    torch.testing.assert_close(together.params, prior_of(*tasks).params, equal_nan=True)
+    together, apart = state_of(tasks), state_of(*([task] for task in tasks))
+    assert (int(together.step), int(apart.step)) == (1, 2)
+    torch.testing.assert_close(LEARNER.prior(together).params, LEARNER.prior(apart).params, equal_nan=True)
 
 
 def test_what_was_best_elsewhere_is_tried_first_and_nothing_twice():

@@ -1,52 +1,77 @@
-"""Portfolio: every architecture's mean normalised rank over the tasks seen; the prior of the controller of that name.
+"""Portfolio: every architecture's mean normalized rank over the tasks seen; the prior of the controller of that name.
 
-Shapes: `S` seeds of the meta-learner, `N` architectures of the space.
+Shapes: `N` architectures of the space.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from controller._base import Controller, Episode, Prior
-from search_spaces import _ops
+from controller._base import Prior, Stage, TaskBatch, TaskRequest, TaskSample, TaskSet
+from search_spaces import Space, UserError, _ops
 
 __all__ = ["Portfolio"]
+
+
+class State(NamedTuple):
+    step: Tensor
+    """int64 `[]`."""
+    total: Tensor
+    """float32 `[N]` the sum of an architecture's ranks over tasks."""
+    count: Tensor
+    """float32 `[N]` the tasks that measured it."""
 
 
 @dataclass(frozen=True)
 class Portfolio:
     """Averages ranks: within a task the best measured architecture has 0, the worst 1; tasks weigh alike."""
 
-    controller: Controller
+    tasks: TaskSet
+    space: str = "nasbench201"
+    """The one space whose architectures are ranked."""
 
-    def init(self, seeds: Tensor) -> Prior:
-        """Nothing known: `rank` is NaN, and `tasks`, how many measured an architecture, 0."""
-        shape = (len(seeds), _ops.size(self.controller.space.choices))
-        return Prior({"rank": torch.full(shape, torch.nan), "tasks": torch.zeros(shape)}, {"controller": "portfolio"})
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        return (Stage("rank", 1, (TaskRequest(num_tasks=None),)),)
 
-    def update(self, prior: Prior, episodes: list[Episode]) -> Prior:
-        """The mean with the episodes' tasks counted in; an episode's searches of one task count as one."""
-        rank_SN, tasks_SN = prior.params["rank"], prior.params["tasks"]
-        total_SN = torch.where(tasks_SN > 0, rank_SN * tasks_SN, 0.0)
-        for episode in episodes:
-            found_N = self._normalised(episode)
-            known_N = ~found_N.isnan()
-            total_SN = total_SN + torch.where(known_N, found_N, 0.0)
-            tasks_SN = tasks_SN + known_N
-        return prior._replace(params={"rank": total_SN / tasks_SN, "tasks": tasks_SN})
+    def init(self, seeds: Tensor) -> State:
+        """Nothing known: every architecture's rank is NaN."""
+        zero_N = torch.zeros(_ops.size(self._space.choices))
+        return State(torch.tensor(0), zero_N, zero_N)
 
-    def _normalised(self, episode: Episode) -> Tensor:
+    def update(self, meta_state: State, batch: TaskBatch) -> tuple[State, dict[str, float]]:
+        total_N, count_N = meta_state.total, meta_state.count
+        for sample in batch:
+            for score_n in sample.scores if sample.space == self._space else ():
+                rank_N = self._normalized(sample, score_n)
+                total_N = total_N + rank_N.nan_to_num(0.0)
+                count_N = count_N + ~rank_N.isnan()
+        tasks = int(count_N.max())
+        return State(meta_state.step + 1, total_N, count_N), {"tasks": float(tasks)}
+
+    def prior(self, meta_state: State) -> Prior:
+        rank_1N = (meta_state.total / meta_state.count)[None]
+        return Prior({"rank": rank_1N, "tasks": meta_state.count[None]}, {"controller": "portfolio"})
+
+    @property
+    def _space(self) -> Space:
+        found = {space.name: space for space in self.tasks.spaces}
+        if self.space not in found:
+            raise UserError(f"Setting space is '{self.space}'; it takes one of {', '.join(sorted(found))}.")
+        return found[self.space]
+
+    def _normalized(self, sample: TaskSample, score_n: Tensor) -> Tensor:
         """The rank of each architecture in one task, float32 `[N]` from 0 to 1, equal scores the same; NaN where unknown."""
-        choices = self.controller.space.choices
-        index, score = _ops.index(episode.archs, choices).flatten(), episode.score.flatten()
-        index, score = index[~score.isnan()], score[~score.isnan()]
-        total = torch.zeros(_ops.size(choices), dtype=torch.double).index_add(0, index, score.double())
-        count = torch.zeros_like(total).index_add(0, index, torch.ones_like(score, dtype=torch.double))
-        known = count > 0
-        levels, place = torch.unique(-(total[known] / count[known]), return_inverse=True)
-        ranks = torch.full(known.shape, torch.nan)
-        ranks[known] = place.float() / max(len(levels) - 1, 1)
-        return ranks
+        choices, known_n = self._space.choices, ~score_n.isnan()
+        index_n, score_n = _ops.index(sample.archs, choices)[known_n], score_n[known_n]
+        total_N = torch.zeros(_ops.size(choices), dtype=torch.double).index_add(0, index_n, score_n.double())
+        count_N = torch.zeros_like(total_N).index_add(0, index_n, torch.ones_like(score_n, dtype=torch.double))
+        known_N = count_N > 0
+        levels, place = torch.unique(-(total_N[known_N] / count_N[known_N]), return_inverse=True)
+        rank_N = torch.full(known_N.shape, torch.nan)
+        rank_N[known_N] = place.float() / max(len(levels) - 1, 1)
+        return rank_N

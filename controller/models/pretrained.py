@@ -71,7 +71,8 @@ def hold(prior: Prior | None, told: Tensor | None = None) -> int:
     key = int.from_bytes(hashlib.sha256(words).digest()[:6], "big")
     if key not in _learned:
         reader, held = transformer.Reader(), prior_file.unpack(prior.params)
-        weights = held.policy | {f"cells.{n}": t for n, t in held.encoder.items()}
+        policy = held.policy or {n: t for n, t in reader.state_dict().items() if not n.startswith("cells.")}
+        weights = policy | {f"cells.{n}": t for n, t in held.encoder.items()}
         if not reader.fits(weights):
             raise UserError(
                 "The prior was trained by another version, whose network has other shapes; train it again: "
@@ -79,6 +80,7 @@ def hold(prior: Prior | None, told: Tensor | None = None) -> int:
             )
         reader.load_state_dict(weights)
         trusted = json.loads(prior.about.get("trusted", "false"))
+        assert held.families is not None
         centre, mix, weight = (x.double() for x in held.families)
         atlas = {space: _in_double(memory, len(weight)) for space, memory in sorted(held.spaces.items())}
         known = Learned(reader.double().requires_grad_(False), centre, mix, weight, trusted, atlas)

@@ -79,7 +79,8 @@ class Contents(NamedTuple):
 
     encoder: dict[str, Tensor]
     """Weights of `CellEncoder`."""
-    families: Families
+    families: Families | None = None
+    """None for a prior of the policy alone."""
     policy: dict[str, Tensor] = {}
     """Weights of `TaskTransformer` beside the encoder's."""
     tasks: Tasks | None = None
@@ -106,7 +107,8 @@ _CHECKED = ("transfer_bo", "attention_policy")
 def pack(contents: Contents) -> dict[str, Tensor]:
     """The tensors by their names in a file, as `Prior.params` holds them."""
     groups: dict[str, dict[str, Tensor | None]] = {"encoder": {**contents.encoder}, "policy": {**contents.policy}}
-    groups["families"] = contents.families._asdict()
+    if contents.families is not None:
+        groups["families"] = contents.families._asdict()
     if contents.tasks is not None:
         groups["tasks"] = contents.tasks._asdict()
     for name, memory in contents.spaces.items():
@@ -129,7 +131,7 @@ def unpack(params: dict[str, Tensor]) -> Contents:
     }
     return Contents(
         groups.get("encoder", {}),
-        Families(**groups["families"]),
+        Families(**groups["families"]) if "families" in groups else None,
         groups.get("policy", {}),
         Tasks(**groups["tasks"]) if "tasks" in groups else None,
         {g.removeprefix("spaces/"): SpaceMemory(**x) for g, x in groups.items() if g.startswith("spaces/")},
@@ -155,7 +157,7 @@ def read(path: str) -> Prior:
         )
     wrong = "its header names no controller" if "controller" not in about else None
     if about.get("controller") in _CHECKED:
-        wrong = _wrong(params)
+        wrong = _wrong(params, about["controller"])
     if wrong is not None:
         raise UserError(f"'{path}' is no whole prior: {wrong}; train or fetch it again.")
     return Prior(params, about)
@@ -168,8 +170,8 @@ def write(path: Path, prior: Prior) -> None:
         save_file(tensors, partial, prior.about | {"format": FORMAT})
 
 
-def _wrong(params: dict[str, Tensor]) -> str | None:
-    """What is wrong with the tensors of a prior in a few words; None if nothing is."""
+def _wrong(params: dict[str, Tensor], controller: str) -> str | None:
+    """What is wrong with the tensors of a controller's prior in a few words; None if nothing is."""
     sizes: dict[str, int] = {}
     for name, tensor in sorted(params.items()):
         group, _, field = name.rpartition("/")
@@ -189,9 +191,9 @@ def _wrong(params: dict[str, Tensor]) -> str | None:
         ]
         if tensor.dim() != len(letters) or wanted != [n for x, n in zip(letters, tensor.shape) if x != "-"]:
             return f"tensor '{name}' has shape {list(tensor.shape)}, which does not fit the others"
-    needed = {f"families/{n}" for n in Families._fields} | {
-        n.rpartition("/")[0] + "/" + f for n in params for f in _needed(n)
-    }
+    needed = {n.rpartition("/")[0] + "/" + f for n in params for f in _needed(n)}
+    if controller == "transfer_bo":
+        needed |= {f"families/{n}" for n in Families._fields}
     missing = sorted(needed - params.keys())
     return f"there is no tensor '{missing[0]}'" if missing else None
 

@@ -1,4 +1,4 @@
-"""`nas meta-train`: a prior for `in_context`, learned across tasks."""
+"""`nas meta-train`: a prior, learned across tasks by one of the meta-learners."""
 
 from __future__ import annotations
 
@@ -10,152 +10,194 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
 from rich.console import Console
 from rich.progress import Progress
 
+from controller import MetaLearner, MetaState, Prior
 from controller.models import prior_file
-from nas import meta
+from nas import plugins
 from nas.commands import _shared
-from nas.meta import from_runs, task_distribution
+from nas.meta import from_runs, outer_loop, splits, task_distribution
+from nas.settings import typed
 from search_spaces import UserError
 
 _EVERY = 60.0
 """Seconds between checkpoints."""
+_FORMER = {
+    "--describe": "--learner transfer_gp --learner-option pca_steps=N",
+    "--read": "--learner rl2 --learner-option predict_steps=N",
+    "--reinforce": "--learner rl2 --learner-option policy_steps=N",
+    "--share": "--task-fraction",
+    "--synthetic/--no-synthetic": "--learner rl2 --learner-option synthetic=true or false",
+    "--task-features/--no-task-features": "--learner-option task_features=true or false",
+    "--atlas/--no-atlas": "--learner-option per_arch_memory=true or false",
+    "--properties/--no-properties": "--learner-option auxiliary_columns=true or false",
+    "--trusted/--untrusted": "--learner rl2, whose prior is for the controller attention_policy",
+}
+"""Options of version 0.1 and what takes their place."""
 
 
-_STEPS = click.IntRange(min=0)
+def _refuse_former(function: Callable) -> Callable:
+    """With the options of version 0.1, each of which answers with those of today."""
+
+    def refuse(context: click.Context, option: click.Parameter, value: object) -> None:
+        if value is not None:
+            raise UserError(f"{option.opts[0]} is no longer an option; instead: {_FORMER['/'.join(_names(option))]}.")
+
+    for names in _FORMER:
+        option = click.option(
+            names, is_flag="/" in names, default=None, hidden=True, expose_value=False, callback=refuse
+        )
+        function = option(function)
+    return function
+
+
+def _names(option: click.Parameter) -> list[str]:
+    return [*option.opts, *option.secondary_opts]
 
 
 @click.command()
+@click.option("--learner", default="transfer_gp", show_default=True, help="How to learn: a meta-learner.")
 @click.option(
-    "--split", default="everything", show_default=True, help="What to leave out, as nas/data/splits.json declares it."
+    "--learner-option", "options", multiple=True, metavar="NAME=VALUE", help="A setting of it, as pca_steps=600."
 )
 @click.option(
-    "--out", "folder", type=click.Path(path_type=Path, file_okay=False), help="Folder; by default runs/prior-SPLIT."
+    "--split", default="everything", show_default=True, help="What to hold out, as nas/data/splits.json declares it."
 )
 @click.option(
-    "--describe", type=_STEPS, default=meta.Plan.describe, show_default=True, help="Steps that learn landscapes."
-)
-@click.option(
-    "--read", type=_STEPS, default=meta.Plan.read, show_default=True, help="Steps that learn to predict in context."
-)
-@click.option(
-    "--reinforce",
-    type=_STEPS,
-    default=meta.Plan.reinforce,
-    show_default=True,
-    help="Steps of the policy over searches.",
+    "--out", "folder", type=click.Path(path_type=Path, file_okay=False), help="Folder; by default runs/LEARNER-SPLIT."
 )
 @click.option("--seed", default=0, show_default=True, help="Of the weights and of every batch.")
-@click.option("--share", default=1.0, show_default=True, help="Part of the training tasks to use.")
-@click.option("--synthetic/--no-synthetic", default=True, show_default=True, help="Made-up landscapes among the tasks.")
+@click.option("--task-fraction", default=1.0, show_default=True, help="Part of the training tasks to use.")
 @click.option(
-    "--task-features/--no-task-features", default=True, show_default=True, help="Tell the network of the task."
-)
-@click.option(
-    "--atlas/--no-atlas", default=True, show_default=True, help="Remember each architecture of the tables' spaces."
-)
-@click.option(
-    "--properties/--no-properties", default=True, show_default=True,
-    help="With --atlas: reckon with what tables say beside scores, as seconds, sizes, zero-cost proxies.",
+    "--prior", "start", type=click.Path(path_type=Path),
+    help="With --from-runs: the prior to continue. With --learner rl2: that of transfer_gp whose cell encoder it uses.",
 )  # fmt: skip
-@click.option(
-    "--trusted/--untrusted", default=False, show_default=True, help="Let the network's own predictions take part."
-)
 @click.option(
     "--from-runs", "runs", multiple=True, type=click.Path(path_type=Path), help="Finished runs to learn from too."
 )
 @click.argument("more", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--prior", "start", type=click.Path(path_type=Path), help="With --from-runs: the prior to continue.")
+@_refuse_former
 def command(
+    learner: str,
+    options: tuple[str, ...],
     split: str,
     folder: Path | None,
-    describe: int,
-    read: int,
-    reinforce: int,
     seed: int,
-    share: float,
-    synthetic: bool,
-    task_features: bool,
-    atlas: bool,
-    properties: bool,
-    trusted: bool,
+    task_fraction: float,
+    start: Path | None,
     runs: tuple[Path, ...],
     more: tuple[Path, ...],
-    start: Path | None,
 ) -> None:
-    """Train a prior on every table at hand but those that --split leaves out; OUT/prior.safetensors is what --prior takes.
+    """Train a prior on every table at hand but what --split holds out; OUT/prior.safetensors is what --prior takes.
 
-    Ctrl-C keeps a checkpoint; the same command goes on from it, to the bit. With --from-runs, no training: the prior gains a
-    landscape of what each of your own finished runs found, beside those that it has from runs before (--prior).
+    Ctrl-C keeps a checkpoint; the same command goes on from it, to the same bits. With --from-runs, no training: the prior gains
+    a family of tasks made of what each of your own finished runs found, beside those that it has from runs before (--prior).
 
     \b
     Example:
-      nas meta-train --describe 3 --read 2 --reinforce 1 --out runs/tiny
+      nas meta-train --learner transfer_gp --learner-option pca_steps=3 --out runs/tiny
     """
-    folder = folder or _shared.runs_root() / f"prior-{split}"
-    said = shlex.join(["nas", *sys.argv[1:]])
+    command_line = shlex.join(["nas", *sys.argv[1:]])
     if more and not runs:
         raise UserError(f"Got '{more[0]}'; runs to learn from come after --from-runs.")
     if runs:
-        runs = (*runs, *more)
-        prior = from_runs.extend(start, list(runs), said)
-        folder.mkdir(parents=True, exist_ok=True)
-        prior_file.write(folder / "prior.safetensors", prior)
-        count = len(json.loads(prior.about["runs"]))
-        click.echo(f"The prior is {folder / 'prior.safetensors'}; it has learned from {count} run{'s' * (count > 1)}.")
+        _learn_from_runs(folder or _shared.runs_root() / f"prior-{split}", start, [*runs, *more], command_line)
         return
-    plan = meta.Plan(
-        split, describe, read, reinforce, seed, synthetic, task_features, share, atlas, properties, trusted
-    )
-    if not 0 < share <= 1:
-        raise UserError(f"--share is {share}; it takes a number above 0, at most 1.")
+    name, given = learner.replace("-", "_"), _shared.pairs(options, "--learner-option")
+    component = plugins.load("meta-learner", name)
+    if start is not None:
+        if name != "rl2":
+            raise UserError(f"{name} takes no --prior; it is for --from-runs and --learner rl2.")
+        given["encoder"] = str(start)
+    settings = typed(name, component, given)
+    _check_encoder(name, settings.get("encoder"), split)
     torch.set_num_threads(1)  # More add up gradients in another order each time.
-    leave = task_distribution.split(split).leave
-    trainer = meta.Trainer(
-        plan, task_distribution.library(leave), task_distribution.properties(leave) if properties else ()
-    )
+    tasks = task_distribution.task_set(split, task_fraction=task_fraction, seed=seed)
+    trained = component(tasks, **settings)
+    config = {
+        "learner": name, "options": settings, "split": split, "task_fraction": task_fraction, "seed": seed,
+        "tasks": len(tasks.tasks),
+    }  # fmt: skip
+    folder = folder or _shared.runs_root() / f"{name}-{split}"
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoint = folder / "checkpoint.safetensors"
-    if checkpoint.is_file():
-        trainer.load(checkpoint)
-    _train(trainer, plan, folder, checkpoint)
-    prior = trainer.prior(said)
-    prior_file.write(folder / "prior.safetensors", prior)
+    prior = trained.prior(_train(trained, config, folder))
+    about = {
+        "command": command_line,
+        "learner": name,
+        "split": split,
+        "held_out": json.dumps(splits.split(split).held_out),
+        "seed": str(seed),
+    }
+    _write(folder / "prior.safetensors", Prior(prior.params, prior.about | about))
     size = (folder / "prior.safetensors").stat().st_size / 2**20
-    click.echo(f"The prior is {folder / 'prior.safetensors'}, {size:.1f} MiB, trained on {len(trainer.library)} tasks.")
+    click.echo(f"The prior is {folder / 'prior.safetensors'}, {size:.1f} MiB, trained on {len(tasks.tasks)} tasks.")
 
 
-def _train(trainer: meta.Trainer, plan: meta.Plan, folder: Path, checkpoint: Path) -> None:
-    """Train to the end of the plan with a progress line on a terminal. Ctrl-C says how to go on and exits."""
+def _learn_from_runs(folder: Path, start: Path | None, runs: list[Path], command_line: str) -> None:
+    prior = from_runs.extend(start, runs, command_line)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / "prior.safetensors", prior)
+    count = len(json.loads(prior.about["runs"]))
+    click.echo(f"The prior is {folder / 'prior.safetensors'}; it has learned from {count} run{'s' * (count > 1)}.")
+
+
+def _write(path: Path, prior: Prior) -> None:
+    prior_file.write(path, prior)
+
+
+def _check_encoder(name: str, prior: str | None, split: str) -> None:
+    """Raises `UserError` where rl2 has no encoder, or one that has seen what the split holds out."""
+    if name != "rl2":
+        return
+    if prior in (None, "none"):
+        raise UserError(
+            "rl2 rests on the cell encoder of a prior; train one by --learner transfer_gp and give --prior FILE."
+        )
+    about = prior_file.read(prior).about
+    seen = set(splits.split(split).held_out) - set(json.loads(about.get("held_out", "[]")))
+    if seen:
+        raise UserError(
+            f"Prior '{prior}' was trained on '{sorted(seen)[0]}', which split '{split}' holds out; "
+            f"train one by: nas meta-train --learner transfer_gp --split {split}"
+        )
+
+
+def _train(learner: MetaLearner, config: dict[str, Any], folder: Path) -> MetaState:
+    """Train to the end with a progress line on a terminal. Ctrl-C says how to go on and exits."""
     from torch.utils.tensorboard import SummaryWriter  # Half of the start-up time of `nas --help` otherwise.
 
-    done = kept = sum(plan.steps(s) for s in meta.STAGES[: trainer.stage]) + trainer.step
-    total = plan.describe + plan.read + plan.reinforce
+    checkpoint, state = folder / "checkpoint.safetensors", outer_loop.untrained(learner, config["seed"])
+    if checkpoint.is_file():
+        state = outer_loop.load(checkpoint, state, config)
+    done = kept = int(state.step)
+    total = outer_loop.num_steps(learner)
     writer = SummaryWriter(str(folder), purge_step=done + 1 if done else None)
     saved = time.monotonic()
     try:
         with _whole_steps() as stopped, Progress(console=Console(stderr=True), transient=True) as bar:
             line = bar.add_task("training", total=total, completed=done)
-            for progress in trainer.run():
-                done += 1
+            for progress in outer_loop.train(learner, state, config["seed"]):
+                state, done = progress.state, progress.step
                 bar.update(line, completed=done, description=progress.stage)
-                for name, value in progress.values.items():
+                for name, value in progress.metrics.items():
                     writer.add_scalar(f"{progress.stage}/{name}", value, done)
                 if stopped() or time.monotonic() - saved > _EVERY:
-                    trainer.save(checkpoint)
+                    outer_loop.save(checkpoint, state, config)
                     saved, kept = time.monotonic(), done
                 if stopped():
                     raise KeyboardInterrupt
-        trainer.save(checkpoint)
+        outer_loop.save(checkpoint, state, config)
     except KeyboardInterrupt:
         click.echo(f"\nStopped; {kept} of {total} steps are kept in {folder}. Go on: the same command.", err=True)
         sys.exit(_shared.STOPPED)
     finally:
         writer.close()
+    return state
 
 
 @contextmanager

@@ -67,6 +67,7 @@ def _runs(prior: Prior) -> Runs:
     contents = prior_file.unpack(prior.params)
     if contents.runs is not None:
         return contents.runs
+    assert contents.families is not None
     nothing = Tasks(torch.zeros(0, transformer.TOLD), torch.zeros(0), torch.zeros(0, len(contents.families.scale)))
     return Runs(nothing, {n: torch.zeros(0, memory.components.shape[1]) for n, memory in contents.spaces.items()})
 
@@ -90,6 +91,7 @@ def _without(prior: Prior) -> Prior:
         return prior
     rest = [i for i, family in enumerate(names) if family != _FAMILY]
     contents = prior_file.unpack(prior.params)
+    assert contents.families is not None
     coords, scale, weights = contents.families
     spaces = {
         name: memory._replace(family_means=memory.family_means[:, : len(rest)].contiguous())
@@ -103,6 +105,7 @@ def _without(prior: Prior) -> Prior:
 def _with(prior: Prior, runs: Runs, about: dict[str, str]) -> Prior:
     """The prior with all that runs taught, and the mean of it as a family."""
     contents = prior_file.unpack(prior.params)
+    assert contents.families is not None
     coords, scale, weights = contents.families
     families = Families(
         torch.cat([coords, runs.tasks.coords.mean(0, keepdim=True)]),

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from controller import Episode, Prior, Proposal
+from controller import Prior, Proposal, TaskSample, TaskSet
 from nas import plugins, tables
 from nas.tasks import families
 from nas.tasks.find import find
@@ -54,18 +54,20 @@ def prior_of(component: Any, space: Space, task: str) -> Prior | None:
     if wants is None:
         return None
     names = [task] if wants == "task" else sources(task)
-    meta = plugins.load("meta-learner", "portfolio")(component(space))
-    return meta.update(meta.init(torch.tensor([0])), [_ranked(find(name)) for name in names])
+    learner = plugins.load("meta-learner", "portfolio")(TaskSet((), (space,)), space=space.name)
+    batch = tuple(_sample(find(name)) for name in names)
+    return learner.prior(learner.update(learner.init(torch.tensor([0])), batch)[0])
 
 
-def _ranked(evaluator: Evaluator) -> Episode:
-    """A task's whole search column as one episode."""
-    score = everything(evaluator.task.name)
-    if score is None:
+def _sample(evaluator: Evaluator) -> TaskSample:
+    """A task's whole search column, for the ranking of all architectures."""
+    score_N = everything(evaluator.task.name)
+    if score_N is None:
         raise UserError(f"Task '{evaluator.task.name}' is no table's; its architectures cannot be ranked beforehand.")
-    archs = _ops.enumerate_all(evaluator.space.choices)[None, :, None]
-    score = score[None, :, None]
-    return Episode(evaluator.task, archs, score)
+    archs_ND = _ops.enumerate_all(evaluator.space.choices)
+    unused = torch.zeros(1, 0)
+    one = torch.full((1,), -1)
+    return TaskSample(evaluator.space, torch.arange(len(archs_ND)), archs_ND, score_N[None], unused, unused, one)
 
 
 def bare(task: str) -> str:

@@ -1,0 +1,101 @@
+"""Whole searches by the attention policy alone, and the loss that reinforces it (RL^2, Duan et al. 2016, arXiv:1611.02779).
+
+Shapes: `K` tasks, `S` searches (some of each task), `T` evaluations of each, `N` architectures, `D` decisions, `H` the network's
+width.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from controller._base import TaskSample
+from controller.models import features, gp_ensemble, transformer
+from controller.policies import attention
+from search_spaces import Space
+
+_CLIP = 0.2
+"""Of the ratio of probabilities: the value of Schulman et al. 2017, table 3."""
+_LEAST_DEVIATION = 0.1
+"""Of the returns of a task's searches, under which their differences are noise and are not blown up."""
+
+
+class Rollouts(NamedTuple):
+    """Finished searches on one space."""
+
+    space: Space
+    task_features: Tensor
+    """float32 `[S, F]`."""
+    hidden: Tensor
+    """float32 `[S, T, H]` what the network sees of the architectures tried."""
+    archs: Tensor
+    """int64 `[S, T, D]`."""
+    score: Tensor
+    """float32 `[S, T]`."""
+    cost: Tensor
+    """float32 `[S, T]`."""
+    log_prob: Tensor
+    """float32 `[S, T]` of each proposal, when it was made."""
+    searches: int
+    """Of each task, one beside the other."""
+
+    def best(self) -> Tensor:
+        """The best score so far, `[S, T]`."""
+        return self.score.cummax(1).values
+
+    def advantage(self) -> Tensor:
+        """The regret that evaluations from each on remove, against the other searches of the same task, `[S, T]`."""
+        reward = torch.cat([self.score[:, :1], self.best().diff(dim=1)], 1)
+        to_go = reward.flip(1).cumsum(1).flip(1).unflatten(0, (-1, self.searches))
+        deviation = to_go.std(1, keepdim=True).clamp_min(_LEAST_DEVIATION)
+        return ((to_go - to_go.mean(1, keepdim=True)) / deviation).flatten(0, 1)
+
+
+def normal_scores(score: Tensor) -> Tensor:
+    """Scores `[S, T]` as the network reads them; T may be 0."""
+    return gp_ensemble.standing(score).float() if score.shape[1] else score
+
+
+def log_cost(seconds: Tensor) -> Tensor:
+    """Seconds `[S, T]` as the network reads them."""
+    return transformer.pace(seconds).float()
+
+
+@torch.no_grad()
+def rollout(net: transformer.Reader, sample: TaskSample, hidden_NH: Tensor) -> Rollouts:
+    """Searches of the sample's tasks over their whole space, for as many evaluations as the sample has noise."""
+    assert sample.noise is not None
+    space, sketch = sample.space, transformer.draft(sample.space)
+    T, S = sample.noise.shape[:2]
+    each = S // len(sample.scores)
+    score_SN, known_SF, cost_SN = (
+        x.repeat_interleave(each, 0) for x in (sample.scores, sample.task_features, sample.cost)
+    )
+    archs = torch.zeros(S, 0, len(space.choices), dtype=torch.long)
+    score, cost, log_prob = torch.zeros(S, 0), torch.zeros(S, 0), []
+    for t in range(T):
+        seen = hidden_NH[features.rows(space, archs)]
+        mood = net.mood(net.remember(known_SF, seen, normal_scores(score), log_cost(cost)))[:, None]
+        drawn = attention.draw(net, space, sketch, mood, -torch.log(-torch.log(sample.noise[t] + 1e-9)))
+        log_prob.append(attention.log_prob(net, space, sketch, mood, drawn))
+        row = features.rows(space, drawn)
+        archs, score = torch.cat([archs, drawn], 1), torch.cat([score, score_SN.gather(1, row)], 1)
+        cost = torch.cat([cost, cost_SN.gather(1, row)], 1)
+    seen = hidden_NH[features.rows(space, archs)]
+    return Rollouts(space, known_SF, seen, archs, score, cost, torch.cat(log_prob, 1), each)
+
+
+def policy_loss(net: transformer.Reader, x: Rollouts, advantage: Tensor, entropy_weight: float) -> tuple[Tensor, float]:
+    """What the policy is to make smaller (PPO, Schulman et al. 2017, equation 7, less its entropy), and the entropy."""
+    now = torch.cat([_log_prob_at(net, x, t) for t in range(x.score.shape[1])], 1)
+    ratio = (now - x.log_prob).exp()
+    clipped = torch.minimum(ratio * advantage, ratio.clamp(1 - _CLIP, 1 + _CLIP) * advantage)
+    return -clipped.mean() + entropy_weight * now.mean(), -now.mean().item()
+
+
+def _log_prob_at(net: transformer.Reader, x: Rollouts, t: int) -> Tensor:
+    seen = x.hidden[:, :t], normal_scores(x.score[:, :t]), log_cost(x.cost[:, :t])
+    mood = net.mood(net.remember(x.task_features, *seen))[:, None]
+    return attention.log_prob(net, x.space, transformer.draft(x.space), mood, x.archs[:, t : t + 1])

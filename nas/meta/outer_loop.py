@@ -1,0 +1,85 @@
+"""The one loop of meta-training, for every meta-learner: steps, checkpoints and resuming.
+
+A step is a function of (state, seed, step), so that a training that was stopped ends with the same bits as one that was not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from controller import MetaLearner, MetaState, stage_at
+from nas.meta import task_sampler
+from nas.run import state_tree
+from search_spaces import UserError
+from search_spaces._files import atomic_write
+
+FORMAT = "nas-meta-checkpoint/2"
+
+
+class Progress(NamedTuple):
+    """Where training stands after a step."""
+
+    state: MetaState
+    stage: str
+    step: int
+    """Steps done of the whole training."""
+    steps: int
+    metrics: dict[str, float]
+
+
+def num_steps(learner: MetaLearner) -> int:
+    """Of the whole training."""
+    return sum(stage.steps for stage in learner.stages)
+
+
+def train(learner: MetaLearner, state: MetaState, seed: int) -> Iterator[Progress]:
+    """Train to the end from wherever `state` stands, a step each time."""
+    sampler, steps = task_sampler.build(learner.tasks), num_steps(learner)
+    for step in range(int(state.step), steps):
+        stage, within = stage_at(learner.stages, step)
+        state, metrics = learner.update(state, sampler.batch(stage, within, seed))
+        yield Progress(state, stage.name, step + 1, steps, metrics)
+
+
+def save(path: Path, state: MetaState, config: dict[str, Any]) -> None:
+    """A checkpoint, all or nothing.
+
+    Args:
+        config: what the training is; only the same goes on from it.
+    """
+    tensors = {n: t.detach().contiguous() for n, t in state_tree.flatten(state).items()}
+    with atomic_write(path) as partial:
+        save_file(tensors, partial, {"format": FORMAT, "config": json.dumps(config)})
+
+
+def load(path: Path, like: MetaState, config: dict[str, Any]) -> MetaState:
+    """The state of a checkpoint. Raises `UserError` for one of another training or of another version.
+
+    Args:
+        like: a state of the same training, as `init` makes it.
+    """
+    with safe_open(path, framework="pt") as file:
+        about = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if about.get("format") != FORMAT:
+        raise UserError(f"'{path}' was begun by another version; finish it there or name another --out.")
+    if json.loads(about["config"]) != config:
+        raise UserError(
+            f"'{path}' was begun with {about['config']}; go on with the same settings or name another --out."
+        )
+    wanted = {n: t.shape for n, t in state_tree.flatten(like).items()}
+    if wanted != {n: t.shape for n, t in tensors.items()}:
+        raise UserError(f"'{path}' was begun by another version, whose state has other shapes; name another --out.")
+    return state_tree.unflatten(like, tensors)
+
+
+def untrained(learner: MetaLearner, seed: int) -> MetaState:
+    """The state before the first step."""
+    return learner.init(torch.tensor([seed]))

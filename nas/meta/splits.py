@@ -1,0 +1,49 @@
+"""What a prior may not see, as `data/splits.json` declares it.
+
+A task whose name matches one of a split's `held_out` patterns is in no batch of its training, in no mixture.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from nas import plugins
+from nas.paths import DATA
+
+
+class Split(NamedTuple):
+    """What is left out of a prior's training, and what the prior is then tried on."""
+
+    held_out: tuple[str, ...]
+    """Patterns of names of tasks and of columns."""
+    test: tuple[str, ...]
+    """Tasks, families or patterns."""
+
+
+@lru_cache
+def _declared() -> dict[str, Any]:
+    return json.loads((DATA / "splits.json").read_text())
+
+
+def splits() -> dict[str, Split]:
+    """The declared splits by name."""
+    return {n: Split(tuple(s["held_out"]), tuple(s["test"])) for n, s in _declared()["splits"].items()}
+
+
+def split(name: str) -> Split:
+    """The split of a name. Raises `UserError` with those there are."""
+    if name not in splits():
+        raise plugins.unknown("split", name, sorted(splits()))
+    return splits()[name]
+
+
+def family_weights() -> dict[str, float]:
+    """How likely a new task is of each family."""
+    return _declared()["family_weights"]
+
+
+def keep_individually() -> tuple[str, ...]:
+    """The families whose tasks are measured so well that a prior keeps each: by several seeds over long trainings."""
+    return tuple(_declared()["keep_individually"])
