@@ -8,9 +8,9 @@ import torch
 from controller import Proposal
 from nas import tasks
 from nas.evaluators.tabular import Tabular
+from nas.loop import search
 from nas.meta import forecast, task_similarity
 from nas.run import session
-from nas.search import search
 from nas.tasks import families
 from search_spaces.nasbench201 import NasBench201
 

@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 
 from nas import plugins, tables, tasks
 from nas.evaluators.tabular import Tabular
+from nas.loop import search
 from nas.meta import task_distribution, task_sampler
-from nas.search import search
 from search_spaces import _ops
 
 SECRET = 1e9

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nas import plugins, tasks
-from nas.search import search
+from nas.loop import search
 
 PUBLISHED = {
     ("evolution", "cifar10"): (93.92, 0.30),

@@ -12,7 +12,7 @@ from controller import Proposal
 from controller.models import encodings, features
 from nas import plugins, tasks
 from nas.export import draw
-from nas.search import search
+from nas.loop import search
 from search_spaces import Space, Task, UserError, as_cell_space
 
 _LAYERS = ("conv3", "conv5", "fused_conv9", "pool")

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from controller import Controller, Prior
 from nas import plugins, settings, tables, tasks
+from nas.loop import search
 from nas.run import incumbent, priors
-from nas.search import search
 from nas.tasks import full_columns
 from nas.types import Evaluator
 from search_spaces import Space, UserError, _ops

@@ -18,10 +18,10 @@ from controller import Prior
 from controller.models import features, pretrained
 from controller.transfer_bo import InContext
 from nas import tables, tasks
+from nas.loop import search
 from nas.meta import task_similarity, timing
 from nas.meta.timing import SyntheticEvaluator
 from nas.run.session import Setup
-from nas.search import search
 from nas.tasks import families, full_columns
 from search_spaces import Space, Task
 

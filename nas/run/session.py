@@ -14,12 +14,12 @@ from torch import Tensor
 
 from controller import Controller, Prior, Step
 from nas import plugins, settings, tables, tasks
+from nas.loop import search
 from nas.run import budget, incumbent, priors, store, trained_network
 from nas.run.budget import Progress
 from nas.run.incumbent import Best
 from nas.run.store import History, Run
 from nas.run.tensorboard import Monitor
-from nas.search import search
 from nas.types import Evaluator
 from search_spaces import UserError
 

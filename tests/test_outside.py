@@ -1,0 +1,287 @@
+"""Components of a user's own project: found by file, by module, by entry point; checked by the laws; kept with a run."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from nas import plugins
+from nas.testing import check, kind_of
+from search_spaces import UserError
+
+CONTROLLER = '''
+"""Simulated annealing."""
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from controller import Proposal
+from search_spaces import Space, _noise, _ops, _sampling
+
+
+class State(NamedTuple):
+    seeds: Tensor
+    step: Tensor
+    arch: Tensor
+    score: Tensor
+
+
+@dataclass(frozen=True)
+class SimulatedAnnealing:
+    """Moves to a neighbor that scores better, and now and then to one that does not."""
+
+    space: Space
+    cooling: float = 0.9
+
+    def begin(self, task, seeds, prior=None):
+        arch = _sampling.sample(self.space, seeds, 0, 1)[:, 0]
+        return State(seeds, torch.zeros_like(seeds), arch, torch.full(seeds.shape, -torch.inf))
+
+    def propose(self, state, batch):
+        fresh = _sampling.sample(self.space, state.seeds, state.step, batch)
+        coin = _noise.uniform(state.seeds, state.step, *fresh.shape[1:], stream=1)
+        near = torch.where(coin < 0.3, fresh, state.arch[:, None])
+        archs = torch.where(self.space.valid(near)[..., None], near, fresh)
+        return Proposal(torch.where((state.step == 0)[:, None, None], fresh, archs))
+
+    def learn(self, state, proposal, results):
+        score = results.score.nan_to_num(-1e9)
+        best, at = score.max(1)
+        heat = 10 * self.cooling ** state.step.float()
+        luck = _noise.uniform(state.seeds, state.step, stream=2)
+        take = ((best - state.score) / heat).exp() > luck
+        arch = proposal.archs.gather(1, at[:, None, None].expand(-1, 1, proposal.archs.shape[-1])).squeeze(1)
+        return state._replace(
+            step=state.step + 1, arch=torch.where(take[:, None], arch, state.arch), score=torch.where(take, best, state.score)
+        )
+'''
+
+SPACE = '''
+"""A chain of layers."""
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from search_spaces import UserError
+
+_LAYERS = ("skip", "conv", "pool")
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Three layers, each a convolution, a pooling or nothing."""
+
+    width: int = 8
+
+    name = "chain"
+    choices = (3, 3, 3)
+    decisions = ("layer 1", "layer 2", "layer 3")
+    operations = (_LAYERS,) * 3
+
+    def valid(self, archs):
+        return ((archs >= 0) & (archs < 3)).all(-1)
+
+    def canonical(self, archs):
+        return archs
+
+    def build(self, arch, task):
+        layers = [nn.Conv2d(task.input_shape[0], self.width, 3, padding=1)]
+        for choice in arch.tolist():
+            if choice == 1:
+                layers += [nn.ReLU(), nn.Conv2d(self.width, self.width, 3, padding=1), nn.BatchNorm2d(self.width)]
+            if choice == 2:
+                layers += [nn.MaxPool2d(3, 1, padding=1)]
+        return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(self.width, task.num_classes))
+
+    def describe(self, arch):
+        return "-".join(_LAYERS[c] for c in arch.tolist())
+
+    def parse(self, text):
+        names = text.split("-")
+        if len(names) != 3 or not set(names) <= set(_LAYERS):
+            raise UserError(f"Architecture '{text}' takes three of {', '.join(_LAYERS)}, joined by '-'.")
+        return torch.tensor([_LAYERS.index(n) for n in names])
+'''
+
+EVALUATOR = '''
+"""Scores that are made up."""
+from dataclasses import dataclass
+
+import torch
+
+from controller import Results
+from nas import Defaults
+from search_spaces import Space, Task
+from search_spaces.nasbench201 import NasBench201
+
+
+@dataclass(frozen=True)
+class Convolutions:
+    """Counts 3x3 convolutions."""
+
+    space: Space
+    task: Task
+    training = None
+    defaults = Defaults(budget=12, batch=2)
+    description = "score: 3x3 convolutions"
+
+    @classmethod
+    def of(cls, name, **settings):
+        return cls(NasBench201(), Task(name, (3, 8, 8), 2))
+
+    def load(self, seeds):
+        def evaluate(proposal):
+            score = (proposal.archs == 3).sum(-1).float()
+            return Results(score, torch.ones_like(score))
+
+        return evaluate
+
+    def report(self, archs):
+        return None
+'''
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A user's project: a file each for a controller, a space and an evaluator, and a package beside them."""
+    monkeypatch.chdir(tmp_path)
+    for name, text in (("my_sa.py", CONTROLLER), ("my_space.py", SPACE), ("my_eval.py", EVALUATOR)):
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def outcomes(path):
+    return {o.law: o.failure for o in check(plugins.load("component", str(path)))}
+
+
+def test_a_component_is_found_by_its_file_and_by_its_module(project, monkeypatch):
+    by_file = plugins.load("controller", "my_sa.py:SimulatedAnnealing")
+    monkeypatch.syspath_prepend(project)
+    by_module = plugins.load("controller", "my_sa:SimulatedAnnealing")
+    assert by_file.__name__ == by_module.__name__ == "SimulatedAnnealing"
+    assert kind_of(by_file) == "controller"
+
+
+def test_a_file_may_import_what_stands_beside_it(project):
+    (project / "helper_of_mine.py").write_text("COOLING = 0.5\n")
+    (project / "other.py").write_text(
+        CONTROLLER.replace("0.9", "helper_of_mine.COOLING").replace(
+            "\nimport torch\n", "\nimport helper_of_mine\nimport torch\n"
+        )
+    )
+    assert plugins.load("controller", "other.py:SimulatedAnnealing")(None).cooling == 0.5
+
+
+def test_components_of_installed_packages_are_listed_and_searched_with(project, monkeypatch, nas):
+    """An installed package is a folder on the path with metadata beside it."""
+    site = project / "site"
+    (site / "annealing-1.0.dist-info").mkdir(parents=True)
+    (site / "annealing.py").write_text(CONTROLLER)
+    (site / "annealing-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: annealing\nVersion: 1.0\n")
+    (site / "annealing-1.0.dist-info/entry_points.txt").write_text(
+        "[metacell.controllers]\nannealing = annealing:SimulatedAnnealing\nbroken = not_there:Nothing\nevolution = annealing:SimulatedAnnealing\n"
+    )
+    monkeypatch.syspath_prepend(site)
+    found = {row["name"]: row for row in json.loads(nas("components", "--kind", "controller", "--json").stdout)}
+    assert found["annealing"]["from"] == "annealing"
+    assert found["annealing"]["settings"] == {"cooling": 0.9}
+    assert "cannot be imported" in found["broken"]["summary"]
+    assert found["evolution"]["from"] == "metacell"
+    searched = nas("search", "--task", "own201/digits", "--controller", "annealing", "--evals", 4, "--json")
+    assert searched.returncode == 0, searched.stderr
+
+
+def test_a_stranger_is_searched_with_and_keeps_every_law(project, nas):
+    checked = nas("check", project / "my_sa.py:SimulatedAnnealing")
+    assert checked.returncode == 0, checked.stdout
+    assert "FAILS" not in checked.stdout
+    assert nas("check", f"{project / 'my_space.py'}:Chain").returncode == 0
+    assert nas("check", f"{project / 'my_eval.py'}:Convolutions").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "law"),
+    [
+        ("cooling: float = 0.9", "cooling: float", "default"),
+        ("seeds: Tensor\n    step", "seeds: Tensor\n    note: str\n    step", "tensor that leads"),
+        ("State(seeds, torch.zeros_like(seeds)", "State(seeds, torch.zeros_like(seeds).float()", "int64"),
+        (
+            "coin = _noise.uniform(state.seeds, state.step, *fresh.shape[1:], stream=1)",
+            "coin = torch.rand(fresh.shape)",
+            "asked twice",
+        ),
+        ("best, at = score.max(1)", "best, at = score.max(1); best = best + score.mean()", "alone and in a batch"),
+        ("luck = _noise.uniform(state.seeds,", "luck = _noise.uniform(torch.arange(len(state.seeds)),", "place among"),
+        ("nan_to_num(-1e9)", "nan_to_num(-1e9); assert not results.score.isnan().all(), 0", "survived"),
+        ("archs = torch.where(self.space.valid(near)[..., None], near, fresh)", "archs = near + 1", "valid"),
+    ],
+)
+def test_a_law_that_is_broken_is_named(project, right, wrong, law):
+    assert right in CONTROLLER
+    (project / "broken.py").write_text(CONTROLLER.replace(right, wrong))
+    failed = [said for said, failure in outcomes(project / "broken.py:SimulatedAnnealing").items() if failure]
+    assert any(law in said for said in failed), failed
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "law"),
+    [
+        ("width: int = 8", "width: int", "default"),
+        ('"layer 3")', '"layer 2")', "named"),
+        (".all(-1)", ".any(-1)", "valid"),
+        ("return archs\n", "return (archs + 1) % 3\n", "idempotent"),
+        ('"-".join(_LAYERS[c] for c in arch.tolist())', '"-".join(sorted(_LAYERS[c] for c in arch.tolist()))', "parse"),
+        ("task.num_classes)", "3)", "logit"),
+    ],
+)
+def test_a_law_of_spaces_that_is_broken_is_named(project, right, wrong, law):
+    assert right in SPACE
+    (project / "broken.py").write_text(SPACE.replace(right, wrong))
+    failed = [said for said, failure in outcomes(project / "broken.py:Chain").items() if failure]
+    assert any(law in said for said in failed), failed
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "law"),
+    [
+        (".float()", ".double()", "float32"),
+        (".float()", ".float() + torch.rand(proposal.archs.shape[:2])", "twice"),
+        ("score: 3x3 convolutions", "", "line"),
+    ],
+)
+def test_a_law_of_evaluators_that_is_broken_is_named(project, right, wrong, law):
+    assert right in EVALUATOR
+    (project / "broken.py").write_text(EVALUATOR.replace(right, wrong))
+    failed = [said for said, failure in outcomes(project / "broken.py:Convolutions").items() if failure]
+    assert any(law in said for said in failed), failed
+
+
+def test_laws_run_as_tests_of_pytest(project):
+    (project / "test_mine.py").write_text(
+        "from nas.testing import laws_of\nfrom my_sa import SimulatedAnnealing\ntest_laws = laws_of(SimulatedAnnealing)\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_mine.py", "-k", "state or default"]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=project)
+    assert "3 passed" in ran.stdout, ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("nothing.py:X", "There is no file 'nothing.py'"),
+        ("my_sa.py:SimulatedAnealing", "Did you mean 'SimulatedAnnealing'"),
+        ("my_sa.py", "names no class"),
+        ("no_such_module:X", "cannot be imported: ModuleNotFoundError"),
+        ("broken.py:X", "cannot be imported: SyntaxError"),
+        ("anealing", "FILE.py:Class"),
+    ],
+)
+def test_a_component_that_is_not_there_is_one_line(project, name, says):
+    (project / "broken.py").write_text("def :\n")
+    with pytest.raises(UserError, match=says) as error:
+        plugins.load("controller", name)
+    assert "\n" not in str(error.value)
