@@ -9,7 +9,7 @@ import torch
 
 from nas import training
 from nas.training import Images, Recipe, compiler
-from nas.training.compiled import Compiled
+from nas.training.compiled import CompiledNetworks
 from nas.training.population import initialise
 from search_spaces import Task, _cells, _ops
 from search_spaces.nasbench201 import NasBench201
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(compiler.library() is None, reason="there is no 
 
 
 def cells_of(operations, task, channels=4, cells=1, stem_stride=1, dtype=torch.float64):
-    made = Compiled(operations, task, channels, cells, stem_stride, dtype)
+    made = CompiledNetworks(operations, task, channels, cells, stem_stride, dtype)
     initialise(made, torch.arange(len(operations)) + 17)
     return made
 
@@ -89,7 +89,7 @@ def test_company_and_threads_change_no_bit():
     def logits_of(some, cores):
         torch.set_num_threads(cores)
         cells = training.networks(space, archs[some], task, seed=1)
-        assert isinstance(cells, Compiled)
+        assert isinstance(cells, CompiledNetworks)
         cells.learn(data, 0.9, 5e-4)
         return cells.logits(data[0][0])
 
@@ -152,4 +152,4 @@ def test_without_a_compiler_pytorch_trains():
     for changed in ({"NAS_COMPILE": "0"}, {"CC": "no-such-compiler"}):
         environment = {**os.environ, **changed}
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-        assert done.stdout.strip() == "Population"
+        assert done.stdout.strip() == "GroupedNetworks"

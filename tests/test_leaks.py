@@ -80,7 +80,7 @@ def test_the_walk_finds_a_report_where_there_is_a_way_to_one():
 @pytest.mark.parametrize("name", plugins.names("controller"))
 def test_a_controller_is_handed_no_way_to_a_report(name):
     evaluator = tasks.find(TASK)
-    before = tables.reads()
+    before = tables.column_read_counts()
     controller = plugins.load("controller", name)(evaluator.space)
     seeds = torch.arange(2)
     state = controller.begin(evaluator.task, seeds)
@@ -88,12 +88,12 @@ def test_a_controller_is_handed_no_way_to_a_report(name):
     steps = search(controller, evaluator.load(seeds), state, batch=2)
     for _, step in zip(range(6), steps):
         assert_no_way_to_a_report(*step)
-    assert set(tables.reads() - before) == {"secret/cifar10/valid_accuracy@200"}
+    assert set(tables.column_read_counts() - before) == {"secret/cifar10/valid_accuracy@200"}
 
 
 @pytest.mark.parametrize("name", plugins.names("meta-learner"))
 def test_a_meta_learner_is_handed_no_way_to_a_report(name):
-    before = tables.reads()
+    before = tables.column_read_counts()
     known = task_distribution.task_set("everything")
     assert TASK in [x.name for x in known.tasks]
     learner = plugins.load("meta-learner", name)(known)
@@ -101,5 +101,5 @@ def test_a_meta_learner_is_handed_no_way_to_a_report(name):
     batch = task_sampler.build(known).batch(learner.stages[0], 0, seed=0)
     after, _ = learner.update(state, batch)
     assert_no_way_to_a_report(learner, known, state, batch, after, learner.prior(after))
-    read = {column for column in tables.reads() - before if column.startswith("secret/")}
+    read = {column for column in tables.column_read_counts() - before if column.startswith("secret/")}
     assert read <= {"secret/cifar10/valid_accuracy@200"}  # A task that was read once is kept.

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from nas import training
-from nas.training.population import Population, Singles, initialise
+from nas.training.population import GroupedNetworks, SeparateNetworks, initialise
 from search_spaces import Task, _cells, _ops
 from search_spaces.nasbench201 import NasBench201
 
@@ -26,7 +26,7 @@ SHAPES = [(1, 8, 8, 1), (3, 9, 7, 2)]
 
 
 def population_of(operations, task, stem_stride=1, cells=1):
-    population = Population(operations, task, 4, cells, stem_stride)
+    population = GroupedNetworks(operations, task, 4, cells, stem_stride)
     initialise(population, torch.arange(len(operations)) + 17)
     return population
 
@@ -110,7 +110,7 @@ def test_company_changes_no_bit_of_a_cell(input_shape):
     x, _ = data[0]
 
     def logits_of(some):
-        population = Population([operations[p] for p in some], task, 4, 1)
+        population = GroupedNetworks([operations[p] for p in some], task, 4, 1)
         initialise(population, keys[some])
         return trained(population, data).eval()(x)
 
@@ -137,7 +137,7 @@ def test_a_cell_that_diverges_disturbs_no_other():
 def test_networks_side_by_side_and_as_one_start_from_the_same_weights():
     task = Task("toy", (1, 8, 8), 10)
     population = population_of(COMPANY, task)
-    singles = Singles([_cells.three_stages(operations, task, 4, 1) for operations in COMPANY])
+    singles = SeparateNetworks([_cells.three_stages(operations, task, 4, 1) for operations in COMPANY])
     initialise(singles, torch.arange(len(COMPANY)) + 17)
     for p in range(len(COMPANY)):
         alone, together = singles.state_of(p), population.state_of(p)
@@ -145,7 +145,7 @@ def test_networks_side_by_side_and_as_one_start_from_the_same_weights():
         assert all(torch.equal(alone[name], together[name]) for name in alone)
 
 
-@pytest.mark.parametrize(("channels", "kind"), [(8, Population), (16, Singles)])
+@pytest.mark.parametrize(("channels", "kind"), [(8, GroupedNetworks), (16, SeparateNetworks)])
 def test_without_a_compiler_the_module_that_is_faster_holds_the_cells_and_company_does_not_show(
     channels, kind, monkeypatch
 ):
@@ -161,13 +161,13 @@ def test_without_a_compiler_the_module_that_is_faster_holds_the_cells_and_compan
     assert torch.equal(some, logits_PNK[[5, 2]])
 
 
-@pytest.mark.parametrize("kind", [Population, Singles])
+@pytest.mark.parametrize("kind", [GroupedNetworks, SeparateNetworks])
 def test_a_training_taken_up_is_the_training_that_was_not_left_off(kind):
     task = Task("toy", (1, 8, 8), 10)
 
     def fresh():
-        singles = Singles([_cells.three_stages(operations, task, 4, 1) for operations in ALIVE])
-        cells = Population(ALIVE, task, 4, 1) if kind is Population else singles
+        singles = SeparateNetworks([_cells.three_stages(operations, task, 4, 1) for operations in ALIVE])
+        cells = GroupedNetworks(ALIVE, task, 4, 1) if kind is GroupedNetworks else singles
         initialise(cells, torch.arange(len(ALIVE)))
         return cells
 
@@ -179,6 +179,6 @@ def assert_taken_up_is_not_left_off(fresh, data):
     whole.learn(data, 0.9, 5e-4)
     first.learn(data[:2], 0.9, 5e-4)
     for p in range(len(ALIVE)):
-        training.take_up(second, p, training.begun(first, p, 1))
+        training.restore(second, p, training.checkpoint(first, p, 1))
     second.learn(data[2:], 0.9, 5e-4)
     assert torch.equal(second.logits(data[0][0]), whole.logits(data[0][0]))

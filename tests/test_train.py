@@ -11,7 +11,7 @@ import torch
 
 from controller import Proposal
 from nas import tasks, training
-from nas.evaluators._training_cache import Proxies
+from nas.evaluators._training_cache import TrainingCache
 from nas.run import finish, session, store
 from nas.training import Images, Recipe
 from search_spaces import UserError
@@ -51,7 +51,7 @@ def test_twins_are_trained_once(digits):
     same = "|none~0|+|none~0|none~1|+|nor_conv_1x1~0|none~1|none~2|"
     results = fresh.load(torch.tensor([0]))(_proposal(fresh, twin, same))
     assert results.score[0, 0] == results.score[0, 1]
-    assert len(fresh.proxies.found) == 1
+    assert len(fresh.cache.results) == 1
 
 
 def test_a_cell_with_no_path_scores_like_guessing_and_a_good_one_does_not(digits):
@@ -77,7 +77,7 @@ def test_a_diverged_cell_scores_nan_and_disturbs_no_other(digits):
 def test_memory_that_runs_out_halves_the_chunk_and_the_search_goes_on(digits, monkeypatch):
     fresh = tasks.find("digits", **SMALL)
     sizes = []
-    real = Proxies._train_chunk
+    real = TrainingCache._train_chunk
 
     def cramped(self, chunk, start, end):
         sizes.append(len(chunk))
@@ -85,8 +85,8 @@ def test_memory_that_runs_out_halves_the_chunk_and_the_search_goes_on(digits, mo
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
         real(self, chunk, start, end)
 
-    monkeypatch.setattr(Proxies, "_train_chunk", cramped)
-    monkeypatch.setattr(training, "together", lambda device: 32)
+    monkeypatch.setattr(TrainingCache, "_train_chunk", cramped)
+    monkeypatch.setattr(training, "batch_limit", lambda device: 32)
     edges = ["none", "skip_connect", "nor_conv_1x1", "avg_pool_3x3", "nor_conv_3x3"]
     texts = [GOOD.replace("skip_connect", edge) for edge in edges]
     score = fresh.load(torch.tensor([0]))(_proposal(fresh, *texts)).score

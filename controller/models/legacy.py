@@ -58,6 +58,12 @@ _SPACE_KEYS = {
 }
 _ABOUT_KEYS = {"leave": "held_out", "properties": "auxiliary_columns"}
 
+TRAINING = {"rank": "index"}
+"""The keys of a line of a run's cached trainings."""
+
+WEIGHTS = {"figures": "metrics"}
+"""The header of a run's trained weights."""
+
 
 def controller(name: str) -> str:
     """The name of today of a controller."""
@@ -103,6 +109,16 @@ def prior_key(name: str) -> str:
         if name.startswith(before) and field in _SPACE_KEYS:
             return f"{now}{space}/{_SPACE_KEYS[field]}"
     return name
+
+
+def training(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A cached training under its keys of today."""
+    return _renamed(row, TRAINING)
+
+
+def weights(header: Mapping[str, str]) -> dict[str, str]:
+    """The header of trained weights under its keys of today."""
+    return _renamed(header, WEIGHTS)
 
 
 def _renamed(given: Mapping[str, Value], names: Mapping[str, str | None]) -> dict[str, Value]:

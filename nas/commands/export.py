@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 
 from nas.commands import _shared
-from nas.export.export import Exported, export
+from nas.export.export import Export, export
 from nas.run import session, store, trained_network
 from search_spaces import UserError
 
@@ -55,13 +55,13 @@ def _pick(rows: list[dict], seed: int | None) -> str:
     return max(ours, key=lambda row: row["score"])["arch"]
 
 
-def document(done: Exported, arch: str) -> dict:
+def document(done: Export, arch: str) -> dict:
     """The JSON document of an export."""
     files = [f._asdict() for f in done.files]
     return done._asdict() | {"folder": str(done.folder), "arch": arch, "files": files}
 
 
-def tell(done: Exported, arch: str) -> None:
+def tell(done: Export, arch: str) -> None:
     """Print what was written, how far it is from the network, how fast it runs here."""
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"Exported {arch}", markup=False)

@@ -139,7 +139,7 @@ def _matrix(panels: dict[str, dict[str, list[Cell]]], controllers: list[str]) ->
         percent = numpy.full((len(names), len(names)), numpy.nan)
         for i, j in _pairs(len(names)):
             ours, theirs = (numpy.stack([c.best[:, -1] for c in members[names[k]]]) for k in (i, j))
-            percent[i, j] = 100 * statistics.chance(ours, theirs)
+            percent[i, j] = 100 * statistics.probability_of_improvement(ours, theirs)
             ink = "white" if abs(percent[i, j] - 50) > 40 else "black"
             ax.text(j, i, f"{percent[i, j]:.0f}", ha="center", va="center", fontsize=7, color=ink)
         ax.imshow(percent, cmap="PuOr_r", vmin=-20, vmax=120)

@@ -47,7 +47,7 @@ def interval(values_KS: ndarray, resamples: int = RESAMPLES) -> Interval:
     return Interval(float(pooled), float(low), float(high))
 
 
-def chance(ours_KS: ndarray, theirs_KS: ndarray) -> float:
+def probability_of_improvement(ours_KS: ndarray, theirs_KS: ndarray) -> float:
     """The probability that a run of ours ends above one of theirs on the same task, ties half; mean over tasks.
 
     Agarwal et al. 2021, section 4.3 (Mann-Whitney's U over its most).
@@ -56,7 +56,7 @@ def chance(ours_KS: ndarray, theirs_KS: ndarray) -> float:
 
 
 def improvement(ours_KS: ndarray, theirs_KS: ndarray) -> Interval:
-    """`chance` with its stratified interval: the runs of both sides are drawn anew within each task."""
+    """`probability_of_improvement` with its stratified interval: the runs of both sides are drawn anew within each task."""
     estimates_R = numpy.zeros(PAIR_RESAMPLES)
     for k, (ours_S, theirs_S) in enumerate(zip(ours_KS, theirs_KS)):
         # A resample weighs pairs by how often each run was drawn: two matrix products instead of R copies of S x S.
@@ -65,7 +65,7 @@ def improvement(ours_KS: ndarray, theirs_KS: ndarray) -> Interval:
         estimates_R += (above_RS * their_weights_RS).sum(1) / len(ours_KS)
     tail = 50 * (1 - LEVEL)
     low, high = numpy.percentile(estimates_R, (tail, 100 - tail))
-    return Interval(chance(ours_KS, theirs_KS), float(low), float(high))
+    return Interval(probability_of_improvement(ours_KS, theirs_KS), float(low), float(high))
 
 
 def profile(values_KS: ndarray, thresholds: ndarray) -> ndarray:

@@ -70,7 +70,7 @@ def run(ask: Ask) -> tuple[Trace, Reads]:
     evaluator = tasks.find(ask.task)
     controller, prior = _controller(ask, evaluator.space)
     seeds = torch.arange(ask.seeds)
-    before = tables.reads()
+    before = tables.column_read_counts()
     state = controller.begin(evaluator.task, seeds, prior)
     spent, done = torch.zeros(ask.seeds, dtype=torch.double), 0
     rank, score, cost, epochs = [], [], [], []
@@ -86,11 +86,14 @@ def run(ask: Ask) -> tuple[Trace, Reads]:
     keep = ask.evals or done
     rank, score, cost = (torch.cat(parts, 1)[:, :keep] for parts in (rank, score, cost))
     trace = Trace(rank, score, cost, score, None if None in epochs else torch.cat(epochs, 1)[:, :keep].int())
-    searched = tables.reads() - before
+    searched = tables.column_read_counts() - before
     listed = full_columns.everything(ask.task) is not None
-    before = tables.reads()
+    before = tables.column_read_counts()
     trace = trace._replace(report=_report(ask, evaluator, trace, listed))
-    return trace, {"search": dict(sorted(searched.items())), "report": dict(sorted((tables.reads() - before).items()))}
+    return trace, {
+        "search": dict(sorted(searched.items())),
+        "report": dict(sorted((tables.column_read_counts() - before).items())),
+    }
 
 
 def named(controller: str) -> tuple[str, dict[str, str]]:

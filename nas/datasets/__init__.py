@@ -1,6 +1,6 @@
 """Images to train on: data sets by name, their readers, and what describes them."""
 
-from nas.datasets.images import DataSet, Raw, pick, resize
+from nas.datasets.images import DataSet, RawData, pick, resize
 from nas.datasets.load import load, names
 
-__all__ = ["DataSet", "Raw", "load", "names", "pick", "resize"]
+__all__ = ["DataSet", "RawData", "load", "names", "pick", "resize"]

@@ -29,7 +29,7 @@ class DataSet(NamedTuple):
     std: Tensor
 
 
-class Raw(NamedTuple):
+class RawData(NamedTuple):
     """What a reader brings: for each split it has, pictures uint8 `[N, C, H, W]` and labels, any whole numbers."""
 
     splits: dict[str, tuple[Tensor, Tensor]]

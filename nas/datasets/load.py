@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nas import plugins
 from nas.datasets import readers
-from nas.datasets.images import DataSet, Raw, resize
+from nas.datasets.images import DataSet, RawData, resize
 from search_spaces import UserError, _noise
 
 _HELD_OUT = 0.2
@@ -21,7 +21,7 @@ _HELD_OUT = 0.2
 _SPLIT_SEEDS = {"test": 1, "valid": 2}
 
 
-Reader = Callable[[str, int | None], Raw]
+Reader = Callable[[str, int | None], RawData]
 """From what stands behind the colon, and the side of the pictures (None: the data's own), to the data."""
 
 
@@ -46,15 +46,15 @@ def load(name: str, image_size: int | None = None) -> DataSet:
     raise plugins.unknown("task", name, [*names(), "npz:FILE", "folder:DIR", "hf:NAME", "TABLE/TASK"])
 
 
-def _digits(image_size: int | None) -> Raw:
+def _digits(image_size: int | None) -> RawData:
     from sklearn.datasets import load_digits
 
     values_N64, labels_N = load_digits(return_X_y=True)
     pixels = np.round(values_N64 * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
-    return Raw({"train": (resize(torch.from_numpy(pixels), image_size), torch.from_numpy(labels_N))}, None)
+    return RawData({"train": (resize(torch.from_numpy(pixels), image_size), torch.from_numpy(labels_N))}, None)
 
 
-def _complete(name: str, raw: Raw) -> DataSet:
+def _complete(name: str, raw: RawData) -> DataSet:
     """Labels from 0, the splits that are missing, the normalisation."""
     labels = torch.unique(raw.splits["train"][1])
     class_names = raw.class_names or tuple(str(label) for label in labels.tolist())

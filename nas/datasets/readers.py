@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from nas.datasets.images import LARGEST, Raw, resize
+from nas.datasets.images import LARGEST, RawData, resize
 from search_spaces import UserError
 
 _SPLITS = {"train": ("train", "training"), "valid": ("valid", "val", "validation"), "test": ("test", "testing")}
@@ -21,7 +21,7 @@ _GREY = {"1", "L", "I", "I;16", "I;16L", "I;16B", "LA"}
 _WHITE = 255
 
 
-def npz(where: str, image_size: int | None) -> Raw:
+def npz(where: str, image_size: int | None) -> RawData:
     """`x_train`, `y_train`, and perhaps `x_valid`, `y_valid`, `x_test`, `y_test`, `class_names`, without pickles."""
     path = Path(where)
     if not path.is_file():
@@ -44,10 +44,10 @@ def npz(where: str, image_size: int | None) -> Raw:
             splits[split] = (resize(_pictures(f"x_{split}", where, x), image_size), y)
     names = arrays.get("class_names")
     classes = len(torch.unique(splits["train"][1]))
-    return Raw(splits, tuple(map(str, names.tolist())) if names is not None and len(names) == classes else None)
+    return RawData(splits, tuple(map(str, names.tolist())) if names is not None and len(names) == classes else None)
 
 
-def folder(where: str, image_size: int | None) -> Raw:
+def folder(where: str, image_size: int | None) -> RawData:
     """A folder of image files, one sub-folder a class, perhaps under `train`, `valid` and `test` folders."""
     root = Path(where)
     if not root.is_dir():
@@ -69,10 +69,10 @@ def folder(where: str, image_size: int | None) -> Raw:
         pairs = [(path, class_names.index(name)) for name, paths in files.items() for path in paths]
         x = torch.stack([resize(_read(path, mode), side)[0] for path, _ in pairs])
         splits[split] = (x, torch.tensor([label for _, label in pairs]))
-    return Raw(splits, class_names)
+    return RawData(splits, class_names)
 
 
-def hugging_face(where: str, image_size: int | None) -> Raw:
+def hugging_face(where: str, image_size: int | None) -> RawData:
     """A data set of the Hugging Face hub with an image column and a class label; takes the extra `hf`."""
     try:
         import datasets  # pyright: ignore[reportMissingImports]
@@ -98,7 +98,7 @@ def hugging_face(where: str, image_size: int | None) -> Raw:
         x = _squares((_channels(picture, "L" if grey else "RGB") for picture in part[image]), image_size)
         splits[split] = (x, torch.tensor(part[label]))
     present = torch.unique(splits["train"][1]).tolist()
-    return Raw(splits, tuple(features[label].names[i] for i in present))
+    return RawData(splits, tuple(features[label].names[i] for i in present))
 
 
 def _squares(pictures: Iterable[Tensor], side: int | None) -> Tensor:

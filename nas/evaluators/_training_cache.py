@@ -1,6 +1,6 @@
-"""The small networks of a search: trained in chunks, left off and taken up again, each epoch of each trained once.
+"""The proxy networks of a search: trained in chunks, paused and resumed, each epoch of each network trained once.
 
-Shapes: `P` cells of a chunk.
+Shapes: `P` networks of a chunk, `E` epochs.
 """
 
 from __future__ import annotations
@@ -14,37 +14,36 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from controller.models import legacy
 from nas import datasets, training
 from nas.datasets import DataSet
-from nas.training import Begun, Images, Recipe
+from nas.training import Checkpoint, Images, Recipe
 from search_spaces import Space, Task, _ops
 
-KEPT = "trainings.jsonl"
-"""In a run's folder, a line for each training: rank, epochs, score, seconds, and the mean loss of each epoch."""
-CHUNK = 256
-"""Cells trained together at most: as many as a GPU holds, where memory that runs out halves it."""
+FILE = "trainings.jsonl"
+"""In a run's folder, a line for each training: index, epochs, score, seconds, and the mean loss of each epoch."""
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 
 
-class Want(NamedTuple):
-    """An architecture's rank, and the epochs it is to be trained."""
+class TrainingKey(NamedTuple):
+    """Which training: an architecture's index in its space, and the epochs it is trained."""
 
-    rank: int
+    index: int
     epochs: int
 
 
-class Found(NamedTuple):
-    """What came of it."""
+class TrainingResult(NamedTuple):
+    """Its outcome."""
 
     score: float
     """Validation accuracy in percent; NaN where training diverged."""
     seconds: float
-    """That this evaluation took: epochs trained before cost nothing again."""
+    """Of this evaluation: epochs that were trained before cost nothing again."""
 
 
 @dataclass
-class Proxies:
-    """All that was trained for one task, in memory."""
+class TrainingCache:
+    """All trainings of one task, in memory, and in a file if there is one."""
 
     space: Space
     task: Task
@@ -52,75 +51,75 @@ class Proxies:
     recipe: Recipe
     examples: int
     device: torch.device
-    found: dict[Want, Found] = field(default_factory=dict)
-    begun: dict[int, Begun] = field(default_factory=dict)
-    """By rank, trainings left off before their last epoch."""
-    curves: dict[int, list[float]] = field(default_factory=dict)
-    """By rank, the mean training loss of each epoch."""
+    results: dict[TrainingKey, TrainingResult] = field(default_factory=dict)
+    checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
+    """By index, trainings that were paused before their last epoch."""
+    losses: dict[int, list[float]] = field(default_factory=dict)
+    """By index, the mean training loss of each epoch."""
     file: Path | None = None
 
-    def remember(self, file: Path) -> None:
-        """Keep every training in `file` from now on, and know those that are there; a line cut short is trained again."""
+    def cache_to(self, file: Path) -> None:
+        """Append every training to `file` from now on, and know those in it. A line cut short by a kill is trained again."""
         self.file = file
         for line in file.read_text().splitlines() if file.exists() else []:
             try:
-                kept = json.loads(line)
+                row = legacy.training(json.loads(line))
             except ValueError:
                 continue
-            self.found[Want(kept["rank"], kept["epochs"])] = Found(kept["score"], kept["seconds"])
-            if len(kept["loss"]) > len(self.curves.get(kept["rank"], [])):
-                self.curves[kept["rank"]] = kept["loss"]
+            self.results[TrainingKey(row["index"], row["epochs"])] = TrainingResult(row["score"], row["seconds"])
+            if len(row["loss"]) > len(self.losses.get(row["index"], [])):
+                self.losses[row["index"]] = row["loss"]
 
-    def train(self, wanted: list[Want]) -> None:
-        """Train what is not yet known, in chunks; one that does not fit in memory is halved. Ctrl-C loses one chunk at most."""
-        fitting = min(CHUNK, training.together(self.device))
-        waiting = sorted(set(wanted) - self.found.keys(), key=lambda want: (want.epochs, want.rank))
-        while waiting:
-            alike = (self._start(waiting[0]), waiting[0].epochs)
-            chunk = [want for want in waiting if (self._start(want), want.epochs) == alike][:fitting]
+    def train(self, keys: list[TrainingKey]) -> None:
+        """Train what is missing, in chunks; a chunk that does not fit in memory is halved. Ctrl-C loses one chunk at most."""
+        fits = training.batch_limit(self.device)
+        missing = sorted(set(keys) - self.results.keys(), key=lambda key: (key.epochs, key.index))
+        while missing:
+            alike = (self._start(missing[0]), missing[0].epochs)
+            chunk = [key for key in missing if (self._start(key), key.epochs) == alike][:fits]
             try:
-                self._train_chunk([want.rank for want in chunk], *alike)
+                self._train_chunk([key.index for key in chunk], *alike)
             except (RuntimeError, MemoryError) as error:
                 if len(chunk) == 1 or not any(words in str(error) for words in _OUT_OF_MEMORY):
                     raise
-                fitting = len(chunk) // 2
+                fits = len(chunk) // 2
                 continue
-            waiting = [want for want in waiting if want not in self.found]
+            missing = [key for key in missing if key not in self.results]
 
-    def _start(self, want: Want) -> int:
-        """Epochs of it that are done and not beyond what is wanted."""
-        left = self.begun.get(want.rank)
-        return left.epochs if left is not None and left.epochs <= want.epochs else 0
+    def _start(self, key: TrainingKey) -> int:
+        """Epochs of it that are done and not more than asked for."""
+        paused = self.checkpoints.get(key.index)
+        return paused.epochs if paused is not None and paused.epochs <= key.epochs else 0
 
-    def _train_chunk(self, ranks: list[int], start: int, end: int) -> None:
+    def _train_chunk(self, indices: list[int], start: int, end: int) -> None:
         began = time.perf_counter()
-        archs = _ops.from_index(torch.tensor(ranks), self.space.choices)
+        archs = _ops.from_index(torch.tensor(indices), self.space.choices)
         picked = datasets.pick(len(self.data.y_train), self.examples)
         train = self.images(self.data.x_train[picked], self.data.y_train[picked])
         valid = self.images(self.data.x_valid, self.data.y_valid)
-        cells = training.networks(self.space, archs, self.task, self.recipe.seed, self.device)
-        for p, rank in enumerate(ranks if start else []):
-            training.take_up(cells, p, self.begun[rank])
-        epochs = training.train(cells, train, self.recipe, start)
+        networks = training.networks(self.space, archs, self.task, self.recipe.seed, self.device)
+        for p, index in enumerate(indices if start else []):
+            training.restore(networks, p, self.checkpoints[index])
+        epochs = training.train(networks, train, self.recipe, start)
         losses_EP = torch.stack([next(epochs).cpu() for _ in range(start, end)])
-        score_P = training.accuracy(cells, valid).cpu().masked_fill(losses_EP[-1].isnan(), torch.nan)
-        seconds = (time.perf_counter() - began) / len(ranks)
-        for p, rank in enumerate(ranks):
-            self.curves[rank] = self.curves.get(rank, [])[:start] + losses_EP[:, p].tolist()
+        score_P = training.accuracy(networks, valid).cpu().masked_fill(losses_EP[-1].isnan(), torch.nan)
+        seconds = (time.perf_counter() - began) / len(indices)
+        for p, index in enumerate(indices):
+            self.losses[index] = self.losses.get(index, [])[:start] + losses_EP[:, p].tolist()
             if end < self.recipe.epochs:
-                self.begun[rank] = training.begun(cells, p, end)
+                self.checkpoints[index] = training.checkpoint(networks, p, end)
             else:
-                self.begun.pop(rank, None)
-            self.found[Want(rank, end)] = Found(score_P[p].item(), seconds)
-        self._write([Want(rank, end) for rank in ranks])
+                self.checkpoints.pop(index, None)
+            self.results[TrainingKey(index, end)] = TrainingResult(score_P[p].item(), seconds)
+        self._write([TrainingKey(index, end) for index in indices])
 
-    def _write(self, wanted: list[Want]) -> None:
+    def _write(self, keys: list[TrainingKey]) -> None:
         if self.file is None:
             return
-        rows = [{**want._asdict(), **self.found[want]._asdict(), "loss": self.curves[want.rank]} for want in wanted]
+        rows = [{**key._asdict(), **self.results[key]._asdict(), "loss": self.losses[key.index]} for key in keys]
         with self.file.open("a") as file:
             file.write("".join(f"\n{json.dumps(row)}" for row in rows))
 
     def images(self, x: Tensor, y: Tensor) -> Images:
-        """Pictures and their classes on the device that trains."""
+        """Images and their classes, on the device that trains."""
         return Images(*(t.to(self.device) for t in (x, y, self.data.mean, self.data.std)))

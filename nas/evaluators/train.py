@@ -17,7 +17,7 @@ from controller import Proposal, Results
 from nas import datasets, plugins, training
 from nas.datasets import DataSet, meta_features
 from nas.evaluators import _settings
-from nas.evaluators._training_cache import KEPT, Proxies, Want
+from nas.evaluators._training_cache import FILE, TrainingCache, TrainingKey
 from nas.training import Images, Recipe, augment
 from nas.types import Defaults, Evaluate, TrainedNetwork, TrainingEvaluator
 from search_spaces import Space, Task, UserError, _ops, as_cell_space
@@ -46,9 +46,9 @@ class Train:
         return self
 
     @cached_property
-    def proxies(self) -> Proxies:
+    def cache(self) -> TrainingCache:
         """What was trained so far for the search."""
-        return Proxies(self.space, self.task, self.data, self.recipe, self.examples, self.device)
+        return TrainingCache(self.space, self.task, self.data, self.recipe, self.examples, self.device)
 
     @classmethod
     def of(cls, name: str, **settings: str) -> Train:
@@ -94,11 +94,11 @@ class Train:
                     f"The controller asks for {int(epochs.max())} epochs; the task trains {self.recipe.epochs}. "
                     f"Say --with epochs={int(epochs.max())}."
                 )
-            ranks = _ops.index(archs, self.space.choices)
-            wanted = [Want(*want) for want in zip(ranks.flatten().tolist(), epochs.flatten().tolist())]
-            self.proxies.train(wanted)
-            score, cost = torch.tensor([self.proxies.found[want] for want in wanted]).unbind(-1)
-            return Results(score.view(ranks.shape), cost.view(ranks.shape))
+            indices = _ops.index(archs, self.space.choices)
+            keys = [TrainingKey(*key) for key in zip(indices.flatten().tolist(), epochs.flatten().tolist())]
+            self.cache.train(keys)
+            score, cost = torch.tensor([self.cache.results[key] for key in keys]).unbind(-1)
+            return Results(score.view(indices.shape), cost.view(indices.shape))
 
         return evaluate
 
@@ -107,10 +107,10 @@ class Train:
         return torch.tensor(tested).view(archs.shape[:-1])
 
     def cache_to(self, folder: Path) -> None:
-        self.proxies.remember(folder / KEPT)
+        self.cache.cache_to(folder / FILE)
 
     def training_loss(self, arch: Tensor) -> list[float]:
-        return self.proxies.curves.get(int(_ops.index(self._twins(arch), self.space.choices)), [])
+        return self.cache.losses.get(int(_ops.index(self._twins(arch), self.space.choices)), [])
 
     def final_network(self, arch: Tensor) -> TrainedNetwork:
         twin = self._twins(arch)
@@ -128,19 +128,19 @@ class Train:
         data, recipe = self.data, self.final_recipe
         both = torch.cat([data.x_train, data.x_valid]), torch.cat([data.y_train, data.y_valid])
         network = training.networks(self.final_space, arch[None], self.task, recipe.seed, self.device, alone=True)
-        losses = [loss.item() for loss in training.train(network, self.proxies.images(*both), recipe)]
-        seen = training.predictions(network, self.proxies.images(data.x_test, data.y_test))[0].cpu()
+        losses = [loss.item() for loss in training.train(network, self.cache.images(*both), recipe)]
+        seen = training.predictions(network, self.cache.images(data.x_test, data.y_test))[0].cpu()
         weights = {
             name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
             for name, value in network.state_of(0).items()
         }
-        metrics = training.figures(seen, data.y_test, len(data.class_names)) | {"loss": losses}
+        metrics = training.classification_metrics(seen, data.y_test, len(data.class_names)) | {"loss": losses}
         return TrainedNetwork(self.final_space.describe(arch), weights, data.mean, data.std, data.class_names, metrics)
 
 
 def _mirrors(data: DataSet) -> bool:
     images = Images(data.x_train, data.y_train, data.mean, data.std)
-    return augment.mirrors_are_safe(images, len(data.class_names))
+    return augment.flip_is_label_preserving(images, len(data.class_names))
 
 
 def _size(space: Space) -> str:

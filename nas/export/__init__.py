@@ -1,5 +1,5 @@
 """A network as files that need only torch."""
 
-from nas.export.export import Exported, export
+from nas.export.export import Export, export
 
-__all__ = ["Exported", "export"]
+__all__ = ["Export", "export"]

@@ -29,7 +29,7 @@ _COMPARED = 5
 """Pictures compared; not the batch the programs were traced with, so that the batch is shown to be free."""
 
 
-class Written(NamedTuple):
+class ExportedFile(NamedTuple):
     """One file of an export."""
 
     file: str
@@ -39,11 +39,11 @@ class Written(NamedTuple):
     """Median time of one picture on this machine."""
 
 
-class Exported(NamedTuple):
+class Export(NamedTuple):
     """What an export left in `folder`."""
 
     folder: Path
-    files: tuple[Written, ...]
+    files: tuple[ExportedFile, ...]
     parameters: int
     trained: bool
     no_onnx: str = ""
@@ -62,7 +62,7 @@ def export(
     class_names: tuple[str, ...] = (),
     onnx: bool | None = None,
     force: bool = False,
-) -> Exported:
+) -> Export:
     """Write the network of `arch` `[D]` into `folder`, all or nothing.
 
     Args:
@@ -95,7 +95,7 @@ def export(
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return Exported(folder, written, sum(p.numel() for p in network.parameters()), state_dict is not None, no_onnx)
+    return Export(folder, written, sum(p.numel() for p in network.parameters()), state_dict is not None, no_onnx)
 
 
 def has_onnx() -> bool:
@@ -132,7 +132,7 @@ def _build(space: Space, arch: Tensor, task: Task, state_dict: dict[str, Tensor]
 
 def _compared(
     folder: Path, network: CellNetwork, task: Task, mean: Tensor | None, std: Tensor | None, onnx: bool
-) -> tuple[tuple[Written, ...], str]:
+) -> tuple[tuple[ExportedFile, ...], str]:
     """Write the programs from the Python file, read everything back, compare; and why there is no ONNX file, if `onnx` asks."""
     pixels = _noise.uniform(torch.tensor([0]), 0, _COMPARED, *task.input_shape)[0]
     normalised = pixels if mean is None or std is None else (pixels - mean.view(-1, 1, 1)) / std.view(-1, 1, 1)
@@ -155,7 +155,7 @@ def _compared(
     return tuple(_measure(name, run, pixels, expected) for name, run in runs.items()), no_onnx
 
 
-def _measure(name: str, run: formats.Run, pixels: Tensor, expected: Tensor) -> Written:
+def _measure(name: str, run: formats.Run, pixels: Tensor, expected: Tensor) -> ExportedFile:
     with torch.no_grad():
         difference = (run(pixels) - expected).abs().max().item()
         if not difference <= TOLERANCE:
@@ -167,7 +167,7 @@ def _measure(name: str, run: formats.Run, pixels: Tensor, expected: Tensor) -> W
             started = time.perf_counter()
             run(pixels[:1])
             times.append(time.perf_counter() - started)
-    return Written(name, difference, 1000 * statistics.median(times))
+    return ExportedFile(name, difference, 1000 * statistics.median(times))
 
 
 def load_python(folder: Path) -> nn.Module:

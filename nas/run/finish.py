@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nas.export.export import Exported, export
+from nas.export.export import Export, export
 from nas.run import session, store, trained_network
 from nas.run.session import Setup
 from nas.run.store import Run
@@ -14,7 +14,7 @@ PAGE = "report.md"
 FOLDER = "export"
 
 
-def finish(run: Run, setup: Setup) -> Exported | None:
+def finish(run: Run, setup: Setup) -> Export | None:
     """Read the report once; where there is data, train the winner, write `report.md` and `export/` beside the run.
 
     What was done before is not done again.

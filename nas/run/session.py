@@ -77,7 +77,7 @@ def go_on(run: Run, setup: Setup) -> Iterator[Progress]:
     training = setup.evaluator.training
     if training is not None:
         training.cache_to(run.folder)
-    before = tables.reads()
+    before = tables.column_read_counts()
     monitor = Monitor(run.folder, setup.controller, past.score.shape[1])
     steps, mark = None, time.perf_counter()
     while not budget.spent(asked, past):
@@ -96,7 +96,11 @@ def go_on(run: Run, setup: Setup) -> Iterator[Progress]:
         found = best(asked, past)
         monitor.log(past.score.shape[1], step.results.score, past.cost.sum(1), found, state)
         yield Progress(past.score.shape[1], found, past.wall, past.cost.double().sum(1).min().item())
-    store.note(run, "columns_read", dict(Counter(store.noted(run, "columns_read") or {}) + tables.reads() - before))
+    store.note(
+        run,
+        "columns_read",
+        dict(Counter(store.noted(run, "columns_read") or {}) + tables.column_read_counts() - before),
+    )
     found = best(asked, past)
     winner = found.archs[incumbent.top(found)]
     monitor.finish(asked, found.score, training.training_loss(winner) if training is not None else [])

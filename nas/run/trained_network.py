@@ -8,6 +8,7 @@ from pathlib import Path
 import safetensors.torch
 from safetensors import SafetensorError, safe_open
 
+from controller.models import legacy
 from nas.types import TrainedNetwork
 from search_spaces import UserError
 
@@ -32,12 +33,10 @@ def kept(folder: Path) -> TrainedNetwork | None:
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            about = file.metadata() or {}
+            about = legacy.weights(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         mean, std = tensors.pop(_MEAN), tensors.pop(_STD)
         names = tuple(json.loads(about["class_names"]))
-        return TrainedNetwork(
-            about["arch"], tensors, mean, std, names, json.loads(about.get("metrics") or about["figures"])
-        )
+        return TrainedNetwork(about["arch"], tensors, mean, std, names, json.loads(about["metrics"]))
     except (SafetensorError, KeyError) as error:
         raise UserError(f"'{path}' is not a whole file of trained weights ({error}); search again.") from None

@@ -1,5 +1,5 @@
 """Benchmark tables: finding, reading, writing."""
 
-from nas.tables.table import SUFFIX, Column, Table, find, folders, names, read, reads, write
+from nas.tables.table import SUFFIX, Column, Table, column_read_counts, find, folders, names, read, write
 
-__all__ = ["SUFFIX", "Column", "Table", "find", "folders", "names", "read", "reads", "write"]
+__all__ = ["SUFFIX", "Column", "Table", "column_read_counts", "find", "folders", "names", "read", "write"]

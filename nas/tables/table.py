@@ -32,7 +32,7 @@ _OTHERS = ("prior", "encoder")
 _READS: Counter[str] = Counter()
 
 
-def reads() -> Counter[str]:
+def column_read_counts() -> Counter[str]:
     """How often this process has read each `TABLE/COLUMN` so far, by whatever way: the difference of two is a log."""
     return Counter(_READS)
 

@@ -1,19 +1,29 @@
 """Training many networks at once."""
 
-from nas.training.recipe import Begun, Images, Recipe
-from nas.training.train import SEEDS, accuracy, begun, figures, networks, predictions, take_up, together, train
+from nas.training.recipe import Checkpoint, Images, Recipe
+from nas.training.train import (
+    SEEDS,
+    accuracy,
+    batch_limit,
+    checkpoint,
+    classification_metrics,
+    networks,
+    predictions,
+    restore,
+    train,
+)
 
 __all__ = [
     "SEEDS",
-    "Begun",
+    "Checkpoint",
     "Images",
     "Recipe",
     "accuracy",
-    "begun",
-    "figures",
+    "batch_limit",
+    "checkpoint",
+    "classification_metrics",
     "networks",
     "predictions",
-    "take_up",
-    "together",
+    "restore",
     "train",
 ]

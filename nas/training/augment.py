@@ -38,7 +38,7 @@ def _crop(x: Tensor, pad: int, down: Tensor, right: Tensor) -> Tensor:
     return padded.gather(3, columns[:, None, None, :].expand(N, C, H, W))
 
 
-def mirrors_are_safe(images: Images, classes: int) -> bool:
+def flip_is_label_preserving(images: Images, classes: int) -> bool:
     """Whether mirrored training pictures are as near to their own class's mean picture as the pictures are.
 
     Letters, digits and traffic signs fail this; photographs pass.

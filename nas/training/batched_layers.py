@@ -1,4 +1,4 @@
-"""The layers of `Population`: every tensor has the cells' axis beside its channels, every convolution a group for each cell.
+"""The layers of `GroupedNetworks`: every tensor has the cells' axis beside its channels, every convolution a group for each cell.
 
 A cell trained in company is the cell trained alone: groups, batch norms and heads do not mix cells. On each edge only the
 cells that have an operation there pay for it. Shapes: `P` cells, `N` images, `C` channels, `R` = N x H x W rows, `K` classes.

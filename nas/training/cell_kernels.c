@@ -614,7 +614,7 @@ void predict(const Network *net, const Instruction *code, int64_t batches, const
 int64_t bytes_of_a_vector(void) { return BYTES; }
 
 /* Ask for large pages: a workspace is some hundred megabytes for large networks, too many small pages to keep track of. */
-void settle(void *space, int64_t bytes) {
+void touch_pages(void *space, int64_t bytes) {
 #ifdef MADV_HUGEPAGE
   uintptr_t page = 1 << 21, from = ((uintptr_t)space + page - 1) / page * page, to = ((uintptr_t)space + bytes) / page * page;
   if (to > from) madvise((void *)from, to - from, MADV_HUGEPAGE);

@@ -37,8 +37,8 @@ class _Network(ctypes.Structure):
     )
 
 
-class Compiled:
-    """The three-stage networks of `P` cells; what `Population` is, for a CPU with a compiler."""
+class CompiledNetworks:
+    """The three-stage networks of `P` cells; what `GroupedNetworks` is, for a CPU with a compiler."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class Compiled:
         self._each(work)
         return logits_PBKL[..., :_EVALUATED].transpose(2, 3).flatten(1, 2)[:, :N]
 
-    def to(self, device: torch.device | str) -> Compiled:
+    def to(self, device: torch.device | str) -> CompiledNetworks:
         """Itself: it lives on the CPU."""
         return self
 
@@ -121,14 +121,14 @@ class Compiled:
         program, L = self.programs[p], x.shape[-1]
         code, places, size = program.placed(L)
         network = _Network(len(code), N, L, self.classes, program.parameters, x[0].numel(), *places, momentum, decay)
-        return network, ctypes.c_void_p(code.data_ptr()), self._space(size)
+        return network, ctypes.c_void_p(code.data_ptr()), self._workspace(size)
 
-    def _space(self, size: int) -> Tensor:
+    def _workspace(self, size: int) -> Tensor:
         """A workspace of at least `size` numbers, of this thread."""
         kept: Tensor | None = getattr(self._thread, "space", None)
         if kept is None or len(kept) < size:
             kept = self._thread.space = torch.empty(size, dtype=self.dtype)
-            self.library.settle(_pointer(kept), ctypes.c_int64(kept.nbytes))
+            self.library.touch_pages(_pointer(kept), ctypes.c_int64(kept.nbytes))
         return kept
 
     def _each(self, work) -> None:

@@ -20,7 +20,7 @@ Kept = Callable[[Tensor], Tensor]
 """What is kept of a parameter: itself, or its momentum."""
 
 
-class Cells(Protocol):
+class NetworkBatch(Protocol):
     """`P` networks under training, each for itself."""
 
     def state_of(self, p: int) -> dict[str, Tensor]:
@@ -39,13 +39,13 @@ class Cells(Protocol):
         """`[P, N, K]`, in evaluation."""
         ...
 
-    def to(self, device: torch.device | str) -> Cells:
+    def to(self, device: torch.device | str) -> NetworkBatch:
         """Itself, on `device`."""
         ...
 
 
 class TorchCells(nn.Module):
-    """What `Population` and `Singles` share: training by autograd."""
+    """What `GroupedNetworks` and `SeparateNetworks` share: training by autograd."""
 
     _momenta: dict[Tensor, Tensor] | None = None
 
@@ -95,7 +95,7 @@ class TorchCells(nn.Module):
             return self(images)
 
 
-class Population(TorchCells):
+class GroupedNetworks(TorchCells):
     """The three-stage networks of `P` cells: images `[N, *task.input_shape]` to logits `[P, N, K]`."""
 
     def __init__(
@@ -165,7 +165,7 @@ class Population(TorchCells):
                     yield f"body.{number}.edges.{e}", ".1", ".2", edge.convs[name], edge.cells[name].index(p)
 
 
-class Singles(TorchCells):
+class SeparateNetworks(TorchCells):
     """Networks of any space side by side, each on its own."""
 
     def __init__(self, networks: Sequence[nn.Module]):
@@ -183,7 +183,7 @@ class Singles(TorchCells):
         return dict(self.networks[p].named_buffers())
 
 
-def initialise(population: Cells, keys: Tensor) -> None:
+def initialise(population: NetworkBatch, keys: Tensor) -> None:
     """Set every weight to what its cell's key says, whoever is beside it: uniform in +-1/sqrt(fan-in), PyTorch's default.
 
     Args:

@@ -45,7 +45,7 @@ class Images(NamedTuple):
         return (self.x[index].float() / 255 - self.mean.view(shape)) / self.std.view(shape)
 
 
-class Begun(NamedTuple):
+class Checkpoint(NamedTuple):
     """A network whose training was left off, to go on from."""
 
     epochs: int

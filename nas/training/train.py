@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from nas.training import augment, compiler
-from nas.training.compiled import Compiled
-from nas.training.population import Cells, Population, Singles, initialise
-from nas.training.recipe import Begun, Images, Recipe
+from nas.training.compiled import CompiledNetworks
+from nas.training.population import GroupedNetworks, NetworkBatch, SeparateNetworks, initialise
+from nas.training.recipe import Checkpoint, Images, Recipe
 from search_spaces import Skeleton, Space, Task, _noise, _ops, as_cell_space
 
 _SEED_SHIFT = 20
@@ -32,7 +32,7 @@ _EVALUATED = 512
 
 def networks(
     space: Space, archs: Tensor, task: Task, seed: int, device: torch.device | str = "cpu", *, alone: bool = False
-) -> Compiled | Population | Singles:
+) -> CompiledNetworks | GroupedNetworks | SeparateNetworks:
     """The untrained networks of `archs` `[P, D]`; their weights depend on the architecture and `seed` alone.
 
     What holds them depends on the space, the task and the machine, never on `archs`: each rounds otherwise.
@@ -43,7 +43,7 @@ def networks(
     cells = as_cell_space(space)
     skeleton = cells.skeleton if cells else None
     if skeleton is None or (kind := _fastest(skeleton, task, torch.device(device), alone)) is None:
-        population = Singles([space.build(arch, task) for arch in archs])
+        population = SeparateNetworks([space.build(arch, task) for arch in archs])
     else:
         names = [[space.operations[d][c] for d, c in enumerate(arch)] for arch in archs.tolist()]
         population = kind(names, task, *skeleton)
@@ -53,33 +53,33 @@ def networks(
 
 def _fastest(
     skeleton: Skeleton, task: Task, device: torch.device, alone: bool
-) -> type[Compiled] | type[Population] | None:
+) -> type[CompiledNetworks] | type[GroupedNetworks] | None:
     """What trains these networks fastest, as `runs/train_speed.sh` measures it; None: PyTorch, one by one."""
     if device.type != "cpu":
-        return Population
+        return GroupedNetworks
     if compiler.library() is not None and not (alone and torch.get_num_threads() > _CORES):
-        return Compiled
+        return CompiledNetworks
     _, height, width = task.input_shape
     values = skeleton.channels * height * width // skeleton.stem_stride**2
-    return Population if values <= _SMALL else None
+    return GroupedNetworks if values <= _SMALL else None
 
 
-def together(device: torch.device) -> int:
+def batch_limit(device: torch.device) -> int:
     """How many networks are worth training at once: compiled code gains nothing by more than keep all cores busy."""
     if device.type != "cpu":
         return 256
     return 4 * torch.get_num_threads() if compiler.library() is not None else 32
 
 
-def begun(cells: Cells, p: int, epochs: int) -> Begun:
+def checkpoint(cells: NetworkBatch, p: int, epochs: int) -> Checkpoint:
     """A copy of network `p` after `epochs`, to go on from."""
     weights, momentum = (
         {n: v.detach().clone() for n, v in d.items()} for d in (cells.state_of(p), cells.momentum_of(p))
     )
-    return Begun(epochs, weights, momentum)
+    return Checkpoint(epochs, weights, momentum)
 
 
-def take_up(cells: Cells, p: int, left: Begun) -> None:
+def restore(cells: NetworkBatch, p: int, left: Checkpoint) -> None:
     """Set network `p` to where it was left off; `train` goes on with `first=left.epochs`."""
     with torch.no_grad():
         for own, kept in ((cells.state_of(p), left.weights), (cells.momentum_of(p), left.momentum)):
@@ -87,7 +87,7 @@ def take_up(cells: Cells, p: int, left: Begun) -> None:
                 value.copy_(kept[name])
 
 
-def train(cells: Cells, images: Images, recipe: Recipe, first: int = 0) -> Iterator[Tensor]:
+def train(cells: NetworkBatch, images: Images, recipe: Recipe, first: int = 0) -> Iterator[Tensor]:
     """Train epoch after epoch from epoch `first`; yields the mean loss of each network, float32 `[P]`, after each one.
 
     A network that diverges has a loss of NaN from then on and disturbs no other. The schedule is that of `recipe.epochs`,
@@ -110,18 +110,18 @@ def _steps(images: Images, recipe: Recipe, epoch: int) -> Iterator[tuple[Tensor,
         yield augment.batch(images.normalised(index), recipe, step), images.y[index], rate
 
 
-def predictions(cells: Cells, images: Images) -> Tensor:
+def predictions(cells: NetworkBatch, images: Images) -> Tensor:
     """The class that each network sees in each image, int64 `[P, N]`."""
     parts = range(0, len(images.y), _EVALUATED)
     return torch.cat([cells.logits(images.normalised(slice(a, a + _EVALUATED))).argmax(-1) for a in parts], 1)
 
 
-def accuracy(cells: Cells, images: Images) -> Tensor:
+def accuracy(cells: NetworkBatch, images: Images) -> Tensor:
     """Percent of `images` that each network has right, float32 `[P]`."""
     return 100 * (predictions(cells, images) == images.y).float().mean(1)
 
 
-def figures(seen: Tensor, truth: Tensor, classes: int) -> dict[str, Any]:
+def classification_metrics(seen: Tensor, truth: Tensor, classes: int) -> dict[str, Any]:
     """How good predictions `[N]` are: percent right, its 95% interval (Wilson 1927), the confusion matrix `[K, K]`."""
     N, z = len(truth), 1.959964
     share = (seen == truth).double().mean().item()
