@@ -48,7 +48,7 @@ def test_scores_without_the_points_off_are_those_of_the_task_without_limits():
 
 def test_points_off_of_cells_never_tried_are_foretold():
     """The logarithm of `over` is a sum over the decisions, so 60 evaluations tell it; the nodes' mean is the points off."""
-    controller, proposal = InContext(SPACE), Proposal(_ops.sample(SEEDS, 0, 60, SPACE.choices))
+    controller, proposal = InContext(SPACE), Proposal(_ops.sample_unchecked(SEEDS, 0, 60, SPACE.choices))
     state = controller.learn(controller.begin(LIMITED, SEEDS), proposal, evaluate(proposal))
     archs = _ops.enumerate_all(SPACE.choices)[None, ::37].expand(3, -1, -1)
     sight = pretrained.look(pretrained.NONE, SPACE, archs).sight
@@ -78,7 +78,7 @@ def test_few_evaluations_tell_what_a_device_takes_that_is_like_others():
     everywhere = features.listed(SPACE).archs
     log = over(everywhere)[:, :1].double().log()
     strange = torch.randn(len(log), 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    proposal = Proposal(_ops.sample(SEEDS, 0, 12, SPACE.choices))
+    proposal = Proposal(_ops.sample_unchecked(SEEDS, 0, 12, SPACE.choices))
     controller = InContext(SPACE)
     state = controller.learn(controller.begin(LIMITED, SEEDS), proposal, evaluate(proposal))
     archs = _ops.enumerate_all(SPACE.choices)[None, ::37].expand(3, -1, -1)
