@@ -20,7 +20,7 @@ _LAYERS = ("conv3", "conv5", "fused_conv9", "pool")
 
 @dataclass(frozen=True)
 class Chain:
-    """Three layers, one after the other; the second differs from the first, and the last is no pooling. It names no numbers and has no cells."""
+    """Three layers, one after the other; the second differs from the first, and the last is no pooling. It has no cells."""
 
     width: int = 4
 
