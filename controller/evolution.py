@@ -50,11 +50,11 @@ class Evolution:
         D, K = len(self.space.choices), self.tournament
         # An architecture is either fresh or a child, so that both may take the same words.
         words = _noise.bits(state.seeds, state.step, batch, max(D, K + 2))
-        fresh_SBD = _sampling.words_to_archs(words[..., :D], self.space)
+        fresh_SBD = _sampling.archs_from_bits(words[..., :D], self.space)
         living_S11 = state.born.clamp(1, self.population)[:, None, None]
         entrants_SBK = (words[..., :K] * living_S11) >> 32
         parents_SBD = self._winners(state, entrants_SBK)
-        children_SBD = _sampling.mutate_by_words(parents_SBD, words[..., K : K + 2], self.space)
+        children_SBD = _sampling.mutate_from_bits(parents_SBD, words[..., K : K + 2], self.space)
         young_SB = state.born[:, None] + torch.arange(batch) < self.population
         return Proposal(torch.where(young_SB[..., None], fresh_SBD, children_SBD))
 

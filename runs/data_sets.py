@@ -64,7 +64,7 @@ def compare(task: str, run: Path, evals: int) -> dict[str, Any]:
     words = ["resume", str(run)] if run.exists() else search
     command = [sys.executable, "-m", "nas", *words, "--json"]
     summary = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
-    winner = trained_network.kept(run)
+    winner = trained_network.load(run)
     evaluator = tasks.find(task)
     resnet = evaluator.final_network(evaluator.space.parse(RESNET))
     assert winner is not None

@@ -33,7 +33,7 @@ def best_of(function, times=5):
 def look_ups(api, rows):
     evaluator = tasks.find(TASK)
     evaluate = evaluator.load(torch.arange(1000))
-    archs = _ops.sample(torch.arange(1000), 0, 1000, evaluator.space.choices)
+    archs = _ops.sample_unchecked(torch.arange(1000), 0, 1000, evaluator.space.choices)
     evaluate(Proposal(archs))
     ours = best_of(lambda: evaluate(Proposal(archs))) / archs[..., 0].numel()
     print("\nLook-ups (score and cost of an architecture)")

@@ -12,7 +12,7 @@ from search_spaces import _noise
 
 
 def size(choices: tuple[int, ...]) -> int:
-    """How many architectures there are."""
+    """How many combinations of options there are, valid or not."""
     return math.prod(choices)
 
 
@@ -23,30 +23,32 @@ def strides(choices: tuple[int, ...], device: torch.device | str = "cpu") -> Ten
 
 
 def index(archs: Tensor, choices: tuple[int, ...]) -> Tensor:
-    """The rank of each of `archs` `[..., D]` in the order of `enumerate_all`, int64 `[...]`."""
+    """Where each of `archs` `[..., D]` is in `enumerate_all`, int64 `[...]`: a number with the decisions as its digits."""
     if archs.device.type == "cpu":
         return archs.long() @ strides(choices)
     return (archs.long() * strides(choices, archs.device)).sum(-1)  # No product of whole-number matrices elsewhere.
 
 
 def from_index(index: Tensor, choices: tuple[int, ...]) -> Tensor:
-    """The architectures `[..., D]` of ranks `[...]`."""
+    """The architectures `[..., D]` of indices `[...]`."""
     return index[..., None] // strides(choices, index.device) % torch.tensor(choices, device=index.device)
 
 
 @lru_cache
 def enumerate_all(choices: tuple[int, ...]) -> Tensor:
-    """Every architecture, int64 `[N, D]`, by rank; the same tensor each time, to be read only."""
+    """Every combination of options, int64 `[N, D]`, by index; the same tensor each time, to be read only."""
     return from_index(torch.arange(size(choices)), choices)
 
 
-def within(archs: Tensor, choices: tuple[int, ...]) -> Tensor:
+def in_range(archs: Tensor, choices: tuple[int, ...]) -> Tensor:
     """Whether every decision is one of its options: bool `[...]` for `archs` `[..., D]`."""
     return ((archs >= 0) & (archs < torch.tensor(choices, device=archs.device))).all(-1)
 
 
-def sample(seeds: Tensor, step: Tensor | int, batch: int, choices: tuple[int, ...], *, stream: int = 0) -> Tensor:
-    """Uniform architectures, int64 `[S, B, D]`."""
+def sample_unchecked(
+    seeds: Tensor, step: Tensor | int, batch: int, choices: tuple[int, ...], *, stream: int = 0
+) -> Tensor:
+    """Uniform combinations of options, int64 `[S, B, D]`, valid or not: for spaces where all are. See `_sampling.sample`."""
     high_D = torch.tensor(choices, device=seeds.device)
     return _noise.integers(seeds, step, batch, len(choices), high=high_D, stream=stream)
 
@@ -67,14 +69,17 @@ def one_hot(archs: Tensor, choices: tuple[int, ...]) -> Tensor:
     return out.scatter(-1, archs.long() + offset_D, 1.0)
 
 
-def among(ranks: Tensor, others: Tensor) -> Tensor:
-    """Which of the ranks `[..., M]` are among the others `[..., E]`, bool `[..., M]`."""
+def isin(index: Tensor, others: Tensor) -> Tensor:
+    """Which elements of `index` `[..., M]` are among the others `[..., E]`, row by row, bool `[..., M]`.
+
+    torch.isin knows no rows: it would mix the seeds.
+    """
     ordered = others.sort(dim=-1).values
-    return torch.searchsorted(ordered, ranks) < torch.searchsorted(ordered, ranks, right=True)
+    return torch.searchsorted(ordered, index) < torch.searchsorted(ordered, index, right=True)
 
 
-def fresh(ranks: Tensor, others: Tensor) -> Tensor:
-    """Which of the ranks `[S, M]` are not among the others `[S, E]` and not the same as one before them, bool `[S, M]`."""
-    ordered_SM, order_SM = ranks.sort(dim=-1, stable=True)
+def first_unseen(index: Tensor, others: Tensor) -> Tensor:
+    """Which elements of `index` `[S, M]` are not among the others `[S, E]` nor equal to one before them, bool `[S, M]`."""
+    ordered_SM, order_SM = index.sort(dim=-1, stable=True)
     again_SM = torch.cat([torch.zeros_like(ordered_SM[:, :1], dtype=torch.bool), ordered_SM.diff(dim=-1) == 0], 1)
-    return ~again_SM.scatter(1, order_SM, again_SM) & ~among(ranks, others)
+    return ~again_SM.scatter(1, order_SM, again_SM) & ~isin(index, others)

@@ -36,7 +36,7 @@ class NasBench201:
     operation_features = (tuple(_cells.FEATURES[name] for name in _OPERATIONS),) * len(_cells.EDGES)
 
     def valid(self, archs: Tensor) -> Tensor:
-        return _ops.within(archs, self.choices)
+        return _ops.in_range(archs, self.choices)
 
     def canonical(self, archs: Tensor) -> Tensor:
         return _cells.canonical(archs, _OPERATIONS)

@@ -35,7 +35,7 @@ class NatsBenchSize:
     operation_features = (tuple(map(_width_features, _WIDTHS)),) * 5
 
     def valid(self, archs: Tensor) -> Tensor:
-        return _ops.within(archs, self.choices)
+        return _ops.in_range(archs, self.choices)
 
     def canonical(self, archs: Tensor) -> Tensor:
         return archs

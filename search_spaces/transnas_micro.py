@@ -37,7 +37,7 @@ class TransNasMicro:
     decisions = _cells.EDGE_NAMES
 
     def valid(self, archs: Tensor) -> Tensor:
-        return _ops.within(archs, self.choices)
+        return _ops.in_range(archs, self.choices)
 
     def canonical(self, archs: Tensor) -> Tensor:
         """Equivalent in cells that halve the image as well: there a skip from the input has weights of its own."""

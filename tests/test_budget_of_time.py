@@ -7,6 +7,7 @@ import torch
 
 from nas.run import budget, session
 from nas.run.budget import Progress
+from nas.run.config import RunConfig
 from nas.run.incumbent import Best
 
 FOUND = Best(torch.zeros(1, 6).long(), torch.zeros(1), torch.ones(1).long())
@@ -14,14 +15,14 @@ SEARCH = ("search", "--task", "own201/digits", "--controller", "evolution", "--m
 
 
 def left(evaluations, wall, cost=0.0, **asked):
-    return budget.left(session.DEFAULTS | asked, Progress(evaluations, FOUND, wall, cost))
+    return budget.remaining(RunConfig(**asked), Progress(evaluations, FOUND, wall, cost))
 
 
 def test_the_time_left_by_hand():
     assert left(10, 30.0, minutes=1) == (30, 20)
     assert left(10, 30.0, minutes=1, evals=15) == (15, 15)
     assert left(10, 30.0, minutes=1, batch=4) == (36, 22)
-    assert left(10, 30.0, cost=5.0, seconds=6.0) == pytest.approx((6, 12))
+    assert left(10, 30.0, cost=5.0, simulated_seconds=6.0) == pytest.approx((6, 12))
     assert left(16, 8.0, evals=32, batch=16) == (8, 32)
     assert left(20, 61.0, minutes=1) == (0, 20)
 
@@ -36,9 +37,9 @@ def test_a_search_of_some_minutes_says_what_is_left_where_there_is_no_bar(nas):
 
 
 def test_the_minutes_are_those_of_the_clock_on_the_wall(tmp_path):
-    asked = session.DEFAULTS | {"task": "own201/digits", "controller": "random_search", "minutes": 0.02}
-    setup = session.prepare(asked)
+    asked = RunConfig(task="own201/digits", controller="random_search", minutes=0.02)
+    setup = session.load(asked)
     started = time.perf_counter()
-    with session.begin(tmp_path / "run", asked, setup) as run:
-        *_, before, last = session.go_on(run, setup)
+    with session.start(tmp_path / "run", asked, setup) as run:
+        *_, before, last = session.resume(run, setup)
     assert before.wall < 1.2 <= last.wall <= time.perf_counter() - started

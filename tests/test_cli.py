@@ -26,8 +26,8 @@ def test_search_and_show_print_the_same_json_document_and_nothing_else(nasbench2
     assert document["run"] == "runs/one"
     assert (document["seeds"], document["evaluations"]) == (3, 30)
     assert [row["seed"] for row in document["best"]] == [0, 1, 2]
-    assert all(row.keys() == {"seed", "arch", "score", "report", "at", "epochs"} for row in document["best"])
-    assert all(1 <= row["at"] <= 30 and 10 <= row["score"] <= 100 for row in document["best"])
+    assert all(row.keys() == {"seed", "arch", "score", "report", "found_at", "epochs"} for row in document["best"])
+    assert all(1 <= row["found_at"] <= 30 and 10 <= row["score"] <= 100 for row in document["best"])
     assert json.loads(nas("show", "one", "--json", cwd=tmp_path).stdout) == document
     rows = json.loads(nas("runs", "--json", cwd=tmp_path).stdout)
     assert [row["run"] for row in rows] == ["runs/one"]
@@ -62,10 +62,10 @@ def test_show_draws_the_best_cell_here_and_as_files(nasbench201, tmp_path):
         (("search", "--evals", "0"), "--evals is 0; it takes a number above zero."),
         (("search", "--batch", "-3"), "--batch is -3"),
         (("search", "--seeds", "0"), "--seeds is 0"),
-        (("search", "--seconds", "-1"), "--seconds is -1"),
-        (("search", "--set", "population"), "--set is 'population'; it takes NAME=VALUE."),
-        (("search", "--set", "poplation=3"), "Did you mean 'population'?"),
-        (("search", "--set", "population=many"), "it takes a whole number"),
+        (("search", "--simulated-seconds", "-1"), "--simulated-seconds is -1"),
+        (("search", "--controller-option", "population"), "--controller-option is 'population'; it takes NAME=VALUE."),
+        (("search", "-c", "poplation=3"), "Did you mean 'population'?"),
+        (("search", "-c", "population=many"), "it takes a whole number"),
         (("search", "--evalz", "3"), "--evalz"),
         (("serach",), "serach"),
         (("show", "runs/nothing"), "There is no run"),

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from nas.compare import comparison, curves, trial_cache
 from nas.run import priors, session
+from nas.run.config import RunConfig
 from nas.tasks import full_columns
 from search_spaces import UserError
 
@@ -38,10 +39,10 @@ def prior(tmp_path):
 def test_a_comparison_with_a_prior_is_a_search_that_began_with_it(tmp_path):
     (ask,) = asks("in_context:prior=shipped")
     trace = trial_cache.read(trial_cache.cell(ask, tmp_path))
-    wanted = session.DEFAULTS | {"task": TASK, "prior": "shipped", "seeds": 3, "evals": 6}
-    setup = session.prepare(wanted)
-    with session.begin(tmp_path / "run", wanted, setup) as run:
-        *_, last = session.go_on(run, setup)
+    wanted = RunConfig(task=TASK, prior="shipped", seeds=3, evals=6)
+    setup = session.load(wanted)
+    with session.start(tmp_path / "run", wanted, setup) as run:
+        *_, last = session.resume(run, setup)
     assert torch.equal(trace.score.amax(1), last.found.score)
 
 

@@ -9,6 +9,7 @@ from controller import Proposal, Results, Step
 from nas import tasks
 from nas.compare import comparison, summary, trial_cache
 from nas.run import incumbent, session, store
+from nas.run.config import RunConfig
 from search_spaces import UserError, _ops
 
 TASK = "own201/digits"
@@ -92,10 +93,10 @@ def test_a_budget_that_ends_before_the_last_rung_says_so(nas):
 
 
 def test_a_run_keeps_the_epochs_of_every_evaluation_and_one_without_them_is_read(tmp_path):
-    asked = session.DEFAULTS | {"task": TASK, "controller": "hyperband", "evals": 9, "seeds": 2}
-    setup = session.prepare(asked)
-    with session.begin(tmp_path / "run", asked, setup) as run:
-        list(session.go_on(run, setup))
+    asked = RunConfig(task=TASK, controller="hyperband", evals=9, seeds=2)
+    setup = session.load(asked)
+    with session.start(tmp_path / "run", asked, setup) as run:
+        list(session.resume(run, setup))
         assert store.history(run).epochs.unique().tolist() == [1, 4]
         step = Step(
             Proposal(torch.zeros(2, 1, 6).long()), Results(torch.zeros(2, 1), torch.zeros(2, 1)), store.state(run, None)

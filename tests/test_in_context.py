@@ -263,7 +263,7 @@ def test_a_stale_search_leaves_every_second_evaluation_to_plain_bayesian_optimis
 
 def test_candidates_that_are_news_come_first_whatever_the_others_of_their_batch():
     ranks, tried = torch.tensor([[5, 3, 5, 7, 3, 9]]), torch.tensor([[7, 8]])
-    assert _ops.fresh(ranks, tried).tolist() == [[True, True, False, False, False, True]]
+    assert _ops.first_unseen(ranks, tried).tolist() == [[True, True, False, False, False, True]]
     controller, seeds = InContext(SPACE), torch.arange(5)
     _, _, state = _toys.walk(controller, _toys.evaluate(SPACE), seeds, 8, 4)
 
@@ -310,7 +310,7 @@ def test_scouts_go_out_once_the_prior_has_lost_its_say():
     net = features.listed(SPACE).archs[exploration.landmarks(key, SPACE)]
     controller, state, archs = _stale_after(strange, prior, {})
     assert (controller.trusts(state) < 0.5).all()
-    left = net[~_ops.among(*(features.ranks(SPACE, x) for x in (net[None], state.archs[:1]))).squeeze(0)]
+    left = net[~_ops.isin(*(features.ranks(SPACE, x) for x in (net[None], state.archs[:1]))).squeeze(0)]
     assert torch.equal(archs[:, 2], left[:1].expand(2, -1))
     for scores, settings in ((strange, {"scout": 1000}), (strange, {"patience": 1000}), (foretold, {})):
         controller, state, archs = _stale_after(scores, prior, settings)

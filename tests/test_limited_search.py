@@ -9,6 +9,7 @@ from controller import Proposal, Results
 from controller.models import constraint_gp, constraints, features, gp_ensemble, pretrained, prior_file, transformer
 from controller.transfer_bo import InContext
 from nas.run import session, store
+from nas.run.config import RunConfig
 from search_spaces import _ops
 from search_spaces.nasbench201 import NasBench201
 from tests import _toys
@@ -48,7 +49,7 @@ def test_scores_without_the_points_off_are_those_of_the_task_without_limits():
 
 def test_points_off_of_cells_never_tried_are_foretold():
     """The logarithm of `over` is a sum over the decisions, so 60 evaluations tell it; the nodes' mean is the points off."""
-    controller, proposal = InContext(SPACE), Proposal(_ops.sample(SEEDS, 0, 60, SPACE.choices))
+    controller, proposal = InContext(SPACE), Proposal(_ops.sample_unchecked(SEEDS, 0, 60, SPACE.choices))
     state = controller.learn(controller.begin(LIMITED, SEEDS), proposal, evaluate(proposal))
     archs = _ops.enumerate_all(SPACE.choices)[None, ::37].expand(3, -1, -1)
     sight = pretrained.look(pretrained.NONE, SPACE, archs).sight
@@ -78,7 +79,7 @@ def test_few_evaluations_tell_what_a_device_takes_that_is_like_others():
     everywhere = features.listed(SPACE).archs
     log = over(everywhere)[:, :1].double().log()
     strange = torch.randn(len(log), 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    proposal = Proposal(_ops.sample(SEEDS, 0, 12, SPACE.choices))
+    proposal = Proposal(_ops.sample_unchecked(SEEDS, 0, 12, SPACE.choices))
     controller = InContext(SPACE)
     state = controller.learn(controller.begin(LIMITED, SEEDS), proposal, evaluate(proposal))
     archs = _ops.enumerate_all(SPACE.choices)[None, ::37].expand(3, -1, -1)
@@ -134,17 +135,10 @@ def test_what_was_told_is_stored_with_the_run(table, tmp_path):
     for name in ("nasbench201", "nasbench201-hardware"):
         table(name)
     task = "nasbench201/cifar10@200+nasbench201-hardware/fpga/latency<=q30"
-    asked = session.DEFAULTS | {
-        "task": task,
-        "controller": "in_context",
-        "prior": "none",
-        "evals": 6,
-        "seeds": 2,
-        "batch": 3,
-    }
-    setup = session.prepare(asked)
-    with session.begin(tmp_path / "run", asked, setup) as run:
-        for _ in session.go_on(run, setup):
+    asked = RunConfig(task=task, controller="in_context", prior="none", evals=6, seeds=2, batch=3)
+    setup = session.load(asked)
+    with session.start(tmp_path / "run", asked, setup) as run:
+        for _ in session.resume(run, setup):
             pass
         archs, told = zip(*((proposal.archs, results.constraint_ratio) for proposal, results, _ in store.steps(run)))
         state = store.state(run, setup.controller.begin(setup.evaluator.task, setup.seeds, setup.prior))
@@ -154,4 +148,4 @@ def test_what_was_told_is_stored_with_the_run(table, tmp_path):
         assert torch.equal(over_SBL, wanted(Proposal(archs_SBD)).constraint_ratio)
     assert torch.equal(state.over, torch.cat(told, 1))
     for s, row in enumerate(best):
-        assert row["over"] == [round(state.over[s, row["at"] - 1, 0].item(), 4)]
+        assert row["constraint_ratio"] == [round(state.over[s, row["found_at"] - 1, 0].item(), 4)]

@@ -8,6 +8,7 @@ import warnings
 import pytest
 
 from nas.run import session, store
+from nas.run.config import RunConfig
 
 
 @pytest.fixture
@@ -23,17 +24,17 @@ def events():
 
 
 def _asked(controller: str) -> dict:
-    return session.DEFAULTS | {"task": "nasbench201/cifar10@12", "controller": controller, "evals": 20, "seeds": 2}
+    return RunConfig(task="nasbench201/cifar10@12", controller=controller, evals=20, seeds=2)
 
 
 def test_a_run_stopped_and_resumed_shows_every_evaluation_once_with_its_best_score(events, nasbench201, tmp_path):
     asked = _asked("evolution")
-    setup = session.prepare(asked)
-    with session.begin(tmp_path / "run", asked, setup) as run:
-        first = session.go_on(run, setup)
+    setup = session.load(asked)
+    with session.start(tmp_path / "run", asked, setup) as run:
+        first = session.resume(run, setup)
         list(itertools.islice(first, 7))
         first.close()
-        list(session.go_on(run, setup))
+        list(session.resume(run, setup))
         expected = store.history(run).score.cummax(1).values.mean(0)
     logged = events(run.folder).Scalars("score/best")
     assert [event.step for event in logged] == list(range(1, 21))
@@ -42,24 +43,24 @@ def test_a_run_stopped_and_resumed_shows_every_evaluation_once_with_its_best_sco
 
 def test_a_policy_is_shown_by_entropy_and_by_the_probability_of_every_choice(events, nasbench201, tmp_path):
     asked = _asked("reinforce")
-    setup = session.prepare(asked)
-    with session.begin(tmp_path / "run", asked, setup) as run:
-        list(session.go_on(run, setup))
+    setup = session.load(asked)
+    with session.start(tmp_path / "run", asked, setup) as run:
+        list(session.resume(run, setup))
     shown = events(run.folder)
-    assert len(shown.Scalars("policy/entropy (nats)")) == 20
+    assert len(shown.Scalars("policy/entropy")) == 20
     for decision, names in zip(setup.evaluator.space.decisions, setup.evaluator.space.operations):
-        probabilities = [shown.Scalars(f"decision {decision}/{name}")[-1].value for name in names]
+        probabilities = [shown.Scalars(f"policy/{decision}/{name}")[-1].value for name in names]
         assert sum(probabilities) == pytest.approx(1, abs=1e-5)
 
 
 def test_the_best_cell_is_a_picture_whenever_it_changes_and_the_settings_are_hparams(events, nasbench201, tmp_path):
     asked = _asked("evolution")
-    setup = session.prepare(asked)
-    with session.begin(tmp_path / "run", asked, setup) as run:
-        bests = [progress.found for progress in session.go_on(run, setup)]
+    setup = session.load(asked)
+    with session.start(tmp_path / "run", asked, setup) as run:
+        bests = [progress.found for progress in session.resume(run, setup)]
     shown = events(run.folder)
     tops = [found.archs[found.score.argmax()].tolist() for found in bests]
     changes = 1 + sum(before != after for before, after in itertools.pairwise(tops))
-    assert len(shown.Images("best cell")) == changes
-    assert shown.Images("best cell")[0].encoded_image_string.startswith(b"\x89PNG")
+    assert len(shown.Images("best_cell")) == changes
+    assert shown.Images("best_cell")[0].encoded_image_string.startswith(b"\x89PNG")
     assert "_hparams_/session_start_info" in shown.summary_metadata

@@ -13,20 +13,21 @@ import pytest
 import torch
 
 from nas.run import session, state_tree, store
+from nas.run.config import RunConfig
 
 _COMMAND = [sys.executable, "-m", "nas"]
 _TASK = "nasbench201/cifar10@12"
 
 
 def _asked(controller: str, evals: int) -> dict:
-    return session.DEFAULTS | {"task": _TASK, "controller": controller, "evals": evals, "seeds": 3, "batch": 2}
+    return RunConfig(task=_TASK, controller=controller, evals=evals, seeds=3, batch=2)
 
 
 def _unbroken(folder, controller, evals):
     asked = _asked(controller, evals)
-    setup = session.prepare(asked)
-    with session.begin(folder, asked, setup) as run:
-        for _ in session.go_on(run, setup):
+    setup = session.load(asked)
+    with session.start(folder, asked, setup) as run:
+        for _ in session.resume(run, setup):
             pass
         return store.history(run), state_tree.flatten(store.state(run, setup.controller.begin(None, setup.seeds)))
 
@@ -72,7 +73,7 @@ def test_a_run_killed_at_several_instants_ends_as_one_never_stopped(controller, 
     subprocess.run(command, check=True, capture_output=True)
     with store.open_run(folder) as run:
         got = store.history(run)
-        like = session.prepare(run.asked).controller.begin(None, torch.arange(3))
+        like = session.load(run.config).controller.begin(None, torch.arange(3))
         state = state_tree.flatten(store.state(run, like))
     assert torch.equal(got.archs, expected.archs)
     assert torch.equal(got.score, expected.score)
@@ -105,9 +106,9 @@ def test_ctrl_c_keeps_what_was_done_and_says_how_to_go_on(nasbench201, tmp_path)
 
 def test_a_step_that_fails_to_be_stored_leaves_the_run_whole(nasbench201, tmp_path):
     asked = _asked("evolution", 1000)
-    setup = session.prepare(asked)
-    with session.begin(tmp_path / "run", asked, setup) as run:
-        progress = session.go_on(run, setup)
+    setup = session.load(asked)
+    with session.start(tmp_path / "run", asked, setup) as run:
+        progress = session.resume(run, setup)
         next(progress)
         pages = run.connection.execute("pragma page_count").fetchone()[0]
         run.connection.execute(f"pragma max_page_count = {pages + 2}")
@@ -116,7 +117,7 @@ def test_a_step_that_fails_to_be_stored_leaves_the_run_whole(nasbench201, tmp_pa
                 pass
         run.connection.execute("pragma max_page_count = 100000")
         kept = store.history(run).steps
-        for _ in session.go_on(run, setup):
+        for _ in session.resume(run, setup):
             pass
         assert 0 < kept < store.history(run).steps
         got = store.history(run)
@@ -126,9 +127,9 @@ def test_a_step_that_fails_to_be_stored_leaves_the_run_whole(nasbench201, tmp_pa
 
 def test_two_processes_cannot_both_go_on_with_a_run(nasbench201, tmp_path):
     asked = _asked("evolution", 100)
-    setup = session.prepare(asked)
-    with session.begin(tmp_path / "run", asked, setup) as run, store.open_run(tmp_path / "run") as again:
-        first, second = session.go_on(run, setup), session.go_on(again, setup)
+    setup = session.load(asked)
+    with session.start(tmp_path / "run", asked, setup) as run, store.open_run(tmp_path / "run") as again:
+        first, second = session.resume(run, setup), session.resume(again, setup)
         next(first)
         next(second)
         with pytest.raises(store.UserError, match="Cannot write the run"):
@@ -136,7 +137,7 @@ def test_two_processes_cannot_both_go_on_with_a_run(nasbench201, tmp_path):
 
 
 def test_a_run_of_another_version_is_refused(tmp_path):
-    asked = session.DEFAULTS
+    asked = RunConfig()
     with store.create(tmp_path / "run", asked, {}) as run:
         run.connection.execute("update about set value = 'nas-run/9' where key = 'format'")
     with pytest.raises(store.UserError, match="nas-run/9"):
@@ -144,9 +145,9 @@ def test_a_run_of_another_version_is_refused(tmp_path):
 
 
 def test_a_run_does_not_overwrite_another(tmp_path):
-    store.create(tmp_path / "run", session.DEFAULTS, {}).connection.close()
+    store.create(tmp_path / "run", RunConfig(), {}).connection.close()
     with pytest.raises(store.UserError, match="exists already"):
-        store.create(tmp_path / "run", session.DEFAULTS, {})
+        store.create(tmp_path / "run", RunConfig(), {})
 
 
 def test_a_file_that_is_no_run_is_refused(tmp_path):
@@ -156,10 +157,10 @@ def test_a_file_that_is_no_run_is_refused(tmp_path):
 
 
 def test_a_state_that_keeps_less_than_the_controller_needs_is_refused_and_the_run_still_shown(tmp_path, nas):
-    asked = session.DEFAULTS | {"task": "own201/digits", "controller": "hyperband", "evals": 4}
-    setup = session.prepare(asked)
-    with session.begin(tmp_path / "runs" / "old", asked, setup) as run:
-        next(session.go_on(run, setup))
+    asked = RunConfig(task="own201/digits", controller="hyperband", evals=4)
+    setup = session.load(asked)
+    with session.start(tmp_path / "runs" / "old", asked, setup) as run:
+        next(session.resume(run, setup))
         run.connection.execute("delete from state where path = '/schedule'")
     done = nas("resume", "old")
     assert done.returncode == 2

@@ -13,6 +13,7 @@ from controller import Proposal
 from nas import tasks, training
 from nas.evaluators._training_cache import TrainingCache
 from nas.run import finish, session, store
+from nas.run.config import RunConfig
 from nas.training import Images, Recipe
 from search_spaces import UserError
 
@@ -96,7 +97,7 @@ def test_memory_that_runs_out_halves_the_chunk_and_the_search_goes_on(digits, mo
 
 def test_more_epochs_than_the_schedule_has_are_refused(digits):
     proposal = _proposal(digits, GOOD)._replace(epochs=torch.tensor([[9]]))
-    with pytest.raises(UserError, match="--with epochs=9"):
+    with pytest.raises(UserError, match="--training-option epochs=9"):
         digits.load(torch.tensor([0]))(proposal)
 
 
@@ -115,10 +116,10 @@ def test_a_setting_that_makes_no_sense_is_refused(settings, says):
 
 
 def test_a_search_on_data_ends_with_a_network_tested_once_a_page_and_the_export(tmp_path):
-    asked = session.DEFAULTS | {"controller": "random_search", "evals": 4, "batch": 4, "data": SMALL}
-    setup = session.prepare(asked)
-    with session.begin(tmp_path / "run", asked, setup) as run:
-        list(session.go_on(run, setup))
+    asked = RunConfig(controller="random_search", evals=4, batch=4, training_options=SMALL)
+    setup = session.load(asked)
+    with session.start(tmp_path / "run", asked, setup) as run:
+        list(session.resume(run, setup))
         exported = finish.finish(run, setup)
         (row,) = session.summary(run, setup)["best"]
         page = (run.folder / finish.PAGE).read_text()
@@ -142,15 +143,15 @@ def test_a_search_on_data_ends_with_a_network_tested_once_a_page_and_the_export(
 
 
 def test_a_search_on_data_killed_by_ctrl_c_in_the_final_training_finishes_on_resume(tmp_path, monkeypatch):
-    asked = session.DEFAULTS | {"controller": "random_search", "evals": 2, "batch": 2, "data": SMALL}
-    setup = session.prepare(asked)
-    with session.begin(tmp_path / "run", asked, setup) as run:
-        list(session.go_on(run, setup))
+    asked = RunConfig(controller="random_search", evals=2, batch=2, training_options=SMALL)
+    setup = session.load(asked)
+    with session.start(tmp_path / "run", asked, setup) as run:
+        list(session.resume(run, setup))
         monkeypatch.setattr(training, "predictions", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             finish.finish(run, setup)
         monkeypatch.undo()
-        assert store.noted(run, "report") is None
+        assert store.get_meta(run, "report") is None
         assert finish.finish(run, setup) is not None
         assert json.dumps(session.summary(run, setup)["best"][0]["report"])
 

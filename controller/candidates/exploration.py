@@ -86,7 +86,7 @@ def _scouts(key: int, space: Space, state: Any, count: int) -> Tensor:
     assert rows is not None
     assert described is not None
     net_SMD = described.archs[rows].expand(len(state.seeds), -1, -1)
-    tried_SM = _ops.among(features.ranks(space, net_SMD), features.ranks(space, state.archs))
+    tried_SM = _ops.isin(features.ranks(space, net_SMD), features.ranks(space, state.archs))
     return pool.take(net_SMD, tried_SM.int().argsort(dim=-1, stable=True)[:, :count])
 
 

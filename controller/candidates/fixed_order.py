@@ -54,7 +54,7 @@ def learn(state: State, proposal: Proposal) -> State:
 
 def _shuffled(space: Space, seeds: Tensor) -> Tensor:
     """Random architectures without repeats, as ranks `[S, L]`."""
-    ranks = _sampling.valid_ranks(space)
+    ranks = _sampling.valid_indices(space)
     ranks = torch.arange(_ops.size(space.choices)) if ranks is None else ranks
     lot_SN = _noise.bits(seeds, 0, len(ranks), stream=1)
     return ranks[lot_SN.argsort(dim=-1, stable=True)[:, :LENGTH]]

@@ -30,7 +30,7 @@ def gather(
     what makes all searches' the same number, `least` or more.
     """
     archs_SMD = _worth(space, key, state, archs_SED, standing_SE, samples)
-    fresh_SM = _ops.fresh(*(features.ranks(space, archs) for archs in (archs_SMD, state.archs)))
+    fresh_SM = _ops.first_unseen(*(features.ranks(space, archs) for archs in (archs_SMD, state.archs)))
     order_SM = (~fresh_SM).int().argsort(dim=-1, stable=True)[:, : max(least, int(fresh_SM.sum(-1).max()))]
     return take(archs_SMD, order_SM), fresh_SM.gather(1, order_SM)
 
@@ -45,7 +45,7 @@ def _worth(space: Space, key: int, state: Any, archs_SED: Tensor, standing_SE: T
         parts = [near_SMD]
         if state.archs.shape[1]:
             words = _noise.bits(state.seeds, state.step, near_SMD.shape[1], 2, stream=_MUTATE)
-            parts.append(_sampling.mutate_by_words(near_SMD, words, space))
+            parts.append(_sampling.mutate_from_bits(near_SMD, words, space))
         if key and samples:
             parts.append(attention.sample(space, key, state, samples, state.archs.shape[1], _POLICY))
         return torch.cat([*parts, _sampling.sample(space, state.seeds, state.step, _BLIND, stream=_RANDOM)], 1)
@@ -107,7 +107,7 @@ def take(archs_SMD: Tensor, index_SB: Tensor) -> Tensor:
 
 def tried(space: Space, archs_SMD: Tensor, state: Any) -> Tensor:
     """Which of `archs_SMD` were tried, bool `[S, M]`."""
-    return _ops.among(features.ranks(space, archs_SMD), features.ranks(space, state.archs))
+    return _ops.isin(features.ranks(space, archs_SMD), features.ranks(space, state.archs))
 
 
 def news(space: Space, archs_SMD: Tensor, state: Any) -> Tensor:

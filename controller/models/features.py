@@ -69,7 +69,7 @@ def listed(space: Space) -> Described | None:
     """Every valid architecture of `space`; None where there are more than `LISTED`."""
     if size(space) > LISTED:
         return None
-    ranks = _sampling.valid_ranks(space)
+    ranks = _sampling.valid_indices(space)
     every = torch.arange(_ops.size(space.choices)) if ranks is None else ranks
     return describe(space, _ops.from_index(every, space.choices))
 

@@ -26,7 +26,6 @@ RUN_CONFIG = {
     "settings": "controller_options",
     "data": "training_options",
     "seconds": "simulated_seconds",
-    "minutes": "wall_minutes",
 }
 """The keys of what 0.1 stored as `asked`."""
 
@@ -66,9 +65,9 @@ WEIGHTS = {"figures": "metrics"}
 
 
 def controller(name: str) -> str:
-    """The name of today of a controller."""
+    """The name of today of a controller; the file or class of one from outside stays as it is."""
     plain = name.replace("-", "_")
-    return CONTROLLERS.get(plain, plain)
+    return CONTROLLERS.get(plain, plain) if plain.isidentifier() else name
 
 
 def settings(controller_name: str, given: Mapping[str, Value]) -> dict[str, Value]:

@@ -99,16 +99,6 @@ def log_prob(
 
 def closed(space: Space, begun: Tensor, d: int) -> Tensor:
     """0 for the options of decision `d` that can end in a valid architecture after `begun` `[S, B, d]`, else -inf."""
-    C, own = max(space.choices), space.choices[d]
-    out = torch.zeros(*begun.shape[:-1], C, dtype=torch.float64)
-    out[..., own:] = -torch.inf
-    if features.size(space) > features.LISTED:
-        return out
-    prefixes = _sampling.open_prefixes(space)
-    if prefixes is None:
-        return out
-    row = torch.zeros(begun.shape[:-1], dtype=torch.long)
-    for j in range(d):
-        row = row * space.choices[j] + begun[..., j]
-    out[..., :own] = torch.where(prefixes[d][row], 0.0, -torch.inf)
-    return out
+    enumerable = features.size(space) <= features.LISTED
+    invalid = _sampling.invalid_mask(space, begun, d) if enumerable else _sampling.padding_mask(space.choices)[d]
+    return torch.zeros(invalid.shape, dtype=torch.float64).masked_fill(invalid, -torch.inf)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from controller._base import Prior
 from controller.policies.optim import Params
-from search_spaces import Space, _noise, _ops, _products, _sampling
+from search_spaces import Space, _noise, _products, _sampling
 
 
 class Policy(Protocol):
@@ -34,7 +34,7 @@ class Policy(Protocol):
         ...
 
     def log_probs(self, params: Params, archs: Tensor) -> Tensor:
-        """`[S, B, D, C]`: of each choice, given the decisions before it in `archs`; minus infinity where closed."""
+        """`[S, B, D, C]`: of each choice, given the decisions before it in `archs`; minus infinity if not valid."""
         ...
 
 
@@ -53,7 +53,7 @@ class Independent:
 
     def log_probs(self, params: Params, archs: Tensor) -> Tensor:
         logits_SBDC = _products.spread(params["logits"][:, None], 1, archs.shape[1])
-        return (logits_SBDC + closed(self.space, archs)).log_softmax(-1)
+        return _mask(logits_SBDC, self.space, archs).log_softmax(-1)
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Autoregressive:
             hidden.append(memory[0])
         logits_SDBC = _products.product(torch.stack(hidden, 1), params["head"], bound=1.0)
         logits_SBDC = (logits_SDBC + _products.spread(params["bias"][:, :, None], 2, B)).transpose(1, 2)
-        return (logits_SBDC + closed(self.space, archs)).log_softmax(-1)
+        return _mask(logits_SBDC, self.space, archs).log_softmax(-1)
 
     def _memory(self, params: Params, batch: int) -> tuple[Tensor, Tensor]:
         zero_SBH = params["start"].new_zeros(len(params["start"]), batch, self.hidden)
@@ -162,8 +162,8 @@ def log_prob(log_probs_SBDC: Tensor, archs_SBD: Tensor) -> Tensor:
 
 def entropy(log_probs_SBDC: Tensor) -> Tensor:
     """The entropy in nats of each decision given those before it, summed over decisions: `[S, B]`."""
-    closed_SBDC = log_probs_SBDC.isinf()
-    return -(log_probs_SBDC.exp() * log_probs_SBDC.masked_fill(closed_SBDC, 0.0)).sum((-1, -2))
+    never_SBDC = log_probs_SBDC.isinf()  # 0 times minus infinity would be NaN.
+    return -(log_probs_SBDC.exp() * log_probs_SBDC.masked_fill(never_SBDC, 0.0)).sum((-1, -2))
 
 
 def along_the_mode(policy: Policy, params: Params) -> Tensor:
@@ -183,31 +183,15 @@ def begin(policy: Policy, seeds: Tensor, prior: Prior | None) -> Params:
     return {n: p.expand(len(seeds), *p.shape[1:]).clone() for n, p in prior.params.items()}
 
 
-def closed(space: Space, archs: Tensor) -> Tensor:
-    """What to add to logits `[S, B, D, C]`: 0 where a choice can follow, minus infinity where it cannot; broadcasts."""
-    if _sampling.open_prefixes(space) is None:
-        return _beyond(space.choices)
-    return torch.stack([_closed(space, archs[..., :d], d) for d in range(len(space.choices))], -2)
+def _mask(logits_SBDC: Tensor, space: Space, archs: Tensor) -> Tensor:
+    """Logits with minus infinity at options that cannot end in a valid architecture after those before them in `archs`."""
+    if _sampling.valid_prefixes(space) is None:
+        return logits_SBDC.masked_fill(_sampling.padding_mask(space.choices), -torch.inf)
+    invalid = [_sampling.invalid_mask(space, archs[..., :d], d) for d in range(len(space.choices))]
+    return logits_SBDC.masked_fill(torch.stack(invalid, -2), -torch.inf)
 
 
 _INIT, _SAMPLE = 255, 0
-
-
-@lru_cache
-def _beyond(choices: tuple[int, ...]) -> Tensor:
-    """0 for a decision's own choices, minus infinity beyond them, `[D, C]`."""
-    C = max(choices)
-    return torch.zeros(len(choices), C).masked_fill(torch.arange(C) >= torch.tensor(choices)[:, None], -torch.inf)
-
-
-def _closed(space: Space, archs_SBd: Tensor, d: int) -> Tensor:
-    """As `closed`, of decision `d` after the `d` before it."""
-    prefixes, choices = _sampling.open_prefixes(space), space.choices
-    if prefixes is None:
-        return _beyond(choices)[d]
-    rank_SB = _ops.index(archs_SBd, choices[:d]) if d else archs_SBd.new_zeros(archs_SBd.shape[:-1])
-    open_SBC = torch.nn.functional.pad(prefixes[d][rank_SB], (0, max(choices) - choices[d]))
-    return torch.zeros(open_SBC.shape).masked_fill(~open_SBC, -torch.inf)
 
 
 def _draw(space: Space, seeds: Tensor, step: Tensor, batch: int, logits: Callable[[int, Tensor], Tensor]) -> Tensor:
@@ -218,6 +202,7 @@ def _draw(space: Space, seeds: Tensor, step: Tensor, batch: int, logits: Callabl
     with torch.no_grad():
         for d in range(D):
             before_SBd = archs_SBD[..., :d]
-            noisy_SBC = logits(d, before_SBd) + _closed(space, before_SBd, d) + gumbel_SBDC[:, :, d]
-            archs_SBD[..., d] = noisy_SBC.argmax(-1)
+            noisy_SBC = logits(d, before_SBd) + gumbel_SBDC[:, :, d]
+            invalid = _sampling.invalid_mask(space, before_SBd, d)
+            archs_SBD[..., d] = noisy_SBC.masked_fill(invalid, -torch.inf).argmax(-1)
     return archs_SBD

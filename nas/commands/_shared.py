@@ -1,4 +1,4 @@
-"""What the commands that run a search share: where runs lie, the progress line, the closing words, JSON."""
+"""What the commands that run a search share: where runs lie, the progress line, JSON, tables of text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from nas.run import budget, finish, session, store
 from nas.run.session import Setup
 from nas.run.store import Run
-from search_spaces import UserError
 
 STOPPED = 130
 """Exit status after Ctrl-C, as shells have it."""
@@ -57,29 +56,30 @@ def print_lines(rows: list[tuple[str, ...]]) -> None:
 def work(run: Run, setup: Setup, *, quiet: bool = False) -> None:
     """Search to the end of the budget with a progress line on a terminal. Ctrl-C says how to go on and exits.
 
-    Where there is none, a search with --minutes says the time left after its first step and after each quarter, if not `quiet`.
+    Without a terminal and if not `quiet`, a search with --minutes prints the time left after its first step and each quarter.
     """
-    asked = run.asked
-    said = -1
+    config, printed = run.config, -1
     try:
         with _bar() as bar:
-            line = bar.add_task("searching", total=1.0, evaluations="0 evaluations", best="", left="")
-            for progress in session.go_on(run, setup):
-                score, left = progress.found.score, budget.left(asked, progress)
+            line = bar.add_task("searching", total=1.0, evaluations="0 evaluations", best="", remaining="")
+            for progress in session.resume(run, setup):
+                score, remaining = progress.found.score, budget.remaining(config, progress)
                 best = f"best {score.nanmean():.3f}" if not score.isnan().all() else "none succeeded yet"
-                of = f"/{asked['evals']}" if asked["evals"] else f" of about {left.evaluations}"
+                of = f"/{config.evals}" if config.evals else f" of about {remaining.evaluations}"
                 text = f"{progress.evaluations}{of} evaluations"
-                share = budget.share_spent(asked, progress)
-                time_left = f"about {duration(left.seconds)} left"
-                bar.update(line, completed=share, evaluations=text, best=best, left=time_left)
-                if asked["minutes"] and bar.disable and not quiet and said < int(4 * share) < 4:
-                    said = int(4 * share)
-                    click.echo(f"{text}, {best}; {time_left} to search", err=True)
+                share = budget.share_spent(config, progress)
+                left = f"about {duration(remaining.seconds)} left"
+                bar.update(line, completed=share, evaluations=text, best=best, remaining=left)
+                if config.minutes and bar.disable and not quiet and printed < int(4 * share) < 4:
+                    printed = int(4 * share)
+                    click.echo(f"{text}, {best}; {left} to search", err=True)
         with Console(stderr=True).status("training the winner to the end") if sys.stderr.isatty() else nullcontext():
             finish.finish(run, setup)
     except KeyboardInterrupt:
         evaluations = store.history(run).score.shape[1]
-        click.echo(f"\nStopped after {evaluations} evaluations; all are kept. Go on: nas resume {run.folder}", err=True)
+        click.echo(
+            f"\nStopped after {evaluations} evaluations; all are stored. Go on: nas resume {run.folder}", err=True
+        )
         sys.exit(STOPPED)
 
 
@@ -89,7 +89,7 @@ def _bar() -> Progress:
         BarColumn(bar_width=30),
         TextColumn("{task.fields[evaluations]}  {task.fields[best]}"),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[left]}"),
+        TextColumn("{task.fields[remaining]}"),
         console=Console(stderr=True),
         disable=not sys.stderr.isatty(),
         transient=True,
@@ -101,11 +101,3 @@ def duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
-
-
-def pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
-    """`('lr=0.1',)` to `{'lr': '0.1'}`."""
-    for text in texts:
-        if "=" not in text:
-            raise UserError(f"{option} is '{text}'; it takes NAME=VALUE.")
-    return dict(text.split("=", 1) for text in texts)

@@ -28,11 +28,11 @@ def command(run: str, to: Path, seed: int | None, onnx: bool | None, force: bool
       nas export runs/digits-evolution-1 --to exported
     """
     with store.open_run(_shared.run_folder(run)) as opened:
-        setup = session.prepare(opened.asked)
+        setup = session.load(opened.config)
         rows = [row for row in session.summary(opened, setup)["best"] if row["arch"] is not None]
-        kept = trained_network.kept(opened.folder)
-    arch = _pick(rows, seed) if seed is not None or kept is None else kept.arch
-    weights = kept if kept is not None and kept.arch == arch else None
+        stored = trained_network.load(opened.folder)
+    arch = _pick(rows, seed) if seed is not None or stored is None else stored.arch
+    weights = stored if stored is not None and stored.arch == arch else None
     training, task = setup.evaluator.training, setup.evaluator.task
     space = training.final_space if training else setup.evaluator.space
     done = export(
@@ -43,7 +43,7 @@ def command(run: str, to: Path, seed: int | None, onnx: bool | None, force: bool
     if as_json:
         _shared.print_json(document(done, arch))
     else:
-        tell(done, arch)
+        print_export(done, arch)
 
 
 def _pick(rows: list[dict], seed: int | None) -> str:
@@ -61,10 +61,10 @@ def document(done: Export, arch: str) -> dict:
     return done._asdict() | {"folder": str(done.folder), "arch": arch, "files": files}
 
 
-def tell(done: Export, arch: str) -> None:
+def print_export(done: Export, arch: str) -> None:
     """Print what was written, how far it is from the network, how fast it runs here."""
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"Exported {arch}", markup=False)
+    console.print(f"Export {arch}", markup=False)
     console.print(f"to {done.folder}: {done.parameters:,} parameters in network.safetensors", markup=False)
     for file in done.files:
         console.print(

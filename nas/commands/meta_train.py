@@ -20,7 +20,7 @@ from rich.progress import Progress
 from controller import MetaLearner, MetaState, Prior
 from controller.models import prior_file
 from nas import plugins
-from nas.commands import _shared
+from nas.commands import _options, _shared
 from nas.meta import from_runs, outer_loop, splits, task_distribution
 from nas.settings import typed
 from search_spaces import UserError
@@ -108,7 +108,7 @@ def command(
     if runs:
         _learn_from_runs(folder or _shared.runs_root() / f"prior-{split}", start, [*runs, *more], command_line)
         return
-    name, given = learner.replace("-", "_"), _shared.pairs(options, "--learner-option")
+    name, given = learner.replace("-", "_"), _options.pairs(options, "--learner-option")
     component = plugins.load("meta-learner", name)
     if start is not None:
         if name != "rl2":

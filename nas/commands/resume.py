@@ -25,14 +25,14 @@ def command(run: str, as_json: bool, **same: str | int | None) -> None:
     """
     with store.open_run(_shared.run_folder(run)) as opened:
         for key, value in same.items():
-            if value is not None and value != opened.asked[key]:
+            if value is not None and value != getattr(opened.config, key):
                 raise UserError(
-                    f"Run '{opened.folder}' has --{key} {opened.asked[key]}; it cannot go on with {value}. "
+                    f"Run '{opened.folder}' has --{key} {getattr(opened.config, key)}; it cannot go on with {value}. "
                     "Leave the option out, or start a new run."
                 )
-        setup = session.prepare(opened.asked)
+        setup = session.load(opened.config)
         _shared.work(opened, setup, quiet=as_json)
         if as_json:
             _shared.print_json(session.summary(opened, setup))
         else:
-            show.tell(opened, setup)
+            show.print_run(opened, setup)

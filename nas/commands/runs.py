@@ -40,15 +40,15 @@ def command(as_json: bool) -> None:
 
 def _row(run: store.Run) -> dict:
     past = store.history(run)
-    score = session.best(run.asked, past).score if past.steps else past.score
+    score = session.best(run.config, past).score if past.steps else past.score
     score = score[~score.isnan()]
     return {
         "run": str(run.folder),
-        "task": run.asked["task"],
-        "controller": run.asked["controller"],
-        "seeds": run.asked["seeds"],
+        "task": run.config.task,
+        "controller": run.config.controller,
+        "seeds": run.config.seeds,
         "evaluations": past.score.shape[1],
         "best_score": round(score.max().item(), 4) if len(score) else None,
-        "finished": budget.spent(run.asked, past),
-        "created": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(store.noted(run, "created"))),
+        "finished": budget.spent(run.config, past),
+        "created": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(store.get_meta(run, "created"))),
     }

@@ -27,14 +27,14 @@ def command(run: str, as_json: bool) -> None:
       nas show runs/digits-evolution-1
     """
     with store.open_run(_shared.run_folder(run)) as opened:
-        setup = session.prepare(opened.asked)
+        setup = session.load(opened.config)
         if as_json:
             _shared.print_json(session.summary(opened, setup))
         else:
-            tell(opened, setup)
+            print_run(opened, setup)
 
 
-def tell(run: Run, setup: Setup) -> None:
+def print_run(run: Run, setup: Setup) -> None:
     """Print what a run came to; draw its best cell into the run's folder."""
     console = Console(highlight=False, soft_wrap=True)
     document = session.summary(run, setup)
@@ -55,15 +55,16 @@ def tell(run: Run, setup: Setup) -> None:
     console.print(f"best    {top['arch']}")
     console.print(setup.evaluator.description)
     console.print(
-        f"score   {top['score']:.3f} at evaluation {top['at']}{_after(top, setup)}" + _over_seeds(rows, "score")
+        f"score   {top['score']:.3f} at evaluation {top['found_at']}{_after(top, setup)}" + _over_seeds(rows, "score")
     )
     if top["report"] is not None:
         console.print(f"report  {top['report']:.3f}" + _over_seeds(rows, "report"))
-    for text, over in zip(run.asked["task"].split("+")[1:], top.get("over", [])):
-        console.print(f"limit   {text}: the best is at {over:.1%} of it")
-    _tell_trained(console, run)
+    for text, ratio in zip(run.config.task.split("+")[1:], top.get("constraint_ratio", [])):
+        console.print(f"constraint {text}: the best is at {ratio:.1%} of the bound")
+    _print_trained(console, run)
     console.print(f"path    {_sparkline(past)}")
-    console.print(f"cost    {document['cost_seconds']:.1f} s a seed by the task, {document['wall_seconds']:.1f} s here")
+    simulated, wall = document["cost_seconds"], document["wall_seconds"]
+    console.print(f"cost    {simulated:.1f} simulated seconds a seed, {wall:.1f} s of wall clock")
     figure = draw.figure(setup.evaluator.space, arch)
     for suffix in ("png", "svg"):
         figure.savefig(run.folder / f"best.{suffix}", dpi=150)
@@ -72,8 +73,8 @@ def tell(run: Run, setup: Setup) -> None:
         console.print(f"Go on:  nas resume {run.folder}")
 
 
-def _tell_trained(console: Console, run: Run) -> None:
-    winner = trained_network.kept(run.folder)
+def _print_trained(console: Console, run: Run) -> None:
+    winner = trained_network.load(run.folder)
     if winner is None:
         return
     low, high = winner.metrics["interval"]

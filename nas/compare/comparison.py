@@ -62,7 +62,7 @@ def _fingerprint(controller: str, tasks: list[str]) -> str:
     wanted = settings.get("prior", "none")
     if wanted == "none" or not _takes_prior(controller):
         return ""
-    found = priors.find({"controller": name, "prior": wanted})
+    found = priors.find(wanted, name)
     if found is None:
         raise UserError(f"Prior '{wanted}' is not there for controller '{name}'; --prior takes a file, or none.")
     trained = {full_columns.bare(task): task for task in json.loads(found.about.get("tasks", "[]"))}

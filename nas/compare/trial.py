@@ -115,7 +115,7 @@ def _controller(ask: Ask, space: Space) -> tuple[Controller, Prior | None]:
     component = plugins.load("controller", name)
     prior = full_columns.prior_of(component, space, ask.task)
     if ask.prior:
-        prior = priors.find({"controller": name, "prior": given.pop("prior")})
+        prior = priors.find(given.pop("prior"), name)
     return component(space=space, **settings.typed(name, component, given)), prior
 
 

@@ -1,4 +1,4 @@
-"""What `--with NAME=VALUE` may set of a training, and how it is read."""
+"""What `--training-option NAME=VALUE` may set of a training, and how it is read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from search_spaces import UserError
 
 
 class Settings(NamedTuple):
-    """What `--with NAME=VALUE` may set; None: chosen from the data."""
+    """What `--training-option NAME=VALUE` may set; None: chosen from the data."""
 
     epochs: int | None = None
     """Of an evaluation."""
@@ -46,9 +46,9 @@ def read(settings: dict[str, str]) -> Settings:
         kind = int if default is None else type(default)
         typed[key] = plugins.read(text, kind)
         if typed[key] is None:
-            raise UserError(f"--with {key} is '{text}'; it takes {plugins.kind(kind)}.")
+            raise UserError(f"--training-option {key} is '{text}'; it takes {plugins.kind(kind)}.")
         if kind in (int, float) and not 0 < typed[key] < math.inf and key != "seed":
-            raise UserError(f"--with {key} is {text}; it takes a number above zero.")
+            raise UserError(f"--training-option {key} is {text}; it takes a number above zero.")
     if not 0 <= typed.get("seed", 0) < training.SEEDS:
-        raise UserError(f"--with seed is {typed['seed']}; it takes 0 to {training.SEEDS - 1}.")
+        raise UserError(f"--training-option seed is {typed['seed']}; it takes 0 to {training.SEEDS - 1}.")
     return Settings(**typed)

@@ -112,7 +112,7 @@ class NatsBench:
             there_are = ", ".join(map(str, self.task.fidelities))
             raise UserError(
                 f"The controller asks for {epochs} epochs; task '{self.task.name}' has figures after: {there_are}. "
-                "Leave out --set epochs, or name one of these."
+                "Leave out --controller-option epochs, or name one of these."
             )
         key = int(_ops.index(arch, self.space.choices)), epochs
         if key not in self._seen:

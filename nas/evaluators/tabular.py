@@ -76,7 +76,7 @@ class Tabular:
             there_are = ", ".join(map(str, self.task.fidelities)) or "of one length, which its table does not name"
             raise UserError(
                 f"The controller asks for {epochs} epochs; task '{self.task.name}' has figures after: {there_are}. "
-                "Leave out --set epochs, or name one of these."
+                "Leave out --controller-option epochs, or name one of these."
             )
         return self.lower[epochs]
 

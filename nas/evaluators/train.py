@@ -92,7 +92,7 @@ class Train:
             if bool((epochs > horizon).any()):
                 raise UserError(
                     f"The controller asks for {int(epochs.max())} epochs; the task trains {self.recipe.epochs}. "
-                    f"Say --with epochs={int(epochs.max())}."
+                    f"Say --training-option epochs={int(epochs.max())}."
                 )
             indices = _ops.index(archs, self.space.choices)
             keys = [TrainingKey(*key) for key in zip(indices.flatten().tolist(), epochs.flatten().tolist())]

@@ -9,7 +9,7 @@ Shapes: `S` simulated tasks, `K` tables, `N` architectures of a space, `T` evalu
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from nas import tables, tasks
 from nas.loop import search
 from nas.meta import task_similarity, timing
 from nas.meta.timing import SyntheticEvaluator
+from nas.run.config import RunConfig
 from nas.run.session import Setup
 from nas.tasks import families, full_columns
 from search_spaces import Space, Task
@@ -59,17 +60,21 @@ class Forecast(NamedTuple):
     """Tasks that the prior knows."""
 
 
-def forecast(asked: dict[str, Any], setup: Setup, prior: Prior) -> Forecast:
-    """Rehearse the search that `asked` names. Raises `UserError` for a space without a plain cell, or too large to list."""
+def forecast(config: RunConfig, setup: Setup, prior: Prior) -> Forecast:
+    """Rehearse the search that `config` asks for. Raises `UserError` for a space without a plain cell, or too large to list."""
     space, task = setup.evaluator.space, setup.evaluator.task
     plain = task_similarity.plain(space)
     value_SN = task_similarity.draw(prior, pretrained.hold(prior), space)
-    took = timing.times(asked, setup, value_SN)
-    limits = {"evals": 1.0, "seconds": took.task, "minutes": took.here * asked["seeds"] / 60}
-    allowed = [asked[key] / each for key, each in limits.items() if asked[key] is not None and each > 0]
+    took = timing.times(config, setup, value_SN)
+    budgets = (
+        (config.evals, 1.0),
+        (config.simulated_seconds, took.task),
+        (config.minutes, took.here * config.seeds / 60),
+    )
+    allowed = [budget / each for budget, each in budgets if budget is not None and each > 0]
     evaluations = max(1, int(min(allowed, default=setup.evaluator.defaults.budget)))
     simulated = min(evaluations, _MOST)
-    top_ST = _simulate(setup, prior, value_SN, simulated, min(asked["batch"], simulated))
+    top_ST = _simulate(setup, prior, value_SN, simulated, min(config.batch, simulated))
     start_S = value_SN[:, features.rows(space, plain)]
     scales = _scales(task, space)
     gain = _gain(value_SN, start_S, top_ST[:, -1], scales)
@@ -86,7 +91,7 @@ def forecast(asked: dict[str, Any], setup: Setup, prior: Prior) -> Forecast:
         beaten=min(_share(value_SN, top_ST[:, -1]).median().item(), 1 - 1 / value_SN.shape[1]),
         ahead=int(ahead[0]) + 1 if len(ahead) else None,
         task_seconds=took.task * evaluations,
-        here_seconds=took.here * evaluations * asked["seeds"],
+        here_seconds=took.here * evaluations * config.seeds,
         how=took.how,
         drawn=len(value_SN),
         known=len(json.loads(prior.about.get("tasks", "[]"))),

@@ -133,11 +133,11 @@ def fit(prior: Prior, folder: Path) -> Lesson:
     `UserError` for a run of fewer than 3 evaluations.
     """
     with store.open_run(folder) as run:
-        past, asked, over = store.history(run), run.asked, store.over(run)
+        past, config, over = store.history(run), run.config, store.constraint_ratio(run)
     if past.score.shape[1] < 3:
         raise UserError(f"Run '{folder}' has {past.score.shape[1]} evaluations; it takes at least 3 to learn from.")
     longest = torch.ones_like(past.score, dtype=torch.bool) if past.epochs is None else past.epochs == past.epochs.max()
-    evaluator = tasks.find(asked["task"], **asked["data"])
+    evaluator = tasks.find(config.task, **config.training_options)
     score_SE = past.score
     if over is not None:  # Rounded, as what was taken off and is put back leaves ties a rounding error apart.
         score_SE = (score_SE + penalty(over, torch.tensor(evaluator.task.constraints))).round(decimals=3)
@@ -156,7 +156,7 @@ def fit(prior: Prior, folder: Path) -> Lesson:
         at = features.rows(space, archs_nD)
         place = _ridge(stand - everywhere[at], directions[at]).float()
     told = transformer.task_features(evaluator.task)
-    return Lesson(folder.name, digest, asked["task"], space.name, told, coefficients.float(), place)
+    return Lesson(folder.name, digest, config.task, space.name, told, coefficients.float(), place)
 
 
 def _ridge(rest: Tensor, along: Tensor) -> Tensor:

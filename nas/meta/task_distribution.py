@@ -68,7 +68,7 @@ def spaces_of(found: list[TaskScores]) -> tuple[Space, ...]:
         space
         for space in known
         if features.listed(space) is not None
-        and (any(x.space == space for x in found) or _sampling.valid_ranks(space) is None)
+        and (any(x.space == space for x in found) or _sampling.valid_indices(space) is None)
     )
 
 

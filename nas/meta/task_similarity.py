@@ -44,7 +44,7 @@ def plain(space: Space) -> Tensor:
     cells = as_cell_space(space)
     if cells is None:
         raise UserError(
-            f"Space '{space.name}' has no plain ResNet cell to compare with; --dry-run takes a space of cells."
+            f"Space '{space.name}' has no plain ResNet cell to compare with; a forecast takes a space of cells."
         )
     return cells.reference_arch
 
@@ -53,7 +53,7 @@ def draw(prior: Prior, key: int, space: Space) -> Tensor:
     """Landscapes `[S, N]` of unit deviation: a family, coefficients around its centre, and a part that nothing explains."""
     listed = pretrained.everything(key, space)
     if listed is None:
-        raise UserError(f"Space '{space.name}' is too large to list; --dry-run cannot simulate it.")
+        raise UserError(f"Space '{space.name}' is too large to list; a forecast cannot simulate it.")
     generator = torch.Generator().manual_seed(0)
     family_S = torch.multinomial(pretrained.families(key, space), _TASKS, replacement=True, generator=generator)
     span = listed.sight.span

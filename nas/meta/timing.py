@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from controller import Proposal, Results
 from controller.models import features
 from nas import tables
 from nas.run import session
+from nas.run.config import RunConfig
 from nas.run.session import Setup
 from nas.types import Defaults, Evaluate
 from search_spaces import Space, Task, _sampling
@@ -40,19 +41,19 @@ class Times(NamedTuple):
     """How they were got."""
 
 
-def times(asked: dict[str, Any], setup: Setup, value_SN: Tensor) -> Times:
+def times(config: RunConfig, setup: Setup, value_SN: Tensor) -> Times:
     """A rehearsal on made-up scores with all that a run writes, and what an evaluation of the task itself takes."""
-    evaluator, B = setup.evaluator, asked["batch"]
-    synthetic = SyntheticEvaluator(evaluator.space, evaluator.task, value_SN[:1].repeat(asked["seeds"], 1))
-    rehearsal = {**asked, "evals": _STEPS * B, "seconds": None, "minutes": None}
+    evaluator, B = setup.evaluator, config.batch
+    synthetic = SyntheticEvaluator(evaluator.space, evaluator.task, value_SN[:1].repeat(config.seeds, 1))
+    rehearsal = replace(config, evals=_STEPS * B, simulated_seconds=None, minutes=None)
     stamps = []
     with (
         tempfile.TemporaryDirectory() as folder,
-        session.begin(Path(folder) / "run", rehearsal, setup._replace(evaluator=synthetic)) as run,
+        session.start(Path(folder) / "run", rehearsal, setup._replace(evaluator=synthetic)) as run,
     ):
-        for _ in session.go_on(run, setup._replace(evaluator=synthetic)):
+        for _ in session.resume(run, setup._replace(evaluator=synthetic)):
             stamps.append(time.perf_counter())
-    step = (stamps[-1] - stamps[0]) / (_STEPS - 1) / (B * asked["seeds"])
+    step = (stamps[-1] - stamps[0]) / (_STEPS - 1) / (B * config.seeds)
     if evaluator.task.name.split("/")[0] in tables.names():
         archs = _sampling.sample(evaluator.space, torch.zeros(1).long(), torch.zeros(1).long(), _CELLS)
         cost = evaluator.load(torch.zeros(1).long())(Proposal(archs)).cost.mean().item()

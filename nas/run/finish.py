@@ -1,11 +1,14 @@
-"""What follows a search on a data set: the winner trained to the end, a page about it, the export."""
+"""What follows a search: the report column of the best, and on a data set the winner trained to the end, a page, the export."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
+import torch
+
 from nas.export.export import Export, export
-from nas.run import session, store, trained_network
+from nas.run import incumbent, session, store, trained_network
 from nas.run.session import Setup
 from nas.run.store import Run
 from nas.types import TrainedNetwork
@@ -19,8 +22,8 @@ def finish(run: Run, setup: Setup) -> Export | None:
 
     What was done before is not done again.
     """
-    session.write_report(run, setup)
-    training, winner = setup.evaluator.training, trained_network.kept(run.folder)
+    write_report(run, setup)
+    training, winner = setup.evaluator.training, trained_network.load(run.folder)
     if training is None or winner is None or (run.folder / FOLDER).exists():
         return None
     (run.folder / PAGE).write_text(page(run, setup, winner))
@@ -31,14 +34,32 @@ def finish(run: Run, setup: Setup) -> Export | None:
     )  # fmt: skip
 
 
+def write_report(run: Run, setup: Setup) -> None:
+    """Read the report column of each seed's best, once, and keep it with the run; with it the best network, trained."""
+    if store.get_meta(run, "report") is not None:
+        return
+    found = session.best(run.config, store.history(run))
+    succeeded = ~found.score.isnan()
+    if not succeeded.any():
+        return
+    values = setup.evaluator.report(found.archs[succeeded])
+    if values is None:
+        return
+    if setup.evaluator.training is not None:
+        network = setup.evaluator.training.final_network(found.archs[incumbent.top(found)])
+        trained_network.save(run.folder, network)
+    reports = torch.full_like(found.score, torch.nan).masked_scatter(succeeded, values.float())
+    store.set_meta(run, "report", [None if math.isnan(v) else round(v, 4) for v in reports.tolist()])
+
+
 def page(run: Run, setup: Setup, winner: TrainedNetwork) -> str:
     """A page in Markdown: what was searched, what was found, how good it is, which classes it takes for which."""
     low, high = winner.metrics["interval"]
     past = store.history(run)
     head = [
-        f"# {run.asked['task']}: {winner.metrics['test_accuracy']:.2f}% of the test images",
+        f"# {run.config.task}: {winner.metrics['test_accuracy']:.2f}% of the test images",
         f"95% interval {low:.2f}% to {high:.2f}% (Wilson).",
-        f"Found by `{run.asked['controller']}` in {past.score.shape[1]} evaluations, {past.wall:.0f} s of search.",
+        f"Found by `{run.config.controller}` in {past.score.shape[1]} evaluations, {past.wall:.0f} s of search.",
         f"{setup.evaluator.description}.",
         f"Architecture: `{winner.arch}`",
         "## Confusion matrix",

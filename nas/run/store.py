@@ -1,4 +1,4 @@
-"""A run on disk: what was asked, every step, and the controller's state after it.
+"""A run on disk: its configuration, every step, and the controller's state after it.
 
 `run.sqlite` takes each step in one transaction, so that a run killed at any instant goes on exactly where it was.
 Shapes: `S` seeds, `B` architectures a step, `E` evaluations of a seed so far, `D` decisions.
@@ -20,8 +20,10 @@ import torch
 from torch import Tensor
 
 from controller import Proposal, Results, State, Step
+from controller.models import legacy
 from nas.plugins import unknown
 from nas.run import state_tree
+from nas.run.config import RunConfig
 from search_spaces import UserError
 
 FORMAT = "nas-run/1"
@@ -55,7 +57,7 @@ class Run:
     """An open run; `close` it, or use it in a `with`."""
 
     folder: Path
-    asked: dict[str, Any]
+    config: RunConfig
     connection: sqlite3.Connection
 
     @property
@@ -69,8 +71,8 @@ class Run:
         self.connection.close()
 
 
-def create(folder: Path, asked: dict[str, Any], state: State) -> Run:
-    """A new run that holds `asked` and the state before its first step. Raises `UserError` if the folder is taken."""
+def create(folder: Path, config: RunConfig, state: State) -> Run:
+    """A new run that holds `config` and the state before its first step. Raises `UserError` if the folder is taken."""
     if folder.exists() and any(folder.iterdir() if folder.is_dir() else [folder]):
         raise UserError(f"Run '{folder}' exists already; `nas resume {folder}` goes on with it, --name takes another.")
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,10 +80,10 @@ def create(folder: Path, asked: dict[str, Any], state: State) -> Run:
     with _closed_if_it_fails(connection), _transaction(connection):
         for statement in filter(str.strip, _SCHEMA.split(";")):
             connection.execute(statement)
-        about = {"format": FORMAT, "asked": json.dumps(asked), "created": repr(time.time())}
+        about = {"format": FORMAT, "config": config.to_json(), "created": repr(time.time())}
         connection.executemany("insert into about values (?, ?)", about.items())
         _write_state(connection, {}, state_tree.flatten(state))
-    return Run(folder, asked, connection)
+    return Run(folder, config, connection)
 
 
 def open_run(folder: Path) -> Run:
@@ -95,10 +97,10 @@ def open_run(folder: Path) -> Run:
         )
     connection = _connect(folder / FILE)
     with _closed_if_it_fails(connection):
-        return Run(folder, _asked(folder, connection), connection)
+        return Run(folder, _config(folder, connection), connection)
 
 
-def _asked(folder: Path, connection: sqlite3.Connection) -> dict[str, Any]:
+def _config(folder: Path, connection: sqlite3.Connection) -> RunConfig:
     try:
         about = dict(connection.execute("select key, value from about"))
     except sqlite3.DatabaseError:
@@ -107,7 +109,7 @@ def _asked(folder: Path, connection: sqlite3.Connection) -> dict[str, Any]:
         ) from None
     if about.get("format") != FORMAT:
         raise UserError(f"Run '{folder}' has format '{about.get('format')}'; this version reads '{FORMAT}'.")
-    return json.loads(about["asked"])
+    return RunConfig.from_json(about["config"] if "config" in about else about["asked"])  # 0.1 wrote `asked`.
 
 
 def runs_in(root: Path) -> list[Path]:
@@ -125,7 +127,7 @@ def append(run: Run, number: int, step: Step, before: State, wall: float) -> Non
     """
     data = {"archs": step.proposal.archs.to(torch.uint8), "score": step.results.score, "cost": step.results.cost}
     if step.results.constraint_ratio is not None:
-        data["over"] = step.results.constraint_ratio
+        data["constraint_ratio"] = step.results.constraint_ratio
     if step.proposal.epochs is not None:
         data["epochs"] = step.proposal.epochs
     with _transaction(run.connection):
@@ -140,7 +142,7 @@ def steps(run: Run) -> Iterator[tuple[Proposal, Results, float]]:
         data = safetensors.torch.load(blob)
         yield (
             Proposal(data["archs"].long(), data.get("epochs")),
-            Results(data["score"], data["cost"], data.get("over")),
+            Results(data["score"], data["cost"], data.get("constraint_ratio", data.get("over"))),  # 0.1 wrote `over`.
             wall,
         )
 
@@ -148,7 +150,7 @@ def steps(run: Run) -> Iterator[tuple[Proposal, Results, float]]:
 def history(run: Run) -> History:
     """All evaluations so far. A run without a step has `E` = 0."""
     stored = list(steps(run))
-    S = run.asked["seeds"]
+    S = run.config.seeds
     if not stored:
         return History(torch.zeros(S, 0, 1, dtype=torch.long), torch.zeros(S, 0), torch.zeros(S, 0), 0.0, 0)
     return History(
@@ -161,19 +163,20 @@ def history(run: Run) -> History:
     )
 
 
-def over(run: Run) -> Tensor | None:
-    """Each limited quantity over its limit, for all evaluations so far, float32 `[S, E, L]`; None for tasks without limits."""
-    told = [results.constraint_ratio for _, results, _ in steps(run)]
-    known = [x for x in told if x is not None]
-    return torch.cat(known, 1) if known and len(known) == len(told) else None
+def constraint_ratio(run: Run) -> Tensor | None:
+    """Each constrained value over its bound, for all evaluations so far, float32 `[S, E, L]`; None for tasks without."""
+    stored = [results.constraint_ratio for _, results, _ in steps(run)]
+    known = [x for x in stored if x is not None]
+    return torch.cat(known, 1) if known and len(known) == len(stored) else None
 
 
 def state(run: Run, like: State) -> State:
     """The state after the last step, in the structure of `like`: what the controller's `begin` gives.
 
-    Raises `UserError` where the run was begun by a version whose controller kept less.
+    Raises `UserError` where a version whose controller kept less started the run.
     """
-    leaves = {path: safetensors.torch.load(blob)["_"] for path, blob in run.connection.execute("select * from state")}
+    stored = {path: safetensors.torch.load(blob)["_"] for path, blob in run.connection.execute("select * from state")}
+    leaves = legacy.state_leaves(run.config.controller, stored)
     missing = sorted(state_tree.flatten(like).keys() - leaves.keys())
     if missing:
         raise UserError(
@@ -183,14 +186,14 @@ def state(run: Run, like: State) -> State:
     return state_tree.unflatten(like, leaves)
 
 
-def note(run: Run, key: str, value: Any) -> None:
+def set_meta(run: Run, key: str, value: Any) -> None:
     """Keep a JSON value with the run, in place of an earlier one."""
     with _transaction(run.connection):
         run.connection.execute("insert or replace into about values (?, ?)", (key, json.dumps(value)))
 
 
-def noted(run: Run, key: str) -> Any:
-    """A value that `note` kept, or None."""
+def get_meta(run: Run, key: str) -> Any:
+    """A value that `set_meta` kept, or None."""
     row = run.connection.execute("select value from about where key = ?", (key,)).fetchone()
     return json.loads(row[0]) if row else None
 

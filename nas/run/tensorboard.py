@@ -1,10 +1,10 @@
-"""A run in TensorBoard: `tensorboard --logdir runs`."""
+"""A run in TensorBoard: `tensorboard --logdir runs`. No tag holds a space, so that the filter of tags finds each."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from controller import Controller, HasPolicy, State
 from nas.export import draw
 from nas.run import incumbent
+from nas.run.config import RunConfig
 from nas.run.incumbent import Best
 from search_spaces import Space
 
@@ -20,7 +21,7 @@ _SEEDS_SHOWN = 8
 """More curves than this say less than their mean."""
 
 
-class Monitor:
+class TensorBoardLog:
     """Writes one run's events. Scalars are means over seeds; the first seeds also have curves of their own."""
 
     def __init__(self, folder: Path, controller: Controller, evaluations: int):
@@ -31,7 +32,7 @@ class Monitor:
         self._controller = controller
         self._shown: list[int] | None = None
 
-    def log(self, evaluations: int, current: Tensor, seconds: Tensor, found: Best, state: State) -> None:
+    def step(self, evaluations: int, current: Tensor, seconds: Tensor, found: Best, state: State) -> None:
         """One step.
 
         Args:
@@ -44,14 +45,14 @@ class Monitor:
         write = self._writer
         write.add_scalar("score/best", _mean(found.score), evaluations)
         write.add_scalar("score/current", _mean(current), evaluations)
-        write.add_scalar("score over seconds/best", _mean(found.score), int(seconds.float().mean()))
+        write.add_scalar("time/best_score", _mean(found.score), int(seconds.float().mean()))
         for seed in range(min(len(current), _SEEDS_SHOWN) if len(current) > 1 else 0):
-            write.add_scalar(f"score by seed/{seed}", found.score[seed].item(), evaluations)
+            write.add_scalar(f"seeds/{seed}/score", found.score[seed].item(), evaluations)
         self._log_policy(evaluations, state)
         self._log_picture(evaluations, found)
         write.flush()
 
-    def finish(self, asked: dict[str, Any], score: Tensor, curve: list[float]) -> None:
+    def finish(self, config: RunConfig, score: Tensor, curve: list[float]) -> None:
         """Enter the run in the HParams tab with its mean score over seeds; nothing is logged after.
 
         Args:
@@ -59,10 +60,11 @@ class Monitor:
         """
         from torch.utils.tensorboard.summary import hparams
 
-        flat = {k: v for k, v in asked.items() if isinstance(v, str | int | float | bool)}
-        flat |= {f"controller.{k}": v for k, v in asked["settings"].items() if isinstance(v, str | int | float | bool)}
+        values = dataclasses.asdict(config)
+        flat = {name: value for name, value in values.items() if isinstance(value, str | int | float)}
+        flat |= {f"controller.{name}": value for name, value in config.controller_options.items()}
         for epoch, loss in enumerate(curve, 1):
-            self._writer.add_scalar("training loss of the best cell over epochs", loss, epoch)
+            self._writer.add_scalar("training/best_cell_loss", loss, epoch)
         metrics = {"hparam/score": _mean(score)}
         assert self._writer.file_writer is not None
         for summary in hparams(flat, metrics):
@@ -76,11 +78,11 @@ class Monitor:
             return
         probability_DC = self._controller.policy(state).mean(0)
         entropy = -(probability_DC * probability_DC.clamp_min(1e-12).log()).sum()
-        self._writer.add_scalar("policy/entropy (nats)", entropy.item(), evaluations)
+        self._writer.add_scalar("policy/entropy", entropy.item(), evaluations)
         space = self._controller.space
         for decision, names, probability_C in zip(space.decisions, space.operations, probability_DC):
             for name, value in zip(names, probability_C.tolist()):
-                self._writer.add_scalar(f"decision {decision}/{name}", value, evaluations)
+                self._writer.add_scalar(f"policy/{decision}/{name}".replace(" ", "_"), value, evaluations)
 
     def _log_picture(self, evaluations: int, found: Best) -> None:
         if found.score.isnan().all():
@@ -88,7 +90,7 @@ class Monitor:
         arch = found.archs[incumbent.top(found)]
         if arch.tolist() != self._shown:
             self._shown = arch.tolist()
-            self._writer.add_image("best cell", _pixels(self._controller.space, arch), evaluations, dataformats="HWC")
+            self._writer.add_image("best_cell", _pixels(self._controller.space, arch), evaluations, dataformats="HWC")
 
 
 def _pixels(space: Space, arch: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ FILE = "best.safetensors"
 _MEAN, _STD = "pixels.mean", "pixels.std"
 
 
-def keep(folder: Path, trained: TrainedNetwork) -> None:
+def save(folder: Path, trained: TrainedNetwork) -> None:
     """Write the weights into a run's folder, in place of earlier ones; never half of them."""
     tensors = trained.state_dict | {_MEAN: trained.mean, _STD: trained.std}
     about = {"format": "pt", "arch": trained.arch, "class_names": json.dumps(trained.class_names)}
@@ -26,7 +26,7 @@ def keep(folder: Path, trained: TrainedNetwork) -> None:
     partial.replace(folder / FILE)
 
 
-def kept(folder: Path) -> TrainedNetwork | None:
+def load(folder: Path) -> TrainedNetwork | None:
     """The weights of a run's folder; None where it keeps none. Raises `UserError` for a file that is damaged."""
     path = folder / FILE
     if not path.is_file():

@@ -1,0 +1,110 @@
+"""Options: those that `nas search` and `nas forecast` share, and how one keeps the name it had in an earlier version."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from controller.models import legacy
+from nas.run import session
+from nas.run.config import RunConfig
+from nas.run.session import Setup
+from nas.tasks import constraints
+from search_spaces import UserError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Option(click.Option):
+    """An option that also answers to names which neither its help nor its errors show."""
+
+    def __init__(self, *args: Any, also: tuple[str, ...] = (), **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self._shown = copy.copy(self)
+        self.opts = [*self.opts, *also]
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        return click.Option.get_help_record(self._shown, ctx)
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        return click.Option.get_error_hint(self._shown, ctx)  # pyright: ignore[reportArgumentType]
+
+
+def option(*names: str, **attributes: Any) -> Callable[[Command], Command]:
+    """`click.option`, with `also`: names of earlier versions."""
+    return click.option(*names, cls=Option, **attributes)
+
+
+_SEARCH = (
+    click.option("--task", default=RunConfig.task, show_default=True, help="What to search for: `nas tasks` lists them."),
+    option(
+        "--constraint", "constraint", also=("--limit",), multiple=True,
+        help="Soft constraint, as nasbench201-hardware/fpga/latency<=q30.",
+    ),
+    click.option("--controller", default=RunConfig.controller, show_default=True, help="How to search."),
+    click.option(
+        "--prior", default=RunConfig.prior, show_default=True,
+        help="What was learned across tasks: shipped, none, or a file of `nas meta-train`.",
+    ),
+    click.option("--seeds", default=1, show_default=True, help="Searches side by side, each with its own seed."),
+    click.option("--first-seed", default=0, show_default=True, help="The first of the seeds."),
+    click.option("--evals", type=int, help="Budget: evaluations of each seed."),
+    option(
+        "--simulated-seconds", also=("--seconds",), type=float,
+        help="Budget: seconds of each seed, as the task's cost column counts them.",
+    ),
+    option("--minutes", also=("--wall-minutes",), type=float, help="Budget: minutes of wall clock on this machine."),
+    click.option("--batch", type=int, help="Architectures that a seed evaluates at once; by default the task's."),
+    option(
+        "--controller-option", "-c", "controller_options", also=("--set",), multiple=True, metavar="NAME=VALUE",
+        help="A setting of the controller.",
+    ),
+    option(
+        "--training-option", "-t", "training_options", also=("--with",), multiple=True, metavar="NAME=VALUE",
+        help="A setting of the training, as epochs=5.",
+    ),
+)  # fmt: skip
+
+
+def search_options(command: Command) -> Command:
+    """What a search can be asked, as options; the command hands their values to `configure`."""
+    for add in reversed(_SEARCH):
+        command = add(command)
+    return command
+
+
+def configure(
+    *, task: str, constraint: tuple[str, ...], controller: str, controller_options: tuple[str, ...],
+    training_options: tuple[str, ...], batch: int | None, evals: int | None, **rest: Any,
+) -> tuple[RunConfig, Setup]:  # fmt: skip
+    """The configuration that `search_options` ask for, complete with the task's own batch and budget; and what it names."""
+    options = pairs(controller_options, "--controller-option")
+    config = RunConfig(
+        task=constraints.name(task, constraint),
+        controller=legacy.controller(controller),
+        controller_options=legacy.settings(controller, options),
+        training_options=pairs(training_options, "--training-option"),
+        batch=1 if batch is None else batch,
+        evals=evals,
+        **rest,
+    )
+    setup = session.load(config)
+    unlimited = evals is None and config.simulated_seconds is None and config.minutes is None
+    complete = dataclasses.replace(
+        config,
+        batch=setup.evaluator.defaults.batch if batch is None else batch,
+        evals=setup.evaluator.defaults.budget if unlimited else evals,
+    )
+    return complete, setup
+
+
+def pairs(texts: tuple[str, ...], name: str) -> dict[str, str]:
+    """`('lr=0.1',)` to `{'lr': '0.1'}`; `name` is that of the option."""
+    for text in texts:
+        if "=" not in text:
+            raise UserError(f"{name} is '{text}'; it takes NAME=VALUE.")
+    return dict(text.split("=", 1) for text in texts)

@@ -1,0 +1,56 @@
+"""What a search is asked to do: the configuration of a run, kept with it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from controller.models import legacy
+from search_spaces import UserError
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A run's configuration. Raises `UserError` for a count or a budget that is not above zero.
+
+    A search ends with the first of its budgets that is used up; one that is None does not limit it.
+    """
+
+    task: str = "digits"
+    controller: str = "transfer_bo"
+    prior: str = "shipped"
+    """`shipped`, `none`, or the file of a prior."""
+    controller_options: dict[str, str] = field(default_factory=dict)
+    training_options: dict[str, str] = field(default_factory=dict)
+    """Of the evaluator that trains; empty for tasks of tables."""
+    seeds: int = 1
+    """Searches side by side."""
+    first_seed: int = 0
+    batch: int = 1
+    """Architectures that each seed evaluates in a step."""
+    evals: int | None = None
+    """Budget: evaluations of each seed."""
+    simulated_seconds: float | None = None
+    """Budget: of each seed, as the task's cost column counts them."""
+    minutes: float | None = None
+    """Budget: of wall clock on this machine, all sessions together."""
+
+    def __post_init__(self) -> None:
+        for name in ("seeds", "batch", "evals", "simulated_seconds", "minutes"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise UserError(f"--{name.replace('_', '-')} is {value}; it takes a number above zero.")
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> RunConfig:
+        """The inverse of `to_json`; also of what version 0.1 stored. Raises `UserError` for a key that is not known."""
+        given: dict[str, Any] = legacy.run_config(json.loads(text))
+        known = {f.name for f in fields(cls)}
+        unknown = sorted(given.keys() - known)
+        if unknown:
+            raise UserError(f"The run was configured with '{unknown[0]}', which this version of nas does not know.")
+        return cls(**given)
