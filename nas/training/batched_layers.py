@@ -69,12 +69,16 @@ class Conv(nn.Module):
         self.stride, self.padding = stride, kernel // 2
 
     def forward(self, x: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
-        weight, lonely = self.weight, len(self.weight) == 1
-        if lonely:  # one group takes another kernel than many, which sums in another order: company would show
-            x, weight = torch.cat([x, x], 1), torch.cat([weight, weight])
+        # One group takes another kernel than many, which sums in another order; and where groups do not go round evenly among
+        # threads, images are shared out to them instead and their gradients summed. Either way company would show.
+        weight, P, turns = self.weight, len(self.weight), torch.get_num_threads() if x.device.type == "cpu" else 1
+        spare = max(2 - P, -P % turns)
+        if spare:
+            x = F.pad(x, (0, spare * weight.shape[2]))
+            weight = torch.cat([weight, torch.zeros_like(weight[:1]).expand(spare, -1, -1, -1, -1)])
         y = F.conv2d(images_of(x, grid), weight.flatten(0, 1), None, self.stride, self.padding, groups=len(weight))
         rows, small = rows_of(y)
-        return (rows.chunk(2, 1)[0].contiguous() if lonely else rows), small
+        return (rows[:, : P * weight.shape[1]].contiguous() if spare else rows), small
 
 
 class Stem(nn.Module):
