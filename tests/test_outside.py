@@ -183,7 +183,8 @@ def test_components_of_installed_packages_are_listed_and_searched_with(project, 
     (site / "annealing.py").write_text(CONTROLLER)
     (site / "annealing-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: annealing\nVersion: 1.0\n")
     (site / "annealing-1.0.dist-info/entry_points.txt").write_text(
-        "[metacell.controllers]\nannealing = annealing:SimulatedAnnealing\nbroken = not_there:Nothing\nevolution = annealing:SimulatedAnnealing\n"
+        "[metacell.controllers]\nannealing = annealing:SimulatedAnnealing\n"
+        "broken = not_there:Nothing\nevolution = annealing:SimulatedAnnealing\n"
     )
     monkeypatch.syspath_prepend(site)
     found = {row["name"]: row for row in json.loads(nas("components", "--kind", "controller", "--json").stdout)}
@@ -285,3 +286,64 @@ def test_a_component_that_is_not_there_is_one_line(project, name, says):
     with pytest.raises(UserError, match=says) as error:
         plugins.load("controller", name)
     assert "\n" not in str(error.value)
+
+
+def test_a_search_in_a_space_of_ones_own_by_a_controller_of_ones_own_ends_in_a_network(project, nas):
+    options = ("--space", "my_space.py:Chain", "--controller", "my_sa.py:SimulatedAnnealing", "-c", "cooling=0.5")
+    training = ("-t", "epochs=1", "-t", "final_epochs=1", "-t", "examples=64")
+    done = nas("search", *options, *training, "--evals", 3, "--name", "mine", "--json")
+    assert done.returncode == 0, done.stderr
+    best = json.loads(done.stdout)["best"][0]["arch"]
+    assert len(best.split("-")) == 3
+    exported = project / "runs/mine/export"
+    assert (exported / "space.py").read_text() == SPACE
+    script = "import torch, network; print(*network.load('network.safetensors')(torch.rand(3, 1, 8, 8)).shape)"
+    fresh = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=exported)
+    assert fresh.stdout.strip() == "3 10", fresh.stderr
+    shown = nas("show", "mine")
+    assert shown.returncode == 0, shown.stderr
+    assert "SimulatedAnnealing" in shown.stdout
+
+
+def test_an_evaluator_of_ones_own_scores_a_search(project, nas):
+    done = nas(
+        "search",
+        "--task",
+        "anything",
+        "--evaluator",
+        "my_eval.py:Convolutions",
+        "--controller",
+        "evolution",
+        "--name",
+        "e",
+        "--json",
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["evaluations"] == 12
+    assert found["best"][0]["score"] == found["best"][0]["arch"].count("nor_conv_3x3")
+
+
+def test_a_run_says_when_its_component_has_changed(project, nas, monkeypatch):
+    search = (
+        "search",
+        "--task",
+        "own201/digits",
+        "--controller",
+        "my_sa.py:SimulatedAnnealing",
+        "--name",
+        "a",
+        "--evals",
+        3,
+    )
+    assert nas(*search).returncode == 0
+    unchanged = nas("resume", "a")
+    assert unchanged.returncode == 0
+    assert "has changed" not in unchanged.stderr
+    (project / "elsewhere").mkdir()
+    monkeypatch.chdir(project / "elsewhere")  # The run finds its component from any folder.
+    with (project / "my_sa.py").open("a") as file:
+        file.write("# Another line.\n")
+    changed = nas("resume", project / "runs/a")
+    assert changed.returncode == 0, changed.stderr
+    assert len([line for line in changed.stderr.splitlines() if "has changed since the run began" in line]) == 1

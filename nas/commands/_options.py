@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from controller.models import legacy
+from nas import plugins
 from nas.run import session
 from nas.run.config import RunConfig
 from nas.run.session import Setup
@@ -45,7 +46,14 @@ _SEARCH = (
         "--constraint", "constraint", also=("--limit",), multiple=True,
         help="Soft constraint, as nasbench201-hardware/fpga/latency<=q30.",
     ),
-    click.option("--controller", default=RunConfig.controller, show_default=True, help="How to search."),
+    click.option(
+        "--controller", default=RunConfig.controller, show_default=True,
+        help="How to search: a name of `nas components`, or FILE.py:Class of your own.",
+    ),
+    click.option(
+        "--space", help="Where to search, on data that is trained on: a name, or FILE.py:Class of your own.",
+    ),
+    click.option("--evaluator", help="What scores: FILE.py:Class of your own; by default what the task says."),
     click.option(
         "--prior", default=RunConfig.prior, show_default=True,
         help="What was learned across tasks: shipped, none, or a file of `nas meta-train`.",
@@ -79,15 +87,21 @@ def search_options(command: Command) -> Command:
 
 def configure(
     *, task: str, constraint: tuple[str, ...], controller: str, controller_options: tuple[str, ...],
-    training_options: tuple[str, ...], batch: int | None, evals: int | None, **rest: Any,
+    training_options: tuple[str, ...], batch: int | None, evals: int | None, space: str | None,
+    evaluator: str | None, **rest: Any,
 ) -> tuple[RunConfig, Setup]:  # fmt: skip
     """The configuration that `search_options` ask for, complete with the task's own batch and budget; and what it names."""
-    options = pairs(controller_options, "--controller-option")
+    options, training = pairs(controller_options, "--controller-option"), pairs(training_options, "--training-option")
+    if space is not None:
+        training["space"] = space
+    if "space" in training:
+        training["space"] = plugins.absolute(training["space"])
     config = RunConfig(
         task=constraints.name(task, constraint),
-        controller=legacy.controller(controller),
+        controller=plugins.absolute(legacy.controller(controller)),
         controller_options=legacy.settings(controller, options),
-        training_options=pairs(training_options, "--training-option"),
+        training_options=training,
+        evaluator=None if evaluator is None else plugins.absolute(evaluator),
         batch=1 if batch is None else batch,
         evals=evals,
         **rest,

@@ -34,7 +34,8 @@ def run_folder(name: str) -> Path:
 
 def free_name(task: str, controller: str) -> Path:
     """A folder that no run has yet, named after what it searches."""
-    stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in f"{task}-{controller}").strip("-.")
+    short = controller.rpartition(":")[2]  # Of FILE.py:Class the class.
+    stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in f"{task}-{short}").strip("-.")
     number = 1
     while (runs_root() / f"{stem}-{number}").exists():
         number += 1

@@ -31,6 +31,8 @@ def command(run: str, as_json: bool, **same: str | int | None) -> None:
                     "Leave the option out, or start a new run."
                 )
         setup = session.load(opened.config)
+        for line in session.changed_components(opened):
+            click.echo(line, err=True)
         _shared.work(opened, setup, quiet=as_json)
         if as_json:
             _shared.print_json(session.summary(opened, setup))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
 import shutil
 import statistics
@@ -23,6 +24,8 @@ from search_spaces._cells import CellNetwork
 TOLERANCE = 1e-4
 """The largest difference of logits between the network and what is read back."""
 FILES = ("network.py", "network.safetensors", "network.pt2", "network.onnx")
+OF_A_USERS_SPACE = "space.py"
+"""Beside them, the source of a space that is not ours."""
 _LACKING = "it takes packages that are not installed: pip install 'metacell[onnx]'"
 _REPEATS = 30
 _COMPARED = 5
@@ -81,13 +84,19 @@ def export(
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         partial.chmod(0o755)
-        weights = source.weights(network, mean, std)
-        text = source.write(network, task, space.describe(arch), class_names, mean is not None)
+        own = source.of_module(network, mean, std) if not isinstance(network, CellNetwork) else None
+        if isinstance(network, CellNetwork):
+            weights = source.weights(network, mean, std)
+            text = source.write(network, task, space.describe(arch), class_names, mean is not None)
+        else:  # A space of somebody's own: its network has no source that we could write.
+            assert own is not None
+            weights, text = own.state_dict(), source.write_loader(task, space, arch, class_names, mean is not None)
+            _copy_source(space, partial)
         about = {"format": "pt", "arch": space.describe(arch), "space": space.name, "task": task.name}
         about |= {"class_names": json.dumps(class_names), "input_shape": json.dumps(task.input_shape)}
         (partial / "network.py").write_text(text)
         (partial / "network.safetensors").write_bytes(safetensors.torch.save(weights, about))
-        written, no_onnx = _compared(partial, network, task, mean, std, onnx is not False)
+        written, no_onnx = _compared(partial, network, own, task, mean, std, onnx is not False)
         if onnx and no_onnx:
             raise UserError(f"No ONNX file: {no_onnx}; say --no-onnx.")
         if folder.exists():
@@ -109,19 +118,24 @@ def _refuse_taken(folder: Path, force: bool) -> None:
     if not folder.is_dir():
         raise UserError(f"'{folder}' is a file; an export takes a folder.")
     there = sorted(f.name for f in folder.iterdir())
-    strange = [name for name in there if name not in FILES]
+    strange = [name for name in there if name not in (*FILES, OF_A_USERS_SPACE)]
     if strange:
         raise UserError(f"Folder '{folder}' holds '{strange[0]}', which is of no export; choose another with --to.")
     if there and not force:
         raise UserError(f"Folder '{folder}' holds an export already; --force replaces it, --to takes another.")
 
 
-def _build(space: Space, arch: Tensor, task: Task, state_dict: dict[str, Tensor] | None) -> CellNetwork:
+def _copy_source(space: Space, folder: Path) -> None:
+    """The file that defines the space of somebody's own, beside the network, for whoever reads it later; nothing imports it."""
+    file = inspect.getsourcefile(type(space))
+    if file is not None:
+        shutil.copyfile(file, folder / OF_A_USERS_SPACE)
+
+
+def _build(space: Space, arch: Tensor, task: Task, state_dict: dict[str, Tensor] | None) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = space.build(arch, task)
-    if not isinstance(network, CellNetwork):
-        raise UserError(f"Cannot export networks of space '{space.name}' yet; there are: nasbench201, natsbench-size.")
     if state_dict is not None:
         try:
             network.load_state_dict(state_dict)
@@ -131,21 +145,32 @@ def _build(space: Space, arch: Tensor, task: Task, state_dict: dict[str, Tensor]
 
 
 def _compared(
-    folder: Path, network: CellNetwork, task: Task, mean: Tensor | None, std: Tensor | None, onnx: bool
+    folder: Path,
+    network: nn.Module,
+    own: nn.Module | None,
+    task: Task,
+    mean: Tensor | None,
+    std: Tensor | None,
+    onnx: bool,
 ) -> tuple[tuple[ExportedFile, ...], str]:
-    """Write the programs from the Python file, read everything back, compare; and why there is no ONNX file, if `onnx` asks."""
+    """Write the programs, read everything back, compare; and why there is no ONNX file, if `onnx` asks.
+
+    Args:
+        own: what the programs are traced from; None: the module of the Python file.
+    """
     pixels = _noise.uniform(torch.tensor([0]), 0, _COMPARED, *task.input_shape)[0]
     normalised = pixels if mean is None or std is None else (pixels - mean.view(-1, 1, 1)) / std.view(-1, 1, 1)
     with torch.no_grad():
         expected = network(normalised)
-    module = load_python(folder)
+    module = load_python(folder) if own is None else own
     program = formats.trace(module, pixels[:2])
     formats.save(program, folder / "network.pt2")
+    module = load_python(folder)
     runs: dict[str, formats.Run] = {"network.py": module, "network.pt2": formats.load(folder / "network.pt2")}
     no_onnx = _LACKING if onnx and not has_onnx() else ""
     if onnx and not no_onnx:
         try:
-            formats.save_onnx(module, program, pixels[:2], folder / "network.onnx")
+            formats.save_onnx(own or module, program, pixels[:2], folder / "network.onnx")
             runs["network.onnx"] = formats.load_onnx(folder / "network.onnx")
         except (
             Exception

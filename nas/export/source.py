@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.export import source_templates as _parts
-from search_spaces import Task, UserError
+from search_spaces import Space, Task, UserError
 from search_spaces._cells import EDGES, NODES, Cell, CellNetwork, ReluConvBn, ResidualBlock
 
 _SAME = {
@@ -199,3 +199,33 @@ def _layer(layer: nn.Module) -> str:
     conv = layer.downsample[1]
     assert isinstance(conv, nn.Conv2d)
     return f"ResidualBlock({conv.in_channels}, {conv.out_channels})"
+
+
+class Normalized(nn.Module):
+    """A network that takes pixels / 255: it subtracts the training pixels' mean and divides by their deviation itself."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, mean: Tensor, std: Tensor):
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", mean.view(1, -1, 1, 1).clone())
+        self.register_buffer("std", std.view(1, -1, 1, 1).clone())
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.network((pixels - self.mean) / self.std)
+
+
+def of_module(network: nn.Module, mean: Tensor | None, std: Tensor | None) -> nn.Module:
+    """A network of somebody's own as its programs are traced from."""
+    return network if mean is None or std is None else Normalized(network, mean, std).eval()
+
+
+def write_loader(task: Task, space: Space, arch: Tensor, class_names: tuple[str, ...], normalises: bool) -> str:
+    """The Python file beside a network of somebody's own space: it loads the `torch.export` program, which needs only torch."""
+    takes = "pixels / 255" if normalises else "normalized pixels"
+    return _parts.LOADER.format(
+        arch=json.dumps(space.describe(arch)), space=json.dumps(space.name), takes=takes,
+        shape=" x ".join(map(str, task.input_shape)), names=json.dumps(class_names),
+    )  # fmt: skip

@@ -110,3 +110,22 @@ def load(path: str | Path = "network.safetensors") -> Network:
     network.load_state_dict(weights)
     return network.eval()
 '''
+
+LOADER = '''"""A network found by neural architecture search, as a torch.export program. Needs only torch.
+
+It takes {takes}, float32 [N, {shape}], and gives logits [N, classes].
+"""
+
+from pathlib import Path
+
+import torch
+
+ARCHITECTURE = {arch}
+SPACE = {space}
+CLASS_NAMES = {names}
+
+
+def load(path="network.safetensors"):
+    """The network, ready to be used; its program lies beside `path`."""
+    return torch.export.load(Path(path).with_name("network.pt2")).module()
+'''

@@ -19,6 +19,8 @@ class RunConfig:
 
     task: str = "digits"
     controller: str = "transfer_bo"
+    evaluator: str | None = None
+    """One of the user's own, as `FILE.py:Class`; None: what the task's name says."""
     prior: str = "shipped"
     """`shipped`, `none`, or the file of a prior."""
     controller_options: dict[str, str] = field(default_factory=dict)

@@ -37,7 +37,10 @@ class Setup(NamedTuple):
 
 def load(config: RunConfig) -> Setup:
     """Load the evaluator and the controller. Raises `UserError` for a name or an option that does not exist."""
-    evaluator = tasks.find(config.task, **config.training_options)
+    if config.evaluator is None:
+        evaluator = tasks.find(config.task, **config.training_options)
+    else:
+        evaluator = plugins.load("evaluator", config.evaluator).of(config.task, **config.training_options)
     controller = plugins.load("controller", config.controller)
     options = legacy.settings(config.controller, config.controller_options)
     given = settings.typed(config.controller, controller, options)
@@ -48,7 +51,33 @@ def load(config: RunConfig) -> Setup:
 
 def start(folder: Path, config: RunConfig, setup: Setup) -> Run:
     """A new run in `folder`, its state before the first step stored."""
-    return store.create(folder, config, initial_state(setup))
+    origins = _origins(config)
+    run = store.create(folder, config, initial_state(setup))
+    if origins:
+        store.set_meta(run, "components", {kind: origin._asdict() for kind, origin in origins.items()})
+    return run
+
+
+def _origins(config: RunConfig) -> dict[str, plugins.Origin]:
+    """Where the components came from that are not ours, by kind."""
+    named = {
+        "controller": config.controller,
+        "space": config.training_options.get("space"),
+        "evaluator": config.evaluator,
+    }
+    found = {kind: plugins.origin(kind, name) for kind, name in named.items() if name is not None}
+    return {kind: origin for kind, origin in found.items() if origin is not None}
+
+
+def changed_components(run: Run) -> list[str]:
+    """A line for each component from outside whose source is no longer that which the run began with."""
+    then, now = store.get_meta(run, "components") or {}, _origins(run.config)
+    return [
+        f"The {kind} '{was['name']}' has changed since the run began: {was['source']} has another content now. "
+        "What was proposed before came from the earlier one."
+        for kind, was in then.items()
+        if kind not in now or now[kind].sha256 != was["sha256"]
+    ]
 
 
 def initial_state(setup: Setup) -> State:
