@@ -14,6 +14,7 @@ from torch import Tensor
 from controller._base import TaskSample
 from controller.models import features, gp_ensemble, transformer
 from controller.policies import attention, nets
+from controller.policies.losses import clipped_gain
 from search_spaces import Space
 
 _CLIP = 0.2
@@ -90,8 +91,7 @@ def rollout(net: transformer.Reader, sample: TaskSample, hidden_NH: Tensor) -> R
 def policy_loss(net: transformer.Reader, x: Rollouts, advantage: Tensor, entropy_weight: float) -> tuple[Tensor, float]:
     """What the policy is to make smaller (PPO, Schulman et al. 2017, equations 7 and 9), and its entropy in nats."""
     log_probs_STDC = torch.cat([_log_probs_at(net, x, t) for t in range(x.score.shape[1])], 1)
-    ratio = (nets.log_prob(log_probs_STDC, x.archs) - x.log_prob).exp()
-    clipped = torch.minimum(ratio * advantage, ratio.clamp(1 - _CLIP, 1 + _CLIP) * advantage)
+    clipped = clipped_gain(nets.log_prob(log_probs_STDC, x.archs), x.log_prob, advantage, _CLIP)
     entropy = nets.entropy(log_probs_STDC).mean().item()
     return -(clipped + entropy_weight * entropy_bonus(log_probs_STDC, x.archs)).mean(), entropy
 
