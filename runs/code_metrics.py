@@ -115,7 +115,9 @@ def comments(text: str) -> int:
 
 def prose(root: Path) -> list[str]:
     """The sentences of README and docs, without code, tables, headings and links' addresses."""
-    pages = [p for name in PROSE for p in ([root / name] if name.endswith(".md") else sorted((root / name).rglob("*.md")))]
+    pages = [
+        p for name in PROSE for p in ([root / name] if name.endswith(".md") else sorted((root / name).rglob("*.md")))
+    ]
     return [s for p in pages if p.is_file() for s in sentences(p.read_text())]
 
 
@@ -148,7 +150,7 @@ def proposal(root: Path) -> tuple[int, int]:
     import torch
 
     torch.set_num_threads(1)
-    
+
     from nas import plugins, tasks
 
     try:
