@@ -10,7 +10,7 @@ import torch
 
 from nas import tasks
 from nas.compare import trial
-from nas.compare.trial import Ask
+from nas.compare.trial import TrialSpec
 
 ROOT = Path(__file__).parent.parent
 FIGURES = {
@@ -46,7 +46,7 @@ FAMILIES = {
     "accuracy": "NAS-Bench-201 after 200 epochs: CIFAR-10, CIFAR-100, ImageNet16-120.",
     "robustness": "NAS-Bench-201 on CIFAR-10 under FGSM and Square attacks of 18 strengths.",
     "device": "NAS-Bench-201 on CIFAR-100, less 20 points for twice the latency that 30% of the space keep, on 23 devices.",
-    "domain": "NAS-Bench-201 on NinaPro; the scores are coarse, so that many cells share one.",
+    "domain": "NAS-Bench-201 on NinaPro; the scores are coarse, so that many summaries share one.",
     "transnas-micro": "TransNAS-Bench-101's micro space: four vision tasks.",
     "natsbench-size": "NATS-Bench's size space on CIFAR-10; one data set, hence no portfolio.",
 }
@@ -83,14 +83,14 @@ def tpe(document: dict) -> str:
     lines += ["| task | controller | score | to the best 0.1% | reached |", "|---|---|---|---|---|"]
     for row in document["rows"]:
         top = row["evaluations_to_top"]
-        cells = (
+        summaries = (
             row["task"],
             row["controller"],
             f"{row['score']['iqm']:.2f}",
             count(top["median"]),
             f"{top['reached']:.0%}",
         )
-        lines.append(f"| {' | '.join(cells)} |")
+        lines.append(f"| {' | '.join(summaries)} |")
     return "\n".join(lines)
 
 
@@ -118,8 +118,8 @@ def protocol() -> str:
 
 def found(task: str, controller: str, seconds: float, data: tuple[str, ...]) -> list[str]:
     """Test accuracy on each data set of what 500 searches found."""
-    trace, _ = trial.run(Ask(task, controller, 500, None, seconds))
-    archs = trial.final(tasks.find(task), trace, seconds)
+    trace, _ = trial.run(TrialSpec(task, controller, 500, None, seconds))
+    archs = trial.final_archs(tasks.find(task), trace, seconds)
     reports = [tasks.find(f"nasbench201/{name}@200").report(archs) for name in data]
     return [f"{values.mean():.2f} ± {values.std():.2f}" for values in reports]
 
