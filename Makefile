@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export NAS_TABLES ?= $(wildcard $(abspath ../shared/tables))
 
-.PHONY: run test lint clean
+.PHONY: run test lint docs clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "metacell needs Python 3.11 or newer; say make PYTHON=python3.12")'
@@ -25,6 +25,14 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
+
+docs: .venv/docs-installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo "The pages are in build/site; open build/site/index.html, or say: $(BIN)/python -m mkdocs serve"
+
+.venv/docs-installed: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable '.[docs]' --constraint constraints.txt
+	touch $@
 
 clean:
 	rm -rf .venv build dist *.egg-info

@@ -1,6 +1,6 @@
-"""Bayesian optimisation: a Gaussian process on the cells tried, expected improvement on their neighbours and on random ones.
+"""Bayesian optimization: a Gaussian process on the architectures tried, expected improvement on neighbours and random ones.
 
-The process is that of `_process`.
+The process is that of `models.gp`.
 
 Shapes: `S` seeds, `D` decisions, `E` evaluations so far.
 """
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from controller._base import Prior, Proposal, Results
 from controller._settings_types import Count, Positive, Range
-from controller.models.gp import QUEUE, Process
+from controller.models.gp import QUEUE, GaussianProcess
 from search_spaces import Space, Task, _sampling
 
 __all__ = ["Bayesian"]
@@ -38,26 +38,26 @@ class State(NamedTuple):
 
 @dataclass(frozen=True)
 class Bayesian:
-    """Tries what the process expects most of, and nothing twice while it has another candidate."""
+    """Tries what has the highest expected improvement, and nothing twice while there is another candidate."""
 
     space: Space
-    random: Count = 10
-    """Architectures drawn before the process has a say."""
+    num_initial: Count = 10
+    """Random architectures before the first fit."""
     encoding: Literal["one_hot", "path"] = "one_hot"
-    patience: Count = 10
-    """Fits anew after every `E / patience` evaluations: the more is known, the less one evaluation changes it."""
-    parents: Count = 6
+    refit_rate: Count = 10
+    """Fits again after every `E / refit_rate` evaluations: the more are known, the less one more changes the posterior."""
+    num_incumbents: Count = 6
     """The best so far whose neighbours are candidates."""
-    pool: Annotated[int, Range(0)] = 96
-    """Random candidates."""
+    num_random_candidates: Annotated[int, Range(0)] = 96
+    """So that a search is not held in one region; about as many as the neighbours of five incumbents."""
     noise: Positive = 0.1
     """Variance of the scores' noise, in units of their variance."""
-    memory: Annotated[int, Range(2)] = 96
-    """Observations the process sees at most: the latest and the best, half each."""
+    max_observations: Annotated[int, Range(2)] = 96
+    """Observations the process is conditioned on, the latest and the best, half each: a fit costs their number cubed."""
 
     def begin(self, task: Task, seeds: Tensor, prior: Prior | None = None) -> State:
         step_S = torch.zeros_like(seeds)
-        first_SQD = _sampling.sample(self.space, seeds, step_S, self.random, stream=_FIRST)
+        first_SQD = _sampling.sample(self.space, seeds, step_S, self.num_initial, stream=_FIRST)
         return State(seeds, step_S, first_SQD[:, :0], torch.zeros(len(seeds), 0), first_SQD)
 
     def propose(self, state: State, batch: int) -> Proposal:
@@ -74,9 +74,16 @@ class Bayesian:
             queue=state.queue[:, proposal.archs.shape[1] :],
         )
         known, left = state.archs.shape[1], state.queue.shape[1]
-        stale = known > self.random and QUEUE - left >= known // self.patience
-        return state._replace(queue=self._process.next(state)) if stale or not left else state
+        outdated = known > self.num_initial and QUEUE - left >= known // self.refit_rate
+        return state._replace(queue=self._process.next(state)) if outdated or not left else state
 
     @property
-    def _process(self) -> Process:
-        return Process(self.space, self.encoding, self.parents, self.pool, self.noise, self.memory)
+    def _process(self) -> GaussianProcess:
+        return GaussianProcess(
+            self.space,
+            self.encoding,
+            self.num_incumbents,
+            self.num_random_candidates,
+            self.noise,
+            self.max_observations,
+        )

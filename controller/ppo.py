@@ -14,6 +14,7 @@ from torch import Tensor
 from controller._base import Prior, Proposal, Results
 from controller._settings_types import Amount, Count, Decay, Positive
 from controller.policies import baseline, nets, optim
+from controller.policies.losses import clipped_gain
 from search_spaces import Space, Task
 
 __all__ = ["Ppo"]
@@ -43,13 +44,13 @@ class Ppo:
 
     space: Space
     lr: Positive = 0.01
-    window: Count = 8
-    """Evaluations an update."""
+    update_every: Count = 8
+    """Evaluations between two updates, which learn from all of them."""
     epochs: Count = 4
     clip: Positive = 0.2
     entropy: Amount = 0.01
     """Weight of the policy's entropy; advantages have standard deviation 1."""
-    momentum: Decay = 0.9
+    baseline_decay: Decay = 0.9
     hidden: Count = 8
 
     @property
@@ -62,7 +63,7 @@ class Ppo:
     def begin(self, task: Task, seeds: Tensor, prior: Prior | None = None) -> State:
         params = nets.begin(self.net, seeds, prior)
         zero_S = torch.zeros_like(seeds)
-        archs_SWD = seeds.new_zeros(len(seeds), self.window, len(self.space.choices))
+        archs_SWD = seeds.new_zeros(len(seeds), self.update_every, len(self.space.choices))
         blank_SW = torch.zeros(archs_SWD.shape[:2])
         return State(
             seeds,
@@ -80,12 +81,12 @@ class Ppo:
         return Proposal(self.net.sample(state.params, state.seeds, state.step, batch))
 
     def learn(self, state: State, proposal: Proposal, results: Results) -> State:
-        after, advantage_SB = baseline.advantage(state.baseline, results.score, self.momentum)
+        after, advantage_SB = baseline.advantage(state.baseline, results.score, self.baseline_decay)
         with torch.no_grad():
             log_prob_SB = nets.log_prob(self.net.log_probs(state.params, proposal.archs), proposal.archs)
         batch = proposal.archs.shape[1]
-        late = slice(max(batch - self.window, 0), batch)
-        place_SB = (state.seen[:, None] + torch.arange(batch)[late]) % self.window
+        late = slice(max(batch - self.update_every, 0), batch)
+        place_SB = (state.seen[:, None] + torch.arange(batch)[late]) % self.update_every
         place_SBD = place_SB[..., None].expand(-1, -1, len(self.space.choices))
         state = state._replace(
             step=state.step + 1,
@@ -95,7 +96,7 @@ class Ppo:
             log_prob=state.log_prob.scatter(1, place_SB, log_prob_SB[:, late]),
             advantage=state.advantage.scatter(1, place_SB, advantage_SB[:, late]),
         )
-        full_S = state.seen // self.window > (state.seen - batch) // self.window
+        full_S = state.seen // self.update_every > (state.seen - batch) // self.update_every
         return self._update(state, full_S) if bool(full_S.any()) else state
 
     def loss(self, params: optim.Params, archs: Tensor, advantage: Tensor) -> Tensor:
@@ -116,12 +117,11 @@ class Ppo:
             grads = optim.grads(self._clipped(leaves, state, advantage_SW), leaves)
             params, adam = optim.adam(params, grads, adam, self.lr)
         return state._replace(
-            params=optim.where(full_S, params, state.params), adam=optim.where(full_S, adam, state.adam)
+            params=optim.where(full_S, params, state.params), adam=optim.adam_where(full_S, adam, state.adam)
         )
 
     def _clipped(self, params: optim.Params, state: State, advantage_SW: Tensor) -> Tensor:
         log_probs_SWDC = self.net.log_probs(params, state.archs)
-        ratio_SW = (nets.log_prob(log_probs_SWDC, state.archs) - state.log_prob).exp()
-        held_SW = ratio_SW.clamp(1 - self.clip, 1 + self.clip)
-        gain_SW = torch.minimum(ratio_SW * advantage_SW, held_SW * advantage_SW)
+        log_prob_SW = nets.log_prob(log_probs_SWDC, state.archs)
+        gain_SW = clipped_gain(log_prob_SW, state.log_prob, advantage_SW, self.clip)
         return -(gain_SW + self.entropy * nets.entropy(log_probs_SWDC)).mean(-1)

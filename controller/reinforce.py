@@ -35,8 +35,8 @@ class Reinforce:
 
     space: Space
     lr: Positive = 0.01
-    momentum: Decay = 0.9
-    """Of the average, as in NATS-Bench."""
+    baseline_decay: Decay = 0.9
+    """Of the moving average of scores, as in NATS-Bench."""
     entropy: Amount = 0.0
     """Weight of the policy's entropy in the loss, in units of score."""
     policy_net: Literal["autoregressive", "independent"] = "autoregressive"
@@ -61,7 +61,7 @@ class Reinforce:
         return Proposal(self.net.sample(state.params, state.seeds, state.step, batch))
 
     def learn(self, state: State, proposal: Proposal, results: Results) -> State:
-        after, advantage_SB = baseline.advantage(state.baseline, results.score, self.momentum)
+        after, advantage_SB = baseline.advantage(state.baseline, results.score, self.baseline_decay)
         params = optim.leaves(state.params)
         grads = optim.grads(self.loss(params, proposal.archs, advantage_SB), params)
         moved, adam = optim.adam(state.params, grads, state.adam, self.lr)

@@ -37,8 +37,8 @@ class Tpe:
     """Asks Optuna, told all that was tried. Seeds take turns, since its studies are Python objects: hundreds are slow."""
 
     space: Space
-    random: Count = 10
-    """Architectures drawn before the estimator has a say."""
+    num_initial: Count = 10
+    """Random architectures before the estimator is asked."""
     multivariate: bool = True
     """Decisions are modelled together."""
 
@@ -49,10 +49,10 @@ class Tpe:
 
     def propose(self, state: State, batch: int) -> Proposal:
         random_SBD = _sampling.sample(self.space, state.seeds, state.step, batch)
-        if state.archs.shape[1] < self.random:
+        if state.archs.shape[1] < self.num_initial:
             return Proposal(random_SBD)
-        luck_S = _noise.bits(state.seeds, state.step, 1, stream=_STREAM)[:, 0].tolist()
-        asked = [self._ask(*search, batch) for search in zip(luck_S, state.archs.tolist(), state.score.tolist())]
+        noise_S = _noise.bits(state.seeds, state.step, 1, stream=_STREAM)[:, 0].tolist()
+        asked = [self._ask(*search, batch) for search in zip(noise_S, state.archs.tolist(), state.score.tolist())]
         asked_SBD = torch.tensor(asked)
         return Proposal(torch.where(self.space.valid(asked_SBD)[..., None], asked_SBD, random_SBD))
 
@@ -60,14 +60,14 @@ class Tpe:
         archs_SED = torch.cat([state.archs, proposal.archs], 1)
         return State(state.seeds, state.step + 1, archs_SED, torch.cat([state.score, results.score], 1))
 
-    def _ask(self, luck: int, archs: list[list[int]], score: list[float], batch: int) -> list[list[int]]:
+    def _ask(self, seed: int, archs: list[list[int]], score: list[float], batch: int) -> list[list[int]]:
         """`batch` architectures after `archs` `[E][D]` had `score` `[E]`."""
         optuna = _optuna()
         options = {
             str(d): optuna.distributions.CategoricalDistribution(tuple(range(c)))
             for d, c in enumerate(self.space.choices)
         }
-        sampler = optuna.samplers.TPESampler(seed=luck, multivariate=self.multivariate, n_startup_trials=1)
+        sampler = optuna.samplers.TPESampler(seed=seed, multivariate=self.multivariate, n_startup_trials=1)
         study = optuna.create_study(direction="maximize", sampler=sampler)
         known = [value for value in score if value == value]
         worst = min(known, default=0.0)

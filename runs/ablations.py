@@ -9,11 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy
-
 from controller import Prior
 from controller.models import prior_file
-from nas.compare import comparison, summary
+from nas.compare import comparison, statistics, summary
 from nas.meta import splits
 from nas.tasks import families
 
@@ -38,7 +36,7 @@ VARIANTS = {
         "no-auxiliary", (*BANK, "--learner-option", "auxiliary_columns=false"), "", SPLITS,
     ),
     "without single tasks": ("no-columns", ("without", "task_means", "task_weights"), "", SPLITS),
-    "without what cells take of other devices": ("no-amounts", ("without", "constraint_factors"), "", SPLITS),
+    "without what summaries take of other devices": ("no-amounts", ("without", "constraint_factors"), "", SPLITS),
     "without task features": ("no-task-features", (*BANK, "--learner-option", "task_features=false"), "", SPLITS),
     "a quarter of the tasks": ("quarter", (*BANK, "--task-fraction", "0.25"), "", SPLITS),
     "the policy alone": ("predict", PREDICT, "attention_policy", SPLITS),
@@ -68,11 +66,9 @@ def prior(split: str, name: str, steps: tuple[str, ...]) -> Path:
     return folder / "prior.safetensors"
 
 
-def reached(cell: summary.Cell, goal: float | None) -> float:
-    """The median evaluation that first scored `goal`; twice the budget where half of the searches never did."""
-    assert goal is not None
-    hit = cell.best >= goal
-    return float(numpy.median(numpy.where(hit.any(1), hit.argmax(1) + 1, 2 * hit.shape[1])))
+def reached(one: summary.TrialSummary, goal: float | None) -> float | None:
+    """The median evaluation that first scored `goal`; None where fewer than half of the searches did."""
+    return statistics.quartiles(summary.first_reached(one, goal))[1]
 
 
 def main() -> None:
@@ -93,12 +89,12 @@ def main() -> None:
             start = f":prior={prior(split, name, steps)}" if steps else ""
             controller = "" if settings.startswith("attention_policy") else "in_context"
             spec = f"{controller or settings}{start}{settings if controller else ''}"
-            asks = comparison.asks(",".join(tasks[split]), [spec], (), seeds, evals, None, 1)
-            cells = comparison.make(asks, OUT, jobs)
-            found += [reached(cell, cell.top) for cell in cells]
-            optimum = reached(cells[0], cells[0].optimum) if split == SPLITS[0] else optimum
-        mean = float(numpy.exp(numpy.mean(numpy.log(found))))
-        shown = ["" if x != x else "never" if x > evals else f"{x:g}" for x in (*found, optimum)]
+            specs = comparison.specs(",".join(tasks[split]), [spec], (), seeds, evals, None, 1)
+            summaries = comparison.make(specs, OUT, jobs)
+            found += [reached(one, one.top_threshold) for one in summaries]
+            optimum = reached(summaries[0], summaries[0].optimum) if split == SPLITS[0] else optimum
+        mean = statistics.geometric_mean(found, evals)
+        shown = ["" if x != x else "never" if x is None else f"{x:g}" for x in (*found, optimum)]
         print(f"| {variant} | {' | '.join(shown)} | {'' if mean != mean else f'{mean:.1f}'} |", flush=True)
 
 

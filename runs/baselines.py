@@ -1,4 +1,4 @@
-"""Writes `docs/baselines.md` and its figures from what `runs/baselines.sh` compared."""
+"""Writes the baselines' tables of `docs/benchmarks.md` to `runs/baselines/tables.md`, and the figures to `docs/`."""
 
 from __future__ import annotations
 
@@ -10,15 +10,10 @@ import torch
 
 from nas import tasks
 from nas.compare import trial
-from nas.compare.trial import Ask
+from nas.compare.trial import TrialSpec
 
 ROOT = Path(__file__).parent.parent
-FIGURES = {
-    "regret": "Regret of the best found over evaluations; 1 is the median of the space, 0 its optimum.",
-    "reached": "Share of searches that have found one of the best 0.1% of the space, over evaluations.",
-    "profile": "Performance profile: the share of searches that end at or above a normalised score.",
-    "improvement": "Probability in percent that the row's controller ends above the column's.",
-}
+FIGURES = ("regret", "reached", "profile", "improvement")
 DATA = ("cifar10", "cifar100", "ImageNet16-120")
 PUBLISHED = {
     "evolution": ("93.92 ± 0.30", "71.84 ± 0.99", "45.54 ± 1.03"),
@@ -31,24 +26,13 @@ PUBLISHED = {
 LONGER = {"cifar10": 20_000.0, "cifar100": 40_000.0, "ImageNet16-120": 120_000.0}
 """NATS-Bench's budgets: search by validation accuracy after 12 epochs on the data set itself."""
 
-HEAD = """# Baselines
-
-Every number here comes from `runs/baselines.sh`. A controller is worth naming where it beats these.
-
-Protocol: each controller searches each task 200 times with 300 evaluations, seeing the search column alone; scores are
-normalised by task so that the median of the space is 0 and its optimum 1; the interquartile mean over tasks and seeds stands
-with its stratified 95% bootstrap interval (Agarwal et al. 2021). *To the best 0.1%* is the evaluation that first found one of
-the best 0.1% of the space: median and quartiles over tasks and seeds, "never" where a search of 300 did not. `portfolio` copies
-the order of mean rank from the other data sets of the space; `oracle` and `worst` know the answer and are bounds, not searches.
-Every controller has its defaults.
-"""
 FAMILIES = {
     "accuracy": "NAS-Bench-201 after 200 epochs: CIFAR-10, CIFAR-100, ImageNet16-120.",
     "robustness": "NAS-Bench-201 on CIFAR-10 under FGSM and Square attacks of 18 strengths.",
-    "device": "NAS-Bench-201 on CIFAR-100, less 20 points for twice the latency that 30% of the space keep, on 23 devices.",
-    "domain": "NAS-Bench-201 on NinaPro; the scores are coarse, so that many cells share one.",
+    "device": "NAS-Bench-201 on CIFAR-100 with a latency constraint that 30% of the space keep, on 23 devices.",
+    "domain": "NAS-Bench-201 on NinaPro; the scores are coarse, so that many architectures share one.",
     "transnas-micro": "TransNAS-Bench-101's micro space: four vision tasks.",
-    "natsbench-size": "NATS-Bench's size space on CIFAR-10; one data set, hence no portfolio.",
+    "natsbench-size": "NATS-Bench's size space on CIFAR-10; one dataset, hence no portfolio.",
 }
 
 
@@ -58,7 +42,7 @@ def leaderboard(document: dict) -> str:
         rows = [row for row in document["aggregates"] if row["family"] == family]
         count = f"{rows[0]['tasks']} task{'s' if rows[0]['tasks'] > 1 else ''}"
         lines += [f"\n## {family} ({count})\n", FAMILIES.get(family, ""), ""]
-        lines += ["| controller | normalised score | to the best 0.1% | quartiles | reached |", "|---|---|---|---|---|"]
+        lines += ["| controller | normalized score | to the best 0.1% | quartiles | reached |", "|---|---|---|---|---|"]
         rows.sort(key=lambda row: (row["evaluations_to_top"]["median"] or 1e9, -row["normalised_score"]["iqm"]))
         lines += [line(row) for row in rows]
     return "\n".join(lines)
@@ -83,14 +67,14 @@ def tpe(document: dict) -> str:
     lines += ["| task | controller | score | to the best 0.1% | reached |", "|---|---|---|---|---|"]
     for row in document["rows"]:
         top = row["evaluations_to_top"]
-        cells = (
+        summaries = (
             row["task"],
             row["controller"],
             f"{row['score']['iqm']:.2f}",
             count(top["median"]),
             f"{top['reached']:.0%}",
         )
-        lines.append(f"| {' | '.join(cells)} |")
+        lines.append(f"| {' | '.join(summaries)} |")
     return "\n".join(lines)
 
 
@@ -107,7 +91,7 @@ def protocol() -> str:
         ours = found("nasbench201/cifar10@12", name, 12_000.0, DATA)
         lines.append(f"| {name} | {' | '.join(f'{o} | {p}' for o, p in zip(ours, published))} |")
     lines += [
-        "\nUnder NATS-Bench's budgets, each data set searched by itself (test accuracy after 200 epochs, 500 runs):\n"
+        "\nUnder NATS-Bench's budgets, each dataset searched by itself (test accuracy after 200 epochs, 500 runs):\n"
     ]
     lines += [f"| controller | {' | '.join(f'{d}, {s:,.0f} s' for d, s in LONGER.items())} |", "|---|---|---|---|"]
     for name in PUBLISHED:
@@ -117,9 +101,9 @@ def protocol() -> str:
 
 
 def found(task: str, controller: str, seconds: float, data: tuple[str, ...]) -> list[str]:
-    """Test accuracy on each data set of what 500 searches found."""
-    trace, _ = trial.run(Ask(task, controller, 500, None, seconds))
-    archs = trial.final(tasks.find(task), trace, seconds)
+    """Test accuracy on each dataset of what 500 searches found."""
+    trace, _ = trial.run(TrialSpec(task, controller, 500, None, seconds))
+    archs = trial.final_archs(tasks.find(task), trace, seconds)
     reports = [tasks.find(f"nasbench201/{name}@200").report(archs) for name in data]
     return [f"{values.mean():.2f} ± {values.std():.2f}" for values in reports]
 
@@ -127,15 +111,12 @@ def found(task: str, controller: str, seconds: float, data: tuple[str, ...]) -> 
 def main() -> None:
     torch.set_num_threads(1)
     docs, made = ROOT / "docs", ROOT / "runs" / "baselines"
-    docs.mkdir(exist_ok=True)
-    parts = [HEAD]
-    for name, caption in FIGURES.items():
+    for name in FIGURES:
         shutil.copy(made / f"{name}.png", docs / f"baselines_{name}.png")
-        parts.append(f"\n![{caption}](baselines_{name}.png)\n\n*{caption}*\n")
-    parts.append(leaderboard(json.loads((made / "results.json").read_text())))
+    parts = [leaderboard(json.loads((made / "results.json").read_text()))]
     parts.append(tpe(json.loads((ROOT / "runs" / "baselines_tpe" / "results.json").read_text())))
     parts.append(protocol())
-    (docs / "baselines.md").write_text("\n".join(parts) + "\n")
+    (made / "tables.md").write_text("\n".join(parts) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""From images to a tested network, on several data sets: the cell that a small search finds beside the benchmark's ResNet cell.
+"""From images to a tested network, on several data sets: the one that a small search finds beside the benchmark's ResNet one.
 
 Both are trained alike, to the end, on training and validation images, and tested once. What is done is kept; a second call
 goes on. One set, `FOLDER`, is written out as image files first and read back as a folder of images.
@@ -59,27 +59,27 @@ def task_of(name: str, images: Path, runs: Path) -> str:
 
 
 def compare(task: str, run: Path, evals: int) -> dict[str, Any]:
-    """Figures of the cell that the search finds, by the command line, and of the ResNet cell."""
+    """Figures of the one that the search finds, by the command line, and of the ResNet one."""
     search = ["search", "--task", task, "--evals", str(evals), "--name", str(run)]
     words = ["resume", str(run)] if run.exists() else search
     command = [sys.executable, "-m", "nas", *words, "--json"]
     summary = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
     winner = trained_network.load(run)
-    evaluator = tasks.find(task)
-    resnet = evaluator.final_network(evaluator.space.parse(RESNET))
+    training = tasks.find(task).training
     assert winner is not None
-    assert resnet is not None
+    assert training is not None
+    resnet = training.final_network(training.space.parse(RESNET))
     return {"found": winner.metrics, "resnet": resnet.metrics, "arch": winner.arch, "seconds": summary["wall_seconds"]}
 
 
 def table(rows: list[dict[str, Any]], evals: int) -> str:
     """Markdown, a line for each set."""
     head = [
-        "| data set | found cell | 95% interval | ResNet cell | 95% interval | search |",
+        "| data set | found one | 95% interval | ResNet one | 95% interval | search |",
         "|---|---|---|---|---|---|",
     ]
     lines = [
-        f"| {row['name']} | {_percent(row['found'])} | {_percent(row['resnet'])} | {evals} cells, {row['seconds']:.0f} s |"
+        f"| {row['name']} | {_percent(row['found'])} | {_percent(row['resnet'])} | {evals} summaries, {row['seconds']:.0f} s |"
         for row in rows
     ]
     return "\n".join([*head, *lines])

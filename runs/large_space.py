@@ -1,7 +1,7 @@
 """`in_context` where a space cannot be listed: NAS-Bench-201 and TransNAS's micro space with their lists taken away.
 
 Called by large_space.sh: SEEDS EVALS [VARIANT ...]. Then the policy and mutation suggest what is ranked, and the prior
-remembers no architecture, as in a space of millions of cells; but a table says what was found. Priors: those of ablations.sh.
+remembers no architecture, as in a space of millions of summaries; but a table says what was found. Priors: those of ablations.sh.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from controller import Prior
 from controller.models import features, pretrained, prior_file
 from nas import plugins, tasks
-from nas.compare import summary
+from nas.compare import statistics, summary
 from nas.meta import splits
 from nas.tasks import families, full_columns
 
@@ -86,9 +86,10 @@ def main() -> None:
             folder = Path("runs/ablations") / f"prior-{split}-{trained}"
             prior = unlisted(folder / "prior.safetensors") if trained else None
             hit = search(task, name, settings, prior, seeds, evals).numpy() >= numpy.float32(goals[task])
-            hits.append(float(numpy.median(numpy.where(hit.any(1), hit.argmax(1) + 1, 2 * evals))))
-        shown = ["never" if x > evals else f"{x:g}" for x in hits]
-        print(f"| {row} | {' | '.join(shown)} | {numpy.exp(numpy.mean(numpy.log(hits))):.1f} |", flush=True)
+            first = numpy.where(hit.any(1), hit.argmax(1) + 1.0, numpy.inf)
+            hits.append(statistics.quartiles(first)[1])
+        shown = ["never" if x is None else f"{x:g}" for x in hits]
+        print(f"| {row} | {' | '.join(shown)} | {statistics.geometric_mean(hits, evals):.1f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,12 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${OUT:-runs/own201/own201.safetensors}
 nas=.venv/bin/nas
-$nas table build --task digits --out "$out" --epochs 4 --channels 4 --cells 2 --examples 576 --jobs "${JOBS:-2}"
+$nas table build --task digits --out "$out" --epochs 4 --channels 4 --cells 2 --train-images 576 --jobs "${JOBS:-2}"
 [ -n "${IMAGES:-}" ] || exit 0
 $nas table build --task "npz:$IMAGES/rsscn7_aerial.npz" --out "$out" --epochs 4 --channels 4 --cells 2 --image-size 16 \
-  --stem-stride 2 --examples 600 --jobs "${JOBS:-2}"
+  --stem-stride 2 --train-images 600 --jobs "${JOBS:-2}"
 for set in brain_tumor_mri fashion_mnist arabic_chars28 smile_faces gtsrb flowers5; do
   $nas table build --task "npz:$IMAGES/$set.npz" --out "$out" --epochs 8 --channels 8 --cells 1 --image-size 16 \
-    --stem-stride 2 --examples 1200 --jobs "${JOBS:-2}"
+    --stem-stride 2 --train-images 1200 --jobs "${JOBS:-2}"
 done
 $nas table info "$out"

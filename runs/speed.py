@@ -14,7 +14,7 @@ from _nats_bench_loops import Api, evolution, reinforce
 from controller import Proposal
 from nas import tasks
 from nas.compare import trial
-from nas.compare.trial import Ask
+from nas.compare.trial import TrialSpec
 from search_spaces import _ops
 
 TASK, SECONDS, RUNS, THEIR_RUNS = "nasbench201/cifar10@12", 12_000.0, 500, 20
@@ -39,9 +39,9 @@ def look_ups(api, rows):
     print("\nLook-ups (score and cost of an architecture)")
     print(f"  ours                          {1 / ours:14,.0f} a second")
     for epochs in ("12", "200"):
-        ask = lambda: [api.get_more_info(i, "cifar10-valid", hp=epochs, is_random=False) for i in range(rows)]  # noqa: B023, E731
-        ask()
-        theirs = best_of(ask) / rows
+        spec = lambda: [api.get_more_info(i, "cifar10-valid", hp=epochs, is_random=False) for i in range(rows)]  # noqa: B023, E731
+        spec()
+        theirs = best_of(spec) / rows
         print(
             f"  get_more_info, {epochs:>3} epochs     {1 / theirs:14,.0f} a second: ours are {theirs / ours:,.0f} times that"
         )
@@ -51,9 +51,9 @@ def searches(api, rows):
     print(f"\n{RUNS} searches of {SECONDS:,.0f} simulated seconds on {TASK}; theirs from {THEIR_RUNS} runs")
     theirs_by_name = {"evolution": evolution, "reinforce:policy_net=independent": reinforce}
     for name, loop in theirs_by_name.items():
-        ask = Ask(TASK, name, RUNS, None, SECONDS)
-        trace, _ = trial.run(ask)
-        ours = best_of(lambda: trial.run(ask))  # noqa: B023
+        spec = TrialSpec(TASK, name, RUNS, None, SECONDS)
+        trace, _ = trial.run(spec)
+        ours = best_of(lambda: trial.run(spec))  # noqa: B023
         start = time.perf_counter()
         count = sum(loop(Api(api, rows), SECONDS) for _ in range(THEIR_RUNS))
         each = (time.perf_counter() - start) / count

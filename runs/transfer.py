@@ -49,40 +49,40 @@ def group(task: str) -> str:
     return "dev" if chosen or task == "nasbench201/cifar10@200" else "kept"
 
 
-def to_top(cell: summary.Cell, what: str = "median") -> str:
-    count = summary.row(cell)["evaluations_to_top"][what]
+def to_top(one: summary.TrialSummary, what: str = "median") -> str:
+    count = summary.row(one)["evaluations_to_top"][what]
     return "never" if count is None else f"{count:.0f}"
 
 
-def overview(cells: list[summary.Cell]) -> str:
+def overview(summaries: list[summary.TrialSummary]) -> str:
     """A task in a line: `in_context`, then the medians of the cold searches; a portfolio may be missing."""
-    warm, medians = cells[0], {cell.ask.controller: to_top(cell) for cell in cells[1:]}
+    warm, medians = summaries[0], {one.spec.controller: to_top(one) for one in summaries[1:]}
     optimum = summary.row(warm)["evaluations_to_optimum"]["median"]
     shown = [
-        group(warm.ask.task), f"**{to_top(warm)}**", f"{to_top(warm, 'q25')} to {to_top(warm, 'q75')}",
+        group(warm.spec.task), f"**{to_top(warm)}**", f"{to_top(warm, 'q25')} to {to_top(warm, 'q75')}",
         f"{summary.row(warm)['evaluations_to_top']['reached']:.0%}", "never" if optimum is None else f"{optimum:.0f}",
     ]  # fmt: skip
-    return f"| {' | '.join([warm.ask.task, *shown, *(medians.get(name, '') for name in COLD)])} |"
+    return f"| {' | '.join([warm.spec.task, *shown, *(medians.get(name, '') for name in COLD)])} |"
 
 
-def line(cell: summary.Cell) -> str:
+def line(one: summary.TrialSummary) -> str:
     """A controller on a task in a line."""
-    assert cell.optimum is not None
-    top = summary.row(cell)["evaluations_to_top"]
-    left = [f"{cell.optimum - numpy.median(cell.best[:, min(at, cell.best.shape[1]) - 1]):.3f}" for at in AT]
-    optimum = summary.row(cell)["evaluations_to_optimum"]["median"]
+    assert one.optimum is not None
+    top = summary.row(one)["evaluations_to_top"]
+    left = [f"{one.optimum - numpy.median(one.best[:, min(at, one.best.shape[1]) - 1]):.3f}" for at in AT]
+    optimum = summary.row(one)["evaluations_to_optimum"]["median"]
     shown = [
-        cell.ask.task, cell.ask.controller.split(":")[0], to_top(cell), f"{to_top(cell, 'q25')} to {to_top(cell, 'q75')}",
+        one.spec.task, one.spec.controller.split(":")[0], to_top(one), f"{to_top(one, 'q25')} to {to_top(one, 'q75')}",
         f"{top['reached']:.0%}", "never" if optimum is None else f"{optimum:.0f}", *left,
     ]  # fmt: skip
     return f"| {' | '.join(shown)} |"
 
 
-def made(tasks: str, path: Path, seeds: int, evals: int, jobs: int) -> list[list[summary.Cell]]:
-    """The cells of some tasks, a list for each task."""
-    asks = comparison.asks(tasks, [f"in_context:prior={path}", *COLD], (), seeds, evals, None, 1)
-    cells = comparison.make(asks, OUT, jobs)
-    return [[cell for cell in cells if cell.ask.task == task] for task in dict.fromkeys(ask.task for ask in asks)]
+def made(tasks: str, path: Path, seeds: int, evals: int, jobs: int) -> list[list[summary.TrialSummary]]:
+    """The summaries of some tasks, a list for each task."""
+    specs = comparison.specs(tasks, [f"in_context:prior={path}", *COLD], (), seeds, evals, None, 1)
+    summaries = comparison.make(specs, OUT, jobs)
+    return [[one for one in summaries if one.spec.task == task] for task in dict.fromkeys(spec.task for spec in specs)]
 
 
 def main() -> None:
@@ -92,15 +92,15 @@ def main() -> None:
     print(f"|---|---|{'---:|' * (4 + len(COLD))}")
     blocks = [(",".join(splits.split(name).test), prior(name)) for name in wanted]
     for tasks, path in blocks:
-        for cells in made(tasks, path, seeds, evals, jobs):
-            print(overview(cells), flush=True)
-            found += cells
+        for summaries in made(tasks, path, seeds, evals, jobs):
+            print(overview(summaries), flush=True)
+            found += summaries
     print(
         "\n| task | controller | to the best 0.1% | quartiles | reached | to the optimum | regret at 10 | at 30 | at 100 |"
     )
     print("|---|---|---:|---:|---:|---:|---:|---:|---:|")
-    for cell in found:
-        print(line(cell))
+    for one in found:
+        print(line(one))
 
 
 if __name__ == "__main__":

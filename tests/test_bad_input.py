@@ -57,7 +57,7 @@ def refused(nas, tmp_path):
         (("search", "--task", TASK, "--set", "doubt=nan"), "it takes a number of 0 or more"),
         (("search", "--task", TASK, "--set", "trust=maybe"), "it takes true or false"),
         (("search", "--task", TASK, "--controller", "ppo", "--set", "lr=0"), "lr is '0'; it takes a number above 0"),
-        (("search", "--task", TASK, "--controller", "ppo", "--set", "momentum=1"), "of 0 or more, below 1"),
+        (("search", "--task", TASK, "--controller", "ppo", "--set", "baseline_decay=1"), "of 0 or more, below 1"),
         (("search", "--task", TASK, "--controller", "evolution", "--set", "population=0"), "of 1 or more"),
         (("search", "--task", TASK, "--controller", "successive_halving", "--set", "entrants=-1"), "of 0 or more"),
         (("search", "--task", "digits", "--with", "lr=nan"), "lr is nan; it takes a number above zero"),

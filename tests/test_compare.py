@@ -16,8 +16,8 @@ CONTROLLERS = ["random_search", "evolution:population=5", "oracle", "worst", "po
 TASK = "nasbench201/ImageNet16-120@200"
 
 
-def asks(controllers=None, seeds=8, evals=30, seconds=None, patterns=TASK, batch=1):
-    return comparison.asks(patterns, controllers or CONTROLLERS, (), seeds, evals, seconds, batch)
+def specs(controllers=None, seeds=8, evals=30, seconds=None, patterns=TASK, batch=1):
+    return comparison.specs(patterns, controllers or CONTROLLERS, (), seeds, evals, seconds, batch)
 
 
 def contents(folder):
@@ -64,8 +64,8 @@ def test_the_same_comparison_gives_the_same_bytes_however_it_was_made(tmp_path, 
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     for folder, jobs in ((whole, 1), (parts, 2)):
         if folder == parts:
-            comparison.make(asks(CONTROLLERS[2:]), folder)
-        cells = comparison.make(asks(), folder, jobs)
+            comparison.make(specs(CONTROLLERS[2:]), folder)
+        cells = comparison.make(specs(), folder, jobs)
         comparison.write(comparison.document(cells), folder)
         comparison.draw(cells, folder)
     assert contents(whole) == contents(parts)
@@ -73,7 +73,7 @@ def test_the_same_comparison_gives_the_same_bytes_however_it_was_made(tmp_path, 
 
 
 def test_no_searcher_is_above_the_oracle_or_below_the_worst(tmp_path, nasbench201):
-    cells = {c.ask.controller: c for c in comparison.make(asks(), tmp_path)}
+    cells = {c.spec.controller: c for c in comparison.make(specs(), tmp_path)}
     for cell in cells.values():
         assert (cells["worst"].best <= cell.best).all()
         assert (cell.best <= cells["oracle"].best).all()
@@ -90,26 +90,26 @@ def test_a_portfolio_never_copies_from_its_own_data_set(nasbench201, table):
 
 def test_a_budget_of_seconds_counts_what_ends_within_it(tmp_path, nasbench201):
     (cell,) = comparison.make(
-        asks(["random_search"], evals=None, seconds=5000.0, patterns="nasbench201/cifar10@12"), tmp_path
+        specs(["random_search"], evals=None, seconds=5000.0, patterns="nasbench201/cifar10@12"), tmp_path
     )
     within = cell.seconds <= 5000
-    assert (within.sum(1) == cell.counted).all()
+    assert (within.sum(1) == cell.evaluations).all()
     assert (cell.seconds[:, -1] > 5000).all()
-    last = numpy.take_along_axis(cell.best, cell.counted[:, None] - 1, 1)
+    last = numpy.take_along_axis(cell.best, cell.evaluations[:, None] - 1, 1)
     assert (cell.best[:, -1:] == last).all()
 
 
 def test_searching_reads_the_search_column_once_and_no_report(tmp_path, nasbench201):
-    (cell,) = comparison.make(asks(["evolution"]), tmp_path)
+    (cell,) = comparison.make(specs(["evolution"]), tmp_path)
     name = "nasbench201/ImageNet16-120"
-    assert cell.reads["search"] == {f"{name}/valid_accuracy@200": 1, f"{name}/train_seconds@200": 1}
-    assert cell.reads["report"] == {f"{name}/test_accuracy@200": 1}
+    assert cell.columns_read["search"] == {f"{name}/valid_accuracy@200": 1, f"{name}/train_seconds@200": 1}
+    assert cell.columns_read["report"] == {f"{name}/test_accuracy@200": 1}
 
 
 def test_a_folder_that_holds_another_comparison_is_left_alone(tmp_path, nasbench201):
-    comparison.make(asks(["random_search"]), tmp_path)
+    comparison.make(specs(["random_search"]), tmp_path)
     with pytest.raises(UserError, match="another comparison"):
-        comparison.make(asks(["random_search"], evals=31), tmp_path)
+        comparison.make(specs(["random_search"], evals=31), tmp_path)
 
 
 def test_json_is_one_document_with_the_keys_promised(tmp_path, nasbench201):
@@ -124,6 +124,7 @@ def test_json_is_one_document_with_the_keys_promised(tmp_path, nasbench201):
         assert set(row["score"]) == set(row["report"]) == {"iqm", "low", "high", "mean", "std"}
 
 
+LIMIT = "nasbench201-hardware/fpga/latency"
 BAD = {
     ("--controllers", "evolutoin"): "Did you mean 'evolution'",
     ("--controllers", "evolution:populaton=3"): "Did you mean 'population'",
@@ -133,7 +134,7 @@ BAD = {
     ("--tasks", "nothing*"): "No task or family",
     ("--seeds", "0"): "--seeds is 0",
     ("--evals", "-1"): "--evals is -1",
-    ("--limit", "nasbench201-hardware/fpga/latency"): "takes TABLE/COLUMN<=VALUE",
+    ("--constraint", "nasbench201-hardware/fpga/latency"): "takes TABLE/COLUMN<=VALUE",
 }
 
 
@@ -143,3 +144,30 @@ def test_what_cannot_be_compared_is_told(wrong, says, tmp_path, nasbench201):
     words = [word for pair in (good | dict([wrong])).items() for word in pair]
     with pytest.raises(UserError, match=says):
         CliRunner().invoke(cli, ["compare", *words], catch_exceptions=False, standalone_mode=False)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(("--limit", LIMIT), ("--constraint", LIMIT)), (("--seconds=-1",), ("--simulated-seconds", "-1"))],
+)
+def test_flags_of_version_0_1_are_taken(old, new, tmp_path, nasbench201):
+    words = ["compare", "--tasks", TASK, "--controllers", "evolution", "--out", str(tmp_path)]
+    refused = [str(CliRunner().invoke(cli, [*words, *flag]).exception) for flag in (old, new)]
+    assert refused[0] == refused[1]
+    assert "takes" in refused[0]
+    assert old[0].partition("=")[0] + " " not in CliRunner().invoke(cli, ["compare", "--help"]).output
+
+
+def test_the_median_of_searches_that_did_not_all_arrive_is_a_count_that_one_of_them_had():
+    inf = numpy.inf
+    assert statistics.quartiles(numpy.array([3, inf, 1, inf]))[1] == 3
+    assert statistics.quartiles(numpy.array([3, inf, 1, inf, inf]))[1] is None
+    twelve = numpy.array([10] * 6 + [inf] * 6)
+    assert statistics.quartiles(twelve)[1] == 10, "not the mean of 10 and of twice the budget"
+    assert statistics.quartiles(twelve[1:])[1] is None
+
+
+def test_never_counts_as_twice_the_budget_in_a_geometric_mean():
+    assert statistics.geometric_mean([2, 8], 100) == pytest.approx(4)
+    assert statistics.geometric_mean([2, None], 100) == pytest.approx(20)
+    assert statistics.geometric_mean([None] * 9, 100) == pytest.approx(200)

@@ -17,8 +17,8 @@ from search_spaces import UserError
 TASK = "own201/digits"
 
 
-def asks(*controllers, task=TASK, seeds=3, evals=6):
-    return comparison.asks(task, list(controllers), (), seeds, evals, None, 1)
+def specs(*controllers, task=TASK, seeds=3, evals=6):
+    return comparison.specs(task, list(controllers), (), seeds, evals, None, 1)
 
 
 @pytest.fixture
@@ -37,8 +37,8 @@ def prior(tmp_path):
 
 
 def test_a_comparison_with_a_prior_is_a_search_that_began_with_it(tmp_path):
-    (ask,) = asks("in_context:prior=shipped")
-    trace = trial_cache.read(trial_cache.cell(ask, tmp_path))
+    (spec,) = specs("in_context:prior=shipped")
+    trace = trial_cache.read(trial_cache.run(spec, tmp_path))
     wanted = RunConfig(task=TASK, prior="shipped", seeds=3, evals=6)
     setup = session.load(wanted)
     with session.start(tmp_path / "run", wanted, setup) as run:
@@ -53,9 +53,9 @@ def test_cells_of_two_priors_and_of_none_are_three(tmp_path, prior):
         lambda: "in_context",
         lambda: f"in_context:prior={prior(-1.0)}",
     ):
-        (ask,) = asks(controller())
-        cells.add(trial_cache.cell(ask, tmp_path))
-        scores.append(trial_cache.read(ask.path(tmp_path)).score)
+        (spec,) = specs(controller())
+        cells.add(trial_cache.run(spec, tmp_path))
+        scores.append(trial_cache.read(spec.path(tmp_path)).score)
     assert len(cells) == 3
     assert not any(torch.equal(a, b) for i, a in enumerate(scores) for b in scores[:i])
 
@@ -63,8 +63,8 @@ def test_cells_of_two_priors_and_of_none_are_three(tmp_path, prior):
 def test_a_prior_is_not_compared_on_what_it_was_trained_on(prior):
     path = prior(tasks=json.dumps(["own201/digits@2"]))
     with pytest.raises(UserError, match=f"was trained on 'own201/digits@2', so that '{TASK}' is no test of it"):
-        asks(f"in_context:prior={path}")
-    assert asks(f"in_context:prior={path}", task="own201/rsscn7_aerial")
+        specs(f"in_context:prior={path}")
+    assert specs(f"in_context:prior={path}", task="own201/rsscn7_aerial")
 
 
 def test_what_a_task_is_to_a_prior():
@@ -96,7 +96,7 @@ def test_a_cell_of_another_version_is_told_and_made_anew(tmp_path, nas, monkeypa
     )
     monkeypatch.setattr(trial_cache, "version", lambda: "0.0.1")
     assert nas(*words, "--out", tmp_path / "out").stderr == ""
-    (path,) = tmp_path.glob("out/cells/*")
+    (path,) = tmp_path.glob("out/trials/*")
     old = path.read_bytes()
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
@@ -109,16 +109,16 @@ def test_a_cell_of_another_version_is_told_and_made_anew(tmp_path, nas, monkeypa
 
 
 def test_the_best_after_some_evaluations_is_that_of_a_shorter_search(tmp_path):
-    (long,) = comparison.make(asks("random_search", evals=6), tmp_path / "long")
-    (short,) = comparison.make(asks("random_search", evals=4), tmp_path / "short")
-    at_4, at_6 = curves.standing(long, (4, 6))
-    assert at_4 == curves.standing(short, (4,))[0]
+    (long,) = comparison.make(specs("random_search", evals=6), tmp_path / "long")
+    (short,) = comparison.make(specs("random_search", evals=4), tmp_path / "short")
+    at_4, at_6 = curves.best_after(long, (4, 6))
+    assert at_4 == curves.best_after(short, (4,))[0]
     assert at_6["score"]["median"] == pytest.approx(numpy.median(long.best[:, -1]), abs=1e-4)
     assert set(at_6["report"]) == {"q25", "median", "q75"}
 
 
 @pytest.mark.parametrize("at", ["0", "7", "many", "3,-1"])
 def test_evaluations_beyond_the_budget_are_refused(at, nas):
-    done = nas("compare", "--tasks", TASK, "--controllers", "random_search", "--evals", "6", "--at", at)
+    done = nas("compare", "--tasks", TASK, "--controllers", "random_search", "--evals", "6", "--report-after", at)
     assert done.returncode == 2
     assert "it takes 1 to 6, the number of --evals" in done.stderr

@@ -106,10 +106,10 @@ def test_a_run_keeps_the_epochs_of_every_evaluation_and_one_without_them_is_read
 
 
 def test_a_comparison_counts_scores_after_all_epochs_alone(tmp_path):
-    asks = comparison.asks(TASK, ["hyperband", "random_search"], (), 5, 12, None, 1)
-    cell, plain = comparison.make(asks, tmp_path)
-    trace = trial_cache.read(asks[0].path(tmp_path))
+    specs = comparison.specs(TASK, ["hyperband", "random_search"], (), 5, 12, None, 1)
+    cell, plain = comparison.make(specs, tmp_path)
+    trace = trial_cache.read(specs[0].path(tmp_path))
     whole = torch.where(trace.epochs == 4, trace.score, torch.nan)
     assert torch.equal(torch.from_numpy(cell.best[:, -1]).float(), whole.nan_to_num(-1).amax(1))
     assert (summary.row(cell)["seconds"]) < summary.row(plain)["seconds"]
-    assert trial_cache.read(asks[1].path(tmp_path)).epochs is None
+    assert trial_cache.read(specs[1].path(tmp_path)).epochs is None

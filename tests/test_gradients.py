@@ -75,8 +75,7 @@ def test_adam_is_torchs_adam():
     torch.testing.assert_close(ours["a"][0], theirs.detach())
 
 
-@pytest.mark.parametrize("optimiser", ["adam", "sgd"])
-def test_gradients_flow_through_a_step(optimiser):
+def test_gradients_flow_through_two_steps_of_adam():
     start = torch.randn(2, 3, dtype=torch.double, generator=torch.Generator().manual_seed(2)).requires_grad_()
 
     def after_two_steps(p):
@@ -84,10 +83,7 @@ def test_gradients_flow_through_a_step(optimiser):
         state = optim.adam_begin(params)
         for _ in range(2):
             grads = optim.grads((params["p"] ** 3).sum(-1), params, create_graph=True)
-            if optimiser == "adam":
-                params, state = optim.adam(params, grads, state, lr=0.1)
-            else:
-                params = optim.sgd(params, grads, lr=torch.tensor([0.1, 0.2]))
+            params, state = optim.adam(params, grads, state, lr=torch.tensor([0.1, 0.2]))
         return params["p"]
 
     assert torch.autograd.gradcheck(after_two_steps, (start,))

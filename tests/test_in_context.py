@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from controller import Prior, Results
 from controller.candidates import exploration, pool
 from controller.models import features, gp_ensemble, gp_members, kernels, pretrained, prior_file, transformer
-from controller.models.gp import Process
+from controller.models.gp import GaussianProcess
 from controller.policies import attention
 from controller.transfer_bo import InContext
 from nas import plugins, tables
@@ -257,7 +257,9 @@ def test_a_stale_search_leaves_every_second_evaluation_to_plain_bayesian_optimis
     turns = exploration.due(pretrained.NONE, SPACE, state, 8, 8, 2, 4)
     assert turns.plain.int().tolist() == [[0, 1, 0, 1, 0, 1, 0, 1], [0] * 8]
     assert not turns.scout.any()
-    plain = Process(SPACE).next(state._replace(seeds=seeds[:1], step=state.step[:1], archs=archs[:1], score=score[:1]))
+    plain = GaussianProcess(SPACE).next(
+        state._replace(seeds=seeds[:1], step=state.step[:1], archs=archs[:1], score=score[:1])
+    )
     assert torch.equal(controller.propose(state, 2).archs[0, 1], plain[0, 0])
 
 

@@ -1,4 +1,4 @@
-"""A table of our own: stopped and gone on with, it is the table never stopped; twins share figures."""
+"""A table of our own: stopped and gone on with, it is the table never stopped; equivalents share results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nas.tables.verify import verify
 from search_spaces import UserError
 from search_spaces.nasbench201 import NasBench201
 
-PLAN = Plan("digits", epochs=2, channels=2, cells=1, examples=64, repeats=3, seeds=2, shard=4)
+PLAN = Plan("digits", epochs=2, channels=2, cells=1, train_images=64, noise_sample=3, seeds=2, shard=4)
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from controller import Proposal
 from controller.models import encodings, features
 from nas import plugins, tasks
 from nas.export import draw
 from nas.loop import search
+from nas.training import Images
 from search_spaces import Space, Task, UserError, as_cell_space
 
 _LAYERS = ("conv3", "conv5", "fused_conv9", "pool")
@@ -85,12 +85,16 @@ def test_every_controller_searches_it_by_training(name, digits):
         assert not step.results.score.isnan().any()
 
 
-def test_the_winner_is_trained_to_the_end_and_its_weights_fit(digits):
+def test_the_winner_is_trained_to_the_end_and_its_weights_are_the_network_tested(digits):
     arch = SPACE.parse("conv3 > pool > conv5")
-    trained = digits.final_network(arch)
-    network = SPACE.build(arch, digits.task)
+    trained, data = digits.final_network(arch), digits.data
+    network = SPACE.build(arch, digits.task).eval()
     network.load_state_dict(trained.state_dict)
-    assert digits.load(torch.tensor([0]))(Proposal(arch[None, None])).score.item() > 10
+    images = Images(data.x_test, data.y_test, trained.mean, trained.std)
+    with torch.no_grad():
+        right = (network(images.normalised(slice(None))).argmax(-1) == images.y).float().mean()
+    assert abs(100 * right.item() - trained.metrics["test_accuracy"]) < 0.5
+    assert trained.metrics["test_accuracy"] == round(digits.report(arch[None]).item(), 3)
 
 
 def test_it_is_drawn_as_the_list_of_its_decisions():

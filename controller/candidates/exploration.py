@@ -18,7 +18,7 @@ from torch import Tensor
 
 from controller.candidates import pool
 from controller.models import features, kernels, pretrained
-from controller.models.gp import Process
+from controller.models.gp import GaussianProcess
 from search_spaces import Space, _ops
 
 _LEADING = 8
@@ -77,7 +77,7 @@ def _some(state: Any, at_R: Tensor) -> Any:
 
 def _plain(key: int, space: Space, state: Any, count: int) -> Tensor:
     """What Bayesian optimisation, which knows of no other task and of no twins, would try next, `[S, count, D]`."""
-    return Process(space).next(state)[:, :count]
+    return GaussianProcess(space).next(state)[:, :count]
 
 
 def _scouts(key: int, space: Space, state: Any, count: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Rungs: many architectures trained little, the best of them trained more, again and again.
+"""Rungs: many architectures trained little, the best of them trained more: the body of `successive_halving` and `hyperband`.
 
 Which epochs there are to choose from is the task's to say; a schedule made for it is part of the state.
 Shapes: `S` seeds, `B` architectures a step, `D` decisions, `K` places of those that go on, `R` rungs of the schedule.
@@ -6,13 +6,15 @@ Shapes: `S` seeds, `B` architectures a step, `D` decisions, `K` places of those 
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from controller._base import Proposal, Results
+from controller._base import Prior, Proposal, Results
 from search_spaces import Space, Task, UserError, _sampling
 
 
@@ -87,39 +89,53 @@ def bracket(entrants: int, rungs: list[Fraction]) -> list[Rung]:
     return [Rung(max(1, int(entrants * first / max(r, first))), round(r), first=i == 0) for i, r in enumerate(rungs)]
 
 
-def begin(space: Space, seeds: Tensor, rungs: list[Rung]) -> State:
-    """Before the first rung."""
-    S, zero_S = len(seeds), torch.zeros_like(seeds)
-    K = max([1, *(rung.entrants for rung in rungs if not rung.first)])
-    nobody_SKD = seeds.new_zeros(S, K, len(space.choices))
-    schedule_SR3 = torch.tensor(rungs).long().repeat(S, 1, 1)
-    return State(seeds, schedule_SR3, zero_S, zero_S, zero_S, nobody_SKD, nobody_SKD, torch.full((S, K), -torch.inf))
+@dataclass(frozen=True)
+class RungSearch:
+    """Follows a schedule of rungs, over and over."""
 
+    space: Space
+    epochs: int = 0
+    """Those of the last rung; 0: the task's own, and at the rungs below the epochs that it can be evaluated at."""
+    eta: int = 4
+    """One in `eta` goes on, to `eta` times the epochs; or fewer to more, where the task knows none between."""
 
-def propose(space: Space, state: State, batch: int) -> Proposal:
-    """The next of this rung. What a batch has left beyond its end goes to random newcomers.
+    @abstractmethod
+    def rungs(self, task: Task) -> list[Rung]:
+        """The schedule on this task."""
 
-    They compete in this rung, but where it ends a bracket in the next one's first, after the epochs of that.
-    """
-    fresh_SBD = _sampling.sample(space, state.seeds, state.step, batch)
-    place_SB = state.done[:, None] + torch.arange(batch)
-    K, D = state.entrants.shape[1:]
-    chosen_SBD = state.entrants.gather(1, place_SB.clamp(max=K - 1)[..., None].expand(-1, -1, D))
-    _, epochs_S, first_S = _rung(state).unbind(-1)
-    beyond_SB, early_SB = _beyond(state, batch)
-    archs_SBD = torch.where((first_S[:, None].bool() | beyond_SB)[..., None], fresh_SBD, chosen_SBD)
-    epochs_SB = torch.where(early_SB, _rung(state, 1)[:, 1:2], epochs_S[:, None])
-    return Proposal(archs_SBD, epochs_SB if bool(epochs_SB.any()) else None)
+    def begin(self, task: Task, seeds: Tensor, prior: Prior | None = None) -> State:
+        rungs = self.rungs(task)
+        S, zero_S = len(seeds), torch.zeros_like(seeds)
+        K = max([1, *(rung.entrants for rung in rungs if not rung.first)])
+        nobody_SKD = seeds.new_zeros(S, K, len(self.space.choices))
+        schedule_SR3 = torch.tensor(rungs).long().repeat(S, 1, 1)
+        return State(
+            seeds, schedule_SR3, zero_S, zero_S, zero_S, nobody_SKD, nobody_SKD, torch.full((S, K), -torch.inf)
+        )
 
+    def propose(self, state: State, batch: int) -> Proposal:
+        """The next of this rung. What a batch has left beyond its end goes to random newcomers.
 
-def learn(state: State, proposal: Proposal, results: Results) -> State:
-    """The best so far; at the end of a rung they are the next one's entrants."""
-    B = proposal.archs.shape[1]
-    _, early_SB = _beyond(state, B)
-    score_SB = _sampling.better(results.score)
-    state = _add(state, proposal.archs, torch.where(early_SB, -torch.inf, score_SB), B - early_SB.sum(1))
-    state = _add(_advance(state), proposal.archs, torch.where(early_SB, score_SB, -torch.inf), early_SB.sum(1))
-    return _advance(state)._replace(step=state.step + 1)
+        They compete in this rung, but where it ends a bracket in the next one's first, after the epochs of that.
+        """
+        fresh_SBD = _sampling.sample(self.space, state.seeds, state.step, batch)
+        place_SB = state.done[:, None] + torch.arange(batch)
+        K, D = state.entrants.shape[1:]
+        chosen_SBD = state.entrants.gather(1, place_SB.clamp(max=K - 1)[..., None].expand(-1, -1, D))
+        _, epochs_S, first_S = _rung(state).unbind(-1)
+        beyond_SB, early_SB = _beyond_end(state, batch)
+        archs_SBD = torch.where((first_S[:, None].bool() | beyond_SB)[..., None], fresh_SBD, chosen_SBD)
+        epochs_SB = torch.where(early_SB, _rung(state, 1)[:, 1:2], epochs_S[:, None])
+        return Proposal(archs_SBD, epochs_SB if bool(epochs_SB.any()) else None)
+
+    def learn(self, state: State, proposal: Proposal, results: Results) -> State:
+        """The best so far; at the end of a rung they are the next one's entrants."""
+        B = proposal.archs.shape[1]
+        _, early_SB = _beyond_end(state, B)
+        score_SB = _sampling.better(results.score)
+        state = _add(state, proposal.archs, torch.where(early_SB, -torch.inf, score_SB), B - early_SB.sum(1))
+        state = _add(_advance(state), proposal.archs, torch.where(early_SB, score_SB, -torch.inf), early_SB.sum(1))
+        return _advance(state)._replace(step=state.step + 1)
 
 
 def _rung(state: State, ahead: int = 0) -> Tensor:
@@ -127,7 +143,7 @@ def _rung(state: State, ahead: int = 0) -> Tensor:
     return state.schedule[torch.arange(len(state.rung)), (state.rung + ahead) % state.schedule.shape[1]]
 
 
-def _beyond(state: State, batch: int) -> tuple[Tensor, Tensor]:
+def _beyond_end(state: State, batch: int) -> tuple[Tensor, Tensor]:
     """Which of a batch lie beyond the end of the rung, and which of them begin the next bracket, bool `[S, B]` each."""
     entrants_S, _, first_S = _rung(state).unbind(-1)
     beyond_SB = state.done[:, None] + torch.arange(batch) >= entrants_S[:, None]

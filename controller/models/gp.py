@@ -21,7 +21,7 @@ from search_spaces import Space, _ops, _sampling
 
 _FIRST, _RANDOM = 0, 1
 QUEUE = 64
-"""Places of the queue after a fit."""
+"""Candidates kept of a fit, so that a batch and the evaluations up to the next fit find enough."""
 
 
 class Searched(Protocol):
@@ -38,19 +38,18 @@ class Searched(Protocol):
 
 
 @dataclass(frozen=True)
-class Process:
+class GaussianProcess:
     """What to try next by what was tried."""
 
     space: Space
     encoding: Literal["one_hot", "path"] = "one_hot"
-    parents: int = 6
+    num_incumbents: int = 6
     """The best so far whose neighbours are candidates."""
-    pool: int = 96
-    """Random candidates."""
+    num_random_candidates: int = 96
     noise: float = 0.1
     """Variance of the scores' noise, in units of their variance."""
-    memory: int = 96
-    """Observations the process sees at most: the latest and the best, half each."""
+    max_observations: int = 96
+    """Observations it is conditioned on at most: the latest and the best, half each."""
 
     def next(self, state: Searched) -> Tensor:
         """The candidates of the highest expected improvement, the best first, `[S, Q, D]`."""
@@ -64,13 +63,17 @@ class Process:
 
     def _candidates(self, state: Searched) -> Tensor:
         """Neighbours of the best and random architectures, valid ones, `[S, M, D]`."""
-        best_SP = _sampling.better(state.score).argsort(dim=-1, descending=True, stable=True)[:, : self.parents]
+        best_SP = _sampling.better(state.score).argsort(dim=-1, descending=True, stable=True)[:, : self.num_incumbents]
         parents_SPD = state.archs.gather(1, best_SP[..., None].expand(-1, -1, state.archs.shape[-1]))
         around_SMD = _ops.neighbours(parents_SPD, self.space.choices).flatten(1, 2)
         valid_SM1 = self.space.valid(around_SMD)[..., None]
         around_SMD = torch.where(valid_SM1, around_SMD, parents_SPD[:, :1])
         return torch.cat(
-            [around_SMD, _sampling.sample(self.space, state.seeds, state.step, self.pool, stream=_RANDOM)], 1
+            [
+                around_SMD,
+                _sampling.sample(self.space, state.seeds, state.step, self.num_random_candidates, stream=_RANDOM),
+            ],
+            1,
         )
 
     def _new(self, state: Searched, candidates_SMD: Tensor) -> Tensor:
@@ -90,11 +93,11 @@ class Process:
         ordered_SE = score_SE.sort(dim=-1).values
         below_SE, upto_SE = (torch.searchsorted(ordered_SE, score_SE, right=right) for right in (False, True))
         target_SE = torch.special.ndtri((below_SE + upto_SE).double() / (2 * score_SE.shape[1])).float()
-        excess = score_SE.shape[1] - self.memory
+        excess = score_SE.shape[1] - self.max_observations
         if excess <= 0:
             return state.archs, target_SE
-        late = self.memory // 2
-        best_SK = score_SE[:, :-late].argsort(dim=-1, descending=True, stable=True)[:, : self.memory - late]
+        late = self.max_observations // 2
+        best_SK = score_SE[:, :-late].argsort(dim=-1, descending=True, stable=True)[:, : self.max_observations - late]
         kept_SE = torch.cat([best_SK, torch.arange(score_SE.shape[1])[-late:].expand(len(score_SE), -1)], 1)
         return state.archs.gather(1, kept_SE[..., None].expand(-1, -1, state.archs.shape[-1])), target_SE.gather(
             1, kept_SE
@@ -126,6 +129,8 @@ class Process:
 
 
 _LENGTHS = (1.5, 4.0, 12.0)
+"""In features that differ: one decision is two of them, and two six-edge cells differ in 12 at most. So from neighbours alone
+being alike to a space that is alike everywhere; marginal likelihood chooses. Not ablated."""
 
 
 def _distance(ours_SEF: Tensor, theirs_SMF: Tensor) -> Tensor:

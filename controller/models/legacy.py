@@ -16,7 +16,18 @@ Value = TypeVar("Value")
 CONTROLLERS = {"in_context": "transfer_bo"}
 """Old to new."""
 
-SETTINGS: dict[str, dict[str, str | None]] = {}
+SETTINGS: dict[str, dict[str, str | None]] = {
+    "bayesian": {
+        "random": "num_initial",
+        "patience": "refit_rate",
+        "parents": "num_incumbents",
+        "pool": "num_random_candidates",
+        "memory": "max_observations",
+    },
+    "tpe": {"random": "num_initial"},
+    "ppo": {"window": "update_every", "momentum": "baseline_decay"},
+    "reinforce": {"momentum": "baseline_decay"},
+}
 """By the controller's new name: old setting to new."""
 
 STATE_LEAVES: dict[str, dict[str, str | None]] = {}

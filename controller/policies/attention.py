@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from controller.models import features, gp_ensemble, pretrained, transformer
+from controller.policies import nets
 from search_spaces import Space, _noise, _sampling
 
 _CONTEXT = 64
@@ -84,17 +85,28 @@ def draw(reader: transformer.Reader, space: Space, sketch: transformer.Draft, mo
     return archs
 
 
+def log_probs(
+    reader: transformer.Reader, space: Space, sketch: transformer.Draft, mood: Tensor, archs: Tensor
+) -> Tensor:
+    """Log probabilities `[S, B, D, C]` of each option of `archs` `[S, B, D]`, given the decisions before it; -inf where closed.
+
+    Args:
+        mood: `[S, B, H]`.
+    """
+    options_DCH = reader.cells.options(sketch)
+    prefix, found = torch.zeros_like(mood), []
+    for d in range(len(space.choices)):
+        logits = reader.logits(sketch, options_DCH, mood, prefix, d) + closed(space, archs[..., :d], d)
+        found.append(logits.log_softmax(-1))
+        prefix = prefix + options_DCH[d][archs[..., d]]
+    return torch.stack(found, 2)
+
+
 def log_prob(
     reader: transformer.Reader, space: Space, sketch: transformer.Draft, mood: Tensor, archs: Tensor
 ) -> Tensor:
     """Log probability `[S, B]` of `archs` `[S, B, D]` for moods `[S, B, H]`."""
-    options_DCH = reader.cells.options(sketch)
-    prefix, total = torch.zeros_like(mood), mood.new_zeros(archs.shape[:2])
-    for d in range(len(space.choices)):
-        logits = reader.logits(sketch, options_DCH, mood, prefix, d) + closed(space, archs[..., :d], d)
-        total = total + logits.log_softmax(-1).gather(-1, archs[..., d : d + 1]).squeeze(-1)
-        prefix = prefix + options_DCH[d][archs[..., d]]
-    return total
+    return nets.log_prob(log_probs(reader, space, sketch, mood, archs), archs)
 
 
 def closed(space: Space, begun: Tensor, d: int) -> Tensor:

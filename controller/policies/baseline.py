@@ -23,11 +23,11 @@ def begin(seeds: Tensor) -> Baseline:
     return Baseline(zero_S, zero_S)
 
 
-def advantage(baseline: Baseline, score_SB: Tensor, momentum: float) -> tuple[Baseline, Tensor]:
+def advantage(baseline: Baseline, score_SB: Tensor, decay: float) -> tuple[Baseline, Tensor]:
     """The average with this batch counted in, and score minus average `[S, B]`; 0 for a failed evaluation."""
     ok_SB = ~score_SB.isnan()
     mean_S = torch.where(ok_SB, score_SB, 0.0).sum(-1) / ok_SB.sum(-1).clamp(min=1)
-    keep_S = torch.where(ok_SB.any(-1), momentum, 1.0)
+    keep_S = torch.where(ok_SB.any(-1), decay, 1.0)
     total_S = keep_S * baseline.total + (1 - keep_S) * mean_S
     weight_S = keep_S * baseline.weight + (1 - keep_S)
     average_S = total_S / weight_S.clamp(min=1e-9)

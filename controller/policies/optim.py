@@ -1,8 +1,8 @@
-"""Optimisers as functions of explicit state, differentiable from end to end. Every tensor leads with `S`, the seeds."""
+"""Optimizers as functions of explicit state, differentiable from end to end. Every tensor leads with `S`, the seeds."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -51,12 +51,6 @@ def adam(
     return moved, Adam(mean, square, decay_mean_S, decay_square_S)
 
 
-def sgd(params: Params, grads: Params, lr: float | Tensor) -> Params:
-    """Parameters one step of size `lr`, a number or `[S]`, down the gradient."""
-    lr_S = torch.as_tensor(lr)
-    return {n: p - (_lead(lr_S, p) if lr_S.dim() else lr_S) * grads[n] for n, p in params.items()}
-
-
 def grads(loss_S: Tensor, params: Params, *, create_graph: bool = False) -> Params:
     """The gradient of each seed's loss with respect to that seed's parameters.
 
@@ -71,13 +65,19 @@ def leaves(params: Params) -> Params:
     return {n: p.detach().requires_grad_() for n, p in params.items()}
 
 
-def where(mask_S: Tensor, ours: Any, theirs: Any) -> Any:
-    """Nested dicts and NamedTuples of tensors `[S, ...]`: ours for the seeds of the mask, theirs for the others."""
-    if isinstance(ours, Tensor):
-        return torch.where(_lead(mask_S, ours), ours, theirs)
-    if isinstance(ours, dict):
-        return {name: where(mask_S, value, theirs[name]) for name, value in ours.items()}
-    return type(ours)(*(where(mask_S, a, b) for a, b in zip(ours, theirs)))
+def where(mask_S: Tensor, ours: Params, theirs: Params) -> Params:
+    """Our parameters for the seeds of the mask, theirs for the others."""
+    return {name: torch.where(_lead(mask_S, value), value, theirs[name]) for name, value in ours.items()}
+
+
+def adam_where(mask_S: Tensor, ours: Adam, theirs: Adam) -> Adam:
+    """As `where`, of moments."""
+    return Adam(
+        where(mask_S, ours.mean, theirs.mean),
+        where(mask_S, ours.square, theirs.square),
+        torch.where(mask_S, ours.decay_mean, theirs.decay_mean),
+        torch.where(mask_S, ours.decay_square, theirs.decay_square),
+    )
 
 
 def _lead(value_S: Tensor, like: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from controller._base import TaskSample
 from controller.models import features, gp_ensemble, transformer
-from controller.policies import attention
+from controller.policies import attention, nets
+from controller.policies.losses import clipped_gain
 from search_spaces import Space
 
 _CLIP = 0.2
@@ -88,14 +89,30 @@ def rollout(net: transformer.Reader, sample: TaskSample, hidden_NH: Tensor) -> R
 
 
 def policy_loss(net: transformer.Reader, x: Rollouts, advantage: Tensor, entropy_weight: float) -> tuple[Tensor, float]:
-    """What the policy is to make smaller (PPO, Schulman et al. 2017, equation 7, less its entropy), and the entropy."""
-    now = torch.cat([_log_prob_at(net, x, t) for t in range(x.score.shape[1])], 1)
-    ratio = (now - x.log_prob).exp()
-    clipped = torch.minimum(ratio * advantage, ratio.clamp(1 - _CLIP, 1 + _CLIP) * advantage)
-    return -clipped.mean() + entropy_weight * now.mean(), -now.mean().item()
+    """What the policy is to make smaller (PPO, Schulman et al. 2017, equations 7 and 9), and its entropy in nats."""
+    log_probs_STDC = torch.cat([_log_probs_at(net, x, t) for t in range(x.score.shape[1])], 1)
+    clipped = clipped_gain(nets.log_prob(log_probs_STDC, x.archs), x.log_prob, advantage, _CLIP)
+    entropy = nets.entropy(log_probs_STDC).mean().item()
+    return -(clipped + entropy_weight * entropy_bonus(log_probs_STDC, x.archs)).mean(), entropy
 
 
-def _log_prob_at(net: transformer.Reader, x: Rollouts, t: int) -> Tensor:
+def entropy_bonus(log_probs_SBDC: Tensor, archs_SBD: Tensor) -> Tensor:
+    """Of sampled architectures, `[S, B]`: its mean has the gradient of the policy's exact entropy. Its value means nothing.
+
+    The entropy of a whole architecture is H = E[sum_d H_d(a_<d)], with H_d the exact entropy of decision d after the decisions
+    before it. Its gradient is E[sum_d (grad H_d + grad log p(a_d) sum_{e>d} H_e)]: a decision also counts for the entropy of
+    those that it leads to, against the mean of all samples: without that baseline the noise of samples closed policies. The log
+    probability of a sample has no gradient in expectation, and is no such term.
+    """
+    closed_SBDC = log_probs_SBDC.isinf()
+    entropy_SBD = -(log_probs_SBDC.exp() * log_probs_SBDC.masked_fill(closed_SBDC, 0.0)).sum(-1)
+    later_SBD = (entropy_SBD.flip(-1).cumsum(-1).flip(-1) - entropy_SBD).detach()
+    later_SBD = later_SBD - later_SBD.mean((0, 1), keepdim=True)
+    chosen_SBD = log_probs_SBDC.gather(-1, archs_SBD[..., None]).squeeze(-1)
+    return (entropy_SBD + chosen_SBD * later_SBD).sum(-1)
+
+
+def _log_probs_at(net: transformer.Reader, x: Rollouts, t: int) -> Tensor:
     seen = x.hidden[:, :t], normal_scores(x.score[:, :t]), log_cost(x.cost[:, :t])
     mood = net.mood(net.remember(x.task_features, *seen))[:, None]
-    return attention.log_prob(net, x.space, transformer.draft(x.space), mood, x.archs[:, t : t + 1])
+    return attention.log_probs(net, x.space, transformer.draft(x.space), mood, x.archs[:, t : t + 1])

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from nas import tables
+from nas.commands import _old_flags
 from nas.tables import build as measuring
 from nas.tables.build import Plan
 from search_spaces import UserError, _ops
@@ -20,25 +21,35 @@ from search_spaces.nasbench201 import NasBench201
 _SOURCE = "metacell, measured by `nas table build`"
 
 
-@click.command()
+@click.command(
+    cls=_old_flags.taking({"--repeats": "--noise-sample", "--examples": "--train-images", "--as": "--task-name"})
+)
 @click.option("--task", required=True, help="A data set: digits, npz:FILE, folder:DIR, hf:NAME.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The table; tasks it has already stay.")
-@click.option("--as", "name", help="The task's name in the table; by default the data set's.")
-@click.option("--epochs", default=4, show_default=True, help="Of each cell; figures are also taken after 1, 2, 4, ...")
+@click.option("--task-name", "name", help="The task's name in the table; by default the data set's.")
+@click.option(
+    "--epochs",
+    default=4,
+    show_default=True,
+    help="Of each architecture; also measured after 1, 2, 4, ...",
+)
 @click.option("--channels", default=4, show_default=True, help="Of the first stage.")
 @click.option("--cells", default=2, show_default=True, help="Cells a stage.")
-@click.option("--stem-stride", default=1, show_default=True, help="2 halves the pictures at the door.")
-@click.option("--image-size", type=int, help="Side of the pictures; by default the data's own, at most 32.")
-@click.option("--examples", type=int, help="Training images used; by default all.")
+@click.option("--stem-stride", default=1, show_default=True, help="2 halves the image size in the stem.")
+@click.option("--image-size", type=int, help="Side of the images; by default the data's own, at most 32.")
+@click.option("--train-images", type=int, help="Training images used; by default all.")
 @click.option(
-    "--repeats", default=300, show_default=True, help="Cells trained with three seeds, for the noise ceiling."
+    "--noise-sample",
+    default=300,
+    show_default=True,
+    help="Architectures trained with three seeds, to measure the seed noise.",
 )
 @click.option("--jobs", default=1, show_default=True, help="Processes, of one thread each.")
 def build(
     task: str, out: Path, name: str | None, epochs: int, channels: int, cells: int, stem_stride: int,
-    image_size: int | None, examples: int | None, repeats: int, jobs: int,
+    image_size: int | None, train_images: int | None, noise_sample: int, jobs: int,
 ) -> None:  # fmt: skip
-    """Train all 15,625 cells of nasbench201 on a data set; stop and call again at will, finished shards are kept.
+    """Train all 15,625 cells of nasbench201 on a data set; stop it and start it again at will, finished shards are kept.
 
     \b
     Example:
@@ -48,12 +59,12 @@ def build(
         ("epochs", epochs),
         ("channels", channels),
         ("cells", cells),
-        ("repeats", repeats),
+        ("noise-sample", noise_sample),
         ("jobs", jobs),
     ):
         if value < 1:
             raise UserError(f"--{option} is {value}; it takes a number above zero.")
-    plan = Plan(task, epochs, channels, cells, stem_stride, image_size, examples, repeats=repeats)
+    plan = Plan(task, epochs, channels, cells, stem_stride, image_size, train_images, noise_sample=noise_sample)
     name = name or Path(task.partition(":")[2] or task).stem
     folder = out.with_suffix(".shards") / name
     with Progress(console=Console(stderr=True)) as bar, ProcessPoolExecutor(jobs, get_context("spawn")) as pool:

@@ -13,14 +13,16 @@ from rich.progress import Progress
 from rich.table import Table
 
 from nas import tasks
-from nas.commands import _shared
+from nas.commands import _old_flags, _shared
 from nas.compare import comparison, trial, trial_cache
-from nas.compare.summary import Cell
-from nas.compare.trial import Ask
+from nas.compare.summary import TrialSummary
+from nas.compare.trial import TrialSpec
 from search_spaces import UserError
 
 
-@click.command()
+@click.command(
+    cls=_old_flags.taking({"--limit": "--constraint", "--seconds": "--simulated-seconds", "--at": "--report-after"})
+)
 @click.option(
     "--tasks", "patterns", default="accuracy", show_default=True, help="Tasks, families, patterns; by commas."
 )
@@ -34,24 +36,27 @@ from search_spaces import UserError
     help="For controllers that take one: a file of `nas meta-train`, shipped, or none (the default); may be said again.",
 )
 @click.option(
-    "--limit", "limits", multiple=True, help="A limit on every task, as nasbench201-hardware/fpga/latency<=q30."
+    "--constraint",
+    "bounds",
+    multiple=True,
+    help="A bound on every task, as nasbench201-hardware/fpga/latency<=q30; may be said again.",
 )
 @click.option("--seeds", default=100, show_default=True, help="Searches of each controller on each task.")
 @click.option("--evals", type=int, help="Budget: evaluations of each search.")
-@click.option("--seconds", type=float, help="Budget: simulated seconds of each search.")
+@click.option("--simulated-seconds", "seconds", type=float, help="Budget: simulated seconds of each search.")
 @click.option("--batch", default=1, show_default=True, help="Architectures that a search evaluates at once.")
 @click.option(
     "--out", "folder", type=click.Path(path_type=Path, file_okay=False), help="Folder; by default runs/compare."
 )
 @click.option("--jobs", default=os.cpu_count() or 1, help="Processes; by default one a core.")
 @click.option("--figures/--no-figures", default=True, show_default=True, help="Draw the figures too.")
-@click.option("--at", help="Show the best found after so many evaluations instead, as 5,10,20.")
+@click.option("--report-after", "after", help="Show the best after these numbers of evaluations instead, as 5,10,20.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(
     patterns: str,
     controllers: str,
     priors: tuple[str, ...],
-    limits: tuple[str, ...],
+    bounds: tuple[str, ...],
     seeds: int,
     evals: int | None,
     seconds: float | None,
@@ -59,19 +64,26 @@ def command(
     folder: Path | None,
     jobs: int,
     figures: bool,
-    at: str | None,
+    after: str | None,
     as_json: bool,
 ) -> None:
     """Compare controllers on tasks of tables: search, report, evaluations to the best 0.1%, regret, with intervals.
 
-    Every pair of controller and task is a file in OUT/cells, made once: a comparison that was stopped goes on, and one with
-    a controller more makes only that controller's. OUT has results.json, results.csv, curves.csv and the figures.
+    Each pair of controller and task is a trial with its file in OUT/trials, run once: a stopped comparison resumes, and
+    one with a further controller runs only that controller's trials. OUT has results.json, results.csv, curves.csv and the
+    figures.
 
     \b
     Example:
       nas compare --tasks own201/digits --controllers random_search,evolution --seeds 20 --evals 30
     """
-    for name, value in {"seeds": seeds, "evals": evals, "seconds": seconds, "batch": batch, "jobs": jobs}.items():
+    for name, value in {
+        "seeds": seeds,
+        "evals": evals,
+        "simulated-seconds": seconds,
+        "batch": batch,
+        "jobs": jobs,
+    }.items():
         if value is not None and not value > 0:
             raise UserError(f"--{name} is {value}; it takes a number above zero.")
     if evals is None and seconds is None:
@@ -81,35 +93,35 @@ def command(
     for name in named:
         trial.check(name)
     named = comparison.with_priors(named, priors)
-    after = _counts(at, evals)
+    counts = _counts(after, evals)
     torch.set_num_threads(1)  # As in the processes that search: what is small is slower on more.
     folder = folder or _shared.runs_root() / "compare"
-    asks = comparison.asks(patterns, named, limits, seeds, evals, seconds, batch)
-    cells = _made(asks, folder, jobs, quiet=as_json)
-    document = comparison.document(cells, after)
+    specs = comparison.specs(patterns, named, bounds, seeds, evals, seconds, batch)
+    summaries = _made(specs, folder, jobs, quiet=as_json)
+    document = comparison.document(summaries, counts)
     comparison.write(document, folder)
     if figures:
-        comparison.draw(cells, folder)
+        comparison.draw(summaries, folder)
     if as_json:
         _shared.print_json(document)
     else:
-        _tell_at(document["at"]) if after else _tell(document)
-        click.echo(f"All figures are in {folder}")
+        _print_after(document["best_after"]) if counts else _print(document)
+        click.echo(f"All results are in {folder}")
 
 
-def _counts(at: str | None, evals: int | None) -> tuple[int, ...]:
+def _counts(after: str | None, evals: int | None) -> tuple[int, ...]:
     """Numbers of evaluations within the budget, from a list by commas."""
-    words = [word.strip() for word in (at or "").split(",") if word.strip()]
+    words = [word.strip() for word in (after or "").split(",") if word.strip()]
     wrong = [word for word in words if not word.isdigit() or not 1 <= int(word) <= (evals or 0)]
     if wrong:
         most = f"1 to {evals}, the number of --evals" if evals else "a budget in --evals"
-        raise UserError(f"--at is '{wrong[0]}'; it takes {most}.")
+        raise UserError(f"--report-after is '{wrong[0]}'; it takes {most}.")
     return tuple(map(int, words))
 
 
-def _made(asks: list[Ask], folder: Path, jobs: int, *, quiet: bool) -> list[Cell]:
-    """The cells, with a progress line on a terminal. Ctrl-C says how to go on and exits."""
-    old = trial_cache.outdated(asks, folder)
+def _made(specs: list[TrialSpec], folder: Path, jobs: int, *, quiet: bool) -> list[TrialSummary]:
+    """The summaries, with a progress line on a terminal. Ctrl-C says how to go on and exits."""
+    old = trial_cache.outdated(specs, folder)
     if old and not quiet:
         made_by = trial_cache.read_version(old[0]) or "one that did not say which"
         click.echo(
@@ -117,14 +129,14 @@ def _made(asks: list[Ask], folder: Path, jobs: int, *, quiet: bool) -> list[Cell
         )
     try:
         with Progress(console=Console(stderr=True), disable=quiet or not sys.stderr.isatty()) as bar:
-            line = bar.add_task(f"{len(asks)} comparisons", total=len(asks))
-            return comparison.make(asks, folder, jobs, lambda: bar.advance(line))
+            line = bar.add_task(f"{len(specs)} comparisons", total=len(specs))
+            return comparison.make(specs, folder, jobs, lambda: bar.advance(line))
     except KeyboardInterrupt:
         click.echo(f"\nStopped; what is compared so far is kept in {folder}. Go on: the same command.", err=True)
         sys.exit(_shared.STOPPED)
 
 
-def _tell_at(rows: list[dict]) -> None:
+def _print_after(rows: list[dict]) -> None:
     for task in dict.fromkeys(row["task"] for row in rows):
         click.echo(f"{task}  {tasks.find(task).description}")
     table = Table("task", "controller", "evaluations", "score, median", "quartiles", "report, median", "quartiles")
@@ -139,7 +151,7 @@ def _spread(found: dict | None) -> tuple[str, str]:
     return ("-", "-") if found is None else (f"{found['median']:.2f}", f"{found['q25']:.2f} to {found['q75']:.2f}")
 
 
-def _tell(document: dict) -> None:
+def _print(document: dict) -> None:
     table = Table("task", "controller", "score", "interval", "report", "to top 0.1%", "quartiles", "reached", "regret")
     for row in document["rows"]:
         score, report, top, regret = row["score"], row["report"], row["evaluations_to_top"], row["regret"]

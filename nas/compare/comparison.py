@@ -1,4 +1,4 @@
-"""A whole comparison: its cells made, summed up, written and drawn."""
+"""A whole comparison: its trials run, summarized, written and drawn."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 
 from nas import plugins
 from nas.compare import curves, summary, trial, trial_cache
-from nas.compare.summary import Cell
-from nas.compare.trial import Ask
+from nas.compare.summary import TrialSummary, summarize
+from nas.compare.trial import TrialSpec
 from nas.run import priors
 from nas.tasks import constraints, families, full_columns
 from search_spaces import UserError
@@ -21,10 +21,10 @@ from search_spaces import UserError
 FORMAT = "nas-comparison/1"
 
 
-def asks(
+def specs(
     patterns: str, controllers: list[str], texts: tuple[str, ...], seeds: int, evals: int | None,
     seconds: float | None, batch: int,
-) -> list[Ask]:  # fmt: skip
+) -> list[TrialSpec]:  # fmt: skip
     """Each task with each controller, but a portfolio only where it has sources.
 
     Raises `UserError` for names that lead nowhere, and for a prior that was trained on a task it is compared on.
@@ -33,8 +33,8 @@ def asks(
     if not tasks or not controllers:
         raise UserError("A comparison takes at least one task and one controller.")
     prior = {c: _fingerprint(c, tasks) for c in dict.fromkeys(controllers)}
-    asked = [Ask(t, c, seeds, evals, seconds, batch, prior[c]) for t in tasks for c in prior]
-    possible = [ask for ask in asked if full_columns.has_sources(ask.controller.partition(":")[0], ask.task)]
+    asked = [TrialSpec(t, c, seeds, evals, seconds, batch, prior[c]) for t in tasks for c in prior]
+    possible = [spec for spec in asked if full_columns.has_sources(spec.controller.partition(":")[0], spec.task)]
     if not possible:
         raise UserError(
             f"Task '{tasks[0]}' has no source tasks to make a portfolio of: no other data set on its space."
@@ -75,61 +75,63 @@ def _fingerprint(controller: str, tasks: list[str]) -> str:
     return priors.fingerprint(wanted)
 
 
-def make(asks: list[Ask], folder: Path, jobs: int = 1, done: Callable[[], object] = lambda: None) -> list[Cell]:
-    """The cells of a comparison, in the order asked; those that were not there are searched."""
+def make(
+    specs: list[TrialSpec], folder: Path, jobs: int = 1, done: Callable[[], object] = lambda: None
+) -> list[TrialSummary]:
+    """The trials of a comparison, in the order of `specs`; those that are not on disk are run."""
     folder.mkdir(parents=True, exist_ok=True)
-    for _ in trial_cache.work(asks, folder, jobs):
+    for _ in trial_cache.run_all(specs, folder, jobs):
         done()
-    paths = [(ask, ask.path(folder)) for ask in asks]
-    return [summary.cell(ask, trial_cache.read(path), trial_cache.read_reads(path)) for ask, path in paths]
+    paths = [(spec, spec.path(folder)) for spec in specs]
+    return [summarize(spec, trial_cache.read(path), trial_cache.read_columns_read(path)) for spec, path in paths]
 
 
-def document(cells: list[Cell], after: tuple[int, ...] = ()) -> dict[str, Any]:
-    """What a comparison came to, ready for JSON; `at` has the best found `after` so many evaluations."""
-    groups = _groups(cells)
-    ask = cells[0].ask
-    standing = {"at": [row for cell in cells for row in curves.standing(cell, after)]} if after else {}
+def document(summaries: list[TrialSummary], after: tuple[int, ...] = ()) -> dict[str, Any]:
+    """What a comparison came to, ready for JSON; `best_after` has the best after so many evaluations."""
+    groups = _groups(summaries)
+    spec = summaries[0].spec
+    best_after = {"best_after": [row for one in summaries for row in curves.best_after(one, after)]} if after else {}
     return {
         "format": FORMAT,
         "version": trial_cache.version(),
-        "seeds": ask.seeds,
-        "evals": ask.evals,
-        "seconds": ask.seconds,
-        "batch": ask.batch,
-        "rows": [summary.row(cell) for cell in cells],
+        "seeds": spec.seeds,
+        "evals": spec.evals,
+        "seconds": spec.seconds,
+        "batch": spec.batch,
+        "rows": [summary.row(one) for one in summaries],
         "aggregates": [summary.aggregate(members) for members in groups.values()],
         "improvements": [
             summary.improvement(groups[family, ours], groups[family, theirs])
             for (family, ours), (other, theirs) in itertools.permutations(groups, 2)
             if family == other
         ],
-    } | standing
+    } | best_after
 
 
 def write(document: dict[str, Any], folder: Path) -> None:
     """`results.json`, `results.csv` (the rows, nested names joined by dots)."""
     (folder / "results.json").write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
-    _write_csv(folder / "results.csv", [_flat(_figures(row)) for row in document["rows"]])
+    _write_csv(folder / "results.csv", [_flat(_without_columns(row)) for row in document["rows"]])
 
 
-def draw(cells: list[Cell], folder: Path) -> None:
+def draw(summaries: list[TrialSummary], folder: Path) -> None:
     """`curves.csv` and the figures, SVG and PNG."""
     from nas.compare import figures
 
-    _write_csv(folder / "curves.csv", [point for cell in cells for point in curves.curve(cell)])
-    figures.draw([cell for cell in cells if cell.optimum is not None], folder)
+    _write_csv(folder / "curves.csv", [point for one in summaries for point in curves.curve(one)])
+    figures.draw([one for one in summaries if one.optimum is not None], folder)
 
 
-def _groups(cells: list[Cell]) -> dict[tuple[str, str], list[Cell]]:
-    """Cells of one family and controller, where the space is known: those whose scores can be put on one scale."""
-    groups: dict[tuple[str, str], list[Cell]] = {}
-    for cell in cells:
-        if cell.optimum is not None:
-            groups.setdefault((cell.family, cell.ask.controller), []).append(cell)
+def _groups(summaries: list[TrialSummary]) -> dict[tuple[str, str], list[TrialSummary]]:
+    """Summaries of one family and controller, where the space is known: those whose scores can be put on one scale."""
+    groups: dict[tuple[str, str], list[TrialSummary]] = {}
+    for one in summaries:
+        if one.optimum is not None:
+            groups.setdefault((one.family, one.spec.controller), []).append(one)
     return groups
 
 
-def _figures(row: dict[str, Any]) -> dict[str, Any]:
+def _without_columns(row: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in row.items() if key != "columns_read"}
 
 

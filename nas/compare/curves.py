@@ -11,26 +11,28 @@ import numpy
 from numpy import ndarray
 
 from nas.compare import statistics
-from nas.compare.summary import Cell, first_reached, rounded
+from nas.compare.summary import TrialSummary, first_reached, rounded
 
 RESAMPLES = 100
 """For a band that the eye reads; the numbers of the rows have more."""
 
 
-def curve(cell: Cell) -> list[dict[str, Any]]:
+def curve(summary: TrialSummary) -> list[dict[str, Any]]:
     """The best so far over evaluations and seconds, at points that lie evenly on a logarithmic scale."""
     rows = []
-    for at in points(cell.best.shape[1]):
-        score = statistics.interval(cell.best[None, :, at - 1], RESAMPLES)
+    for at in points(summary.best.shape[1]):
+        score = statistics.interval(summary.best[None, :, at - 1], RESAMPLES)
         rows.append(
             {
-                "task": cell.ask.task,
-                "controller": cell.ask.controller,
+                "task": summary.spec.task,
+                "controller": summary.spec.controller,
                 "evaluations": int(at),
-                "seconds": rounded(cell.seconds[:, at - 1].mean()),
+                "seconds": rounded(summary.seconds[:, at - 1].mean()),
                 **dict(zip(("score_iqm", "score_low", "score_high"), map(rounded, score))),
-                "report_mean": rounded(_nanmean(cell.report[:, at - 1])),
-                "regret_mean": None if cell.optimum is None else rounded(cell.optimum - cell.best[:, at - 1].mean()),
+                "report_mean": rounded(_nanmean(summary.report[:, at - 1])),
+                "regret_mean": None
+                if summary.optimum is None
+                else rounded(summary.optimum - summary.best[:, at - 1].mean()),
             }
         )
     return rows
@@ -45,40 +47,40 @@ Curve = tuple[ndarray, ndarray, ndarray | None, ndarray | None]
 """x, y, and the edges of the band."""
 
 
-def regret(cells: list[Cell]) -> Curve | None:
-    at = points(cells[0].best.shape[1])
-    lost_KSP = numpy.stack([1 - c.normalised[:, at - 1] for c in cells])
+def regret(summaries: list[TrialSummary]) -> Curve | None:
+    at = points(summaries[0].best.shape[1])
+    lost_KSP = numpy.stack([1 - c.normalised[:, at - 1] for c in summaries])
     return _banded(at, lost_KSP)
 
 
-def by_seconds(cells: list[Cell]) -> Curve | None:
+def by_seconds(summaries: list[TrialSummary]) -> Curve | None:
     """Best so far at moments of simulated time, each run by its own clock."""
-    if not all(c.seconds[:, -1].all() for c in cells):
+    if not all(c.seconds[:, -1].all() for c in summaries):
         return None
-    most = min(c.seconds[:, -1].min() for c in cells)
-    moments = numpy.geomspace(max(c.seconds[:, 0].max() for c in cells), most, 30)
+    most = min(c.seconds[:, -1].min() for c in summaries)
+    moments = numpy.geomspace(max(c.seconds[:, 0].max() for c in summaries), most, 30)
     lost = []
-    for c in cells:
+    for c in summaries:
         done_SP = (c.seconds[:, :, None] <= moments).sum(1)
         lost.append(1 - numpy.take_along_axis(c.normalised, done_SP.clip(1) - 1, 1))
     return _banded(moments, numpy.stack(lost))
 
 
-def reported(cells: list[Cell]) -> Curve | None:
-    at = points(cells[0].best.shape[1])
-    values_KSP = numpy.stack([c.report[:, at - 1] for c in cells])
+def reported(summaries: list[TrialSummary]) -> Curve | None:
+    at = points(summaries[0].best.shape[1])
+    values_KSP = numpy.stack([c.report[:, at - 1] for c in summaries])
     return None if numpy.isnan(values_KSP).any() else _banded(at, values_KSP)
 
 
-def reached(cells: list[Cell]) -> Curve | None:
-    found = numpy.concatenate([first_reached(c, c.top) for c in cells])
-    at = numpy.arange(1, cells[0].best.shape[1] + 1)
+def reached(summaries: list[TrialSummary]) -> Curve | None:
+    found = numpy.concatenate([first_reached(c, c.top_threshold) for c in summaries])
+    at = numpy.arange(1, summaries[0].best.shape[1] + 1)
     return at, (found[:, None] <= at).mean(0), None, None
 
 
-def profile(cells: list[Cell]) -> Curve | None:
+def profile(summaries: list[TrialSummary]) -> Curve | None:
     thresholds = numpy.linspace(0.7, 1, 151)
-    final_KS = numpy.stack([c.normalised[:, -1] for c in cells])
+    final_KS = numpy.stack([c.normalised[:, -1] for c in summaries])
     return thresholds, statistics.profile(final_KS, thresholds - 1e-9), None, None
 
 
@@ -88,12 +90,12 @@ def _banded(x: ndarray, values_KSP: ndarray) -> Curve:
     return x, y, low, high
 
 
-def standing(cell: Cell, after: tuple[int, ...]) -> list[dict[str, Any]]:
+def best_after(summary: TrialSummary, after: tuple[int, ...]) -> list[dict[str, Any]]:
     """The best found after so many evaluations: quartiles over seeds of its score, and of its report where there is one."""
     rows = []
     for count in after:
-        best, report = (_quartiles(column[:, count - 1]) for column in (cell.best, cell.report))
-        names = {"task": cell.ask.task, "controller": cell.ask.controller, "evaluations": count}
+        best, report = (_quartiles(column[:, count - 1]) for column in (summary.best, summary.report))
+        names = {"task": summary.spec.task, "controller": summary.spec.controller, "evaluations": count}
         rows.append(names | {"score": best, "report": report})
     return rows
 

@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nas.compare import curves, statistics
-from nas.compare.summary import Cell
+from nas.compare.summary import TrialSummary
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
 _STYLES = ("-", "--", ":")
@@ -32,14 +32,19 @@ class Look(NamedTuple):
     style: str
 
 
-def draw(cells: list[Cell], folder: Path) -> list[Path]:
+def draw(summaries: list[TrialSummary], folder: Path) -> list[Path]:
     """`regret`, `reached`, `profile`, `improvement`, and where tables know them `report` and `seconds`; the files made."""
-    if not cells:
+    if not summaries:
         return []
-    panels = _panels(cells)
-    controllers = list(dict.fromkeys(c.ask.controller for c in cells))
+    panels = _panels(summaries)
+    controllers = list(dict.fromkeys(c.spec.controller for c in summaries))
     looks = {c: Look(_COLOURS[i % 8], _STYLES[i // 8 % 3]) for i, c in enumerate(controllers)}
-    plain: Any = {"svg.hashsalt": "metacell", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+    plain: Any = {
+        "svg.hashsalt": "metacell",
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+    }
     with matplotlib.rc_context(plain):
         drawn = {
             "regret": _lines(panels, looks, curves.regret, "evaluations", "regret (1: median of the space)", log=True),
@@ -56,23 +61,24 @@ def draw(cells: list[Cell], folder: Path) -> list[Path]:
         return [path for name, figure in drawn.items() if figure for path in _save(figure, folder / name)]
 
 
-def _panels(cells: list[Cell]) -> dict[str, dict[str, list[Cell]]]:
-    """Panel to controller to cells."""
-    by_task = len({c.ask.task for c in cells}) <= _MOST_TASKS
-    panels: dict[str, dict[str, list[Cell]]] = {}
-    for cell in cells:
-        name = cell.ask.task.partition("/")[2] if by_task else cell.family
-        panels.setdefault(name, {}).setdefault(cell.ask.controller, []).append(cell)
+def _panels(summaries: list[TrialSummary]) -> dict[str, dict[str, list[TrialSummary]]]:
+    """Panel to controller to summaries."""
+    by_task = len({c.spec.task for c in summaries}) <= _MOST_TASKS
+    panels: dict[str, dict[str, list[TrialSummary]]] = {}
+    for summary in summaries:
+        name = summary.spec.task.partition("/")[2] if by_task else summary.family
+        panels.setdefault(name, {}).setdefault(summary.spec.controller, []).append(summary)
     return panels
 
 
 def _lines(
-    panels: dict[str, dict[str, list[Cell]]], looks: dict[str, Look], curve: Callable[[list[Cell]], curves.Curve | None],
+    panels: dict[str, dict[str, list[TrialSummary]]], looks: dict[str, Look],
+    curve: Callable[[list[TrialSummary]], curves.Curve | None],
     x_label: str, y_label: str, *, log: bool = False, scale: str = "log",
 ) -> Figure | None:  # fmt: skip
     """One curve a controller in each panel; None where no controller has one."""
     curves = {
-        panel: {name: found for name, cells in members.items() if (found := curve(cells)) is not None}
+        panel: {name: found for name, summaries in members.items() if (found := curve(summaries)) is not None}
         for panel, members in panels.items()
     }
     curves = {panel: members for panel, members in curves.items() if members}
@@ -129,7 +135,7 @@ def _spread(places: list[float], gap: float) -> list[float]:
     return [min(max(place, 0.0), room) + k * gap for k, place in enumerate(apart)]
 
 
-def _matrix(panels: dict[str, dict[str, list[Cell]]], controllers: list[str]) -> Figure | None:
+def _matrix(panels: dict[str, dict[str, list[TrialSummary]]], controllers: list[str]) -> Figure | None:
     """The probability that the row's controller ends above the column's, in percent."""
     if len(controllers) < 2:
         return None

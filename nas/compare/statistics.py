@@ -5,6 +5,7 @@ Shapes: `K` tasks, `S` seeds, `R` bootstrap samples. Every function is determini
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -74,11 +75,19 @@ def profile(values_KS: ndarray, thresholds: ndarray) -> ndarray:
 
 
 def quartiles(values_S: ndarray) -> tuple[float | None, float | None, float | None]:
-    """Nearest-rank quartiles of counts, infinity for what was never reached; a quartile that is infinite is None."""
+    """Nearest-rank quartiles of evaluation counts `[S]`, infinity for searches that never arrived; an infinite quartile is None.
+
+    Each is a count that some search had: the mean of the middle two would mix a count with a censored one.
+    """
     ordered = numpy.sort(values_S)
     places = [max(int(numpy.ceil(q * len(ordered))) - 1, 0) for q in (0.25, 0.5, 0.75)]
     found = [float(ordered[p]) for p in places]
     return tuple(None if numpy.isinf(v) else v for v in found)  # type: ignore[return-value]
+
+
+def geometric_mean(medians: Sequence[float | None], budget: int) -> float:
+    """Over tasks, of medians as `quartiles` gives them; one that was never reached counts as twice the budget."""
+    return float(numpy.exp(numpy.log([2 * budget if m is None else m for m in medians]).mean()))
 
 
 def _product(a: ndarray, b: ndarray) -> ndarray:

@@ -14,8 +14,8 @@ from numpy import ndarray
 from torch import Tensor
 
 from nas import tasks
-from nas.compare import statistics, trial
-from nas.compare.trial import Ask, Trace
+from nas.compare import statistics
+from nas.compare.trial import ColumnsRead, Trial, TrialSpec, final_archs
 from nas.evaluators.constrained import feasible
 from nas.run import incumbent
 from nas.tasks import constraints, families, full_columns
@@ -24,11 +24,11 @@ TOP_SHARE = 0.001
 """The best of the space that a search is to find: 1 in 1,000."""
 
 
-class Cell(NamedTuple):
+class TrialSummary(NamedTuple):
     """One controller on one task, over its budget."""
 
-    ask: Ask
-    reads: trial.Reads
+    spec: TrialSpec
+    columns_read: ColumnsRead
     family: str
     best: ndarray
     """float64 `[S, T]` score of the best so far, after the task's own epochs; what lies beyond the budget repeats the last
@@ -37,13 +37,13 @@ class Cell(NamedTuple):
     """float64 `[S, T]` its report column; NaN where there is none."""
     seconds: ndarray
     """float64 `[S, T]` simulated seconds spent."""
-    counted: ndarray
+    evaluations: ndarray
     """int `[S]` evaluations within the budget."""
-    candidates: ndarray
+    distinct_archs: ndarray
     """int `[S]` distinct architectures among them."""
-    within: float | None
-    """Share of final architectures that keep the task's limits; None where it has none."""
-    top: float | None
+    feasible_share: float | None
+    """Share of final architectures that keep the task's constraints; None where it has none."""
+    top_threshold: float | None
     """The score from which an architecture is among the best `TOP_SHARE` of the space; None where the space is not known."""
     optimum: float | None
     median: float | None
@@ -57,64 +57,66 @@ class Cell(NamedTuple):
         return (self.best - self.median) / (self.optimum - self.median)
 
 
-def cell(ask: Ask, trace: Trace, reads: trial.Reads) -> Cell:
-    """What a trace amounts to."""
-    allowed = incumbent.within(trace.cost, ask.seconds)
-    score = torch.where(allowed & _whole(ask, trace), trace.score, torch.nan)
-    best = incumbent.best_so_far(score).nan_to_num(_floor(trace)).double().numpy()
-    ordered = _ordered(ask.task)
-    ranks = trace.rank.masked_fill(~allowed, -1).sort(1).values
-    candidates = (ranks.diff(dim=1, prepend=torch.full_like(ranks[:, :1], -1)) > 0).sum(1)
-    return Cell(
-        ask=ask,
-        reads=reads,
-        family=families.family_of(ask.task),
+def summarize(spec: TrialSpec, trial: Trial, columns_read: ColumnsRead) -> TrialSummary:
+    """A trial against its whole space: its best so far, and what there was to find."""
+    allowed = incumbent.within(trial.cost, spec.seconds)
+    score = torch.where(allowed & _whole(spec, trial), trial.score, torch.nan)
+    best = incumbent.best_so_far(score).nan_to_num(_floor(trial)).double().numpy()
+    ordered = _ordered(spec.task)
+    indices = trial.index.masked_fill(~allowed, -1).sort(1).values
+    distinct = (indices.diff(dim=1, prepend=torch.full_like(indices[:, :1], -1)) > 0).sum(1)
+    return TrialSummary(
+        spec=spec,
+        columns_read=columns_read,
+        family=families.family_of(spec.task),
         best=best,
-        report=trace.report.double().numpy(),
-        seconds=trace.cost.double().cumsum(1).numpy(),
-        counted=allowed.sum(1).numpy(),
-        candidates=candidates.numpy(),
-        within=_share_within(ask, trace),
-        top=None if ordered is None else ordered[max(int(numpy.ceil(TOP_SHARE * len(ordered))) - 1, 0)].item(),
+        report=trial.report.double().numpy(),
+        seconds=trial.cost.double().cumsum(1).numpy(),
+        evaluations=allowed.sum(1).numpy(),
+        distinct_archs=distinct.numpy(),
+        feasible_share=_feasible_share(spec, trial),
+        top_threshold=None
+        if ordered is None
+        else ordered[max(int(numpy.ceil(TOP_SHARE * len(ordered))) - 1, 0)].item(),
         optimum=None if ordered is None else ordered[0].item(),
         median=None if ordered is None else ordered[len(ordered) // 2].item(),
     )
 
 
-def row(cell: Cell) -> dict[str, Any]:
+def row(summary: TrialSummary) -> dict[str, Any]:
     """The summary of one controller on one task."""
-    final, reports = cell.best[:, -1], cell.report[:, -1]
-    spent = numpy.take_along_axis(cell.seconds, cell.counted[:, None].clip(1) - 1, 1).mean()
+    final, reports = summary.best[:, -1], summary.report[:, -1]
+    spent = numpy.take_along_axis(summary.seconds, summary.evaluations[:, None].clip(1) - 1, 1).mean()
     return {
-        "task": cell.ask.task,
-        "family": cell.family,
-        "controller": cell.ask.controller,
-        "prior": cell.ask.prior or None,
-        "seeds": cell.ask.seeds,
-        "evaluations": rounded(cell.counted.mean()),
-        "candidates": rounded(cell.candidates.mean()),
+        "task": summary.spec.task,
+        "family": summary.family,
+        "controller": summary.spec.controller,
+        "prior": summary.spec.prior or None,
+        "seeds": summary.spec.seeds,
+        "evaluations": rounded(summary.evaluations.mean()),
+        "distinct_archs": rounded(summary.distinct_archs.mean()),
         "seconds": rounded(spent),
-        "seconds_an_evaluation": rounded(spent / max(cell.counted.mean(), 1)),
-        "evaluations_to_top": _reached(cell, cell.top),
-        "evaluations_to_optimum": _reached(cell, cell.optimum),
+        "seconds_an_evaluation": rounded(spent / max(summary.evaluations.mean(), 1)),
+        "evaluations_to_top": _reached(summary, summary.top_threshold),
+        "evaluations_to_optimum": _reached(summary, summary.optimum),
         "score": _summary(final),
         "report": None if numpy.isnan(reports).all() else _summary(reports[~numpy.isnan(reports)]),
-        "regret": None if cell.optimum is None else _summary(cell.optimum - final),
-        "within_limits": rounded(cell.within),
-        "columns_read": cell.reads,
+        "regret": None if summary.optimum is None else _summary(summary.optimum - final),
+        "feasible_share": rounded(summary.feasible_share),
+        "columns_read": summary.columns_read,
     }
 
 
-def aggregate(cells: list[Cell]) -> dict[str, Any]:
+def aggregate(summaries: list[TrialSummary]) -> dict[str, Any]:
     """One controller over the tasks of one family."""
-    final_KS = numpy.stack([c.normalised[:, -1] for c in cells])
-    reached = numpy.concatenate([first_reached(c, c.top) for c in cells])
+    final_KS = numpy.stack([c.normalised[:, -1] for c in summaries])
+    reached = numpy.concatenate([first_reached(c, c.top_threshold) for c in summaries])
     q25, median, q75 = statistics.quartiles(reached)
     return {
-        "family": cells[0].family,
-        "controller": cells[0].ask.controller,
-        "tasks": len(cells),
-        "seeds": cells[0].ask.seeds,
+        "family": summaries[0].family,
+        "controller": summaries[0].spec.controller,
+        "tasks": len(summaries),
+        "seeds": summaries[0].spec.seeds,
         "normalised_score": _interval(statistics.interval(final_KS)),
         "evaluations_to_top": {
             "q25": q25,
@@ -125,19 +127,19 @@ def aggregate(cells: list[Cell]) -> dict[str, Any]:
     }
 
 
-def improvement(ours: list[Cell], theirs: list[Cell]) -> dict[str, Any]:
+def improvement(ours: list[TrialSummary], theirs: list[TrialSummary]) -> dict[str, Any]:
     """How probable it is that the first controller ends above the second, over the tasks of one family."""
     found = statistics.improvement(*(numpy.stack([c.best[:, -1] for c in side]) for side in (ours, theirs)))
-    names = {"family": ours[0].family, "controller": ours[0].ask.controller, "over": theirs[0].ask.controller}
+    names = {"family": ours[0].family, "controller": ours[0].spec.controller, "over": theirs[0].spec.controller}
     value, low, high = map(rounded, found)
     return names | {"probability": value, "low": low, "high": high}
 
 
-def first_reached(cell: Cell, score: float | None) -> ndarray:
+def first_reached(summary: TrialSummary, score: float | None) -> ndarray:
     """The evaluation, counted from 1, at which each seed first had `score`; infinity where never, float `[S]`."""
     if score is None:
-        return numpy.full(len(cell.best), numpy.inf)
-    hit_ST = cell.best >= numpy.float32(score)
+        return numpy.full(len(summary.best), numpy.inf)
+    hit_ST = summary.best >= numpy.float32(score)
     return numpy.where(hit_ST.any(1), hit_ST.argmax(1) + 1.0, numpy.inf)
 
 
@@ -148,23 +150,23 @@ def _ordered(task: str) -> Tensor | None:
     return None if scores is None else scores[~scores.isnan()].double().sort(descending=True).values
 
 
-def _whole(ask: Ask, trace: Trace) -> Tensor:
+def _whole(spec: TrialSpec, trial: Trial) -> Tensor:
     """Which evaluations were of the task's own length, bool `[S, T]`: a score after fewer epochs is on another scale."""
-    if trace.epochs is None:
-        return torch.ones_like(trace.score, dtype=torch.bool)
-    return trace.epochs == tasks.find(ask.task).task.fidelities[-1]
+    if trial.epochs is None:
+        return torch.ones_like(trial.score, dtype=torch.bool)
+    return trial.epochs == tasks.find(spec.task).task.fidelities[-1]
 
 
-def _share_within(ask: Ask, trace: Trace) -> float | None:
-    evaluator = tasks.find(ask.task)
-    bounds = constraints.of(ask.task, evaluator.space)
+def _feasible_share(spec: TrialSpec, trial: Trial) -> float | None:
+    evaluator = tasks.find(spec.task)
+    bounds = constraints.of(spec.task, evaluator.space)
     if not bounds:
         return None
-    return feasible(trial.final(evaluator, trace, ask.seconds), evaluator.space, bounds).double().mean().item()
+    return feasible(final_archs(evaluator, trial, spec.seconds), evaluator.space, bounds).double().mean().item()
 
 
-def _reached(cell: Cell, score: float | None) -> dict[str, Any]:
-    counts = first_reached(cell, score)
+def _reached(summary: TrialSummary, score: float | None) -> dict[str, Any]:
+    counts = first_reached(summary, score)
     q25, median, q75 = statistics.quartiles(counts)
     return {"q25": q25, "median": median, "q75": q75, "reached": rounded(numpy.isfinite(counts).mean())}
 
@@ -186,6 +188,6 @@ def rounded(value: Any) -> float | None:
     return float(f"{float(value):.6g}")
 
 
-def _floor(trace: Trace) -> float:
+def _floor(trial: Trial) -> float:
     """What counts as the best so far while nothing has succeeded: the worst score seen."""
-    return torch.where(trace.score.isnan(), torch.inf, trace.score).min().item()
+    return torch.where(trial.score.isnan(), torch.inf, trial.score).min().item()

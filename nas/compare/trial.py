@@ -1,4 +1,4 @@
-"""One controller on one task, many seeds side by side: a cell of a comparison.
+"""A trial: one controller on one task, many seeds side by side. A comparison has one for each pair.
 
 Shapes: `S` seeds, `T` evaluations, `D` decisions.
 """
@@ -23,8 +23,8 @@ from search_spaces import Space, UserError, _ops
 
 
 @dataclass(frozen=True)
-class Ask:
-    """One cell of a comparison."""
+class TrialSpec:
+    """What a trial runs."""
 
     task: str
     controller: str
@@ -39,58 +39,58 @@ class Ask:
     """The fingerprint of the prior that the controller names; empty without one."""
 
     def path(self, folder: Path) -> Path:
-        """The cell's file."""
+        """The file of the trial."""
         words = f"{self.task}--{self.controller}"
         slug = "".join(c if c.isalnum() or c in "._-" else "-" for c in words)[:100]
         digest = hashlib.sha256((words + self.prior).encode()).hexdigest()[:8]
-        return folder / "cells" / f"{slug}-{digest}.safetensors"
+        return folder / "trials" / f"{slug}-{digest}.safetensors"
 
 
-class Trace(NamedTuple):
-    """All evaluations of a cell."""
+class Trial(NamedTuple):
+    """All evaluations of a trial."""
 
-    rank: Tensor
-    """int32 `[S, T]` the architectures, by rank in their space."""
+    index: Tensor
+    """int32 `[S, T]` the architectures, by index in their space."""
     score: Tensor
-    """float32 `[S, T]` search column."""
+    """float32 `[S, T]` of the objective column."""
     cost: Tensor
     """float32 `[S, T]` simulated seconds."""
     report: Tensor
-    """float32 `[S, T]` report column of the best so far, read after the search; NaN where the task has none."""
+    """float32 `[S, T]` test column of the best so far, read after the search; NaN where the task has none."""
     epochs: Tensor | None = None
     """int32 `[S, T]` of each evaluation; None: the task's own."""
 
 
-Reads = dict[str, dict[str, int]]
+ColumnsRead = dict[str, dict[str, int]]
 """`search`, `report` to the columns read during the search and after it, with how often; a column is read whole."""
 
 
-def run(ask: Ask) -> tuple[Trace, Reads]:
+def run(spec: TrialSpec) -> tuple[Trial, ColumnsRead]:
     """Search with all seeds side by side, until the budget of each is spent."""
-    evaluator = tasks.find(ask.task)
-    controller, prior = _controller(ask, evaluator.space)
-    seeds = torch.arange(ask.seeds)
+    evaluator = tasks.find(spec.task)
+    controller, prior = _controller(spec, evaluator.space)
+    seeds = torch.arange(spec.seeds)
     before = tables.column_read_counts()
     state = controller.begin(evaluator.task, seeds, prior)
-    spent, done = torch.zeros(ask.seeds, dtype=torch.double), 0
-    rank, score, cost, epochs = [], [], [], []
-    for step in search(controller, evaluator.load(seeds), state, ask.batch):
-        rank.append(_ops.index(step.proposal.archs, evaluator.space.choices).int())
+    spent, done = torch.zeros(spec.seeds, dtype=torch.double), 0
+    index, score, cost, epochs = [], [], [], []
+    for step in search(controller, evaluator.load(seeds), state, spec.batch):
+        index.append(_ops.index(step.proposal.archs, evaluator.space.choices).int())
         score.append(step.results.score)
         cost.append(step.results.cost)
         epochs.append(step.proposal.epochs)
-        done += ask.batch
+        done += spec.batch
         spent += step.results.cost.sum(1)
-        if (ask.evals and done >= ask.evals) or (ask.seconds and bool((spent > ask.seconds).all())):
+        if (spec.evals and done >= spec.evals) or (spec.seconds and bool((spent > spec.seconds).all())):
             break
-    keep = ask.evals or done
-    rank, score, cost = (torch.cat(parts, 1)[:, :keep] for parts in (rank, score, cost))
-    trace = Trace(rank, score, cost, score, None if None in epochs else torch.cat(epochs, 1)[:, :keep].int())
+    keep = spec.evals or done
+    index, score, cost = (torch.cat(parts, 1)[:, :keep] for parts in (index, score, cost))
+    trial = Trial(index, score, cost, score, None if None in epochs else torch.cat(epochs, 1)[:, :keep].int())
     searched = tables.column_read_counts() - before
-    listed = full_columns.everything(ask.task) is not None
+    listed = full_columns.everything(spec.task) is not None
     before = tables.column_read_counts()
-    trace = trace._replace(report=_report(ask, evaluator, trace, listed))
-    return trace, {
+    trial = trial._replace(report=_report(spec, evaluator, trial, listed))
+    return trial, {
         "search": dict(sorted(searched.items())),
         "report": dict(sorted((tables.column_read_counts() - before).items())),
     }
@@ -110,34 +110,34 @@ def check(controller: str) -> None:
     settings.typed(name, plugins.load("controller", name), given)
 
 
-def _controller(ask: Ask, space: Space) -> tuple[Controller, Prior | None]:
-    name, given = named(ask.controller)
+def _controller(spec: TrialSpec, space: Space) -> tuple[Controller, Prior | None]:
+    name, given = named(spec.controller)
     component = plugins.load("controller", name)
-    prior = full_columns.prior_of(component, space, ask.task)
-    if ask.prior:
+    prior = full_columns.prior_of(component, space, spec.task)
+    if spec.prior:
         prior = priors.find(given.pop("prior"), name)
     return component(space=space, **settings.typed(name, component, given)), prior
 
 
-def final(evaluator: Evaluator, trace: Trace, seconds: float | None) -> Tensor:
+def final_archs(evaluator: Evaluator, trial: Trial, seconds: float | None) -> Tensor:
     """The best architecture of each seed within the budget, int64 `[S, D]`."""
     best = incumbent.best(
-        trace.rank[..., None].long(), trace.score, incumbent.within(trace.cost, seconds), trace.epochs
+        trial.index[..., None].long(), trial.score, incumbent.within(trial.cost, seconds), trial.epochs
     )
     return _ops.from_index(best.archs.squeeze(-1), evaluator.space.choices)
 
 
-def _report(ask: Ask, evaluator: Evaluator, trace: Trace, listed: bool) -> Tensor:
+def _report(spec: TrialSpec, evaluator: Evaluator, trial: Trial, listed: bool) -> Tensor:
     """Of the best so far, `[S, T]`; only of the last where a report costs a training."""
-    report = torch.full(trace.score.shape, torch.nan)
+    report = torch.full(trial.score.shape, torch.nan)
     if not listed:
-        values = evaluator.report(final(evaluator, trace, ask.seconds))
+        values = evaluator.report(final_archs(evaluator, trial, spec.seconds))
         report[:, -1] = report[:, -1] if values is None else values
         return report
     report_N = evaluator.report(_ops.enumerate_all(evaluator.space.choices))
     if report_N is None:
         return report
-    of_each = report_N.index_select(0, trace.rank.flatten()).reshape(trace.rank.shape)
-    score = torch.where(incumbent.within(trace.cost, ask.seconds), trace.score, torch.nan)
-    best, at = incumbent.so_far(score, trace.epochs)
+    of_each = report_N.index_select(0, trial.index.flatten()).reshape(trial.index.shape)
+    score = torch.where(incumbent.within(trial.cost, spec.seconds), trial.score, torch.nan)
+    best, at = incumbent.so_far(score, trial.epochs)
     return torch.where(best.isnan(), torch.nan, of_each.gather(1, at))

@@ -1,4 +1,4 @@
-"""The cells of a comparison on disk: each a file of raw evaluations, made once, by whichever process comes to it."""
+"""Trials on disk: each a file of raw evaluations, made once, by whichever process comes to it."""
 
 from __future__ import annotations
 
@@ -18,44 +18,46 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from nas.compare import trial
-from nas.compare.trial import Ask, Reads, Trace
+from nas.compare.trial import ColumnsRead, Trial, TrialSpec
 from search_spaces import UserError
+from search_spaces._files import atomic_write
 
-FORMAT = "nas-compare/1"
+FORMAT = "nas-compare/2"
 
 
-def cell(ask: Ask, folder: Path) -> Path:
-    """The file of a cell, made if it is not there or was made by another version. `UserError` for one made otherwise."""
-    path = ask.path(folder)
+def run(spec: TrialSpec, folder: Path) -> Path:
+    """The file of a trial, run if it is not there or another version ran it. `UserError` if the file is of another trial."""
+    path = spec.path(folder)
     if path.is_file():
-        made = read_ask(path)
-        if made != ask:
+        made = read_spec(path)
+        if made != spec:
             raise UserError(f"'{path}' holds another comparison ({made}); name another folder with --out.")
         if read_version(path) == version():
             return path
-    trace, reads = trial.run(ask)
+    done, columns_read = trial.run(spec)
     path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor for name, tensor in trace._asdict().items() if tensor is not None and _told(name, tensor)}
-    half = path.with_suffix(".part")
+    tensors = {
+        name: tensor for name, tensor in done._asdict().items() if tensor is not None and _is_informative(name, tensor)
+    }
     # One key: safetensors writes several in any order.
-    about = {FORMAT: json.dumps({"ask": asdict(ask), "reads": reads, "version": version()})}
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, half, about)
-    half.replace(path)
+    about = {FORMAT: json.dumps({"spec": asdict(spec), "columns_read": columns_read, "version": version()})}
+    with atomic_write(path) as partial:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, about)
     return path
 
 
-def _told(name: str, tensor: Tensor) -> bool:
+def _is_informative(name: str, tensor: Tensor) -> bool:
     """Whether a tensor says something: costs of nothing are left out."""
     return name != "cost" or bool(tensor.any())
 
 
-def read_ask(path: Path) -> Ask:
-    """What a cell was asked."""
-    return Ask(**_about(path)["ask"])
+def read_spec(path: Path) -> TrialSpec:
+    """What a file's trial ran."""
+    return TrialSpec(**_about(path)["spec"])
 
 
 def read_version(path: Path) -> str:
-    """The version of the code that made a cell; empty for those that did not say."""
+    """The version of the code that ran a trial; empty for those that did not say."""
     return _about(path).get("version", "")
 
 
@@ -68,22 +70,22 @@ def version() -> str:
         return "not installed"
 
 
-def outdated(asks: list[Ask], folder: Path) -> list[Path]:
-    """The files of cells that another version made; they are made anew."""
-    there = [ask.path(folder) for ask in asks if ask.path(folder).is_file()]
+def outdated(specs: list[TrialSpec], folder: Path) -> list[Path]:
+    """The files of trials that another version ran; they are run anew."""
+    there = [spec.path(folder) for spec in specs if spec.path(folder).is_file()]
     return [path for path in there if read_version(path) != version()]
 
 
-def read_reads(path: Path) -> Reads:
-    """Which columns the making of a cell read, and how often."""
-    return _about(path)["reads"]
+def read_columns_read(path: Path) -> ColumnsRead:
+    """Which columns a trial read, and how often."""
+    return _about(path)["columns_read"]
 
 
-def read(path: Path) -> Trace:
-    """The evaluations of a cell."""
+def read(path: Path) -> Trial:
+    """The evaluations of a trial."""
     with safe_open(path, framework="pt") as file:
         kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    return Trace(**({"cost": torch.zeros_like(kept["score"])} | kept))
+    return Trial(**({"cost": torch.zeros_like(kept["score"])} | kept))
 
 
 def _about(path: Path) -> dict[str, Any]:
@@ -91,17 +93,17 @@ def _about(path: Path) -> dict[str, Any]:
         return json.loads((file.metadata() or {}).get(FORMAT, "{}"))
 
 
-def work(asks: list[Ask], folder: Path, jobs: int) -> Iterator[Path]:
-    """The cells' files as they come to be; those that are there at once."""
-    old = outdated(asks, folder)
-    waiting = [ask for ask in asks if ask.path(folder) in old or not ask.path(folder).is_file()]
-    yield from (cell(ask, folder) for ask in asks if ask not in waiting)
+def run_all(specs: list[TrialSpec], folder: Path, jobs: int) -> Iterator[Path]:
+    """The files of trials as they are done; first those that are there."""
+    old = outdated(specs, folder)
+    waiting = [spec for spec in specs if spec.path(folder) in old or not spec.path(folder).is_file()]
+    yield from (run(spec, folder) for spec in specs if spec not in waiting)
     if jobs == 1 or len(waiting) < 2:
-        yield from (cell(ask, folder) for ask in waiting)
+        yield from (run(spec, folder) for spec in waiting)
         return
     context = multiprocessing.get_context("spawn")
     with context.Pool(min(jobs, len(waiting)), _prepare_process) as pool:
-        yield from pool.imap_unordered(partial(cell, folder=folder), waiting)
+        yield from pool.imap_unordered(partial(run, folder=folder), waiting)
 
 
 def _prepare_process() -> None:

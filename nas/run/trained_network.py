@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from controller.models import legacy
 from nas.types import TrainedNetwork
 from search_spaces import UserError
+from search_spaces._files import atomic_write
 
 FILE = "best.safetensors"
 _MEAN, _STD = "pixels.mean", "pixels.std"
@@ -21,9 +22,10 @@ def save(folder: Path, trained: TrainedNetwork) -> None:
     tensors = trained.state_dict | {_MEAN: trained.mean, _STD: trained.std}
     about = {"format": "pt", "arch": trained.arch, "class_names": json.dumps(trained.class_names)}
     about["metrics"] = json.dumps(trained.metrics)
-    partial = folder / f".{FILE}"
-    partial.write_bytes(safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, about))
-    partial.replace(folder / FILE)
+    with atomic_write(folder / FILE) as partial:
+        partial.write_bytes(
+            safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, about)
+        )
 
 
 def load(folder: Path) -> TrainedNetwork | None:

@@ -1,4 +1,4 @@
-"""A table of our own: every cell of `nasbench201` trained on a data set, shard by shard, so that it can stop and go on.
+"""A new table: every cell of `nasbench201` trained on a data set, shard by shard, so that it can stop and resume.
 
 Cells that compute the same function are trained once and share their figures (`CellSpace.equivalents`). Several fidelities are
 read off one training. Shapes: `P` cells, `E` epochs.
@@ -21,6 +21,7 @@ from nas.datasets import DataSet, meta_features
 from nas.tables.table import Column
 from nas.training import Images, Recipe
 from search_spaces import CellSpace, Task, UserError, _noise, _ops
+from search_spaces._files import atomic_write
 from search_spaces.nasbench201 import NasBench201
 
 
@@ -34,38 +35,39 @@ class Plan(NamedTuple):
     cells: int = 1
     stem_stride: int = 1
     image_size: int | None = None
-    examples: int | None = None
+    train_images: int | None = None
     """Training images used; None: all."""
     batch: int = 32
     lr: float = 0.1
-    repeats: int = 300
-    """Random functions that are trained with three seeds, for the noise ceiling."""
+    noise_sample: int = 300
+    """Random functions trained with every seed, to measure the noise: 300 with three seeds give its deviation to 3%,
+    1 / sqrt(2 x 600 degrees of freedom)."""
     seeds: int = 3
     shard: int = 32
-    """Cells trained together."""
+    """Networks trained at once."""
 
 
 def fidelities(plan: Plan) -> list[int]:
-    """After how many epochs figures are taken: 1, 2, 4, ... and at the end."""
+    """After how many epochs accuracies are measured: 1, 2, 4, ... and at the end."""
     return [*[2**k for k in range(plan.epochs.bit_length()) if 2**k < plan.epochs], plan.epochs]
 
 
 class Shard(NamedTuple):
-    """Cells trained together, and with which seed."""
+    """Networks trained at once, and with which seed."""
 
     number: int
     seed: int
-    ranks: Tensor
+    indices: Tensor
 
 
 def shards(plan: Plan) -> list[Shard]:
-    """All there is to train: every function with seed 0, `repeats` of them with the other seeds."""
+    """All there is to train: every function with seed 0, `noise_sample` of them with the other seeds."""
     functions = _representatives(_space(plan)).unique()
     order = _noise.bits(torch.tensor([0]), 0, len(functions))[0].argsort()
-    again = functions[order[: plan.repeats]].sort().values
-    work = [(0, ranks) for ranks in functions.split(plan.shard)]
-    work += [(seed, ranks) for seed in range(1, plan.seeds) for ranks in again.split(plan.shard)]
-    return [Shard(number, seed, ranks) for number, (seed, ranks) in enumerate(work)]
+    again = functions[order[: plan.noise_sample]].sort().values
+    work = [(0, indices) for indices in functions.split(plan.shard)]
+    work += [(seed, indices) for seed in range(1, plan.seeds) for indices in again.split(plan.shard)]
+    return [Shard(number, seed, indices) for number, (seed, indices) in enumerate(work)]
 
 
 def build(plan: Plan, folder: Path, share: tuple[int, int] = (0, 1)) -> Iterator[tuple[int, int]]:
@@ -76,7 +78,7 @@ def build(plan: Plan, folder: Path, share: tuple[int, int] = (0, 1)) -> Iterator
     """
     _same_plan(plan, folder)
     data = datasets.load(plan.task, plan.image_size)
-    picked = datasets.pick(len(data.y_train), plan.examples)
+    picked = datasets.pick(len(data.y_train), plan.train_images)
     train = Images(data.x_train[picked], data.y_train[picked], data.mean, data.std)
     valid, test = (
         Images(x, y, data.mean, data.std) for x, y in ((data.x_valid, data.y_valid), (data.x_test, data.y_test))
@@ -86,16 +88,15 @@ def build(plan: Plan, folder: Path, share: tuple[int, int] = (0, 1)) -> Iterator
     for shard in work[share[0] :: share[1]]:
         path = folder / f"{shard.number:04d}.safetensors"
         if not path.exists():
-            figures = _measure(plan, shard, task, train, valid, test)
-            partial = path.with_suffix(f".{share[0]}")
-            partial.write_bytes(safetensors.torch.save(figures))
-            partial.replace(path)
+            measured = _measure(plan, shard, task, train, valid, test)
+            with atomic_write(path) as partial:
+                partial.write_bytes(safetensors.torch.save(measured))
         yield sum(1 for _ in folder.glob("*.safetensors")), len(work)
 
 
 def _measure(plan: Plan, shard: Shard, task: Task, train: Images, valid: Images, test: Images) -> dict[str, Tensor]:
     space = _space(plan)
-    archs = _ops.from_index(shard.ranks, space.choices)
+    archs = _ops.from_index(shard.indices, space.choices)
     started = time.perf_counter()
     population = training.networks(space, archs, task, shard.seed)
     recipe = Recipe(plan.epochs, plan.batch, plan.lr, seed=shard.seed)
@@ -108,11 +109,11 @@ def _measure(plan: Plan, shard: Shard, task: Task, train: Images, valid: Images,
     seconds = (time.perf_counter() - started) / len(archs)
     failed_EP = torch.stack(loss_EP).isnan()
     return {
-        "ranks": shard.ranks,
+        "indices": shard.indices,
         "seed": torch.tensor(shard.seed),
         "valid": torch.stack(valid_EP).masked_fill(failed_EP, torch.nan),
         "test": torch.stack(test_EP).masked_fill(failed_EP, torch.nan),
-        "seconds": torch.full(shard.ranks.shape, seconds),
+        "seconds": torch.full(shard.indices.shape, seconds),
     }
 
 
@@ -131,9 +132,9 @@ def columns(plan: Plan, folder: Path, name: str) -> dict[str, tuple[Column, Tens
     seconds = torch.full((N,), torch.nan)
     for shard in found:
         for split, values in accuracy.items():
-            values[:, shard["ranks"], int(shard["seed"])] = shard[split]
+            values[:, shard["indices"], int(shard["seed"])] = shard[split]
         if int(shard["seed"]) == 0:
-            seconds[shard["ranks"]] = shard["seconds"]
+            seconds[shard["indices"]] = shard["seconds"]
     out: dict[str, tuple[Column, Tensor]] = {}
     for split, values in accuracy.items():
         spread = values[:, representatives]
@@ -159,7 +160,7 @@ def _representatives(space: CellSpace) -> Tensor:
 
 
 def _task(plan: Plan, data: DataSet) -> Task:
-    features = meta_features.features(data.x_train, data.y_train, plan.examples)
+    features = meta_features.features(data.x_train, data.y_train, plan.train_images)
     return Task(plan.task, tuple(data.x_train.shape[1:]), len(data.class_names), features)  # pyright: ignore[reportArgumentType]
 
 
@@ -168,8 +169,8 @@ def describe(plan: Plan) -> str:
     return (
         f"{f'{plan.image_size}x{plan.image_size} pixels, ' if plan.image_size else ''}"
         f"{plan.channels} channels, {plan.cells} cells a stage, stem of stride {plan.stem_stride}, "
-        f"{plan.examples or 'all'} training images, batch {plan.batch}, SGD with Nesterov momentum, cosine from {plan.lr}, "
-        f"{plan.epochs} epochs; all functions one seed, {plan.repeats} functions {plan.seeds} seeds"
+        f"{plan.train_images or 'all'} training images, batch {plan.batch}, SGD with Nesterov momentum, cosine from {plan.lr}, "
+        f"{plan.epochs} epochs; all functions one seed, {plan.noise_sample} functions {plan.seeds} seeds"
     )
 
 

@@ -24,6 +24,7 @@ from nas.tables import table as tables
 from nas.tables.nats_files import Download, Record
 from nas.tables.table import Column
 from search_spaces import Space, UserError
+from search_spaces._files import atomic_write
 
 _DATA = {"cifar10": "cifar10", "cifar100": "cifar100", "ImageNet16-120": "ImageNet16-120"}
 _VALID_DATA = _DATA | {"cifar10": "cifar10-valid"}
@@ -163,9 +164,8 @@ def _check(download: Download, record: Record) -> None:
 
 def _save(partial: Path, path: Path, values_NF: Tensor, done_N: Tensor) -> None:
     header = {"of": str(path.resolve()), "format": "nas-import/1"}
-    beside = partial.with_name(partial.name + "~")
-    beside.write_bytes(safetensors.torch.save({"values": values_NF, "done": done_N}, header))
-    beside.replace(partial)
+    with atomic_write(partial) as beside:
+        beside.write_bytes(safetensors.torch.save({"values": values_NF, "done": done_N}, header))
 
 
 def _resume(partial: Path, path: Path, rows: int, width: int) -> tuple[Tensor, Tensor]:

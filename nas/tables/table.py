@@ -23,6 +23,7 @@ from torch import Tensor
 from nas.paths import TABLES
 from nas.plugins import unknown
 from search_spaces import UserError, _ops
+from search_spaces._files import atomic_write
 
 FORMAT = "nas-table/1"
 SUFFIX = ".safetensors"
@@ -137,12 +138,8 @@ def write(
         "sha256": checksum(tensors),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with atomic_write(path) as partial:
         partial.write_bytes(safetensors.torch.save(tensors, header))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def checksum(tensors: dict[str, Tensor]) -> str:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import torch
 
+from search_spaces._files import atomic_write
+
 _SOURCE = Path(__file__).with_name("cell_kernels.c")
 _FLAGS = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC")
 _REAL = {torch.float32: "float", torch.float64: "double"}
@@ -48,10 +50,9 @@ def _built(compiler: str, real: str) -> Path:
 
 def _compile(compiler: str, real: str, path: Path) -> Path:
     if not path.exists():
-        partial = path.with_suffix(f".{os.getpid()}")
-        command = [*compiler.split(), *_FLAGS, f"-DREAL={real}", str(_SOURCE), "-o", str(partial), "-lm"]
-        subprocess.run(command, check=True, capture_output=True, timeout=120)
-        partial.replace(path)
+        with atomic_write(path) as partial:
+            command = [*compiler.split(), *_FLAGS, f"-DREAL={real}", str(_SOURCE), "-o", str(partial), "-lm"]
+            subprocess.run(command, check=True, capture_output=True, timeout=120)
     return path
 
 

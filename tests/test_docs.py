@@ -1,0 +1,134 @@
+"""The pages: their code runs, they print what they say, and they are written in the field's words and in short sentences."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from nas import plugins
+from nas.testing import check
+
+ROOT = Path(__file__).parent.parent
+GUIDES = {
+    "add_a_controller.md": ("my_sa.py", "SimulatedAnnealing"),
+    "add_a_space.md": ("my_space.py", "Chain"),
+}
+"""The pages that show a component, its file and its class."""
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+OLD_WORDS = (
+    r"foret(ell|old)\w*", r"standings?", r"landscapes?", r"told of", r"sights?", r"turns? of plain", r"scouts?", r"grounds?",
+    r"atlas", r"made-up", r"twins?", r"kin", r"in company", r"to the bit", r"sittings?", r"left off", r"taken up",
+    r"points off", r"(most of |keeps? )?the say", r"search column", r"report column", r"trust rule", r"doubts?",
+    r"dry.run", r"turns out of", r"what it takes", r"home (country|ground)", r"corners?", r"data sets?", r"rooms?",
+    r"house", r"pictures?", r"(gr[e]y|colour|neighbour|favour|behaviour)\w*", r"\w+(alis|imis|oris|aris)(e|ed|es|ing|ation)",
+    r"catalogue", r"centred?", r"licence",
+)  # fmt: skip
+"""Private words of version 0.1, and British spellings; `HOUSE`-style words have a term of the field instead."""
+ALLOWED = re.compile(r"(otherw|prom|surpr|comprom|superv|exerc|adv|rev|dev|prec|conc)is\w*")
+
+
+def blocks(page: Path, language: str = "") -> list[tuple[str, str]]:
+    """The code blocks of a page: what stands behind the fence, and the code."""
+    return re.findall(rf"^```({language}[^\n]*)\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def write_code(page: str, folder: Path) -> None:
+    """Every block of a page that has a title, as a file of that name."""
+    for head, code in blocks(ROOT / "docs" / page, "python"):
+        (folder / re.findall(r'title="(.*?)"', head)[0]).write_text(code)
+
+
+@pytest.mark.parametrize("page", GUIDES)
+def test_the_component_of_a_guide_is_complete_short_and_keeps_every_law(page, tmp_path, nas):
+    file, component = GUIDES[page]
+    write_code(page, tmp_path)
+    code = [line for line in (tmp_path / file).read_text().splitlines() if line.strip()]
+    assert len(code) <= 40, f"{file} has {len(code)} lines; a guide shows about thirty"
+    checked = nas("check", f"{file}:{component}")
+    assert checked.returncode == 0, checked.stdout
+    shown = [code for head, code in blocks(ROOT / "docs" / page) if code.startswith(f"{component} is a")]
+    assert shown == [checked.stdout], "the page shows what nas check prints"
+
+
+@pytest.mark.parametrize("page", GUIDES)
+def test_the_tests_that_a_guide_shows_are_tests_of_each_law(page, tmp_path, monkeypatch):
+    file, component = GUIDES[page]
+    write_code(page, tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    shown: dict = {}
+    exec((tmp_path / f"test_{file}").read_text(), shown)
+    (cases,) = [mark for mark in shown["test_laws"].pytestmark if mark.name == "parametrize"]
+    assert len(cases.args[1]) == len(list(check(plugins.load("component", f"{tmp_path / file}:{component}"))))
+
+
+def test_the_controller_of_its_guide_is_searched_with(tmp_path, nas):
+    write_code("add_a_controller.md", tmp_path)
+    found = nas(
+        "search",
+        "--task",
+        "own201/digits",
+        "--controller",
+        "my_sa.py:SimulatedAnnealing",
+        "--evals",
+        50,
+        "--name",
+        "sa",
+    )
+    assert found.returncode == 0, found.stderr
+    assert float(re.findall(r"score +(\d+\.\d+)", found.stdout)[0]) > 90
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a page in Markdown, without code blocks, tables, equations, headings and pictures."""
+    text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"<!--.*?-->|\$\$.*?\$\$", "", text, flags=re.DOTALL)
+    text = re.sub(r"^(\||#|!\[|:::|\[TOC\]).*$", "", text, flags=re.MULTILINE)
+    text = re.sub(r"`[^`]*`", lambda code: re.sub(r"[^\w\s]+", "_", code[0]), text)  # Its stops end no sentence.
+    text = re.sub(r"\$[^$\n]+\$", "EQUATION", text).replace("*", "")
+    text = re.sub(r"!?\[([^]]*)\]\([^)]*\)", r"\1", text)
+    text = re.sub(r"^\s*(?:[-*]|\d+\.)\s+", "\n\n", text, flags=re.MULTILINE)
+    parts = [
+        part for block in re.split(r"\n\s*\n", text) for part in re.split(r"(?<=[.!?])\s+(?=[*\"(]*[A-Z0-9])", block)
+    ]
+    return [" ".join(part.split()) for part in parts if re.search(r"\w", part)]
+
+
+def words(sentence: str) -> int:
+    return sum(1 for word in sentence.split() if re.search(r"\w", word))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_sentences_are_short(page):
+    lengths = {sentence: words(sentence) for sentence in sentences(page.read_text())}
+    if len(lengths) < 5:  # The start page of the site is the README.
+        return
+    average = sum(lengths.values()) / len(lengths)
+    long = [f"{count}: {sentence}" for sentence, count in lengths.items() if count > 35]
+    assert 10 <= average <= 20, f"{page.name} has {average:.1f} words a sentence"
+    assert len(long) <= 0.05 * len(lengths), "\n".join(long)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_page_has_a_private_word(page):
+    prose = "\n".join(sentences(page.read_text()))
+    found = {m[0] for word in OLD_WORDS for m in re.finditer(rf"\b{word}\b", prose, re.IGNORECASE)}
+    assert not {word for word in found if not ALLOWED.fullmatch(word.lower())}
+
+
+def test_the_measure_counts_words_and_leaves_code_and_tables_out():
+    page = (
+        "# Head line\n\n**One two.** Four `five. Six`:\n\n- six seven\n\n| a | b |\n|---|---|\n\n```\nlong code\n```\n"
+    )
+    assert [words(s) for s in sentences(page)] == [2, 3, 2]
+
+
+def test_every_link_between_pages_leads_to_a_file():
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_readme_is_short_and_shows_five_figures_at_most():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 100
+    assert len(re.findall(r"^\|[-:| ]+\|$", text, re.MULTILINE)) <= 5
