@@ -63,7 +63,7 @@ def _interrupted(monkeypatch, learner: str, at: int, times: int = 1) -> None:
 
 
 @pytest.mark.parametrize(
-    ("learner", "at", "kept", "steps"), [("transfer_gp", 1, 2, 3), ("rl2", 0, 1, 4), ("rl2", 2, 3, 4)]
+    ("learner", "at", "kept", "steps"), [("transfer_gp", 1, 2, 4), ("rl2", 0, 1, 4), ("rl2", 2, 3, 4)]
 )
 def test_training_that_was_stopped_in_a_step_goes_on_to_the_same_bits(
     train, tmp_path, monkeypatch, learner, at, kept, steps
@@ -91,7 +91,7 @@ def test_a_second_interrupt_ends_at_once_and_keeps_no_half_step(train, tmp_path,
         _interrupted(during, "transfer_gp", 1, times=2)
         status, said = train("transfer_gp", "out")
     assert status == 130
-    assert "0 of 3 steps are kept" in said
+    assert "0 of 4 steps are kept" in said
     assert not (tmp_path / "out/checkpoint.safetensors").exists()
 
 

@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from controller._base import Prior, Stage, TaskBatch, TaskRequest, TaskSet
+from controller._base import AuxiliaryColumn, Prior, Stage, TaskBatch, TaskRequest, TaskSet, stage_at
 from controller._settings_types import Range
 from controller.meta import _descent
 from controller.models import features, prior_file, transformer
-from controller.models.prior_file import Families, Tasks
+from controller.models.prior_file import Families, SpaceMemory, Tasks
 from controller.models.task_pca import UNDECLARED, family_balance, fit_components
 from search_spaces import UserError
 
@@ -68,7 +69,8 @@ class TransferGp:
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        return (Stage("pca", self.pca_steps, (TaskRequest(num_tasks=None, rows=_ROWS),)),)
+        encoder = TaskRequest(num_tasks=None, rows=_ROWS)
+        return (Stage("pca", self.pca_steps, (encoder,)), Stage("memory", int(self.per_arch_memory), ()))
 
     def init(self, seeds: Tensor) -> State:
         """An encoder with random weights, and tasks at random coordinates. Raises `UserError` for more than one seed."""
@@ -83,7 +85,9 @@ class TransferGp:
         return State(torch.tensor(0), params, _descent.begin(params, params))
 
     def update(self, meta_state: State, batch: TaskBatch) -> tuple[State, dict[str, float]]:
-        """One step down the weighted squared error of all tasks' scores at the rows of the batch, less a decay."""
+        """One step down the weighted squared error of all tasks' scores at the rows of the batch, and a decay; then the memory."""
+        if stage_at(self.stages, int(meta_state.step))[0].name == "memory":
+            return meta_state._replace(step=meta_state.step + 1), {"spaces": float(len(self._memory))}
         encoder = _descent.network(transformer.Cells, _weights(meta_state.params))
         coords_KR = nn.Parameter(meta_state.params[_COORDS].clone())
         loss = torch.zeros(())
@@ -108,7 +112,7 @@ class TransferGp:
 
     def prior(self, meta_state: State) -> Prior:
         """The encoder, where along its directions tasks and families lie, and what is kept of each architecture."""
-        known = self.tasks if self.auxiliary_columns else self.tasks._replace(auxiliary=())
+        known = self.tasks
         encoder = _descent.network(transformer.Cells, _weights(meta_state.params))
         features_KT = self._known(torch.stack([transformer.task_features(x.task) for x in known.tasks]))
         with torch.no_grad():
@@ -121,20 +125,31 @@ class TransferGp:
         covariance_RR = (varying_KR.T @ varying_KR).double() + _JITTER * torch.eye(varying_KR.shape[1])
         weights_F = torch.tensor([known.family_weights.get(f, UNDECLARED) for f in known.families])
         scale_RR = torch.linalg.cholesky(covariance_RR).float().contiguous()
-        memory = {space.name: fit_components(space, known) for space in known.spaces if self.per_arch_memory}
+        memory = self._memory if int(meta_state.step) > self.pca_steps else {}
         contents = prior_file.Contents(
             encoder=_weights(meta_state.params),
             families=Families(torch.stack(means), scale_RR, weights_F / weights_F.sum()),
             tasks=Tasks(features_KT, share_K, coords_KR) if self.task_features else None,
-            spaces={name: m for name, m in memory.items() if m is not None},
+            spaces=memory,
         )
         about = {
             "controller": "transfer_bo",
             "tasks": json.dumps([x.name for x in known.tasks]),
-            "auxiliary_columns": json.dumps([x.name for x in known.auxiliary if self.per_arch_memory]),
+            "auxiliary_columns": json.dumps([x.name for x in self._auxiliary] if memory else []),
             "families": json.dumps(known.families),
         }
         return Prior(prior_file.pack(contents), about)
+
+    @property
+    def _auxiliary(self) -> tuple[AuxiliaryColumn, ...]:
+        return self.tasks.auxiliary if self.auxiliary_columns else ()
+
+    @cached_property
+    def _memory(self) -> dict[str, SpaceMemory]:
+        """By space, what tables say of each architecture: a function of the tasks alone, and so no part of the state."""
+        known = self.tasks._replace(auxiliary=self._auxiliary)
+        found = {space.name: fit_components(space, known) for space in known.spaces}
+        return {name: memory for name, memory in found.items() if memory is not None}
 
     def _known(self, features_KT: Tensor) -> Tensor:
         return features_KT if self.task_features else torch.zeros_like(features_KT)
