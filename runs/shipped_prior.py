@@ -1,6 +1,6 @@
-"""The command that made the shipped prior; with the file of another, whether that one holds the same tensors to the bit.
+"""The command that made a prior that ships; with the file of another, which of its tensors are otherwise.
 
-Called by shipped_prior.sh: [FILE].
+Called by shipped_prior.sh: prior|attention_policy [FILE].
 """
 
 from __future__ import annotations
@@ -9,20 +9,37 @@ import sys
 
 from controller import Prior
 from controller.models import prior_file
-from nas.run import priors
+from nas.paths import DATA
+
+RECIPES = {
+    "prior": "nas meta-train --learner transfer_gp --learner-option pca_steps=600 --split shipped",
+    "attention_policy": "nas meta-train --learner rl2 --learner-option predict_steps=8000 --learner-option policy_steps=1200 "
+    "--split shipped",
+}
+"""For what does not ship yet, or was made by a command of version 0.1, whose recipe these are."""
+
+
+def command(name: str, shipped: Prior | None) -> str:
+    """What made a prior that ships."""
+    made = "" if shipped is None else shipped.about["command"]
+    return made if "--learner" in made else RECIPES[name]
 
 
 def main() -> None:
-    shipped = prior_file.read(str(priors.SHIPPED))
-    if len(sys.argv) == 1:
-        print(shipped.about["command"])
+    name, path = sys.argv[1], DATA / f"{sys.argv[1]}.safetensors"
+    shipped = prior_file.read(str(path)) if path.is_file() else None
+    if len(sys.argv) == 2:
+        print(command(name, shipped))
         return
-    again = prior_file.read(sys.argv[1])
+    again = prior_file.read(sys.argv[2])
+    if shipped is None:
+        print(f"No {path.name} ships yet; {sys.argv[2]} has {len(again.params)} tensors.")
+        return
     names = sorted(shipped.params.keys() | again.params.keys())
     other = [n for n in names if not _alike(shipped, again, n)]
+    print(f"{len(names) - len(other)} of the {len(names)} tensors of {path.name} have the same bits.")
     if other:
-        sys.exit(f"{len(other)} of {len(names)} tensors differ, as {', '.join(other[:5])}.")
-    print(f"All {len(names)} tensors are those of the shipped prior, to the bit.")
+        print(f"Otherwise, or in one file alone: {', '.join(other)}.")
 
 
 def _alike(a: Prior, b: Prior, name: str) -> bool:

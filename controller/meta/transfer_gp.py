@@ -85,7 +85,7 @@ class TransferGp:
         return State(torch.tensor(0), params, _descent.begin(params, params))
 
     def update(self, meta_state: State, batch: TaskBatch) -> tuple[State, dict[str, float]]:
-        """One step down the weighted squared error of all tasks' scores at the rows of the batch, and a decay; then the memory."""
+        """One step down the weighted squared error of all tasks' scores at the rows of the batch; in the end the memory."""
         if stage_at(self.stages, int(meta_state.step))[0].name == "memory":
             return meta_state._replace(step=meta_state.step + 1), {"spaces": float(len(self._memory))}
         encoder = _descent.network(transformer.Cells, _weights(meta_state.params))
