@@ -6,14 +6,17 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from controller.models import encodings, features
 from nas import plugins, tasks
-from nas.export import draw
+from nas.export import draw, formats
+from nas.export.export import export
 from nas.loop import search
 from nas.training import Images
 from search_spaces import Space, Task, UserError, as_cell_space
+from search_spaces.transnas_micro import TransNasMicro
 
 _LAYERS = ("conv3", "conv5", "fused_conv9", "pool")
 
@@ -95,6 +98,36 @@ def test_the_winner_is_trained_to_the_end_and_its_weights_are_the_network_tested
         right = (network(images.normalised(slice(None))).argmax(-1) == images.y).float().mean()
     assert abs(100 * right.item() - trained.metrics["test_accuracy"]) < 0.5
     assert trained.metrics["test_accuracy"] == round(digits.report(arch[None]).item(), 3)
+
+
+@pytest.mark.parametrize("space", [SPACE, TransNasMicro(channels=4, stem_stride=1)])
+def test_a_network_whose_source_is_not_known_leaves_as_weights_and_a_program(space, tmp_path):
+    arch = torch.tensor([0, 3, 1] if space is SPACE else [3, 1, 2, 3, 0, 1])
+    task = Task("small", (3, 16, 16), 5)
+    network = space.build(arch, task)
+    mean, std = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.2, 0.3, 0.1])
+    done = export(space, arch, task, network.state_dict(), tmp_path / "out", mean=mean, std=std, onnx=False)
+    assert "network.pt2" in [file.file for file in done.files]
+    pixels = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    program, plain = formats.load(tmp_path / "out" / "network.pt2"), network.eval()
+    with torch.no_grad():
+        expected = plain((pixels - mean.view(-1, 1, 1)) / std.view(-1, 1, 1))
+        torch.testing.assert_close(program(pixels), expected, atol=1e-5, rtol=1e-4)
+    weights = load_file(tmp_path / "out" / "network.safetensors")
+    kept = [value for name, value in weights.items() if name.split(".")[-1] not in ("mean", "std")]
+    assert sum(map(torch.numel, kept)) == sum(map(torch.numel, network.state_dict().values()))
+
+
+class Untraceable(nn.Module):
+    def forward(self, x):
+        return x.flatten(1)[:, :5] if x.sum() > 0 else x.flatten(1)[:, 5:10]
+
+
+def test_a_network_that_cannot_be_traced_is_one_line_and_leaves_nothing(monkeypatch, tmp_path):
+    monkeypatch.setattr(Chain, "build", lambda self, arch, task: Untraceable())
+    with pytest.raises(UserError, match=r"torch\.export cannot trace Untraceable[^\n]*$"):
+        export(SPACE, torch.tensor([0, 3, 1]), Task("small", (3, 16, 16), 5), None, tmp_path / "out", onnx=False)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_it_is_drawn_as_the_list_of_its_decisions():
