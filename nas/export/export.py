@@ -167,7 +167,9 @@ def _compared(
         program = formats.trace(module, pixels[:2])
     except Exception as error:  # Networks of users' spaces do what they like, and torch raises what it likes at that.
         reason = (str(error).strip() or type(error).__name__).partition("\n")[0]
-        raise UserError(f"torch.export cannot trace {type(network).__name__}, the network that `build` gave: {reason}") from None
+        raise UserError(
+            f"torch.export cannot trace {type(network).__name__}, the network that `build` gave: {reason}"
+        ) from None
     formats.save(program, folder / "network.pt2")
     module = load_python(folder)
     runs: dict[str, formats.Run] = {"network.py": module, "network.pt2": formats.load(folder / "network.pt2")}
