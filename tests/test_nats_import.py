@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from nas import tables
-from nas.tables import nats_files, nats_import
+from nas.tables import _nats_pickle, nats_files, nats_import
 from search_spaces import UserError
 
 SUFFIX = nats_files.SUFFIX
@@ -97,7 +97,7 @@ def test_an_import_goes_on_from_where_it_stopped_and_leaves_nothing_else(form, r
 
 def test_the_single_file_is_forgotten_as_it_is_read(single):
     with bz2.BZ2File(single) as file:
-        stream = nats_files._Stream(file)
+        stream = _nats_pickle.Stream(file)
         held = [dict.__len__(stream.memo) for _ in stream.records()]
         assert held[-1] - held[1] < 12 * 40, "an architecture leaves some names behind, not its thousands of figures"
         assert len(stream.memo) - held[-1] > 10_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 import safetensors.torch
@@ -131,3 +132,35 @@ def test_a_write_that_fails_leaves_the_table_that_was_there(tmp_path, monkeypatc
         write(path, accuracy=VALUES / 2)
     assert path.read_bytes() == before
     assert [f.name for f in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+@pytest.mark.parametrize("name", ["prior_tests", "encoder2", "priority"])
+def test_a_table_of_any_name_is_found(name, tmp_path, monkeypatch):
+    write(tmp_path / f"{name}.safetensors")
+    monkeypatch.setenv("NAS_TABLES", str(tmp_path))
+    assert name in tables.names()
+    assert torch.equal(tables.find(name).column("t/accuracy"), VALUES)
+
+
+def test_a_file_beside_tables_that_is_none_is_passed_over(tmp_path, monkeypatch):
+    before, after = tmp_path / "before", tmp_path / "after"
+    for folder in (before, after):
+        folder.mkdir()
+    safetensors.torch.save_file({"weight": torch.ones(2)}, before / "weights.safetensors", {"format": "pt"})
+    safetensors.torch.save_file({"weight": torch.ones(2)}, before / "mine.safetensors")
+    (before / "folder.safetensors").mkdir()
+    write(after / "mine.safetensors")
+    monkeypatch.setenv("NAS_TABLES", f"{before}{os.pathsep}{after}")
+    assert {"weights", "folder"}.isdisjoint(tables.names())
+    assert tables.find("mine").path == after / "mine.safetensors"
+    with pytest.raises(UserError, match="No table is called 'weights'"):
+        tables.find("weights")
+
+
+def test_a_damaged_table_is_named_and_not_passed_over(tmp_path, monkeypatch):
+    path = write(tmp_path / "mine.safetensors")
+    path.write_bytes(path.read_bytes()[:100])
+    monkeypatch.setenv("NAS_TABLES", str(tmp_path))
+    assert "mine" in tables.names()
+    with pytest.raises(UserError, match="is not a whole"):
+        tables.find("mine")

@@ -87,7 +87,7 @@ def test_memory_that_runs_out_halves_the_chunk_and_the_search_goes_on(digits, mo
         real(self, chunk, start, end)
 
     monkeypatch.setattr(TrainingCache, "_train_chunk", cramped)
-    monkeypatch.setattr(training, "batch_limit", lambda device: 32)
+    monkeypatch.setattr("nas.evaluators._training_cache.batch_limit", lambda device: 32)
     edges = ["none", "skip_connect", "nor_conv_1x1", "avg_pool_3x3", "nor_conv_3x3"]
     texts = [GOOD.replace("skip_connect", edge) for edge in edges]
     score = fresh.load(torch.tensor([0]))(_proposal(fresh, *texts)).score

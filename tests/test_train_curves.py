@@ -87,7 +87,7 @@ def test_an_interrupt_loses_one_chunk_at_most(monkeypatch):
             raise KeyboardInterrupt
         real(self, indices, start, end)
 
-    monkeypatch.setattr(training, "batch_limit", lambda device: 2)
+    monkeypatch.setattr("nas.evaluators._training_cache.batch_limit", lambda device: 2)
     monkeypatch.setattr(TrainingCache, "_train_chunk", interrupted)
     with pytest.raises(KeyboardInterrupt):
         scores(ours, 1)
@@ -96,7 +96,7 @@ def test_an_interrupt_loses_one_chunk_at_most(monkeypatch):
 
 
 def test_what_a_killed_sitting_trained_is_not_trained_again_and_a_line_cut_short_is(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "batch_limit", lambda device: 2)
+    monkeypatch.setattr("nas.evaluators._training_cache.batch_limit", lambda device: 2)
     first = evaluator()
     first.cache_to(tmp_path)
     whole = scores(first, 2)

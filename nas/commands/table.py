@@ -16,6 +16,7 @@ from nas import tables
 from nas.commands import _shared
 from nas.tables import Table, nats_import
 from nas.tables.seed_noise import noise
+from nas.tables.table import SUFFIX
 from nas.tables.verify import knows_space, verify
 from search_spaces import UserError
 
@@ -107,8 +108,8 @@ def nats(path: Path, out: Path, force: bool) -> None:
     Example:
       nas table import nats NATS-tss-v1_0-3ffb9-simple --out nats.safetensors
     """
-    if out.suffix != tables.SUFFIX:
-        raise UserError(f"--out is '{out}'; a table's name ends in '{tables.SUFFIX}'.")
+    if out.suffix != SUFFIX:
+        raise UserError(f"--out is '{out}'; a table's name ends in '{SUFFIX}'.")
     if out.exists() and not force:
         raise UserError(f"'{out}' exists already; --force replaces it.")
     console = Console(stderr=True)
@@ -121,7 +122,7 @@ def nats(path: Path, out: Path, force: bool) -> None:
 
 def _named(table: str) -> Table:
     path = Path(table)
-    return tables.read(path) if path.suffix == tables.SUFFIX or path.exists() else tables.find(table)
+    return tables.read(path) if path.suffix == SUFFIX or path.exists() else tables.find(table)
 
 
 def _list(found: list[Table], as_json: bool) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from nas import plugins, training
+from nas import plugins
+from nas.training.train import SEEDS
 from search_spaces import UserError
 
 
@@ -49,6 +50,6 @@ def read(settings: dict[str, str]) -> Settings:
             raise UserError(f"--training-option {key} is '{text}'; it takes {plugins.kind(kind)}.")
         if kind in (int, float) and not 0 < typed[key] < math.inf and key != "seed":
             raise UserError(f"--training-option {key} is {text}; it takes a number above zero.")
-    if not 0 <= typed.get("seed", 0) < training.SEEDS:
-        raise UserError(f"--training-option seed is {typed['seed']}; it takes 0 to {training.SEEDS - 1}.")
+    if not 0 <= typed.get("seed", 0) < SEEDS:
+        raise UserError(f"--training-option seed is {typed['seed']}; it takes 0 to {SEEDS - 1}.")
     return Settings(**typed)

@@ -17,7 +17,9 @@ from torch import Tensor
 from controller.models import legacy
 from nas import datasets, training
 from nas.datasets import DataSet
-from nas.training import Checkpoint, Images, Recipe
+from nas.training import Images, Recipe
+from nas.training.recipe import Checkpoint
+from nas.training.train import batch_limit
 from search_spaces import Space, Task, _ops
 
 FILE = "trainings.jsonl"
@@ -72,7 +74,7 @@ class TrainingCache:
 
     def train(self, keys: list[TrainingKey]) -> None:
         """Train what is missing, in chunks; a chunk that does not fit in memory is halved. Ctrl-C loses one chunk at most."""
-        fits = training.batch_limit(self.device)
+        fits = batch_limit(self.device)
         missing = sorted(set(keys) - self.results.keys(), key=lambda key: (key.epochs, key.index))
         while missing:
             alike = (self._start(missing[0]), missing[0].epochs)

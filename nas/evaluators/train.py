@@ -18,7 +18,7 @@ from nas import datasets, plugins, training
 from nas.datasets import DataSet, meta_features
 from nas.evaluators import _settings
 from nas.evaluators._training_cache import FILE, TrainingCache, TrainingKey
-from nas.training import Images, Recipe, augment
+from nas.training import Images, Recipe, augment, metrics
 from nas.types import Defaults, Evaluate, TrainedNetwork, TrainingEvaluator
 from search_spaces import Space, Task, UserError, _ops, as_cell_space
 
@@ -134,8 +134,8 @@ class Train:
             name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
             for name, value in network.state_of(0).items()
         }
-        metrics = training.classification_metrics(seen, data.y_test, len(data.class_names)) | {"loss": losses}
-        return TrainedNetwork(self.final_space.describe(arch), weights, data.mean, data.std, data.class_names, metrics)
+        measured = metrics.classification_metrics(seen, data.y_test, len(data.class_names)) | {"loss": losses}
+        return TrainedNetwork(self.final_space.describe(arch), weights, data.mean, data.std, data.class_names, measured)
 
 
 def _mirrors(data: DataSet) -> bool:

@@ -27,8 +27,6 @@ from search_spaces._files import atomic_write
 
 FORMAT = "nas-table/1"
 SUFFIX = ".safetensors"
-_OTHERS = ("prior", "encoder")
-"""How the names of files begin that lie beside tables and are none."""
 
 _READS: Counter[str] = Counter()
 
@@ -163,8 +161,25 @@ def folders() -> list[Path]:
 
 def names() -> list[str]:
     """Every table there is, the first folder's first."""
-    found = [f.name.removesuffix(SUFFIX) for folder in folders() for f in sorted(folder.glob(f"*{SUFFIX}"))]
-    return [name for name in dict.fromkeys(found) if not name.startswith(_OTHERS)]
+    found = [
+        f.name.removesuffix(SUFFIX) for folder in folders() for f in sorted(folder.glob(f"*{SUFFIX}")) if _is_table(f)
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _is_table(path: Path) -> bool:
+    """Whether a file of a table's suffix is one: weights and priors have it too, and may lie beside tables."""
+    return path.is_file() and _claims_to_be_a_table(path, path.stat().st_mtime_ns)
+
+
+@lru_cache
+def _claims_to_be_a_table(path: Path, _modified: int) -> bool:
+    """By its header. A file that cannot be read counts as one, so that a damaged table is named and not passed over."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get("format", "").startswith(FORMAT.partition("/")[0] + "/")
+    except (SafetensorError, OSError):
+        return True
 
 
 @lru_cache
@@ -176,6 +191,6 @@ def find(name: str) -> Table:
     """The table of a name, from the first folder that has it."""
     for folder in folders():
         path = folder / f"{name}{SUFFIX}"
-        if path.is_file():
+        if _is_table(path):
             return _read_cached(path, path.stat().st_mtime_ns)
     raise unknown("table", name, names())

@@ -1,0 +1,45 @@
+"""How good trained networks are.
+
+Shapes: `P` networks, `N` images, `K` classes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nas.training.population import NetworkBatch
+from nas.training.recipe import Images
+
+_EVALUATED = 512
+"""Images scored at once."""
+
+
+def predictions(cells: NetworkBatch, images: Images) -> Tensor:
+    """The class that each network sees in each image, int64 `[P, N]`."""
+    parts = range(0, len(images.y), _EVALUATED)
+    return torch.cat([cells.logits(images.normalised(slice(a, a + _EVALUATED))).argmax(-1) for a in parts], 1)
+
+
+def accuracy(cells: NetworkBatch, images: Images) -> Tensor:
+    """Percent of `images` that each network has right, float32 `[P]`."""
+    return 100 * (predictions(cells, images) == images.y).float().mean(1)
+
+
+def classification_metrics(seen: Tensor, truth: Tensor, classes: int) -> dict[str, Any]:
+    """How good predictions `[N]` are: percent right, its 95% interval (Wilson 1927), the confusion matrix `[K, K]`."""
+    N, z = len(truth), 1.959964
+    share = (seen == truth).double().mean().item()
+    middle = (share + z * z / (2 * N)) / (1 + z * z / N)
+    half = z / (1 + z * z / N) * math.sqrt(share * (1 - share) / N + z * z / (4 * N * N))
+    confusion = torch.zeros(classes, classes, dtype=torch.long).index_put_(
+        (truth, seen), torch.ones((), dtype=torch.long), accumulate=True
+    )
+    return {
+        "test_accuracy": round(100 * share, 3),
+        "interval": [round(100 * (middle - half), 3), round(100 * (middle + half), 3)],
+        "confusion": confusion.tolist(),
+    }
