@@ -1,4 +1,4 @@
-"""Many cells on a CPU, each trained by compiled code that keeps one cell's step in one core's cache (`_cell_kernels.c`).
+"""Many cells on a CPU, each trained by compiled code that keeps one cell's step in one core's cache (`cell_kernels.c`).
 
 A cell is a thread's work from its first step to its last, so that company cannot touch it and every core is filled. The code is
 compiled on first use and kept; without a compiler, `library` is None and PyTorch does the work.
@@ -51,7 +51,7 @@ class CompiledNetworks:
     ):
         library = compiler.library(dtype)
         if library is None:
-            raise RuntimeError("No C compiler; ask `_compiler.library` first.")
+            raise RuntimeError("No C compiler; ask `compiler.library` first.")
         self.library, self.dtype, self.classes = library, dtype, task.num_classes
         self._thread, self._pool = local(), None
         self.programs = [compiled(names, task, channels, cells, stem_stride) for names in operations]
