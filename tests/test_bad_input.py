@@ -47,7 +47,7 @@ def refused(nas, tmp_path):
         (("search", "--task", "nasbench201/cifar-10"), "Did you mean 'cifar10'?"),
         (("search", "--task", "nasbench201/"), "There are: ImageNet16-120, cifar10, cifar100."),
         (("search", "--task", "nasbench201/cifar10@13"), "there are: 12, 200"),
-        (("search", "--task", "nasbench201/cifar10~down"), "after '~' there is: drawn"),
+        (("search", "--task", "nasbench201/cifar10~down"), "after '~' there is: one-seed"),
         (("search", "--task", TASK, "--controller", "evolutoin"), "Did you mean 'evolution'?"),
         (("search", "--task", TASK, "--controller", ""), "No controller is called ''"),
         (("search", "--task", TASK, "--controller", "../nas/cli"), "No controller is called '../nas/cli'"),

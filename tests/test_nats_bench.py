@@ -77,8 +77,8 @@ def test_nats_bench_is_kept_quiet(rows, nats_sample, capfd):
     ("rest", "says"),
     [
         ("cifar11", "Did you mean 'cifar10'?"),
-        ("cifar10@13", "no figures after '13' epochs; there are: 12, 200"),
-        ("cifar10~drwan", "after '~' there is: drawn"),
+        ("cifar10@13", "no metrics after 13 epochs; there are: 12, 200"),
+        ("cifar10~drwan", "after '~' there is: one-seed"),
     ],
 )
 def test_a_task_that_is_not_there_is_told_what_is(rest, says, nats_sample):

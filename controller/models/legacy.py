@@ -40,8 +40,8 @@ RUN_CONFIG = {
 }
 """The keys of what 0.1 stored as `asked`."""
 
-ONE_SEED = {"~drawn": "~one-seed"}
-"""The end of a task's name."""
+ONE_SEED = {"drawn": "one-seed"}
+"""What stands behind `~` in a task's name."""
 
 PRIOR_FORMAT = "nas-prior/1"
 """Of the priors that the tables below translate."""

@@ -14,7 +14,7 @@ from nas import plugins
 from nas.run import session
 from nas.run.config import RunConfig
 from nas.run.session import Setup
-from nas.tasks import constraints
+from nas.tasks import TaskName
 from search_spaces import UserError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -97,7 +97,7 @@ def configure(
     if "space" in training:
         training["space"] = plugins.absolute(training["space"])
     config = RunConfig(
-        task=constraints.name(task, constraint),
+        task=str(TaskName.parse(task).constrained(constraint)),
         controller=plugins.absolute(legacy.controller(controller)),
         controller_options=legacy.settings(controller, options),
         training_options=training,

@@ -11,6 +11,7 @@ from nas.export import draw
 from nas.run import finish, incumbent, session, store, trained_network
 from nas.run.session import Setup
 from nas.run.store import Run
+from nas.tasks import TaskName
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _WIDTH = 60
@@ -59,7 +60,7 @@ def print_run(run: Run, setup: Setup) -> None:
     )
     if top["report"] is not None:
         console.print(f"report  {top['report']:.3f}" + _over_seeds(rows, "report"))
-    for text, ratio in zip(run.config.task.split("+")[1:], top.get("constraint_ratio", [])):
+    for text, ratio in zip(TaskName.parse(run.config.task).constraints, top.get("constraint_ratio", [])):
         console.print(f"constraint {text}: the best is at {ratio:.1%} of the bound")
     _print_trained(console, run)
     console.print(f"path    {_sparkline(past)}")

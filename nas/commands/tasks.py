@@ -13,7 +13,7 @@ from nas.tasks.catalog import Entry
 @click.option("--family", help="Only those of a family, as 'accuracy' or 'device'.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(family: str | None, as_json: bool) -> None:
-    """List the tasks at hand: sizes, what is raised and reported, the optimum where a table knows it.
+    """List the tasks at hand: sizes, the objective and the test metric, the optimum where a table knows it.
 
     \b
     Example:
@@ -23,7 +23,7 @@ def command(family: str | None, as_json: bool) -> None:
     if as_json:
         _shared.print_json([entry._asdict() for entry in entries])
         return
-    headings = ("family", "archs", "input", "classes", "raises", "optimum", "task")
+    headings = ("family", "archs", "input", "classes", "objective", "optimum", "task")
     _shared.print_lines([headings, *map(_row, entries)])
     click.echo("Your own: npz:FILE, folder:DIR, hf:NAME (trained); nats:PATH/TASK@EPOCHS (NATS-Bench's own files).")
 
@@ -34,7 +34,7 @@ def _row(entry: Entry) -> tuple[str, ...]:
         f"{entry.architectures:,}",
         "x".join(map(str, entry.input_shape)),
         str(entry.num_classes),
-        entry.search.partition(",")[0].partition("/")[2] or entry.search,
+        entry.objective.partition(",")[0].partition("/")[2] or entry.objective,
         "-" if entry.optimum is None else f"{entry.optimum:.3f}",
         entry.task,
     )

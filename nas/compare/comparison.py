@@ -15,7 +15,7 @@ from nas.compare import curves, summary, trial, trial_cache
 from nas.compare.summary import TrialSummary, summarize
 from nas.compare.trial import TrialSpec
 from nas.run import priors
-from nas.tasks import constraints, families, full_columns
+from nas.tasks import TaskName, families, full_columns
 from search_spaces import UserError
 
 FORMAT = "nas-comparison/1"
@@ -29,7 +29,7 @@ def specs(
 
     Raises `UserError` for names that lead nowhere, and for a prior that was trained on a task it is compared on.
     """
-    tasks = [constraints.name(task, texts) for task in families.select(patterns)]
+    tasks = [str(TaskName.parse(task).constrained(texts)) for task in families.select(patterns)]
     if not tasks or not controllers:
         raise UserError("A comparison takes at least one task and one controller.")
     prior = {c: _fingerprint(c, tasks) for c in dict.fromkeys(controllers)}
@@ -65,11 +65,12 @@ def _fingerprint(controller: str, tasks: list[str]) -> str:
     found = priors.find(wanted, name)
     if found is None:
         raise UserError(f"Prior '{wanted}' is not there for controller '{name}'; --prior takes a file, or none.")
-    trained = {full_columns.bare(task): task for task in json.loads(found.about.get("tasks", "[]"))}
+    trained = {TaskName.parse(task).strip_bounds(): task for task in json.loads(found.about.get("tasks", "[]"))}
     for task in tasks:
-        if full_columns.bare(task) in trained:
+        bare = TaskName.parse(task).strip_bounds()
+        if bare in trained:
             raise UserError(
-                f"Prior '{wanted}' was trained on '{trained[full_columns.bare(task)]}', so that '{task}' is no test of it. "
+                f"Prior '{wanted}' was trained on '{trained[bare]}', so that '{task}' is no test of it. "
                 "Compare it on other tasks, or train one that leaves it out: nas meta-train --split."
             )
     return priors.fingerprint(wanted)

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from nas.compare import curves, statistics
 from nas.compare.summary import TrialSummary
+from nas.tasks import TaskName
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
 _STYLES = ("-", "--", ":")
@@ -66,9 +67,14 @@ def _panels(summaries: list[TrialSummary]) -> dict[str, dict[str, list[TrialSumm
     by_task = len({c.spec.task for c in summaries}) <= _MOST_TASKS
     panels: dict[str, dict[str, list[TrialSummary]]] = {}
     for summary in summaries:
-        name = summary.spec.task.partition("/")[2] if by_task else summary.family
+        name = _without_table(summary.spec.task) if by_task else summary.family
         panels.setdefault(name, {}).setdefault(summary.spec.controller, []).append(summary)
     return panels
+
+
+def _without_table(task: str) -> str:
+    name = TaskName.parse(task)
+    return str(name).removeprefix(f"{name.table}/")
 
 
 def _lines(

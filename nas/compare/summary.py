@@ -18,7 +18,7 @@ from nas.compare import statistics
 from nas.compare.trial import ColumnsRead, Trial, TrialSpec, final_archs
 from nas.evaluators.constrained import feasible
 from nas.run import incumbent
-from nas.tasks import constraints, families, full_columns
+from nas.tasks import TaskName, constraints, families, full_columns
 
 TOP_SHARE = 0.001
 """The best of the space that a search is to find: 1 in 1,000."""
@@ -159,7 +159,7 @@ def _whole(spec: TrialSpec, trial: Trial) -> Tensor:
 
 def _feasible_share(spec: TrialSpec, trial: Trial) -> float | None:
     evaluator = tasks.find(spec.task)
-    bounds = constraints.of(spec.task, evaluator.space)
+    bounds = constraints.of(TaskName.parse(spec.task), evaluator.space)
     if not bounds:
         return None
     return feasible(final_archs(evaluator, trial, spec.seconds), evaluator.space, bounds).double().mean().item()

@@ -57,25 +57,21 @@ class NatsBench:
     training = None
 
     @classmethod
-    def of(cls, name: str) -> NatsBench:
-        """The evaluator of `nats:PATH/TASK[@EPOCHS][~drawn]`. Raises `UserError` for a part that leads nowhere."""
-        path, _, rest = name.removeprefix("nats:").rpartition("/")
-        rest, _, suffix = rest.partition("~")
-        data, _, epochs = rest.partition("@")
-        if suffix not in ("", "drawn"):
-            raise UserError(f"Task '{name}' ends in '~{suffix}'; after '~' there is: drawn.")
-        if data not in _DATA:
-            raise plugins.unknown("NATS-Bench task", data, sorted(_DATA))
+    def of(cls, name: str, *, path: str, dataset: str, epochs: int | None = None, one_seed: bool = False) -> NatsBench:
+        """The evaluator of the task called `name`, in its parts. Raises `UserError` for a part that leads nowhere."""
+        if dataset not in _DATA:
+            raise plugins.unknown("NATS-Bench task", dataset, sorted(_DATA))
         download = nats_files.open_download(Path(path))
         topology = "|" in download.meta_archs[0]
         space = plugins.load("space", "nasbench201" if topology else "natsbench_size")()
         recipes = _RECIPES[space.name]
-        if epochs and epochs not in map(str, recipes):
+        if epochs is not None and epochs not in recipes:
             there_are = ", ".join(map(str, recipes))
-            raise UserError(f"Task '{name}' has no figures after '{epochs}' epochs; there are: {there_are}.")
+            raise UserError(f"Task '{name}' has no metrics after {epochs} epochs; there are: {there_are}.")
         api = _create(Path(path), "tss" if topology else "sss")
-        held = tuple(recipe for recipe in recipes if recipe <= int(epochs or max(recipes)))
-        return cls(space, Task(name, *_DATA[data], meta_features.known(data), held), api, data, suffix == "drawn")
+        held = tuple(recipe for recipe in recipes if recipe <= (epochs or max(recipes)))
+        task = Task(name, *_DATA[dataset], meta_features.known(dataset), held)
+        return cls(space, task, api, dataset, one_seed)
 
     @property
     def epochs(self) -> int:

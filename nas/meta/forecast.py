@@ -117,12 +117,12 @@ def _scales(task: Task, space: Space) -> dict[str, Tensor]:
 
     Empty where the task's own score is no accuracy.
     """
-    table = task.name.split("/")[0]
+    this = tasks.TaskName.parse(task.name)
     if not _in_percent(task.name):
         return {}
     found = {}
     for name in [*families.families().get("accuracy", []), *families.families().get("own201", [])]:
-        own = table in tables.names() and full_columns.data_set(name) == full_columns.data_set(task.name)
+        own = tasks.TaskName.parse(name).base_dataset() == this.base_dataset()
         if not own and _in_percent(name) and tasks.find(name).space.choices == space.choices:
             scores = full_columns.everything(name)
             assert scores is not None
@@ -132,14 +132,14 @@ def _scales(task: Task, space: Space) -> dict[str, Tensor]:
 
 def _in_percent(task: str) -> bool:
     """Whether a task's score is an accuracy, in percent."""
-    table = task.split("/")[0]
-    if "<=" in task:
+    name = tasks.TaskName.parse(task)
+    if name.constraints:
         return False
-    if table not in tables.names():
+    if name.kind != "table":
         return True
-    name = task.partition("/")[2].partition("~")[0].partition("@")[0]
-    columns = tables.find(table).columns
-    return all(columns[s.search].unit == "percent" for s in tasks.searchable(tables.find(table)) if s.name == name)
+    table = tables.find(name.table)
+    ours = [found for found in tasks.task_columns(table) if found.name == name.dataset]
+    return all(table.columns[found.objective].unit == "percent" for found in ours)
 
 
 def _simulate(setup: Setup, prior: Prior, value_SN: Tensor, evaluations: int, batch: int) -> Tensor:

@@ -74,11 +74,16 @@ def spaces_of(found: list[TaskScores]) -> tuple[Space, ...]:
 
 def names() -> list[str]:
     """Every task that may train a prior: tables at every length, and accuracy under each device's limit."""
-    found = [t for name in tables.names() for t in families.at_every_length(tables.find(name)) if _has_space(name)]
+    found = [t for name in tables.names() for t in families.all_fidelities(tables.find(name)) if _has_space(name)]
     if _LIMITS in tables.names():
         devices = families.devices(tables.find(_LIMITS))
         full = families.families().get("accuracy", [])
-        found += [f"{t}+{_LIMITS}/{d}<={_QUANTILE}" for t in full if t.startswith("nasbench201/") for d in devices]
+        found += [
+            f"{t}+{_LIMITS}/{d}<={_QUANTILE}"
+            for t in full
+            if tasks.TaskName.parse(t).table == "nasbench201"
+            for d in devices
+        ]
     return found
 
 
@@ -146,6 +151,7 @@ def _task(name: str) -> TaskScores:
 
 
 def _family(name: str) -> str:
-    if "+" in name:
+    parsed = tasks.TaskName.parse(name)
+    if parsed.constraints:
         return "device"
-    return families.family_of(f"{name.split('@')[0]}@200" if name.startswith("nasbench201/") else name)
+    return families.family_of(str(parsed._replace(epochs=200)) if parsed.table == "nasbench201" else name)

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from controller import Proposal, Results
 from controller.models import features
-from nas import tables
 from nas.run import session
 from nas.run.config import RunConfig
 from nas.run.session import Setup
+from nas.tasks import TaskName
 from nas.types import Defaults, Evaluate
 from search_spaces import Space, Task, _sampling
 
@@ -54,7 +54,7 @@ def times(config: RunConfig, setup: Setup, value_SN: Tensor) -> Times:
         for _ in session.resume(run, setup._replace(evaluator=synthetic)):
             stamps.append(time.perf_counter())
     step = (stamps[-1] - stamps[0]) / (_STEPS - 1) / (B * config.seeds)
-    if evaluator.task.name.split("/")[0] in tables.names():
+    if TaskName.parse(evaluator.task.name).kind == "table":
         archs = _sampling.sample(evaluator.space, torch.zeros(1).long(), torch.zeros(1).long(), _CELLS)
         cost = evaluator.load(torch.zeros(1).long())(Proposal(archs)).cost.mean().item()
         return Times(

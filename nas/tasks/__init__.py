@@ -1,5 +1,6 @@
 """From a task's name to its evaluator, and what there is to search for."""
 
-from nas.tasks.find import SCORES, Searchable, describe_task, find, searchable, space_of
+from nas.tasks.find import SCORES, TaskColumns, describe_task, find, space_of, task_columns
+from nas.tasks.name import TaskName
 
-__all__ = ["SCORES", "Searchable", "describe_task", "find", "searchable", "space_of"]
+__all__ = ["SCORES", "TaskColumns", "TaskName", "describe_task", "find", "space_of", "task_columns"]

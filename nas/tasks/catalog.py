@@ -10,8 +10,8 @@ import torch
 from controller import Proposal
 from nas import datasets, plugins, tables
 from nas.tasks import families
-from nas.tasks.find import Searchable, find, searchable
-from nas.types import Evaluator
+from nas.tasks.find import TaskColumns, find, task_columns
+from nas.tasks.name import TaskName
 from search_spaces import _ops
 
 
@@ -25,9 +25,9 @@ class Entry(NamedTuple):
     """How many were measured; of a data set, how many there are to train."""
     input_shape: tuple[int, int, int]
     num_classes: int
-    search: str
-    """What a search raises: a column, or the validation accuracy of training."""
-    report: str | None
+    objective: str
+    """What a search maximizes: a column, or the validation accuracy of training."""
+    test_metric: str | None
     """What is reported of the best."""
     optimum: float | None
     """The highest search score in the space; None where only training would tell."""
@@ -35,29 +35,29 @@ class Entry(NamedTuple):
 
 
 def entries(family: str | None = None) -> Iterator[Entry]:
-    """Data sets that are always there, then the tables' tasks, then those with limits; of one family if it is named.
+    """Data sets that are always there, then the tables' tasks, then constrained ones; of one family if it is named.
 
     Raises `UserError` for a family that is not there.
     """
     known = families.families()
     if family is not None and family not in (*known, "data"):
         raise plugins.unknown("family of tasks", family, ["data", *known])
+    parsed = {name: [TaskName.parse(task) for task in members] for name, members in known.items()}
     family_of = {
-        task.partition("@")[0]: name for name, members in known.items() for task in members if "<=" not in task
+        task.strip_fidelity(): name for name, members in parsed.items() for task in members if not task.constraints
     }
     if family in (None, "data"):
-        yield from map(_data_set, datasets.names())
-    for found in (s for name in tables.names() for s in searchable(tables.find(name))):
-        plain = f"{found.table.name}/{found.name}"
+        yield from map(_dataset, datasets.names())
+    for found in (s for name in tables.names() for s in task_columns(tables.find(name))):
+        plain = TaskName("table", found.table.name, found.name)
         if plain in family_of and family in (None, family_of[plain]):
-            task = plain + (f"@{found.epochs}" if found.epochs else "")
-            yield _entry(task, family_of[plain], find(task), found, found.search)
-    for name, members in known.items():
+            yield _entry(plain._replace(epochs=found.epochs), family_of[plain], found)
+    for name, members in parsed.items():
         if family in (None, name):
-            yield from (_limited(task, name) for task in members if "<=" in task)
+            yield from (_constrained(task, name) for task in members if task.constraints)
 
 
-def _data_set(name: str) -> Entry:
+def _dataset(name: str) -> Entry:
     data = datasets.load(name)
     space = plugins.load("space", "nasbench201")()
     c, h, w = data.x_train.shape[1:]
@@ -67,19 +67,19 @@ def _data_set(name: str) -> Entry:
     )  # fmt: skip
 
 
-def _limited(task: str, family: str) -> Entry:
-    plain, limit = task.split("+", 1)
-    table = tables.find(plain.partition("/")[0])
-    found = next(s for s in searchable(table) if f"{table.name}/{s.name}@{s.epochs}" == plain)
-    return _entry(task, family, find(task), found, f"{found.search}, {limit}")
+def _constrained(task: TaskName, family: str) -> Entry:
+    known = task_columns(tables.find(task.table))
+    return _entry(task, family, next(s for s in known if (s.name, s.epochs) == (task.dataset, task.epochs)))
 
 
-def _entry(task: str, family: str, evaluator: Evaluator, found: Searchable, search: str) -> Entry:
+def _entry(task: TaskName, family: str, found: TaskColumns) -> Entry:
+    evaluator = find(str(task))
     space, about = evaluator.space, evaluator.task
     archs = _ops.enumerate_all(space.choices)
     score = evaluator.load(torch.zeros(1).long())(Proposal(archs[None])).score[0].nan_to_num(-torch.inf)
     best = int(score.argmax())
+    objective = ", ".join([found.objective, *task.constraints])
     return Entry(
-        task, family, space.name, found.table.rows, about.input_shape, about.num_classes, search, found.report,
-        round(score[best].item(), 4), space.describe(archs[best]),
+        str(task), family, space.name, found.table.rows, about.input_shape, about.num_classes, objective,
+        found.test_metric, round(score[best].item(), 4), space.describe(archs[best]),
     )  # fmt: skip

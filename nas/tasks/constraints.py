@@ -10,24 +10,15 @@ import re
 
 from nas import tables
 from nas.evaluators.constrained import PENALTY_WEIGHT, Constraint
+from nas.tasks.name import CONSTRAINT_FORM, TaskName
 from search_spaces import Space, UserError
-
-_FORM = "TABLE/COLUMN<=VALUE, as 'nasbench201-hardware/fpga/latency<=q30'"
-
-
-def name(task: str, texts: tuple[str, ...]) -> str:
-    """The name of a constrained task, as `nas.tasks.find` takes it."""
-    for text in texts:
-        if "<=" not in text:
-            raise UserError(f"Constraint '{text}' takes {_FORM}.")
-    return "+".join([task, *texts])
 
 
 def parse(text: str, space: Space) -> Constraint:
     """The constraint that `text` names. Raises `UserError` for what it is not, and for a table of another space."""
     match = re.fullmatch(r"([^/]+)/(.+)<=(q?)([0-9.eE+-]+?)(?:\*([0-9.]+))?", text.strip())
     if not match:
-        raise UserError(f"Constraint '{text}' takes {_FORM}.")
+        raise UserError(f"Constraint '{text}' takes {CONSTRAINT_FORM}.")
     table_name, column, quantile, value, weight = match.groups()
     table = tables.find(table_name)
     if table.space.replace("-", "_") != space.name.replace("-", "_"):
@@ -52,6 +43,6 @@ def _number(text: str, number: str) -> float:
         raise UserError(f"Constraint '{text}' has '{number}' for a number.") from None
 
 
-def of(task: str, space: Space) -> tuple[Constraint, ...]:
+def of(task: TaskName, space: Space) -> tuple[Constraint, ...]:
     """The constraints in a task's name; none where it has none."""
-    return tuple(parse(text, space) for text in task.split("+")[1:]) if "<=" in task else ()
+    return tuple(parse(text, space) for text in task.constraints)

@@ -7,7 +7,8 @@ from functools import lru_cache
 
 from nas import plugins, tables
 from nas.tables import Table
-from nas.tasks.find import find, searchable
+from nas.tasks.find import find, task_columns
+from nas.tasks.name import TaskName
 
 _NAMED = {"nasbench201": "accuracy", "nasbench201-robustness": "robustness", "nasbench201-ninapro": "domain"}
 """Tables whose family is not called like them."""
@@ -33,7 +34,7 @@ def families() -> dict[str, list[str]]:
 @lru_cache
 def family_of(task: str) -> str:
     """The family that has `task`; the table's name where none does."""
-    return next((name for name, members in families().items() if task in members), task.split("/")[0])
+    return next((name for name, members in families().items() if task in members), TaskName.parse(task).table)
 
 
 def select(patterns: str) -> list[str]:
@@ -55,32 +56,42 @@ def select(patterns: str) -> list[str]:
 
 
 def _matching(pattern: str, known: dict[str, list[str]]) -> list[str]:
-    everything = [task for members in known.values() for task in members if "+" in pattern or "+" not in task]
+    everything = [
+        task for members in known.values() for task in members if "+" in pattern or not _parts(task).constraints
+    ]
     if "@" in pattern:
-        everything += [task for name in tables.names() for task in at_every_length(tables.find(name))]
+        everything += [task for name in tables.names() for task in all_fidelities(tables.find(name))]
     found = [
-        t for t in everything if fnmatchcase(t, pattern) or ("@" not in pattern and fnmatchcase(_bare(t), pattern))
+        t
+        for t in everything
+        if fnmatchcase(t, pattern) or ("@" not in pattern and fnmatchcase(_any_length(t), pattern))
     ]
     if not found:
         raise plugins.unknown("task or family", pattern, sorted(known))
     return list(dict.fromkeys(found))
 
 
-def at_every_length(table: Table) -> list[str]:
+def all_fidelities(table: Table) -> list[str]:
     """The tasks of a table, one for each fidelity."""
-    found = searchable(table)
-    return [f"{table.name}/{s.name}" + (f"@{s.epochs}" if s.epochs else "") for s in found]
+    found = task_columns(table)
+    return [str(TaskName("table", table.name, s.name, s.epochs)) for s in found]
 
 
 def _at_full_length(table: Table) -> list[str]:
     longest: dict[str, tuple[int, str]] = {}
-    for found, name in zip(searchable(table), at_every_length(table)):
+    for found, name in zip(task_columns(table), all_fidelities(table)):
         longest[found.name] = max(longest.get(found.name, (0, "")), (found.epochs or 0, name))
     return [name for _, name in longest.values()]
 
 
-def _bare(task: str) -> str:
-    return task.partition("@")[0]
+def _any_length(task: str) -> str:
+    return str(_parts(task).unconstrained().strip_fidelity())
+
+
+@lru_cache
+def _parts(task: str) -> TaskName:
+    """Of a table's task: those of a folder depend on what is on disk."""
+    return TaskName.parse(task)
 
 
 def devices(table: Table) -> list[str]:

@@ -1,10 +1,4 @@
-"""The catalogue: from a task's name to the evaluator that scores architectures on it.
-
-`TABLE/TASK[@EPOCHS]` reads a table (`nasbench201/cifar10@200`), `nats:PATH/TASK[@EPOCHS]` nats_bench's own files; a data set's
-name (`digits`) trains. `~drawn` after either's task draws one training seed for each evaluation where there are several, instead
-of their mean. `TASK+LIMIT` takes points off what exceeds a limit:
-`nasbench201/cifar100@200+nasbench201-hardware/fpga/latency<=q30` (see `nas.limits`).
-"""
+"""From a task's name to the evaluator that scores architectures on it; `nas.tasks.name` has the grammar of names."""
 
 from __future__ import annotations
 
@@ -17,6 +11,7 @@ from nas.evaluators.constrained import Constrained
 from nas.evaluators.tabular import Fidelity, Tabular
 from nas.tables import Column, Table
 from nas.tasks import constraints
+from nas.tasks.name import TaskName, base_dataset
 from nas.types import Evaluator
 from search_spaces import Space, Task, UserError
 
@@ -48,26 +43,28 @@ SCORES = ("accuracy", "valid_accuracy", "robust_accuracy", "score")
 """Metrics that a search may raise."""
 
 
-class Searchable(NamedTuple):
-    """The columns a table's task is searched and reported by."""
+class TaskColumns(NamedTuple):
+    """The columns that a table has for one task at one fidelity."""
 
     table: Table
     name: str
     epochs: int | None
-    search: str
-    report: str | None
+    objective: str
+    """What a search maximizes."""
+    test_metric: str | None
+    """What is reported of the best; never shown to a search."""
     cost: str | None
     cost_scale: float
 
 
-def searchable(table: Table) -> list[Searchable]:
+def task_columns(table: Table) -> list[TaskColumns]:
     """The tasks of a table that have an accuracy to raise, one for each fidelity."""
     scores = {n: c for n, c in table.columns.items() if c.maximize and c.metric in SCORES and c.split != "train"}
     keys = dict.fromkeys((c.task, c.epochs) for c in scores.values())
     return [_columns(table, task, epochs, scores) for task, epochs in keys]
 
 
-def _columns(table: Table, task: str, epochs: int | None, scores: dict[str, Column]) -> Searchable:
+def _columns(table: Table, task: str, epochs: int | None, scores: dict[str, Column]) -> TaskColumns:
     at_fidelity = [n for n, c in scores.items() if c.task == task and c.epochs == epochs]
     search = min(at_fidelity, key=lambda n: (_SPLIT_RANK[scores[n].split], "per_seed" in n))
     tests = [n for n, c in scores.items() if c.task == task and c.split == "test" and n != search]
@@ -77,57 +74,55 @@ def _columns(table: Table, task: str, epochs: int | None, scores: dict[str, Colu
     if cost is None and costs and epochs:
         full = max(e for e in costs if e)
         cost, scale = costs[full], epochs / full
-    return Searchable(table, task, epochs, search, report, cost, scale)
+    return TaskColumns(table, task, epochs, search, report, cost, scale)
 
 
-def find(name: str, **data: str) -> Evaluator:
-    """The evaluator of a task; `data` are settings of its training. Raises `UserError` for what leads nowhere."""
-    if "<=" in name:
-        plain, *texts = name.split("+")
-        inner = find(plain, **data)
-        bounds = tuple(constraints.parse(text, inner.space) for text in texts)
-        return Constrained(
-            inner, replace(inner.task, name=name, constraints=tuple(b.penalty_weight for b in bounds)), bounds
-        )
-    table_name, slash, rest = name.partition("/")
-    if slash and ":" not in table_name:
-        if data:
-            raise UserError(f"Task '{name}' reads a table; it takes no setting '{next(iter(data))}'.")
-        return _tabular(name, tables.find(table_name), rest)
-    if name.startswith("nats:"):
-        return plugins.load("evaluator", "nats_bench").of(name, **data)
-    train = plugins.load("evaluator", "train")
-    return train.of(name, **data)
+def find(name: str, **options: str) -> Evaluator:
+    """The evaluator of a task; `options` are those of its training. Raises `UserError` for what leads nowhere."""
+    parsed = TaskName.parse(name)
+    plain = parsed.unconstrained()
+    if options and plain.kind != "data":
+        raise UserError(f"Task '{name}' reads a table; it takes no setting '{next(iter(options))}'.")
+    if plain.kind == "table":
+        inner = _tabular(plain, tables.find(plain.table))
+    elif plain.kind == "nats":
+        where = {"path": plain.table, "dataset": plain.dataset, "epochs": plain.epochs, "one_seed": plain.one_seed}
+        inner = plugins.load("evaluator", "nats_bench").of(str(plain), **where)
+    else:
+        inner = plugins.load("evaluator", "train").of(plain.dataset, **options)
+    if not parsed.constraints:
+        return inner
+    bounds = constraints.of(parsed, inner.space)
+    weights = tuple(bound.penalty_weight for bound in bounds)
+    return Constrained(inner, replace(inner.task, name=str(parsed), constraints=weights), bounds)
 
 
-def _tabular(name: str, table: Table, rest: str) -> Tabular:
-    rest, _, suffix = rest.partition("~")
-    if suffix not in ("", "drawn"):
-        raise UserError(f"Task '{name}' ends in '~{suffix}'; after '~' there is: drawn.")
-    task_name, _, epochs = rest.partition("@")
-    known = searchable(table)
-    ours = every = [s for s in known if s.name == task_name]
+def _tabular(name: TaskName, table: Table) -> Tabular:
+    known = task_columns(table)
+    ours = every = [s for s in known if s.name == name.dataset]
     if not ours:
-        raise plugins.unknown(f"task of table '{table.name}'", task_name, sorted({s.name for s in known}))
-    if epochs:
-        there_are = [str(s.epochs) for s in ours]
-        if epochs not in there_are:
-            raise UserError(f"Task '{name}' has no figures after '{epochs}' epochs; there are: {', '.join(there_are)}.")
-        ours = [s for s in ours if str(s.epochs) == epochs]
+        raise plugins.unknown(f"task of table '{table.name}'", name.dataset, sorted({s.name for s in known}))
+    if name.epochs is not None:
+        ours = [s for s in every if s.epochs == name.epochs]
+        if not ours:
+            there_are = ", ".join(str(s.epochs) for s in every)
+            raise UserError(f"Task '{name}' has no metrics after {name.epochs} epochs; there are: {there_are}.")
     chosen = max(ours, key=lambda s: s.epochs or 0)
-    lower = {s.epochs: Fidelity(s.search, s.cost, s.cost_scale) for s in every if s.epochs and _is_shorter(s, chosen)}
-    task = replace(describe_task(name, task_name), fidelities=(*sorted(lower), *filter(None, [chosen.epochs])))
+    lower = {
+        s.epochs: Fidelity(s.objective, s.cost, s.cost_scale) for s in every if s.epochs and _is_shorter(s, chosen)
+    }
+    task = replace(describe_task(str(name), name.dataset), fidelities=(*sorted(lower), *filter(None, [chosen.epochs])))
     return Tabular(
-        space_of(table), task, table, chosen.search, chosen.report, chosen.cost, chosen.cost_scale,
-        drawn=suffix == "drawn", lower=lower,
+        space_of(table), task, table, chosen.objective, chosen.test_metric, chosen.cost, chosen.cost_scale,
+        drawn=name.one_seed, lower=lower,
     )  # fmt: skip
 
 
-def _is_shorter(one: Searchable, other: Searchable) -> bool:
+def _is_shorter(one: TaskColumns, other: TaskColumns) -> bool:
     """Whether the first is the second after fewer epochs: the same metric of the same split, or a test figure could slip in."""
     if one.epochs is None or other.epochs is None or one.epochs >= other.epochs:
         return False
-    columns = one.table.columns[one.search], other.table.columns[other.search]
+    columns = one.table.columns[one.objective], other.table.columns[other.objective]
     return columns[0]._replace(epochs=None) == columns[1]._replace(epochs=None)
 
 
@@ -141,6 +136,6 @@ def describe_task(name: str, data: str) -> Task:
 
     Features are those of the data set itself where it is described, and none where it is not.
     """
-    plain = data.split("-aa_")[0].split("-fgsm")[0]
+    plain = base_dataset(data)
     known = _KNOWN.get(plain, _KNOWN["cifar10"])
     return Task(name, known.input_shape, known.num_classes, meta_features.known(plain))

@@ -15,6 +15,7 @@ from controller import Prior, Proposal, TaskSample, TaskSet
 from nas import plugins, tables
 from nas.tasks import families
 from nas.tasks.find import find
+from nas.tasks.name import TaskName
 from nas.types import Evaluator
 from search_spaces import Space, UserError, _ops
 
@@ -22,24 +23,22 @@ from search_spaces import Space, UserError, _ops
 @lru_cache
 def everything(task: str) -> Tensor | None:
     """The search column of all architectures by rank, `[N]`; None where the task is no table's. Never shown to a searcher."""
-    if task.split("/")[0] not in tables.names():
+    name = TaskName.parse(task)
+    if name.table not in tables.names():
         return None
-    evaluator = find(task.replace("~drawn", ""))
+    evaluator = find(str(name._replace(one_seed=False)))
     archs = _ops.enumerate_all(evaluator.space.choices)[None]
     return evaluator.load(torch.tensor([0]))(Proposal(archs)).score[0]
 
 
 def sources(task: str) -> list[str]:
     """The tasks a portfolio may copy from: the table's own and the accuracy family, same space, other data sets, no limits."""
-    space, data = find(task).space, data_set(task)
-    known = families.families()
-    table = task.split("/")[0]
-    candidates = [
-        *known.get("accuracy", []),
-        *(t for members in known.values() for t in members if t.startswith(f"{table}/")),
-    ]
-    fit = [t for t in dict.fromkeys(candidates) if "+" not in t and data_set(t) != data]
-    return [t for t in fit if find(t).space.choices == space.choices]
+    name, space, known = TaskName.parse(task), find(task).space, families.families()
+    members = [TaskName.parse(t) for tasks in known.values() for t in tasks]
+    accuracy = [TaskName.parse(t) for t in known.get("accuracy", [])]
+    candidates = dict.fromkeys([*accuracy, *(t for t in members if t.table == name.table)])
+    others = [str(t) for t in candidates if not t.constraints and t.base_dataset() != name.base_dataset()]
+    return [t for t in others if find(t).space.choices == space.choices]
 
 
 def has_sources(controller: str, task: str) -> bool:
@@ -68,17 +67,3 @@ def _sample(evaluator: Evaluator) -> TaskSample:
     unused = torch.zeros(1, 0)
     one = torch.full((1,), -1)
     return TaskSample(evaluator.space, torch.arange(len(archs_ND)), archs_ND, score_N[None], unused, unused, one)
-
-
-def bare(task: str) -> str:
-    """A task without its epochs, its `~drawn` and the values of its limits: what a prior has seen if it has seen any of these."""
-    plain, *bounds = task.split("+")
-    return "+".join([plain.split("~")[0].split("@")[0], *(bound.split("<=")[0] for bound in bounds)])
-
-
-def data_set(task: str) -> str:
-    """The data set behind a table's task: that of attacks on it, of a limited and of a shortened task."""
-    name = task.split("/", 1)[-1].split("+")[0]
-    for end in ("@", "~", "-aa_", "-fgsm"):
-        name = name.split(end)[0]
-    return name

@@ -1,0 +1,128 @@
+"""What a task's name says, read in one place.
+
+    TABLE/DATASET[@EPOCHS][~one-seed]        a column of a benchmark table, as `nasbench201/cifar10@200`
+    nats:PATH/DATASET[@EPOCHS][~one-seed]    nats_bench's own files
+    DATASET                                  trained: `digits`, `npz:FILE`, `folder:DIR`, `hf:NAME`
+
+and behind any of them constraints, each `+TABLE/COLUMN<=VALUE`, as `+nasbench201-hardware/fpga/latency<=q30`.
+
+Files and folders may be called anything, `a+b`, `x@2`, `y~z`, `a<=b` or with a space. So what stands behind `npz:`, `folder:` and
+`hf:` is a path up to the constraints at the end of the name that have just that form. Where the path with what looks like its
+constraints is there on disk, it is the path, and the name has no constraint.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from controller.models import legacy
+from search_spaces import UserError
+
+CONSTRAINT_FORM = "TABLE/COLUMN<=VALUE, as 'nasbench201-hardware/fpga/latency<=q30'"
+_ONE_SEED = "one-seed"
+_PATHS = ("npz:", "folder:", "hf:")
+_NUMBER = r"-?[0-9.][0-9.eE-]*(?:\+[0-9]+)?"
+_CONSTRAINT = rf"[^/+]+/[^+]+<=q?{_NUMBER}(?:\*{_NUMBER})?"
+_CONSTRAINED = re.compile(rf"(.+)\+({_CONSTRAINT})", re.DOTALL)
+_VARIANTS = ("-aa_", "-fgsm")
+"""What follows a dataset's name where its images are attacked."""
+
+
+class TaskName(NamedTuple):
+    """A task's name in its parts; `str` puts them together again."""
+
+    kind: Literal["table", "nats", "data"]
+    """A table's column, nats_bench's files, or a dataset that is trained on."""
+    table: str
+    """The table, or the path of nats_bench's files; empty for a dataset."""
+    dataset: str
+    """Of the table; or as it is loaded, `folder:DIR`."""
+    epochs: int | None = None
+    """The fidelity; None: the longest there is."""
+    one_seed: bool = False
+    """An evaluation gives one training seed, drawn for each evaluation, where several were measured; else their mean."""
+    constraints: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> TaskName:
+        """The parts of a name. Raises `UserError` for a part of no such form; whether it leads anywhere is not asked."""
+        plain, constraints = _split_constraints(text)
+        if plain.startswith("nats:"):
+            path, _, rest = plain.removeprefix("nats:").rpartition("/")
+            return cls("nats", path, *_fidelity(text, rest), constraints)
+        table, slash, rest = plain.partition("/")
+        if slash and ":" not in table:
+            return cls("table", table, *_fidelity(text, rest), constraints)
+        if not plain.startswith(_PATHS):
+            _refuse_rest(plain)
+        return cls("data", "", plain, None, False, constraints)
+
+    def __str__(self) -> str:
+        source = {"table": f"{self.table}/", "nats": f"nats:{self.table}/", "data": ""}[self.kind]
+        epochs = "" if self.epochs is None else f"@{self.epochs}"
+        plain = source + self.dataset + epochs + (f"~{_ONE_SEED}" if self.one_seed else "")
+        return "+".join([plain, *self.constraints])
+
+    def constrained(self, texts: tuple[str, ...]) -> TaskName:
+        """The same with more constraints. Raises `UserError` for a text that is none."""
+        for text in texts:
+            if not re.fullmatch(_CONSTRAINT, text):
+                raise UserError(f"Constraint '{text}' takes {CONSTRAINT_FORM}.")
+        return self._replace(constraints=(*self.constraints, *texts))
+
+    def unconstrained(self) -> TaskName:
+        return self._replace(constraints=())
+
+    def strip_fidelity(self) -> TaskName:
+        """The same task at its most epochs, as the mean of its seeds."""
+        return self._replace(epochs=None, one_seed=False)
+
+    def strip_bounds(self) -> str:
+        """The name without fidelity and without the values of constraints: a prior that knows one of these knows them all."""
+        columns = (text.rpartition("<=")[0] for text in self.constraints)
+        return "+".join([str(self.unconstrained().strip_fidelity()), *columns])
+
+    def base_dataset(self) -> str:
+        """The dataset behind a table's task: that of attacks on it is the one attacked."""
+        return base_dataset(self.dataset) if self.kind != "data" else self.dataset
+
+
+def base_dataset(dataset: str) -> str:
+    """The dataset whose images were attacked: `cifar10` of `cifar10-fgsm-0.1`."""
+    for variant in _VARIANTS:
+        dataset = dataset.split(variant)[0]
+    return dataset
+
+
+def _split_constraints(text: str) -> tuple[str, tuple[str, ...]]:
+    """The name without its constraints, and these."""
+    constraints: list[str] = []
+    while (match := _CONSTRAINED.fullmatch(text)) and not _is_there(text):
+        text = match[1]
+        constraints.insert(0, match[2])
+    return text, tuple(constraints)
+
+
+def _is_there(text: str) -> bool:
+    return text.startswith(_PATHS) and Path(text.partition(":")[2]).exists()
+
+
+def _fidelity(name: str, rest: str) -> tuple[str, int | None, bool]:
+    """`DATASET[@EPOCHS][~one-seed]` in its parts."""
+    _refuse_rest(rest)
+    rest, tilde, suffix = rest.partition("~")
+    if tilde and legacy.ONE_SEED.get(suffix, suffix) != _ONE_SEED:
+        raise UserError(f"Task '{name}' ends in '~{suffix}'; after '~' there is: {_ONE_SEED}.")
+    dataset, at, epochs = rest.partition("@")
+    if at and not epochs.isdecimal():
+        raise UserError(f"Task '{name}' has no metrics after '{epochs}' epochs; it takes a whole number.")
+    return dataset, int(epochs) if at else None, bool(tilde)
+
+
+def _refuse_rest(plain: str) -> None:
+    """What is left behind a plus, once the constraints are off, is none."""
+    _, plus, rest = plain.partition("+")
+    if plus:
+        raise UserError(f"Constraint '{rest}' takes {CONSTRAINT_FORM}.")
