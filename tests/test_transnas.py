@@ -1,4 +1,4 @@
-"""The micro space of TransNAS-Bench-101: its network by hand, its twins with weights carried over."""
+"""The micro space of TransNAS-Bench-101: its network by hand, its equivalent cells with weights carried over."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def test_parameters_counted_by_hand():
     assert parameters("64-41414-0_00_100") == stem + skips + head
 
 
-def test_the_picture_shrinks_32_times_and_widens_8_times():
+def test_the_image_shrinks_32_times_and_widens_8_times():
     net = TransNasMicro(channels=4).build(SPACE.parse("1_23_123"), TASK)
     features = net.body(net.stem(torch.zeros(1, 3, 256, 256)))
     assert features.shape == (1, 32, 8, 8)
@@ -85,3 +85,9 @@ def test_the_optima_are_those_published(table):
 def test_a_malformed_string_is_told(text):
     with pytest.raises(UserError, match=r"form|there are"):
         SPACE.parse(text)
+
+
+@pytest.mark.parametrize("stem_stride", [1, 2, 4])
+def test_the_stem_of_a_proxy_shrinks_the_image_as_asked(stem_stride):
+    stem = SPACE.proxy(4, 1, stem_stride).build(SPACE.reference_arch, TASK).stem
+    assert stem(torch.zeros(1, 3, 16, 16)).shape == (1, 4, 16 // stem_stride, 16 // stem_stride)
