@@ -33,6 +33,9 @@ SETTINGS: dict[str, dict[str, str | None]] = {
 STATE_LEAVES: dict[str, dict[str, str | None]] = {}
 """By the controller's new name: the path of a leaf, as `/credit`, to its new one; None for a leaf that is kept no longer."""
 
+RENEWED = ("/prior",)
+"""Leaves that tell which prior a search has, by a hash of the file as 0.1 wrote it: they are taken from today's `begin`."""
+
 RUN_CONFIG = {
     "settings": "controller_options",
     "data": "training_options",
@@ -87,8 +90,9 @@ def settings(controller_name: str, given: Mapping[str, Value]) -> dict[str, Valu
 
 
 def state_leaves(controller_name: str, leaves: Mapping[str, Value]) -> dict[str, Value]:
-    """The leaves of a stored state under their paths of today."""
-    return _renamed(leaves, STATE_LEAVES.get(controller(controller_name), {}))
+    """The leaves of a stored state of 0.1 under their paths of today, without those that are `RENEWED`."""
+    kept = {path: leaf for path, leaf in leaves.items() if path not in RENEWED}
+    return _renamed(kept, STATE_LEAVES.get(controller(controller_name), {}))
 
 
 def run_config(asked: Mapping[str, Any]) -> dict[str, Any]:

@@ -176,8 +176,12 @@ def state(run: Run, like: State) -> State:
     Raises `UserError` where a version whose controller kept less started the run.
     """
     stored = {path: safetensors.torch.load(blob)["_"] for path, blob in run.connection.execute("select * from state")}
-    leaves = legacy.state_leaves(run.config.controller, stored)
-    missing = sorted(state_tree.flatten(like).keys() - leaves.keys())
+    expected = state_tree.flatten(like)
+    leaves = stored
+    if get_meta(run, "asked") is not None:  # Version 0.1 wrote it.
+        leaves = {path: expected[path] for path in legacy.RENEWED if path in expected}
+        leaves |= legacy.state_leaves(run.config.controller, stored)
+    missing = sorted(expected.keys() - leaves.keys())
     if missing:
         raise UserError(
             f"Run '{run.folder}' is of a version whose controller kept no '{missing[0].strip('/')}'; "
