@@ -203,8 +203,8 @@ def test_a_run_with_a_limit_teaches_what_it_would_have_without(nas, table, tmp_p
     assert nas(*options, "--name", tmp_path / "plain").returncode == 0
     assert nas(*options, "--limit", limit, "--name", tmp_path / "limited").returncode == 0
     plain, limited = (from_runs.fit(prior, tmp_path / name) for name in ("plain", "limited"))
-    torch.testing.assert_close(limited.place, plain.place, rtol=0, atol=1e-4)
-    torch.testing.assert_close(limited.coefficients, plain.coefficients, rtol=0, atol=1e-4)
+    torch.testing.assert_close(limited.component_coords, plain.component_coords, rtol=0, atol=1e-4)
+    torch.testing.assert_close(limited.network_coords, plain.network_coords, rtol=0, atol=1e-4)
 
 
 def test_a_prior_whose_network_has_other_shapes_is_refused(prior):

@@ -219,9 +219,9 @@ def test_a_task_that_the_prior_foretells_looks_familiar_and_others_do_not():
     listed = pretrained.everything(pretrained.hold(prior), SPACE)
     noise = torch.randn(len(listed.hidden), generator=torch.Generator().manual_seed(3))
     known = listed.sight.mean[:, 1] + 0.3 * noise
-    assert "looks familiar" in task_similarity.sentence(*_searched(known, prior))
+    assert "tasks: high (" in task_similarity.describe_similarity(*_searched(known, prior))
     for strange in (noise, -known):
-        assert "unlike" in task_similarity.sentence(*_searched(strange, prior))
+        assert "tasks: low (" in task_similarity.describe_similarity(*_searched(strange, prior))
 
 
 def test_noise_seldom_looks_familiar_and_a_few_evaluations_say_nothing():
@@ -235,7 +235,7 @@ def test_noise_seldom_looks_familiar_and_a_few_evaluations_say_nothing():
         looked.append((controller.foretold(state) > 0.35).float().mean())
     assert sum(looked[1:]) / 3 <= 0.08
     early = state._replace(archs=state.archs[:, :4], score=state.score[:, :4], over=state.over[:, :4])
-    assert "After 4 evaluations it is too early to say" in task_similarity.sentence(controller, early)
+    assert "unknown after 4 evaluations" in task_similarity.describe_similarity(controller, early)
 
 
 def test_beliefs_do_not_try_twins_again_where_they_score_alike():

@@ -41,26 +41,29 @@ def format_forecast(found: Forecast) -> str:
     """A forecast in a few lines."""
     when = (
         "At the median it does not overtake the ResNet cell."
-        if found.ahead is None
-        else f"At the median it overtakes the ResNet cell at evaluation {found.ahead}."
+        if found.evals_to_beat_baseline is None
+        else f"At the median it overtakes the ResNet cell at evaluation {found.evals_to_beat_baseline}."
     )
     scale = (
-        f"Gains are on the scale of the scores of {', '.join(found.scales)}."
-        if found.scales
+        f"Gains are on the scale of the scores of {', '.join(found.reference_tables)}."
+        if found.reference_tables
         else "Gains are in standard deviations of the space's scores: no table of accuracies on this space is at hand, "
         "or the score is no accuracy."
     )
     lines = [
-        f"Expected gain of {found.evaluations} evaluations over the ResNet cell: {found.gain:+.2f} {found.unit}, "
+        f"Expected gain of {found.evaluations} evaluations over the ResNet cell: {found.expected_gain:+.2f} {found.unit}, "
         f"80% interval {found.low:+.2f} to {found.high:+.2f}.",
-        f"{when} The cell found is among the best {1 - found.beaten:.2%} of the space.",
-        f"Method: {found.drawn} tasks sampled from a prior of {found.known} tasks, each searched in simulation. {scale}",
+        f"{when} The cell found is among the best {1 - found.share_beaten:.2%} of the space.",
+        f"Method: {found.sampled_tasks} tasks sampled from a prior of {found.prior_tasks} tasks, each searched in simulation. "
+        f"{scale}",
         "A task unlike those of the prior may differ. The gain is in the search's own score; after the final training it is "
         "smaller on test images.",
     ]
-    if found.simulated != found.evaluations:
-        lines.insert(2, f"Only the first {found.simulated} evaluations are simulated; the rest add to the gain.")
-    simulated = f"{_shared.duration(found.task_seconds)} simulated, " if found.task_seconds else ""
+    if found.simulated_evaluations != found.evaluations:
+        lines.insert(
+            2, f"Only the first {found.simulated_evaluations} evaluations are simulated; the rest add to the gain."
+        )
+    simulated = f"{_shared.duration(found.simulated_seconds)} simulated, " if found.simulated_seconds else ""
     return "\n".join(
-        [*lines, f"Time: {simulated}about {_shared.duration(found.here_seconds)} on this machine; {found.how}."]
+        [*lines, f"Time: {simulated}about {_shared.duration(found.wall_seconds)} on this machine; {found.method}."]
     )

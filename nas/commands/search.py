@@ -44,7 +44,7 @@ def command(name: str | None, dry_run: bool, as_json: bool, **options: Any) -> N
             show.print_run(run, setup)
             if isinstance(setup.controller, InContext) and setup.prior is not None:
                 last = store.state(run, session.initial_state(setup))
-                click.echo(task_similarity.sentence(setup.controller, last))
+                click.echo(task_similarity.describe_similarity(setup.controller, last))
 
 
 def _folder(name: str | None, config: RunConfig) -> Path:

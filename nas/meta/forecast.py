@@ -1,4 +1,4 @@
-"""What a search is expected to come to, before it begins: the gain over the plain ResNet cell in the task's unit, and the time.
+"""What a search is expected to come to, before it begins: the gain over the ResNet cell in the task's unit, and the time.
 
 The prior's own tasks are searched in simulation. A cell's standing there, the share of the space that it beats, is put on the
 scale of tables of accuracies that are at hand, never of the task's own.
@@ -35,71 +35,71 @@ class Forecast(NamedTuple):
 
     evaluations: int
     """Of each seed, within the budget."""
-    simulated: int
+    simulated_evaluations: int
     """Evaluations after which the gain is."""
-    gain: float
-    """Over the plain ResNet cell, in `unit`: the median."""
+    expected_gain: float
+    """Over the ResNet cell, in `unit`: the median."""
     low: float
     """The 10% quantile, and `high` the 90% quantile."""
     high: float
     unit: str
-    scales: tuple[str, ...]
+    reference_tables: tuple[str, ...]
     """The tasks whose scores the gain is put on; empty where there are none, and the unit is a deviation of the space."""
-    beaten: float
+    share_beaten: float
     """Share of the space that the cell found beats, at the median."""
-    ahead: int | None
-    """Evaluations until half of the simulated searches are ahead of the plain cell; None if they never are."""
-    task_seconds: float
+    evals_to_beat_baseline: int | None
+    """Evaluations until half of the simulated searches are ahead of the ResNet cell; None if they never are."""
+    simulated_seconds: float
     """Of a seed's search, as the task counts."""
-    here_seconds: float
+    wall_seconds: float
     """Of all seeds, on this machine."""
-    how: str
-    drawn: int
+    method: str
+    sampled_tasks: int
     """Tasks that were searched in simulation."""
-    known: int
+    prior_tasks: int
     """Tasks that the prior knows."""
 
 
 def forecast(config: RunConfig, setup: Setup, prior: Prior) -> Forecast:
-    """Rehearse the search that `config` asks for. Raises `UserError` for a space without a plain cell, or too large to list."""
+    """Rehearse the search that `config` asks for. Raises `UserError` for a space without a ResNet cell, or too large to list."""
     space, task = setup.evaluator.space, setup.evaluator.task
-    plain = task_similarity.plain(space)
-    value_SN = task_similarity.draw(prior, pretrained.hold(prior), space)
-    took = timing.times(config, setup, value_SN)
+    reference = task_similarity.resnet_reference_arch(space)
+    value_SN = task_similarity.sample_tasks(prior, pretrained.hold(prior), space)
+    took = timing.estimate(config, setup, value_SN)
     budgets = (
         (config.evals, 1.0),
-        (config.simulated_seconds, took.task),
-        (config.minutes, took.here * config.seeds / 60),
+        (config.simulated_seconds, took.simulated),
+        (config.minutes, took.wall * config.seeds / 60),
     )
     allowed = [budget / each for budget, each in budgets if budget is not None and each > 0]
     evaluations = max(1, int(min(allowed, default=setup.evaluator.defaults.budget)))
     simulated = min(evaluations, _MOST)
     top_ST = _simulate(setup, prior, value_SN, simulated, min(config.batch, simulated))
-    start_S = value_SN[:, features.rows(space, plain)]
+    start_S = value_SN[:, features.rows(space, reference)]
     scales = _scales(task, space)
     gain = _gain(value_SN, start_S, top_ST[:, -1], scales)
     low, median, high = gain.flatten().quantile(torch.tensor([0.1, 0.5, 0.9], dtype=gain.dtype)).tolist()
     ahead = ((top_ST - start_S[:, None]).median(0).values > 0).nonzero()
     return Forecast(
         evaluations=evaluations,
-        simulated=simulated,
-        gain=median,
+        simulated_evaluations=simulated,
+        expected_gain=median,
         low=low,
         high=high,
         unit="points of accuracy" if scales else "deviations of the space's scores",
-        scales=tuple(scales),
-        beaten=min(_share(value_SN, top_ST[:, -1]).median().item(), 1 - 1 / value_SN.shape[1]),
-        ahead=int(ahead[0]) + 1 if len(ahead) else None,
-        task_seconds=took.task * evaluations,
-        here_seconds=took.here * evaluations * config.seeds,
-        how=took.how,
-        drawn=len(value_SN),
-        known=len(json.loads(prior.about.get("tasks", "[]"))),
+        reference_tables=tuple(scales),
+        share_beaten=min(_share(value_SN, top_ST[:, -1]).median().item(), 1 - 1 / value_SN.shape[1]),
+        evals_to_beat_baseline=int(ahead[0]) + 1 if len(ahead) else None,
+        simulated_seconds=took.simulated * evaluations,
+        wall_seconds=took.wall * evaluations * config.seeds,
+        method=took.method,
+        sampled_tasks=len(value_SN),
+        prior_tasks=len(json.loads(prior.about.get("tasks", "[]"))),
     )
 
 
 def _gain(value_SN: Tensor, start_S: Tensor, end_S: Tensor, scales: dict[str, Tensor]) -> Tensor:
-    """From the plain cell to the one found, `[S, K]`: on each scale, or (K = 1) in deviations."""
+    """From the ResNet cell to the one found, `[S, K]`: on each scale, or (K = 1) in deviations."""
     if not scales:
         return (end_S - start_S)[:, None]
     shares = _share(value_SN, start_S), _share(value_SN, end_S)

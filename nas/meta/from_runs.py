@@ -26,20 +26,20 @@ _SHARE = 0.4
 _NOISE = 0.3
 
 
-class Lesson(NamedTuple):
-    """What one run teaches."""
+class RunFit(NamedTuple):
+    """What one run says of its task."""
 
     name: str
     digest: str
     """Tells the run's evaluations from any other's."""
     task: str
     space: str
-    told: Tensor
-    """float32 `[TOLD]` what the network is told of the task."""
-    coefficients: Tensor
-    """float32 `[R]` of the network's directions."""
-    place: Tensor | None
-    """float32 `[R]` along the directions in which tasks differ, where the prior remembers the space."""
+    task_features: Tensor
+    """float32 `[T]`."""
+    network_coords: Tensor
+    """float32 `[R]` along the directions of the cell encoder."""
+    component_coords: Tensor | None
+    """float32 `[A]` along the components of the space, where the prior has any."""
 
 
 def extend(start: Path | None, folders: list[Path], command: str) -> Prior:
@@ -53,10 +53,10 @@ def extend(start: Path | None, folders: list[Path], command: str) -> Prior:
     trained = _without(prior)
     trained_on = prior_file.unpack(trained.params).tasks
     share = torch.ones(()) if trained_on is None else trained_on.share.mean()
-    for lesson in (fit(trained, run) for run in folders):
-        if lesson.digest not in taught:
-            taught[lesson.digest] = [lesson.name, lesson.task]
-            runs = _added(runs, lesson, share)
+    for learned in (fit(trained, run) for run in folders):
+        if learned.digest not in taught:
+            taught[learned.digest] = [learned.name, learned.task]
+            runs = _added(runs, learned, share)
     known = dict.fromkeys([*json.loads(prior.about["tasks"]), *(task for _, task in taught.values())])
     about = {"command": command, "runs": json.dumps(taught), "tasks": json.dumps([*known])}
     return _with(trained, runs, about)
@@ -72,12 +72,12 @@ def _runs(prior: Prior) -> Runs:
     return Runs(nothing, {n: torch.zeros(0, memory.components.shape[1]) for n, memory in contents.spaces.items()})
 
 
-def _added(runs: Runs, lesson: Lesson, share: Tensor) -> Runs:
+def _added(runs: Runs, learned: RunFit, share: Tensor) -> Runs:
     """With a row more, which counts `share` `[]` among the tasks of the prior."""
-    row = Tasks(lesson.told, share, lesson.coefficients)
+    row = Tasks(learned.task_features, share, learned.network_coords)
     coords = {name: t.new_full((1, t.shape[1]), torch.nan) for name, t in runs.task_coords.items()}
-    if lesson.place is not None:
-        coords[lesson.space] = lesson.place[None]
+    if learned.component_coords is not None:
+        coords[learned.space] = learned.component_coords[None]
     return Runs(
         Tasks(*(torch.cat([t, new[None]]) for t, new in zip(runs.tasks, row))),
         {name: torch.cat([t, coords[name]]) for name, t in runs.task_coords.items()},
@@ -127,7 +127,7 @@ def _with(prior: Prior, runs: Runs, about: dict[str, str]) -> Prior:
     return Prior(params, prior.about | {"families": names} | about)
 
 
-def fit(prior: Prior, folder: Path) -> Lesson:
+def fit(prior: Prior, folder: Path) -> RunFit:
     """What explains a run's scores best, given how tasks vary; without what its limits took off.
 
     `UserError` for a run of fewer than 3 evaluations.
@@ -156,7 +156,7 @@ def fit(prior: Prior, folder: Path) -> Lesson:
         at = features.rows(space, archs_nD)
         place = _ridge(stand - everywhere[at], directions[at]).float()
     told = transformer.task_features(evaluator.task)
-    return Lesson(folder.name, digest, config.task, space.name, told, coefficients.float(), place)
+    return RunFit(folder.name, digest, config.task, space.name, told, coefficients.float(), place)
 
 
 def _ridge(rest: Tensor, along: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""How familiar a task looks to a prior, and tasks like those that the prior knows.
+"""How similar a task is to those of a prior, and tasks sampled from a prior.
 
 Shapes: `S` simulated tasks, `N` architectures of a space.
 """
@@ -14,43 +14,37 @@ from controller.transfer_bo import InContext, State
 from search_spaces import Space, UserError, as_cell_space
 
 _TASKS = 24
-_FAMILIAR, _STRANGE = 0.35, 0.15
-"""Correlations less one and a half standard errors: scores that are noise look familiar in one search of twenty."""
-_EARLY = 8
-"""Evaluations that say less than this."""
+_HIGH, _MEDIUM = 0.35, 0.15
+"""Correlations less one and a half standard errors: scores that are noise have a high one in one search of twenty."""
+_FEWEST = 8
+"""Evaluations under which the standard error is larger than any correlation that could be told."""
 
 
-def sentence(controller: InContext, state: State) -> str:
-    """A line on whether the task is like those the prior knows, and what weight it had. `state` is that after the search."""
-    foretold, weight = controller.foretold(state).mean().item(), controller.trusts(state).mean().item()
-    evaluations, least = state.score.shape[1], f"(correlation at least {foretold:.2f})"
-    if evaluations < _EARLY:
-        said = f"After {evaluations} evaluations it is too early to say how familiar the task looks"
-    elif foretold > _FAMILIAR:
-        said = f"The task looks familiar: its scores follow what the prior expected {least}"
-    elif foretold > _STRANGE:
-        said = f"The task looks half familiar: its scores follow in part what the prior expected {least}"
+def describe_similarity(controller: InContext, state: State) -> str:
+    """A line on whether the task is like those of the prior, and how much the prior counts. `state` is that after the search."""
+    correlation, weight = controller.foretold(state).mean().item(), controller.trusts(state).mean().item()
+    evaluations = state.score.shape[1]
+    if evaluations < _FEWEST:
+        similarity = f"unknown after {evaluations} evaluations, which takes {_FEWEST}"
     else:
-        said = f"The task looks unlike those the prior knows: its scores do not follow what it expected {least}"
-    if weight > 0.5:
-        now = f"In what would come next the prior has most of the say ({weight:.0%}), the scores themselves the rest"
-    else:
-        now = f"By now the scores themselves tell more of the cells that are left; the prior keeps {weight:.0%} of the say"
-    return f"{said}. {now}."
+        word = "high" if correlation > _HIGH else "medium" if correlation > _MEDIUM else "low"
+        similarity = f"{word} (correlation of scores with the prior at least {correlation:.2f})"
+    dominates = "the prior still dominates" if weight > 0.5 else "the observed scores now dominate"
+    return f"Similarity to the prior's tasks: {similarity}. Prior weight: {weight:.0%} ({dominates})."
 
 
-def plain(space: Space) -> Tensor:
+def resnet_reference_arch(space: Space) -> Tensor:
     """The ResNet-like cell of a space of cells, `[D]`. `UserError` for other spaces."""
     cells = as_cell_space(space)
     if cells is None:
         raise UserError(
-            f"Space '{space.name}' has no plain ResNet cell to compare with; a forecast takes a space of cells."
+            f"Space '{space.name}' has no ResNet-like cell to compare with; a forecast takes a space of cells."
         )
     return cells.reference_arch
 
 
-def draw(prior: Prior, key: int, space: Space) -> Tensor:
-    """Landscapes `[S, N]` of unit deviation: a family, coefficients around its centre, and a part that nothing explains."""
+def sample_tasks(prior: Prior, key: int, space: Space) -> Tensor:
+    """Scores `[S, N]` of unit deviation: a family's mean, a part along the components of tasks, and one that nothing explains."""
     listed = pretrained.everything(key, space)
     if listed is None:
         raise UserError(f"Space '{space.name}' is too large to list; a forecast cannot simulate it.")

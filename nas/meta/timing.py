@@ -1,4 +1,4 @@
-"""What a search takes, found out without one: its steps rehearsed on made-up scores, an epoch of training timed.
+"""What a search takes, found out without one: its steps rehearsed on simulated scores, an epoch of training timed.
 
 Shapes: `S` tasks, `N` architectures of a space, `B` architectures a step.
 """
@@ -30,19 +30,19 @@ _CELLS = 64
 """Random ones, whose cost is looked up."""
 
 
-class Times(NamedTuple):
-    """What one evaluation of one seed takes, in seconds, all else included."""
+class TimeEstimate(NamedTuple):
+    """Of one evaluation of one seed, in seconds, all else included."""
 
-    task: float
-    """As the task counts it: its cost column; what training takes."""
-    here: float
+    simulated: float
+    """As the task's cost column has them; what training takes."""
+    wall: float
     """Of this machine."""
-    how: str
-    """How they were got."""
+    method: str
+    """How they were estimated."""
 
 
-def times(config: RunConfig, setup: Setup, value_SN: Tensor) -> Times:
-    """A rehearsal on made-up scores with all that a run writes, and what an evaluation of the task itself takes."""
+def estimate(config: RunConfig, setup: Setup, value_SN: Tensor) -> TimeEstimate:
+    """A rehearsal on simulated scores with all that a run writes, and what an evaluation of the task itself takes."""
     evaluator, B = setup.evaluator, config.batch
     synthetic = SyntheticEvaluator(evaluator.space, evaluator.task, value_SN[:1].repeat(config.seeds, 1))
     rehearsal = replace(config, evals=_STEPS * B, simulated_seconds=None, minutes=None)
@@ -57,14 +57,14 @@ def times(config: RunConfig, setup: Setup, value_SN: Tensor) -> Times:
     if TaskName.parse(evaluator.task.name).kind == "table":
         archs = _sampling.sample(evaluator.space, torch.zeros(1).long(), torch.zeros(1).long(), _CELLS)
         cost = evaluator.load(torch.zeros(1).long())(Proposal(archs)).cost.mean().item()
-        return Times(
+        return TimeEstimate(
             cost,
             step,
             f"the first by the mean cost of {_CELLS} random cells, the second by a rehearsal of {_STEPS} steps",
         )
     trained = _probe(setup, B)
-    how = f"from one epoch of {B} random cells; the training of the winner comes on top"
-    return Times(trained, trained + step, how)
+    method = f"from one epoch of {B} random cells; the training of the winner comes on top"
+    return TimeEstimate(trained, trained + step, method)
 
 
 def _probe(setup: Setup, batch: int) -> float:
