@@ -1,11 +1,14 @@
 """The pages: their code runs, they print what they say, and they are written in the field's words and in short sentences."""
 
 import re
+import shlex
 from pathlib import Path
 
+import click
 import pytest
 
 from nas import plugins
+from nas.cli import cli
 from nas.testing import check
 
 ROOT = Path(__file__).parent.parent
@@ -78,6 +81,29 @@ def test_the_controller_of_its_guide_is_searched_with(tmp_path, nas):
     assert float(re.findall(r"score +(\d+\.\d+)", found.stdout)[0]) > 90
 
 
+COMMANDS = sorted(
+    {
+        (page.name, " ".join(line.split(" #")[0].split()))
+        for page in PAGES
+        for _, code in blocks(page)
+        for line in code.replace("\\\n", " ").splitlines()
+        if line.startswith("nas ")
+    }
+)
+"""Every command that a page shows, without its comment."""
+
+
+@pytest.mark.parametrize(("page", "line"), COMMANDS, ids=[line for _, line in COMMANDS])
+def test_every_command_of_a_page_has_the_options_that_it_shows(page, line):
+    name, *arguments = shlex.split(line)[1:]
+    if name == "table":
+        name, arguments = arguments[0], arguments[1:]
+        command = cli.get_command(click.Context(cli), "table").get_command(click.Context(cli), name)
+    else:
+        command = cli.get_command(click.Context(cli), name)
+    command.make_context(name, arguments)
+
+
 def sentences(text: str) -> list[str]:
     """The sentences of a page in Markdown, without code blocks, tables, equations, headings and pictures."""
     text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
@@ -88,7 +114,7 @@ def sentences(text: str) -> list[str]:
     text = re.sub(r"!?\[([^]]*)\]\([^)]*\)", r"\1", text)
     text = re.sub(r"^\s*(?:[-*]|\d+\.)\s+", "\n\n", text, flags=re.MULTILINE)
     parts = [
-        part for block in re.split(r"\n\s*\n", text) for part in re.split(r"(?<=[.!?])\s+(?=[*\"(]*[A-Z0-9])", block)
+        part for block in re.split(r"\n\s*\n", text) for part in re.split(r"(?<=[.!?])\s+(?=[\"(]*[A-Z0-9_])", block)
     ]
     return [" ".join(part.split()) for part in parts if re.search(r"\w", part)]
 
