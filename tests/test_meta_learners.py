@@ -19,7 +19,7 @@ BUDGET, TOP = 60, 0.01
 """Evaluations of a search, and the share of the space that is to be found."""
 OPTIONS = {
     "portfolio": {"space": SPACE.name},
-    "rl2": {"predict_steps": 40, "policy_steps": 6, "synthetic": False},
+    "rl2": {"predict_steps": 60, "policy_steps": 12, "synthetic": False},
     "transfer_gp": {"pca_steps": 30},
 }
 """A few dozen steps of each; one that is not named here has settings of its own that are as short."""
