@@ -9,8 +9,7 @@ from pathlib import Path
 
 import click
 
-from nas.plugins import unknown
-from search_spaces import UserError
+from search_spaces import UserError, unknown
 
 _FOLDER = Path(__file__).parent / "commands"
 _NO_MEMORY = ("can't allocate memory", "out of memory")

@@ -7,7 +7,6 @@ A component is ours, by the name of its file; that of another installed package,
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib
 import importlib.util
@@ -17,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from search_spaces import UserError
+from search_spaces import UserError, unknown
 
 KINDS = ("space", "controller", "meta-learner", "evaluator")
 _PACKAGES = {
@@ -37,14 +36,6 @@ class Origin(NamedTuple):
     """The file of its source."""
     sha256: str
     """Of that file's bytes."""
-
-
-def unknown(kind: str, name: str, there_are: list[str]) -> UserError:
-    """The one line for a name that does not exist: the nearest, then all."""
-    near = difflib.get_close_matches(name, there_are, n=1, cutoff=0.5)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
-    listed = f"There are: {', '.join(there_are)}." if there_are else "There is none."
-    return UserError(f"No {kind} is called '{name}'.{hint} {listed}")
 
 
 def names(kind: str) -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from nas import plugins
-from search_spaces import UserError
+from search_spaces import UserError, unknown
 
 
 def typed(name: str, component: type, settings: dict[str, str]) -> dict[str, Any]:
@@ -18,7 +18,7 @@ def typed(name: str, component: type, settings: dict[str, str]) -> dict[str, Any
     types, found = get_type_hints(component, include_extras=True), {}
     for key, text in settings.items():
         if key not in known:
-            raise plugins.unknown(f"setting of '{name}'", key, known)
+            raise unknown(f"setting of '{name}'", key, known)
         found[key] = _value(key, text, types[key])
     return found
 

@@ -9,6 +9,7 @@ from search_spaces._base import (
     Task,
     UserError,
     as_cell_space,
+    unknown,
 )
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "Task",
     "UserError",
     "as_cell_space",
+    "unknown",
 ]

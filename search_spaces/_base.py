@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
@@ -11,6 +12,14 @@ if TYPE_CHECKING:  # What wants the names of errors need not wait for torch.
 
 class UserError(ValueError):
     """What the user gave cannot be used; the message is one line: the value, the rule, what would do."""
+
+
+def unknown(kind: str, name: str, there_are: list[str]) -> UserError:
+    """The one line for a name that does not exist: the nearest, then all."""
+    near = difflib.get_close_matches(name, there_are, n=1, cutoff=0.5)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    listed = f"There are: {', '.join(there_are)}." if there_are else "There is none."
+    return UserError(f"No {kind} is called '{name}'.{hint} {listed}")
 
 
 @dataclass(frozen=True)

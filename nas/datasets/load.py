@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nas import plugins
 from nas.datasets import readers
 from nas.datasets.images import DataSet, RawData, resize
-from search_spaces import UserError, _noise
+from search_spaces import UserError, _noise, unknown
 
 _HELD_OUT = 0.2
 """The share of each class that goes to a split which the data set does not bring."""
@@ -43,7 +42,7 @@ def load(name: str, image_size: int | None = None) -> DataSet:
         return _complete(name, by_kind[kind](where, image_size))
     if name == "digits":
         return _complete(name, _digits(image_size))
-    raise plugins.unknown("task", name, [*names(), "npz:FILE", "folder:DIR", "hf:NAME", "TABLE/TASK"])
+    raise unknown("task", name, [*names(), "npz:FILE", "folder:DIR", "hf:NAME", "TABLE/TASK"])
 
 
 def _digits(image_size: int | None) -> RawData:

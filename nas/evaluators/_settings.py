@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from nas import plugins
 from nas.training.train import SEEDS
-from search_spaces import UserError
+from search_spaces import UserError, unknown
 
 
 class Settings(NamedTuple):
@@ -42,7 +42,7 @@ def read(settings: dict[str, str]) -> Settings:
     typed: dict[str, Any] = {}
     for key, text in settings.items():
         if key not in known:
-            raise plugins.unknown("setting of the training", key, sorted(known))
+            raise unknown("setting of the training", key, sorted(known))
         default = known[key]
         kind = int if default is None else type(default)
         typed[key] = plugins.read(text, kind)

@@ -23,7 +23,7 @@ from nas import plugins
 from nas.datasets import meta_features
 from nas.tables import nats_files
 from nas.types import Defaults, Evaluate
-from search_spaces import Space, Task, UserError, _noise, _ops
+from search_spaces import Space, Task, UserError, _noise, _ops, unknown
 
 __all__ = ["NatsBench"]
 
@@ -60,7 +60,7 @@ class NatsBench:
     def of(cls, name: str, *, path: str, dataset: str, epochs: int | None = None, one_seed: bool = False) -> NatsBench:
         """The evaluator of the task called `name`, in its parts. Raises `UserError` for a part that leads nowhere."""
         if dataset not in _DATA:
-            raise plugins.unknown("NATS-Bench task", dataset, sorted(_DATA))
+            raise unknown("NATS-Bench task", dataset, sorted(_DATA))
         download = nats_files.open_download(Path(path))
         topology = "|" in download.meta_archs[0]
         space = plugins.load("space", "nasbench201" if topology else "natsbench_size")()

@@ -9,8 +9,8 @@ import json
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from nas import plugins
 from nas.paths import DATA
+from search_spaces import unknown
 
 
 class Split(NamedTuple):
@@ -35,7 +35,7 @@ def splits() -> dict[str, Split]:
 def split(name: str) -> Split:
     """The split of a name. Raises `UserError` with those there are."""
     if name not in splits():
-        raise plugins.unknown("split", name, sorted(splits()))
+        raise unknown("split", name, sorted(splits()))
     return splits()[name]
 
 

@@ -21,10 +21,9 @@ from torch import Tensor
 
 from controller import Proposal, Results, State, Step
 from controller.models import legacy
-from nas.plugins import unknown
 from nas.run import state_tree
 from nas.run.config import RunConfig
-from search_spaces import UserError
+from search_spaces import UserError, unknown
 
 FORMAT = "nas-run/1"
 FILE = "run.sqlite"

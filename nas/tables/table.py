@@ -21,8 +21,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from nas.paths import TABLES
-from nas.plugins import unknown
-from search_spaces import UserError, _ops
+from search_spaces import UserError, _ops, unknown
 from search_spaces._files import atomic_write
 
 FORMAT = "nas-table/1"

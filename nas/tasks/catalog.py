@@ -12,7 +12,7 @@ from nas import datasets, plugins, tables
 from nas.tasks import families
 from nas.tasks.find import TaskColumns, find, task_columns
 from nas.tasks.name import TaskName
-from search_spaces import _ops
+from search_spaces import _ops, unknown
 
 
 class Entry(NamedTuple):
@@ -41,7 +41,7 @@ def entries(family: str | None = None) -> Iterator[Entry]:
     """
     known = families.families()
     if family is not None and family not in (*known, "data"):
-        raise plugins.unknown("family of tasks", family, ["data", *known])
+        raise unknown("family of tasks", family, ["data", *known])
     parsed = {name: [TaskName.parse(task) for task in members] for name, members in known.items()}
     family_of = {
         task.strip_fidelity(): name for name, members in parsed.items() for task in members if not task.constraints

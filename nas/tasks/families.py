@@ -9,6 +9,7 @@ from nas import plugins, tables
 from nas.tables import Table
 from nas.tasks.find import find, task_columns
 from nas.tasks.name import TaskName
+from search_spaces import unknown
 
 _NAMED = {"nasbench201": "accuracy", "nasbench201-robustness": "robustness", "nasbench201-ninapro": "domain"}
 """Tables whose family is not called like them."""
@@ -67,7 +68,7 @@ def _matching(pattern: str, known: dict[str, list[str]]) -> list[str]:
         if fnmatchcase(t, pattern) or ("@" not in pattern and fnmatchcase(_any_length(t), pattern))
     ]
     if not found:
-        raise plugins.unknown("task or family", pattern, sorted(known))
+        raise unknown("task or family", pattern, sorted(known))
     return list(dict.fromkeys(found))
 
 

@@ -13,7 +13,7 @@ from nas.tables import Column, Table
 from nas.tasks import constraints
 from nas.tasks.name import TaskName, base_dataset
 from nas.types import Evaluator
-from search_spaces import Space, Task, UserError
+from search_spaces import Space, Task, UserError, unknown
 
 
 class _Data(NamedTuple):
@@ -101,7 +101,7 @@ def _tabular(name: TaskName, table: Table) -> Tabular:
     known = task_columns(table)
     ours = every = [s for s in known if s.name == name.dataset]
     if not ours:
-        raise plugins.unknown(f"task of table '{table.name}'", name.dataset, sorted({s.name for s in known}))
+        raise unknown(f"task of table '{table.name}'", name.dataset, sorted({s.name for s in known}))
     if name.epochs is not None:
         ours = [s for s in every if s.epochs == name.epochs]
         if not ours:
