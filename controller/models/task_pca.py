@@ -25,9 +25,10 @@ from controller.models.prior_file import SpaceMemory
 from search_spaces import Space
 
 COMPONENTS = 24
-"""Twelve find the best 0.1% of the development tasks later, forty-eight no sooner, and a file grows with each."""
+"""They hold 95% of the weighted variance of the tasks' scores on NAS-Bench-201 (12: 84%, 48: 99.6%). The number was chosen on all
+tasks, kept ones too."""
 CONSTRAINT_FACTORS = 12
-"""Factors in which what may be constrained differs from one device to the next; they hold all but 1% of the variance."""
+"""Factors in which what may be constrained differs from one device to the next; they hold 98% of the variance of 77 columns."""
 _FEWEST = 4
 """Tasks on a space from which there is something to learn."""
 UNDECLARED = 0.05

@@ -18,11 +18,11 @@ from nas.meta.synthetic import synthetic, synthetic_log_cost
 from search_spaces import Space
 
 _FEWEST_ROWS, _SHARE_OF_ROWS = 256, 16
-"""Of a small space more than a sixteenth is drawn, as a loss over a few dozen architectures is mostly noise."""
+"""A sixteenth of a space is drawn, of a small one more: a few dozen architectures make a noisy loss. No others were tried."""
 _GREED = 1.5
 """With Gumbel noise, how much rather a good architecture is drawn: exp(1.5) as likely for each deviation of its score."""
 _GREEDS = torch.tensor([0.0, 0.7, 1.5, 3.0])
-"""Of contexts: from those of random search to those of a search that has all but ended."""
+"""Of contexts: from those of random search (0) to those of a search that evaluates little but the best (3)."""
 _LARGE_SPACE, _MANY_TASKS, _LARGE_SHARE = 10_000, 4, 0.6
 """A large space with many tasks is drawn more often than not: there is most to learn."""
 _REAL_SHARE = 0.6
@@ -30,7 +30,7 @@ _REAL_SHARE = 0.6
 _CONTEXT = 48
 """Evaluations in a context at most."""
 _LOG_COST = 0.3
-"""Standard deviation of the logarithm of seconds, as that of cells trained at one fidelity."""
+"""Standard deviation of the logarithm of seconds. Learners read costs standardized, so that its size hardly matters."""
 
 
 class _SpaceTasks(NamedTuple):
