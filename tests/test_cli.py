@@ -121,3 +121,29 @@ def test_a_disk_that_fills_up_during_a_run_is_one_line_and_the_run_stays_whole(n
     assert 0 < document["evaluations"] < 5000
     nas("resume", "one", cwd=tmp_path)
     assert json.loads(nas("show", "one", "--json", cwd=tmp_path).stdout)["evaluations"] == 5000
+
+
+OLD_AND_NEW = {
+    "--seconds": ("--simulated-seconds", "500"),
+    "--wall-minutes": ("--minutes", "9"),
+    "--set": ("--controller-option", "population=4"),
+    "--with": ("--training-option", "epochs=2"),
+    "--limit": ("--constraint", "nasbench201-hardware/fpga/latency<=q30"),
+}
+
+
+@pytest.mark.parametrize("old", OLD_AND_NEW)
+def test_a_flag_of_0_1_still_works_and_no_help_shows_it(old):
+    from nas.commands.search import command
+
+    new, value = OLD_AND_NEW[old]
+    assert command.make_context("search", [old, value]).params == command.make_context("search", [new, value]).params
+    shown = command.get_help(command.make_context("search", []))
+    assert new in shown
+    assert f"{old} " not in shown
+
+
+def test_a_dry_run_of_0_1_is_a_forecast_now(nas):
+    assert "--dry-run" not in nas("search", "--help").stdout
+    found = nas("search", "--task", "own201/digits", "--evals", "2", "--dry-run", "--json")
+    assert json.loads(found.stdout)["evaluations"] == 2
