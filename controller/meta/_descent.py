@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 Net = TypeVar("Net", bound=nn.Module)
 _MAX_NORM = 1.0
-"""Of the gradient, so that one odd batch does not undo many. No other was tried."""
+"""Of the gradient, so that one odd batch does not undo many. Not ablated."""
 _LAST_RATE = 1e-5
 """What is left of the step size at the end of a stage, so that its last steps still count."""
 

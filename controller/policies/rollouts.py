@@ -18,9 +18,9 @@ from controller.policies.losses import clipped_gain
 from search_spaces import Space
 
 _CLIP = 0.2
-"""Of the ratio of probabilities: the best value in table 1 of Schulman et al. 2017. No other was tried here."""
+"""Of the ratio of probabilities: the best value in table 1 of Schulman et al. 2017. Not ablated."""
 _LEAST_DEVIATION = 0.1
-"""Of the returns of a task's searches, whose scores have deviation 1: smaller differences are not blown up. No other was tried."""
+"""Of the returns of a task's searches, whose scores have deviation 1: smaller differences are not blown up. Not ablated."""
 
 
 class Rollouts(NamedTuple):

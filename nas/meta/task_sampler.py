@@ -18,7 +18,7 @@ from nas.meta.synthetic import synthetic, synthetic_log_cost
 from search_spaces import Space
 
 _FEWEST_ROWS, _SHARE_OF_ROWS = 256, 16
-"""A sixteenth of a space is drawn, of a small one more: a few dozen architectures make a noisy loss. No others were tried."""
+"""A sixteenth of a space is drawn, of a small one more: a few dozen architectures make a noisy loss. Not ablated."""
 _GREED = 1.5
 """With Gumbel noise, how much rather a good architecture is drawn: exp(1.5) as likely for each deviation of its score."""
 _GREEDS = torch.tensor([0.0, 0.7, 1.5, 3.0])
