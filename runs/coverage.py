@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from controller import Prior, Proposal
-from controller.models import features, gp_ensemble, pretrained, prior_file
+from controller.models import features, prior_file, scores, transfer_model
 from controller.policies import attention
-from controller.transfer_bo import InContext
+from controller.transfer_bo import TransferBO
 from nas import tasks
 from nas.meta import splits
 from nas.run import priors
@@ -34,30 +34,24 @@ def inside(weight: Tensor, mean: Tensor, deviation: Tensor, place: Tensor) -> li
 def measured(task: str, prior: Prior, length: int) -> tuple[list[float], list[float]]:
     """Of the bank and of the network's own predictions."""
     evaluator = tasks.find(task)
-    score_N, described = full_columns.everything(task), features.listed(evaluator.space)
+    score_N, described = full_columns.everything(task), features.enumerate_valid(evaluator.space)
     assert score_N is not None
     assert described is not None
     generator = torch.Generator().manual_seed(length)
     best = score_N.nan_to_num(-torch.inf).argsort(descending=True)[: len(score_N) // 10]
     rows = torch.stack([_drawn(best, len(score_N), length + ASKED, generator) for _ in range(HISTORIES)])
-    controller = InContext(evaluator.space)
+    controller = TransferBO(evaluator.space)
     state = controller.begin(evaluator.task, torch.arange(HISTORIES), prior)
     tried = described.archs[rows[:, :length]]
     cost = evaluator.load(torch.arange(HISTORIES))(Proposal(tried)).cost
     state = state._replace(archs=tried, score=score_N[rows[:, :length]].float(), cost=cost)
-    key = int(state.prior[0])
-    place = attention.place_among(state.score, score_N[rows[:, length:]].float())
-    ahead = pretrained.look(key, evaluator.space, described.archs[rows[:, length:]])
-    seen = pretrained.look(key, evaluator.space, state.archs).sight
-    belief = gp_ensemble.predict(
-        pretrained.members(key, evaluator.space),
-        seen,
-        gp_ensemble.standing(state.score),
-        ahead.sight,
-        controller.members,
-    )
-    bank = inside(belief.weight[:, None], belief.mean.mT, belief.deviation.mT, place)
-    weight, mean, deviation = attention.predict(evaluator.space, key, state, ahead.hidden)
+    model = transfer_model.find(evaluator.space, state.prior)
+    place = scores.normal_scores_relative_to(state.score, score_N[rows[:, length:]].float())
+    archs = described.archs[rows[:, length:]]
+    history = transfer_model.History(state.archs, scores.normal_scores(state.score))
+    belief = model.posterior(history, model.features(archs), controller.num_hypotheses)
+    bank = inside(belief.weight[:, None], belief.mean.mT, belief.std.mT, place)
+    weight, mean, deviation = attention.predict(model, state, archs)
     return bank, inside(weight.exp(), mean, deviation, place)
 
 

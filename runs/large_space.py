@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from controller import Prior
-from controller.models import features, pretrained, prior_file
+from controller.models import features, prior_file, transfer_model
 from nas import plugins, tasks
 from nas.compare import statistics, summary
 from nas.meta import splits
@@ -38,9 +38,8 @@ ROWS = {
 
 def take_lists_away() -> None:
     """From here on no space can be listed."""
-    features.LISTED = 0
-    features.listed.cache_clear()
-    pretrained.everything.cache_clear()
+    features.MAX_ENUMERABLE = 0
+    transfer_model.clear_caches()
 
 
 def unlisted(path: Path) -> Prior:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from controller.models import features, gp_ensemble, gp_members, kernels, pretrained, prior_file
+from controller.models import features, gp_ensemble, gp_members, kernels, prior_file, transfer_model
 from nas import tables, tasks
 
 SPLITS = {"cifar10": "cifar10", "cifar100": "cifar100", "ImageNet16-120": "imagenet"}
@@ -33,20 +33,20 @@ def fitted(along_NR: Tensor, stand_N: Tensor) -> Tensor:
     return along_NR @ found.solution.squeeze(1)
 
 
-def by_all_others(sight: kernels.Sight, stand_N: Tensor) -> Tensor:
+def by_all_others(sight: kernels.KernelInputs, stand_N: Tensor) -> Tensor:
     """What is foretold of each standing by all others, `[N]`.
 
     Rasmussen & Williams 2006, equation 5.12; by the member of the highest evidence among those around a mean, which is here the
     best fit of all mean landscapes.
     """
     off_N = stand_N - fitted(sight.mean, stand_N)
-    among = kernels.kernels(*[kernels.Sight(*(x[None] for x in sight))] * 2)
+    among = kernels.kernel_matrices(*[kernels.KernelInputs(*(x[None] for x in sight))] * 2)
     likeliest, foretold_N = -torch.inf, stand_N
-    around = gp_members.bank(torch.ones(1))
-    for e in (around.family == 0).nonzero():
-        member = gp_members.Members(*(x[None, e] for x in around))
-        covariance = gp_ensemble._covariance(among, member)[0, 0]
-        covariance.diagonal().add_(member.variance.item() * member.noise.item())
+    around = gp_members.hypotheses(torch.ones(1))
+    for e in (around.mean_index == 0).nonzero():
+        member = gp_members.Hypotheses(*(x[None, e] for x in around))
+        covariance = gp_ensemble.covariance(among, member)[0, 0]
+        covariance.diagonal().add_(member.signal_var.item() * member.noise_ratio.item())
         lower = torch.linalg.cholesky(covariance)
         inverse = torch.cholesky_inverse(lower)
         weight_N = inverse @ off_N
@@ -59,9 +59,9 @@ def by_all_others(sight: kernels.Sight, stand_N: Tensor) -> Tensor:
 def main() -> None:
     table = tables.find("nasbench201")
     space = tasks.find("nasbench201/cifar10@200").space
-    listed = features.listed(space)
+    listed = features.enumerate_valid(space)
     assert listed is not None
-    rank_N = features.ranks(space, listed.archs)
+    rank_N = features.index_of(space, listed.archs)
     mean = {d: table.by_index(f"{d}/valid_accuracy@200", space.choices)[rank_N] for d in SPLITS}
     mean = {d: x.nanmean(1) if x.dim() > 1 else x for d, x in mean.items()}
     order = {d: x.argsort().argsort().double() for d, x in mean.items()}
@@ -70,18 +70,18 @@ def main() -> None:
     )
     print("|---|---:|---:|---:|---:|")
     for d, split in SPLITS.items():
-        key = pretrained.hold(prior_file.read(f"runs/transfer/prior-{split}/prior.safetensors"))
-        outlook = pretrained.everything(key, space)
-        assert outlook is not None
-        sight, best = outlook.sight, int(mean[d].argmax())
+        model = transfer_model.make(space, prior_file.read(f"runs/transfer/prior-{split}/prior.safetensors"))
+        sight, best = model.all_features, int(mean[d].argmax())
+        assert sight is not None
         stand_N = torch.special.ndtri((order[d] + 0.5) / len(order[d]))
-        first = (sight.mean @ pretrained.families(key, space)).argsort(descending=True, stable=True)[:LIKELIEST]
+        first = model.prior_ranking[:LIKELIEST]
         foretold_N = torch.full_like(stand_N, -torch.inf)
-        foretold_N[first] = by_all_others(sight.at(first), stand_N[first])
+        foretold_N[first] = by_all_others(sight.rows(first), stand_N[first])
         assert best in first, f"The best cell of {d} is none of the {LIKELIEST} that the prior puts first."
         others_N = sum((order[o] for o in SPLITS if o != d), torch.zeros_like(stand_N))
         places = [
-            place(x, best) for x in (others_N, fitted(torch.cat([sight.span, sight.mean], 1), stand_N), foretold_N)
+            place(x, best)
+            for x in (others_N, fitted(torch.cat([sight.components, sight.mean], 1), stand_N), foretold_N)
         ]
         lead = mean[d].topk(2).values.diff().abs().item()
         print(f"| {d} | {' | '.join(str(x) for x in places)} | {lead:.3f} |", flush=True)

@@ -11,7 +11,7 @@ import time
 import torch
 
 from controller.models import prior_file
-from controller.transfer_bo import InContext
+from controller.transfer_bo import TransferBO
 from nas import tasks
 from nas.run import priors
 from runs import large_space
@@ -26,7 +26,7 @@ def main() -> None:
     if "--unlisted" in sys.argv:
         prior = large_space.unlisted(priors.SHIPPED)
         large_space.take_lists_away()
-    controller, rows = InContext(evaluator.space), []
+    controller, rows = TransferBO(evaluator.space), []
     for count in (1, 100):
         seeds, spent = torch.arange(count), []
         evaluate, start = evaluator.load(seeds), time.process_time()

@@ -8,7 +8,7 @@ import torch
 
 from controller import AuxiliaryColumn, Prior, TaskScores, TaskSet
 from controller.meta.transfer_gp import TransferGp
-from controller.models import features, pretrained, prior_file, transformer
+from controller.models import features, prior_file, task_features, transfer_model
 from controller.models.task_pca import fit_components, normal_scores
 from nas import tasks
 from nas.meta import from_runs, outer_loop, splits, task_distribution
@@ -26,7 +26,7 @@ TASK = Task("toy", (3, 32, 32), 10)
 def task_set(count=6, auxiliary=()):
     """Tasks that two functions make up, in two families."""
     generator = torch.Generator().manual_seed(0)
-    parts = torch.randn(len(features.listed(SPACE).archs), 2, generator=generator)
+    parts = torch.randn(len(features.enumerate_valid(SPACE).archs), 2, generator=generator)
     mixed = parts @ torch.randn(2, count, generator=generator)
     kinds = ["accuracy" if k % 2 else "robustness" for k in range(count)]
     flat = torch.zeros(len(mixed))
@@ -58,7 +58,7 @@ def test_a_space_within_another_has_the_landscapes_of_the_cells_they_share():
     drawn, known = fit_components(small, task_set()), task_set()
     assert len(drawn.mean) == 4**6
     assert [small.operations[0].index(name) for name in small.operations[0]] == list(range(4))
-    shared = features.rows(SPACE, features.listed(small).archs)
+    shared = features.row_of(SPACE, features.enumerate_valid(small).archs)
     again = drawn.mean.double() + drawn.components.double() @ drawn.task_coords[1].double()
     torch.testing.assert_close(again.float(), normal_scores(known.tasks[1].normal_scores[shared]), atol=0.15, rtol=0.1)
 
@@ -70,7 +70,7 @@ def test_nothing_is_remembered_of_other_spaces_nor_from_few_tasks():
 
 @pytest.mark.parametrize("space", [SPACE, TransNasMicro()])
 def test_tasks_may_differ_along_a_property(space):
-    shared = features.rows(SPACE, features.listed(space).archs)
+    shared = features.row_of(SPACE, features.enumerate_valid(space).archs)
     own = torch.randn(5**6, generator=torch.Generator().manual_seed(1))
     shares = []
     for auxiliary in ((), [AuxiliaryColumn("t/a", SPACE, own)]):
@@ -110,7 +110,7 @@ def test_what_devices_take_is_remembered_with_the_covariance_that_they_have(spac
     auxiliary = [AuxiliaryColumn(f"t/d{k}", SPACE, normal_scores(x), x) for k, x in enumerate(logs)]
     auxiliary.append(AuxiliaryColumn("t/no value", SPACE, auxiliary[0].normal_scores))
     amounts = fit_components(space, task_set(auxiliary=auxiliary)).constraint_factors.double()
-    rows = features.rows(SPACE, features.listed(space).archs)
+    rows = features.row_of(SPACE, features.enumerate_valid(space).archs)
     if space != SPACE:
         assert fit_components(space, task_set(auxiliary=auxiliary[:3])).constraint_factors is None
     log_NK = torch.stack(logs, 1)[rows].double()
@@ -126,26 +126,25 @@ def test_tasks_are_as_alike_as_what_is_known_of_both():
     same, bare = Task("a", (3, 32, 32), 10, described), Task("b", (3, 32, 32), 10)
     far = Task("c", (3, 32, 32), 10, (1000.0, *[-1.5] * 8))
     others = torch.stack(
-        [transformer.task_features(x) for x in (same, bare, far, Task("d", (1, 8, 8), 100, described))]
+        [task_features.task_features(x) for x in (same, bare, far, Task("d", (1, 8, 8), 100, described))]
     )
-    alike = transformer.likeness(transformer.task_features(same), others)
+    alike = task_features.task_similarity(task_features.task_features(same), others)
     assert alike[:2].tolist() == [1.0, 1.0]
     torch.testing.assert_close(alike[2], torch.tensor(-(2.0**2) / 2).exp())
     assert alike[3] < 0.01
 
 
 def test_a_task_told_to_be_like_one_that_the_prior_knows_has_its_landscape(prior):
-    told = transformer.task_features(TASK)
     changed = prior.params["tasks/features"].clone()
     changed[1:] += 9.0
     alone = Prior(prior.params | {"tasks/features": changed}, prior.about)
-    key = pretrained.hold(alone, told)
-    sight = pretrained.everything(key, SPACE).sight
-    assert sight.mean.shape[1] == 2 * (2 + 1) + 3
-    torch.testing.assert_close(pretrained.families(key, SPACE).sum(), torch.tensor(1.0).double())
-    follows = torch.corrcoef(torch.stack([sight.mean[:, 5], task_set().tasks[0].normal_scores.double()]))[0, 1]
+    model = transfer_model.make(SPACE, alone, TASK)
+    inputs = model.all_features
+    assert inputs.mean.shape[1] == 2 * (2 + 1) + 3
+    torch.testing.assert_close(model.means.weights.sum(), torch.tensor(1.0).double())
+    follows = torch.corrcoef(torch.stack([inputs.mean[:, 5], task_set().tasks[0].normal_scores.double()]))[0, 1]
     assert follows > 0.98
-    assert pretrained.hold(alone) != key
+    assert transfer_model.make(SPACE, alone).fingerprint != model.fingerprint
 
 
 def test_a_run_teaches_a_landscape_of_its_whole_space(nas, tmp_path):
@@ -180,18 +179,11 @@ def test_runs_of_several_tasks_add_up_in_any_order_and_each_is_there_for_tasks_l
     torch.testing.assert_close(later.params["families/weights"], together.params["families/weights"])
     shipped = prior_file.read(str(priors.SHIPPED))
     for task in ("own201/digits", "own201/rsscn7_aerial"):
-        truth, told = (
-            normal_scores(full_columns.everything(task)),
-            transformer.task_features(tasks.find(task).task),
-        )
-        mean = [_told(x, told) for x in (shipped, later)]
+        truth = normal_scores(full_columns.everything(task))
+        models = [transfer_model.make(SPACE, x, tasks.find(task).task) for x in (shipped, later)]
+        mean = [model.means.kept[:, model.memory.family_means.shape[1]] for model in models]
         before, after = (torch.corrcoef(torch.stack([m, truth.double()]))[0, 1] for m in mean)
         assert after > before + 0.02
-
-
-def _told(prior, told):
-    """The landscape that tasks like this one have."""
-    return pretrained.learned(pretrained.hold(prior, told)).atlas["nasbench201"].family_means[:, -1]
 
 
 def test_a_run_with_a_limit_teaches_what_it_would_have_without(nas, table, tmp_path):
@@ -208,10 +200,10 @@ def test_a_run_with_a_limit_teaches_what_it_would_have_without(nas, table, tmp_p
 
 
 def test_a_prior_whose_network_has_other_shapes_is_refused(prior):
-    name = "encoder/lean.weight"
+    name = "encoder/task_to_components.weight"
     older = Prior(prior.params | {name: prior.params[name][:, :4]}, prior.about)
     with pytest.raises(UserError, match="another version"):
-        pretrained.hold(older)
+        transfer_model.make(SPACE, older)
 
 
 def test_runs_that_cannot_be_learned_from_leave_nothing_behind(nas, tmp_path):

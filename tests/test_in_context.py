@@ -7,11 +7,23 @@ import torch
 from safetensors.torch import save_file
 
 from controller import Prior, Results
+from controller.attention_policy import AttentionPolicy
 from controller.candidates import exploration, pool
-from controller.models import features, gp_ensemble, gp_members, kernels, pretrained, prior_file, transformer
+from controller.models import (
+    cell_encoder,
+    features,
+    gp_ensemble,
+    gp_members,
+    kernels,
+    prior_file,
+    scores,
+    task_features,
+    transfer_model,
+    transformer,
+)
 from controller.models.gp import GaussianProcess
 from controller.policies import attention
-from controller.transfer_bo import InContext
+from controller.transfer_bo import TransferBO
 from nas import plugins, tables
 from nas.meta import splits, task_distribution, task_similarity
 from nas.run import priors
@@ -21,15 +33,15 @@ from tests import _toys
 
 SPACE = NasBench201()
 LISTED = [plugins.load("space", name)() for name in plugins.names("space")]
-LISTED = [space for space in LISTED if features.size(space) <= features.LISTED]
+LISTED = [space for space in LISTED if features.size(space) <= features.MAX_ENUMERABLE]
 
 
 def untrained():
     torch.manual_seed(0)
-    weights, R = transformer.Reader().state_dict(), transformer.DIRECTIONS
+    weights, R = transformer.TaskTransformer().state_dict(), cell_encoder.COMPONENTS
     contents = prior_file.Contents(
-        encoder={n.removeprefix("cells."): t.clone() for n, t in weights.items() if n.startswith("cells.")},
-        policy={n: t.clone() for n, t in weights.items() if not n.startswith("cells.")},
+        encoder={n.removeprefix("encoder."): t.clone() for n, t in weights.items() if n.startswith("encoder.")},
+        policy={n: t.clone() for n, t in weights.items() if not n.startswith("encoder.")},
         families=prior_file.Families(torch.randn(2, R) * 0.3, torch.eye(R), torch.tensor([0.6, 0.4])),
     )
     about = {
@@ -44,22 +56,22 @@ def untrained():
 
 def test_one_member_predicts_what_a_gaussian_process_does_by_hand():
     rows = [0.5, 0.3, 0.2, 0.0, 0.0, 1.0, 0.1, 0.0, -1.0, 0.0, 0.0]
-    members = gp_members.Members(*(torch.tensor([x], dtype=torch.float64) for x in rows))
+    members = gp_members.Hypotheses(*(torch.tensor([x], dtype=torch.float64) for x in rows))
     torch.manual_seed(1)
 
-    def sight(n):
+    def inputs(n):
         nothing = torch.zeros(1, n, 0, dtype=torch.float64)
         place, whole = torch.randn(1, n, 3).double(), torch.randn(1, n, 2).double()
-        return kernels.Sight(place, whole, torch.randn(1, n, 4).double(), nothing, nothing)
+        return kernels.KernelInputs(place, whole, torch.randn(1, n, 4).double(), nothing, nothing)
 
-    seen, ahead = sight(4), sight(3)
-    y = gp_ensemble.standing(torch.tensor([[1.0, 3.0, 2.0, 9.0]]))
-    belief = gp_ensemble.predict(members, seen, y, ahead, 1)
+    seen, ahead = inputs(4), inputs(3)
+    y = scores.normal_scores(torch.tensor([[1.0, 3.0, 2.0, 9.0]]))
+    belief = gp_ensemble.predict(members, gp_members.unique_covariances(members), seen, y, ahead, 1)
 
     def k(a, b):
-        whole = (a.whole[0, :, None] - b.whole[0, None]).square().sum(-1) / 2
-        place = (a.place[0, :, None] - b.place[0, None]).square().sum(-1)
-        pair = (a.pair[0, :, None] - b.pair[0, None]).square().sum(-1)
+        whole = (a.path_stats[0, :, None] - b.path_stats[0, None]).square().sum(-1) / 2
+        place = (a.one_hot[0, :, None] - b.one_hot[0, None]).square().sum(-1)
+        pair = (a.op_pairs[0, :, None] - b.op_pairs[0, None]).square().sum(-1)
         return 0.5 * torch.exp(-whole) + 0.3 * torch.exp(-place / 6) + 0.2 * torch.exp(-pair)
 
     unit = 1 - k(seen, seen).mean() + 0.1 * (1 - 1 / 4)
@@ -67,37 +79,36 @@ def test_one_member_predicts_what_a_gaussian_process_does_by_hand():
     cross = k(seen, ahead) / unit + 1.0
     torch.testing.assert_close(belief.mean[0, 0], cross.T @ torch.linalg.solve(gram, y[0]))
     variance = 1 / unit + 1.0 - (cross * torch.linalg.solve(gram, cross)).sum(0)
-    torch.testing.assert_close(belief.deviation[0, 0], variance.sqrt())
+    torch.testing.assert_close(belief.std[0, 0], variance.sqrt())
 
 
 @pytest.mark.parametrize("n", [1, 2, 9])
 def test_members_of_one_kind_are_weighed_together_as_each_would_be_alone(n):
     generator = torch.Generator().manual_seed(2)
-    members = gp_members.bank(torch.tensor([0.7, 0.2, 0.1]))
-    kinds = gp_members.kinds(members)
-    assert len(members.near) == 21 + 3 * 6 + 2
-    assert kinds.each.near.shape == (1, 21 + 6 + 2)
-    seen = kernels.Sight(*(torch.randn(4, n, f, generator=generator).double() for f in (3, 2, 4, 3, 5)))
-    standing, among = gp_ensemble.standing(torch.randn(4, n, generator=generator)), kernels.kernels(seen, seen)
-    alone = gp_ensemble._fit(gp_members.Members(*(x[None] for x in members)), among, seen, standing).evidence
-    torch.testing.assert_close(
-        gp_ensemble._evidence(members, kinds, among, seen, standing), alone, rtol=1e-9, atol=1e-9
-    )
+    members = gp_members.hypotheses(torch.tensor([0.7, 0.2, 0.1]))
+    kinds = gp_members.unique_covariances(members)
+    assert len(members.w_rbf) == 21 + 3 * 6 + 2
+    assert kinds.unique.w_rbf.shape == (1, 21 + 6 + 2)
+    seen = kernels.KernelInputs(*(torch.randn(4, n, f, generator=generator).double() for f in (3, 2, 4, 3, 5)))
+    standing, among = scores.normal_scores(torch.randn(4, n, generator=generator)), kernels.kernel_matrices(seen, seen)
+    alone = gp_ensemble._fit(
+        gp_members.Hypotheses(*(x[None] for x in members)), among, seen, standing
+    ).log_marginal_likelihood
+    torch.testing.assert_close(gp_ensemble._screen(members, kinds, among, seen, standing), alone, rtol=1e-9, atol=1e-9)
 
 
 def test_cells_that_agree_in_what_tasks_differ_by_are_believed_to_score_alike():
-    members = gp_members.bank(torch.tensor([1.0]))
-    around = members.take(((members.family == 0) & (members.span == 0)).nonzero().squeeze(-1))
+    members = gp_members.hypotheses(torch.tensor([1.0]))
+    around = members.take(((members.mean_index == 0) & (members.component_var == 0)).nonzero().squeeze(-1))
     same = torch.zeros(1, 4, 2, dtype=torch.float64)
     span = torch.tensor([[[0.0], [3.0], [0.1], [1.5]]], dtype=torch.float64)
-    every = kernels.Sight(same, same, same, same[..., :1], span)
-    seen = kernels.Sight(*(x[:, :2] for x in every))
-    belief = gp_ensemble.predict(
-        around, seen, gp_ensemble.standing(torch.tensor([[1.0, 0.0]])), every, len(around.near)
-    )
+    every = kernels.KernelInputs(same, same, same, same[..., :1], span)
+    seen = kernels.KernelInputs(*(x[:, :2] for x in every))
+    shared, y = gp_members.unique_covariances(around), scores.normal_scores(torch.tensor([[1.0, 0.0]]))
+    belief = gp_ensemble.predict(around, shared, seen, y, every, len(around.w_rbf))
     like_the_first, like_none = belief.mean[0, :, 2], belief.mean[0, :, 3]
     assert (like_the_first > like_none + 0.1).all()
-    assert (belief.deviation[0, :, 2] < belief.deviation[0, :, 3]).all()
+    assert (belief.std[0, :, 2] < belief.std[0, :, 3]).all()
 
 
 def test_expected_improvement_is_its_integral():
@@ -105,26 +116,26 @@ def test_expected_improvement_is_its_integral():
     x = torch.linspace(-8, 8, 400_001).double()
     density = torch.exp(-((x - mean) / deviation).square() / 2) / (deviation * (2 * torch.pi) ** 0.5)
     integral = torch.trapezoid((x - best).clamp_min(0) * density, x)
-    torch.testing.assert_close(gp_ensemble.improvement(mean, deviation, best)[0], integral, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(scores.expected_improvement(mean, deviation, best)[0], integral, rtol=1e-6, atol=1e-9)
 
 
 def test_standing_depends_on_order_alone_and_failures_stand_last():
     score = torch.tensor([[1.0, torch.nan, 5.0, 2.0]])
-    stand = gp_ensemble.standing(score)
-    torch.testing.assert_close(stand, gp_ensemble.standing(torch.tensor([[10.0, torch.nan, 1e6, 11.0]])))
+    stand = scores.normal_scores(score)
+    torch.testing.assert_close(stand, scores.normal_scores(torch.tensor([[10.0, torch.nan, 1e6, 11.0]])))
     assert stand.argmin() == 1
     torch.testing.assert_close(stand.square().mean(), torch.tensor(1.0).double())
 
 
 def test_new_scores_are_placed_between_and_beyond_the_earlier_ones():
     score = torch.tensor([[1.0, 2.0, 4.0]])
-    stand = gp_ensemble.standing(score)
-    placed = attention.place_among(score, torch.tensor([[2.0, 3.0, 4.0, 400.0, -400.0]]))
+    stand = scores.normal_scores(score)
+    placed = scores.normal_scores_relative_to(score, torch.tensor([[2.0, 3.0, 4.0, 400.0, -400.0]]))
     torch.testing.assert_close(placed[0, 0], stand[0, 1])
     torch.testing.assert_close(placed[0, 1], (stand[0, 1] + stand[0, 2]) / 2)
     torch.testing.assert_close(placed[0, 3:], torch.stack([stand[0, 2] + 1.5, stand[0, 0] - 1.5]))
     torch.testing.assert_close(
-        placed, attention.place_among(score * 7 - 3, torch.tensor([[2.0, 3, 4, 400, -400]]) * 7 - 3)
+        placed, scores.normal_scores_relative_to(score * 7 - 3, torch.tensor([[2.0, 3, 4, 400, -400]]) * 7 - 3)
     )
 
 
@@ -133,33 +144,32 @@ def test_pace_is_the_logarithm_of_seconds_in_deviations_and_nothing_where_they_t
     seconds = torch.tensor([[1.0, 4.0, 2.0, 2.0], [7.0, 7.0, 7.0, 7.0], [1.0, nan, 0.0, 4.0], [3.0, nan, nan, 0.0]])
     root = 2.0**0.5
     expected = torch.tensor([[-root, root, 0, 0], [0, 0, 0, 0], [-1, 0, 0, 1], [0, 0, 0, 0]]).double()
-    torch.testing.assert_close(transformer.pace(seconds), expected)
-    torch.testing.assert_close(transformer.pace(60 * seconds), expected)
+    torch.testing.assert_close(task_features.standardised_log_cost(seconds), expected)
+    torch.testing.assert_close(task_features.standardised_log_cost(60 * seconds), expected)
 
 
 def test_the_network_reads_what_evaluations_cost():
-    controller, prior, seeds = InContext(SPACE), untrained(), torch.arange(4)
-    prior.params["policy/pace"] = torch.randn(transformer.WIDTH)
+    controller, prior, seeds = AttentionPolicy(SPACE), untrained(), torch.arange(4)
+    prior.params["policy/cost_embedding"] = torch.randn(cell_encoder.WIDTH)
     seen = controller.propose(controller.begin(_toys.TASK, seeds, prior), 12)
     score = torch.rand(4, 12)
-    foretold = {}
+    predicted = {}
     for name, cost in (
         ("dear", 1 + torch.rand(4, 12)),
         ("flat", torch.ones(4, 12)),
         ("unknown", torch.full((4, 12), torch.nan)),
     ):
         state = controller.learn(controller.begin(_toys.TASK, seeds, prior), seen, Results(score, cost))
-        key = int(state.prior[0])
-        foretold[name] = attention.predict(SPACE, key, state, pretrained.look(key, SPACE, seen.archs).hidden)
-    assert not torch.allclose(foretold["dear"][1], foretold["flat"][1], atol=1e-3)
-    torch.testing.assert_close(foretold["unknown"], foretold["flat"])
+        predicted[name] = attention.predict(transfer_model.find(SPACE, state.prior), state, seen.archs)
+    assert not torch.allclose(predicted["dear"][1], predicted["flat"][1], atol=1e-3)
+    torch.testing.assert_close(predicted["unknown"], predicted["flat"])
 
 
 @pytest.mark.parametrize("space", LISTED, ids=lambda s: s.name)
 def test_policy_samples_have_the_probability_that_they_are_said_to_have(space):
     torch.manual_seed(0)
-    reader, sketch = transformer.Reader().double(), transformer.draft(space, torch.float64)
-    mood = torch.randn(1, 1, transformer.WIDTH).double()
+    reader, sketch = transformer.TaskTransformer().double(), cell_encoder.encode_space(space, torch.float64)
+    mood = torch.randn(1, 1, cell_encoder.WIDTH).double()
     every = _ops.enumerate_all(space.choices)[:, : len(space.choices)]
     every = every[space.valid(every)][None]
     with torch.no_grad():
@@ -170,30 +180,31 @@ def test_policy_samples_have_the_probability_that_they_are_said_to_have(space):
 @pytest.mark.parametrize("space", LISTED, ids=lambda space: space.name)
 def test_samples_are_drawn_by_the_probabilities_that_they_are_said_to_have(space):
     torch.manual_seed(0)
-    reader, sketch = transformer.Reader().double(), transformer.draft(space, torch.float64)
+    reader, sketch = transformer.TaskTransformer().double(), cell_encoder.encode_space(space, torch.float64)
     archs = _sampling.sample(space, torch.arange(3), 0, 5, stream=1)
-    mood, options = torch.randn(3, 1, transformer.WIDTH).double(), reader.cells.options(sketch)
-    choosing, prefix = reader.choosing(sketch, mood), torch.zeros(3, 5, transformer.WIDTH).double()
-    added = torch.zeros(3, 5, 2 * transformer.WIDTH).double()
+    mood, options = torch.randn(3, 1, cell_encoder.WIDTH).double(), reader.encoder.options(sketch)
+    choosing, prefix = reader.cached_policy(sketch, mood), torch.zeros(3, 5, cell_encoder.WIDTH).double()
+    added = torch.zeros(3, 5, 2 * cell_encoder.WIDTH).double()
     for d in range(len(space.choices)):
-        aim = reader.logits(sketch, options, mood.expand(-1, 5, -1), prefix, d)
+        aim = reader.policy_logits(sketch, options, mood.expand(-1, 5, -1), prefix, d)
         torch.testing.assert_close(choosing.logits(added, d), aim, atol=1e-12, rtol=1e-12)
-        prefix, added = prefix + options[d][archs[..., d]], added + choosing.taken[d][archs[..., d]]
+        prefix, added = prefix + options[d][archs[..., d]], added + choosing.prefix_update[d][archs[..., d]]
 
 
 @pytest.mark.parametrize("space", LISTED, ids=lambda space: space.name)
 def test_what_cells_share_is_computed_once_and_comes_out_the_same(space):
     torch.manual_seed(0)
-    cells, sketch = transformer.Reader().double().cells, transformer.draft(space, torch.float64)
+    cells, sketch = transformer.TaskTransformer().double().encoder, cell_encoder.encode_space(space, torch.float64)
     archs = _sampling.sample(space, torch.zeros(1, dtype=torch.long), 0, 1200, stream=1).squeeze(0)
     described = features.describe(space, torch.cat([archs, archs[:20]]))
-    alone = cells(sketch, described.archs, described.whole)
-    torch.testing.assert_close(cells.shared(sketch, described.archs, described.whole), alone, atol=1e-12, rtol=1e-12)
+    alone = cells(sketch, described.archs, described.path_stats)
+    torch.testing.assert_close(
+        cells.encode_all(sketch, described.archs, described.path_stats), alone, atol=1e-12, rtol=1e-12
+    )
 
 
-@pytest.mark.parametrize("reader", [True, False])
-def test_a_warm_search_keeps_the_laws(reader):
-    controller, prior, seeds = InContext(SPACE, reader=reader), untrained(), torch.arange(6)
+def test_a_warm_search_keeps_the_laws():
+    controller, prior, seeds = TransferBO(SPACE), untrained(), torch.arange(6)
     run = _toys.evaluate(SPACE, failing=0.1)
     archs, _, state = _toys.walk(controller, run, seeds, 3, 5, controller.begin(_toys.TASK, seeds, prior))
     alone = controller.begin(_toys.TASK, seeds[2:3], prior)
@@ -201,24 +212,24 @@ def test_a_warm_search_keeps_the_laws(reader):
     assert torch.equal(fewer, archs[2:3])
     ranks = _ops.index(archs.flatten(1, 2), SPACE.choices)
     assert all(len(set(row)) == len(row) for row in ranks.tolist())
-    assert ((controller.trusts(state) >= 0) & (controller.trusts(state) <= 1)).all()
+    assert ((controller.prior_weight(state) >= 0) & (controller.prior_weight(state) <= 1)).all()
 
 
 def _searched(score_N, prior, evaluations=20, **settings):
-    controller, seeds = InContext(SPACE, **settings), torch.arange(2)
+    controller, seeds = TransferBO(SPACE, **settings), torch.arange(2)
     state = controller.begin(_toys.TASK, seeds, prior)
     for _ in range(evaluations):
         proposal = controller.propose(state, 1)
-        score = score_N[features.rows(SPACE, proposal.archs)]
+        score = score_N[features.row_of(SPACE, proposal.archs)]
         state = controller.learn(state, proposal, Results(score.float(), torch.zeros_like(score)))
     return controller, state
 
 
 def test_a_task_that_the_prior_foretells_looks_familiar_and_others_do_not():
     prior = untrained()
-    listed = pretrained.everything(pretrained.hold(prior), SPACE)
-    noise = torch.randn(len(listed.hidden), generator=torch.Generator().manual_seed(3))
-    known = listed.sight.mean[:, 1] + 0.3 * noise
+    mean = transfer_model.make(SPACE, prior).all_features.mean
+    noise = torch.randn(len(mean), generator=torch.Generator().manual_seed(3))
+    known = mean[:, 1] + 0.3 * noise
     assert "tasks: high (" in task_similarity.describe_similarity(*_searched(known, prior))
     for strange in (noise, -known):
         assert "tasks: low (" in task_similarity.describe_similarity(*_searched(strange, prior))
@@ -226,37 +237,41 @@ def test_a_task_that_the_prior_foretells_looks_familiar_and_others_do_not():
 
 def test_noise_seldom_looks_familiar_and_a_few_evaluations_say_nothing():
     prior = prior_file.read(str(priors.SHIPPED))
-    controller, seeds, luck = InContext(SPACE, members=2), torch.arange(100), torch.Generator().manual_seed(0)
+    controller, seeds, luck = TransferBO(SPACE, num_hypotheses=2), torch.arange(100), torch.Generator().manual_seed(0)
     state, looked = controller.begin(_toys.TASK, seeds, prior), []
     for _ in range(4):
         proposal = controller.propose(state, 4)
         noise = torch.rand(proposal.archs.shape[:2], generator=luck)
         state = controller.learn(state, proposal, Results(noise, torch.zeros_like(noise)))
-        looked.append((controller.foretold(state) > 0.35).float().mean())
+        looked.append((controller.prior_correlation(state) > 0.35).float().mean())
     assert sum(looked[1:]) / 3 <= 0.08
-    early = state._replace(archs=state.archs[:, :4], score=state.score[:, :4], over=state.over[:, :4])
+    early = state._replace(
+        archs=state.archs[:, :4], score=state.score[:, :4], constraint_ratio=state.constraint_ratio[:, :4]
+    )
     assert "unknown after 4 evaluations" in task_similarity.describe_similarity(controller, early)
 
 
 def test_beliefs_do_not_try_twins_again_where_they_score_alike():
-    described = features.listed(SPACE)
-    kin = features.ranks(SPACE, SPACE.canonical(described.archs))
+    described = features.enumerate_valid(SPACE)
+    kin = features.index_of(SPACE, SPACE.canonical(described.archs))
     score = torch.rand(int(kin.max()) + 1, generator=torch.Generator().manual_seed(0))[kin]
     _, state = _searched(score, None, 40, patience=1000)
-    tried = features.ranks(SPACE, SPACE.canonical(state.archs))
+    tried = features.index_of(SPACE, SPACE.canonical(state.archs))
     assert all(len(set(row)) >= 38 for row in tried.tolist())
 
 
 def test_a_stale_search_leaves_every_second_evaluation_to_plain_bayesian_optimisation():
     score = torch.zeros(2, 20)
     score[:, 3], score[1, 15] = 1.0, 2.0
-    assert pool.stale(score, 8).tolist() == [True, False]
-    controller, seeds = InContext(SPACE), torch.arange(2)
+    assert exploration.no_improvement(score, 8).tolist() == [True, False]
+    controller, seeds = TransferBO(SPACE), torch.arange(2)
     archs = _ops.enumerate_all(SPACE.choices)[:20].expand(2, -1, -1)
-    state = controller.begin(_toys.TASK, seeds)._replace(archs=archs, score=score, over=torch.zeros(2, 20, 0))
-    turns = exploration.due(pretrained.NONE, SPACE, state, 8, 8, 2, 4)
-    assert turns.plain.int().tolist() == [[0, 1, 0, 1, 0, 1, 0, 1], [0] * 8]
-    assert not turns.scout.any()
+    state = controller.begin(_toys.TASK, seeds)._replace(
+        archs=archs, score=score, constraint_ratio=torch.zeros(2, 20, 0)
+    )
+    steps = exploration.schedule(transfer_model.make(SPACE), state, 8, 8, 2, 4)
+    assert steps.cold_bo.int().tolist() == [[0, 1, 0, 1, 0, 1, 0, 1], [0] * 8]
+    assert not steps.space_filling.any()
     plain = GaussianProcess(SPACE).next(
         state._replace(seeds=seeds[:1], step=state.step[:1], archs=archs[:1], score=score[:1])
     )
@@ -266,11 +281,11 @@ def test_a_stale_search_leaves_every_second_evaluation_to_plain_bayesian_optimis
 def test_candidates_that_are_news_come_first_whatever_the_others_of_their_batch():
     ranks, tried = torch.tensor([[5, 3, 5, 7, 3, 9]]), torch.tensor([[7, 8]])
     assert _ops.first_unseen(ranks, tried).tolist() == [[True, True, False, False, False, True]]
-    controller, seeds = InContext(SPACE), torch.arange(5)
+    controller, seeds = TransferBO(SPACE), torch.arange(5)
     _, _, state = _toys.walk(controller, _toys.evaluate(SPACE), seeds, 8, 4)
 
     def ask(state):
-        return pool.gather(SPACE, pretrained.NONE, state, *controller._remembered(state), 0, 4)
+        return pool.candidate_pool(transfer_model.make(SPACE), state, controller._history(state), 0, 4)
 
     archs, fresh = ask(state)
     assert fresh.int().diff(dim=-1).amax() <= 0
@@ -281,10 +296,9 @@ def test_candidates_that_are_news_come_first_whatever_the_others_of_their_batch(
 
 
 def test_landmarks_are_each_the_farthest_from_those_before():
-    key = pretrained.hold(untrained())
-    along = pretrained.everything(key, SPACE).sight.span[:, :8]
-    rows = exploration.landmarks(key, SPACE)
-    assert rows[0] == pool.favourites(key, SPACE)[0]
+    model = transfer_model.make(SPACE, untrained())
+    along, rows = model.all_features.components[:, :8], exploration.farthest_first(model)
+    assert rows[0] == model.prior_ranking[0]
     for count in (1, 2, 7, 30):
         apart = torch.cdist(along, along[rows[:count]], compute_mode="donot_use_mm_for_euclid_dist").amin(1)
         assert apart[rows[count]] == pytest.approx(apart.max().item())
@@ -293,50 +307,49 @@ def test_landmarks_are_each_the_farthest_from_those_before():
 
 def _stale_after(score_N, prior, settings, evaluations=40):
     """Two searches that found the same, the best first, and a proposal of four."""
-    controller, seeds = InContext(SPACE, reader=False, **settings), torch.arange(2)
+    controller, seeds = TransferBO(SPACE, **settings), torch.arange(2)
     state = controller.begin(_toys.TASK, seeds, prior)
     archs = _ops.enumerate_all(SPACE.choices)[torch.randperm(15625, generator=torch.Generator().manual_seed(1))]
-    value_E, order_E = score_N[features.rows(SPACE, archs[:evaluations])].sort(descending=True)
+    value_E, order_E = score_N[features.row_of(SPACE, archs[:evaluations])].sort(descending=True)
     archs, score = archs[order_E].expand(2, -1, -1), value_E.expand(2, -1)
     state = state._replace(
-        archs=archs, score=score.float(), cost=torch.zeros_like(score), over=torch.zeros(2, evaluations, 0)
+        archs=archs, score=score.float(), cost=torch.zeros_like(score), constraint_ratio=torch.zeros(2, evaluations, 0)
     )
     return controller, state, controller.propose(state, 4).archs
 
 
 def test_scouts_go_out_once_the_prior_has_lost_its_say():
     prior = untrained()
-    key = pretrained.hold(prior, transformer.task_features(_toys.TASK))
-    foretold = pretrained.everything(key, SPACE).sight.mean[:, 1].float()
-    strange = torch.randn(len(foretold), generator=torch.Generator().manual_seed(3))
-    net = features.listed(SPACE).archs[exploration.landmarks(key, SPACE)]
+    model = transfer_model.make(SPACE, prior, _toys.TASK)
+    expected = model.all_features.mean[:, 1].float()
+    strange = torch.randn(len(expected), generator=torch.Generator().manual_seed(3))
+    net = features.enumerate_valid(SPACE).archs[exploration.farthest_first(model)]
     controller, state, archs = _stale_after(strange, prior, {})
-    assert (controller.trusts(state) < 0.5).all()
-    left = net[~_ops.isin(*(features.ranks(SPACE, x) for x in (net[None], state.archs[:1]))).squeeze(0)]
+    assert (controller.prior_weight(state) < 0.5).all()
+    left = net[~_ops.isin(*(features.index_of(SPACE, x) for x in (net[None], state.archs[:1]))).squeeze(0)]
     assert torch.equal(archs[:, 2], left[:1].expand(2, -1))
-    for scores, settings in ((strange, {"scout": 1000}), (strange, {"patience": 1000}), (foretold, {})):
-        controller, state, archs = _stale_after(scores, prior, settings)
+    for value, settings in ((strange, {"space_filling_every": 1000}), (strange, {"patience": 1000}), (expected, {})):
+        controller, state, archs = _stale_after(value, prior, settings)
         assert not torch.equal(archs[:, 2], left[:1].expand(2, -1))
-    assert (controller.trusts(state) > 0.5).all()
+    assert (controller.prior_weight(state) > 0.5).all()
 
 
 def test_members_expect_the_spread_of_the_cells_seen():
     """Draws of a member's own process at cells that lie close have, on average, the variance it allows for."""
-    listed = pretrained.everything(pretrained.NONE, SPACE)
-    seen = kernels.Sight(*(x[None, :30] for x in listed.sight))
-    members = gp_members.Members(*(x[None, :1] for x in gp_members.bank(None)))
-    among = kernels.kernels(seen, seen)
+    seen = kernels.KernelInputs(*(x[None, :30] for x in transfer_model.make(SPACE).all_features))
+    members = gp_members.Hypotheses(*(x[None, :1] for x in gp_members.hypotheses(None)))
+    among = kernels.kernel_matrices(seen, seen)
     fit = gp_ensemble._fit(members, among, seen, torch.zeros(1, 30, dtype=torch.float64))
-    own = members.variance * members.noise
+    own = members.signal_var * members.noise_ratio
     root = torch.linalg.cholesky(
-        gp_ensemble._covariance(among, members)[0, 0] + own * torch.eye(30, dtype=torch.float64)
+        gp_ensemble.covariance(among, members)[0, 0] + own * torch.eye(30, dtype=torch.float64)
     )
     draws = root @ torch.randn(30, 20_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    torch.testing.assert_close(draws.var(0, correction=0).mean(), fit.unit[0, 0], rtol=0.03, atol=0)
+    torch.testing.assert_close(draws.var(0, correction=0).mean(), fit.scale[0, 0], rtol=0.03, atol=0)
 
 
 def test_a_batch_has_no_twins():
-    controller, seeds = InContext(SPACE), torch.arange(3)
+    controller, seeds = TransferBO(SPACE), torch.arange(3)
     _, _, state = _toys.walk(controller, _toys.evaluate(SPACE), seeds, 4, 2)
     archs = controller.propose(state, 40).archs
     twins = _ops.index(SPACE.canonical(archs), SPACE.choices)
@@ -344,7 +357,7 @@ def test_a_batch_has_no_twins():
 
 
 def test_a_state_whose_prior_is_not_loaded_says_so():
-    controller = InContext(SPACE)
+    controller = TransferBO(SPACE)
     state = controller.begin(_toys.TASK, torch.arange(1))._replace(prior=torch.tensor([12345]))
     with pytest.raises(UserError, match="not loaded"):
         controller.propose(state, 1)
@@ -380,10 +393,10 @@ def test_no_score_is_an_auxiliary_column(nasbench201):
 def test_an_auxiliary_value_that_was_not_measured_is_that_of_its_equivalents(nasbench201):
     name = "nasbench201-zerocost/cifar10/jacov"
     found = next(x for x in task_distribution.auxiliary_columns(()) if x.name == name)
-    described = features.listed(SPACE)
-    ranks = features.ranks(SPACE, described.archs)
+    described = features.enumerate_valid(SPACE)
+    ranks = features.index_of(SPACE, described.archs)
     known = ~tables.find("nasbench201-zerocost").by_index("cifar10/jacov", SPACE.choices)[ranks].isnan()
-    kin = features.ranks(SPACE, SPACE.canonical(described.archs))
+    kin = features.index_of(SPACE, SPACE.canonical(described.archs))
     filled = 0
     for row in (~known).nonzero().squeeze(-1)[::97].tolist():
         twins = found.normal_scores[known & (kin == kin[row])]

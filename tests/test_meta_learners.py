@@ -27,7 +27,7 @@ OPTIONS = {
 
 def scores(seed):
     """Of every task of both families, `[families, tasks, N]`: what a family has in common, and what a task has alone."""
-    described = features.listed(SPACE)
+    described = features.enumerate_valid(SPACE)
     assert described is not None
     generator = torch.Generator().manual_seed(seed)
     known = torch.nn.functional.one_hot(described.archs, 4).flatten(1).float()
@@ -59,7 +59,7 @@ def evaluations_to_the_top(prior, scores_FKN):
             state, reached = controller.begin(task, torch.arange(SEEDS), prior), []
             while len(reached) < BUDGET and not (reached and torch.cat(reached, 1).any(1).all()):
                 proposal = controller.propose(state, 1)
-                score_SB = score_N[features.rows(SPACE, proposal.archs)]
+                score_SB = score_N[features.row_of(SPACE, proposal.archs)]
                 state = controller.learn(state, proposal, Results(score_SB, torch.ones_like(score_SB)))
                 reached.append(score_SB >= goal)
             hit_ST = torch.cat(reached, 1)

@@ -21,8 +21,8 @@ def contents():
     bare = SpaceMemory(torch.randn(4), torch.randn(4, 2), torch.randn(4, 1), torch.randn(5, 2))
     tasks, runs = (Tasks(torch.randn(k, 14), torch.rand(k), torch.randn(k, 16)) for k in (5, 1))
     return Contents(
-        encoder={"read.0.weight": torch.randn(2, 2)},
-        policy={"layers.0.x": torch.randn(3)},
+        encoder={"readout.0.weight": torch.randn(2, 2)},
+        policy={"layers.0.mlp.0.bias": torch.randn(3)},
         families=Families(torch.randn(2, 16), torch.eye(16), torch.tensor([0.5, 0.5])),
         tasks=tasks,
         spaces={"my.space/v2": memory, "small": bare},
@@ -83,8 +83,8 @@ def test_a_file_that_is_no_prior_is_refused_in_a_line_that_names_the_tensor(tmp_
 def test_a_prior_of_version_0_1_is_read_under_todays_names(tmp_path):
     held = contents()
     old = {
-        **{f"reader.cells.{n}": t for n, t in held.encoder.items()},
-        **{f"reader.{n}": t for n, t in held.policy.items()},
+        "reader.encoder.read.0.weight": held.encoder["readout.0.weight"],
+        "reader.layers.0.think.0.bias": held.policy["layers.0.mlp.0.bias"],
         **dict(zip(("centre", "mix", "weight"), held.families)),
         **dict(zip(("told", "share", "coefficients"), held.tasks)),
         **dict(zip(("runs.told", "runs.share", "runs.coefficients"), held.runs.tasks)),

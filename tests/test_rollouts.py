@@ -3,7 +3,7 @@
 import torch
 
 from controller.meta import _descent
-from controller.models import transformer
+from controller.models import cell_encoder, task_features, transformer
 from controller.policies import attention, nets, rollouts
 from search_spaces import _ops
 from search_spaces.transnas_micro import TransNasMicro
@@ -64,20 +64,27 @@ def test_descending_the_loss_of_the_entropy_alone_raises_the_entropy_from_sample
 def _entropies(weight, steps):
     """Of a policy that has all but made up its mind, over steps down its loss on searches of its own, nothing to be gained."""
     space, S, T = TransNasMicro(), 16, 3
-    net = _descent.untrained(transformer.Reader, 0)
+    net = _descent.untrained(transformer.TaskTransformer, 0)
     with torch.no_grad():
         net.choose[-1].weight.mul_(300)
-    sketch, generator = transformer.draft(space), torch.Generator().manual_seed(0)
+    sketch, generator = cell_encoder.encode_space(space), torch.Generator().manual_seed(0)
     flat = torch.zeros(S, T)
     x = rollouts.Rollouts(
-        space, torch.zeros(S, transformer.TOLD), torch.zeros(S, T, transformer.WIDTH), flat, flat, flat + 1, flat, 4
+        space,
+        torch.zeros(S, task_features.NUM_TASK_FEATURES),
+        torch.zeros(S, T, cell_encoder.WIDTH),
+        flat,
+        flat,
+        flat + 1,
+        flat,
+        4,
     )
-    found, optimizer = [], torch.optim.Adam(net.choose.parameters(), lr=3e-3)
+    found, optimizer = [], torch.optim.Adam(net.policy_head.parameters(), lr=3e-3)
     for _ in range(steps):
         with torch.no_grad():
             noise = -torch.log(-torch.log(torch.rand(T, S, 1, 6, 4, generator=generator)))
             seen = [(x.hidden[:, :t], flat[:, :t], flat[:, :t]) for t in range(T)]
-            moods = [net.mood(net.remember(x.task_features, *parts))[:, None] for parts in seen]
+            moods = [net.policy_query(net.context(x.task_features, *parts))[:, None] for parts in seen]
             archs = [attention.draw(net, space, sketch, mood, noise[t]) for t, mood in enumerate(moods)]
             log_prob = [attention.log_prob(net, space, sketch, *parts) for parts in zip(moods, archs)]
         played = x._replace(archs=torch.cat(archs, 1), log_prob=torch.cat(log_prob, 1))

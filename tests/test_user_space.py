@@ -73,8 +73,8 @@ def digits():
 def test_it_is_no_cell_space_and_no_model_reads_its_names():
     assert as_cell_space(SPACE) is None
     assert features.edges(SPACE) == ((0, 1), (1, 2), (2, 3))
-    other = features.TRAITS.index("other")
-    table = features.trait_table(SPACE)
+    other = features.OPERATION_FEATURES.index("other")
+    table = features.operation_feature_table(SPACE)
     assert bool((table[..., other] == table.sum(-1)).all())
     assert table.sum() == 4 + 4 + 3
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from controller._base import Prior, Stage, TaskBatch, TaskRequest, TaskSample, TaskSet, stage_at
 from controller._settings_types import Amount, Range
 from controller.meta import _descent
-from controller.models import features, prior_file, transformer
+from controller.models import cell_encoder, features, prior_file, scores, transformer
 from controller.policies import attention, rollouts
 from search_spaces import UserError
 
@@ -41,7 +41,7 @@ _NAMING = 0.1
 """What naming one of the best counts beside prediction."""
 _ALONGSIDE = 0.3
 """What prediction counts while the policy is reinforced: both rest on the same layers."""
-_ENCODER = "cells."
+_ENCODER = "encoder."
 
 
 class State(NamedTuple):
@@ -83,21 +83,23 @@ class Rl2:
         """A network with random weights but for the encoder's. Raises `UserError` for more than one seed."""
         if len(seeds) != 1:
             raise UserError(f"rl2 trains one prior at a time; it got {len(seeds)} seeds.")
-        net = _descent.untrained(transformer.Reader, int(seeds[0]))
+        net = _descent.untrained(transformer.TaskTransformer, int(seeds[0]))
         if self.encoder != "none":
-            net.cells.load_state_dict(prior_file.unpack(prior_file.read(self.encoder).params).encoder)
+            net.encoder.load_state_dict(prior_file.unpack(prior_file.read(self.encoder).params).encoder)
         params = {n: t.detach().clone() for n, t in net.state_dict().items()}
         hidden = {}
         for space in self.tasks.spaces:
-            described = features.listed(space)
+            described = features.enumerate_valid(space)
             assert described is not None
             with torch.no_grad():
-                hidden[space.name] = net.cells(transformer.draft(space), described.archs, described.whole)
+                hidden[space.name] = net.encoder(
+                    cell_encoder.encode_space(space), described.archs, described.path_stats
+                )
         return State(torch.tensor(0), params, _descent.begin(params, _layers(params)), hidden)
 
     def update(self, meta_state: State, batch: TaskBatch) -> tuple[State, dict[str, float]]:
         stage, step = stage_at(self.stages, int(meta_state.step))
-        net = _descent.network(transformer.Reader, meta_state.params)
+        net = _descent.network(transformer.TaskTransformer, meta_state.params)
         named = dict(net.named_parameters())
         trained = {n: named[n] for n in _layers(named)}
         moments = meta_state.moments if step else _descent.begin(meta_state.params, trained)
@@ -134,7 +136,9 @@ class Rl2:
     def _known(self, sample: TaskSample) -> Tensor:
         return sample.task_features if self.task_features else torch.zeros_like(sample.task_features)
 
-    def _log_density(self, net: transformer.Reader, state: State, sample: TaskSample) -> tuple[Tensor, list[Tensor]]:
+    def _log_density(
+        self, net: transformer.TaskTransformer, state: State, sample: TaskSample
+    ) -> tuple[Tensor, list[Tensor]]:
         """The mean log density of the scores to predict, and what the network remembers of the context."""
         assert sample.context is not None
         assert sample.query is not None
@@ -142,16 +146,18 @@ class Rl2:
         pick_K_ = torch.cat([sample.context, sample.query], 1)
         score_K_, hidden_K_H = sample.scores.gather(1, pick_K_), state.hidden[sample.space.name][sample.rows][pick_K_]
         cost_Kc = rollouts.log_cost(sample.cost.gather(1, pick_K_[:, :c]))
-        memory = net.remember(self._known(sample), hidden_K_H[:, :c], rollouts.normal_scores(score_K_[:, :c]), cost_Kc)
-        target_Kq = attention.place_among(score_K_[:, :c], score_K_[:, c:]).float()
+        memory = net.context(self._known(sample), hidden_K_H[:, :c], rollouts.normal_scores(score_K_[:, :c]), cost_Kc)
+        target_Kq = scores.normal_scores_relative_to(score_K_[:, :c], score_K_[:, c:]).float()
         return transformer.log_density(net.predict(memory, hidden_K_H[:, c:]), target_Kq).mean(), memory
 
-    def _log_naming(self, net: transformer.Reader, sample: TaskSample, memory: list[Tensor]) -> Tensor:
+    def _log_naming(self, net: transformer.TaskTransformer, sample: TaskSample, memory: list[Tensor]) -> Tensor:
         """The mean log probability that the policy names one of each task's best architectures."""
         assert sample.top is not None
         archs_K1D = sample.archs[sample.top[:, None]]
-        mood_K1H = net.mood(memory)[:, None]
-        return attention.log_prob(net, sample.space, transformer.draft(sample.space), mood_K1H, archs_K1D).mean()
+        mood_K1H = net.policy_query(memory)[:, None]
+        return attention.log_prob(
+            net, sample.space, cell_encoder.encode_space(sample.space), mood_K1H, archs_K1D
+        ).mean()
 
 
 def _layers(params: Mapping[str, Tensor]) -> list[str]:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from controller._base import AuxiliaryColumn, Prior, Stage, TaskBatch, TaskRequest, TaskSet, stage_at
 from controller._settings_types import Range
 from controller.meta import _descent
-from controller.models import features, prior_file, transformer
+from controller.models import cell_encoder, features, prior_file, task_features
 from controller.models.prior_file import Families, SpaceMemory, Tasks
 from controller.models.task_pca import UNDECLARED, family_balance, fit_components
 from search_spaces import UserError
@@ -78,9 +78,9 @@ class TransferGp:
             raise UserError(f"transfer_gp trains one prior at a time; it got {len(seeds)} seeds.")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(seeds[0]))
-            encoder = transformer.Cells()
+            encoder = cell_encoder.CellEncoder()
             torch.rand(_OLD_DRAWS)
-            coords = 0.1 * torch.randn(len(self.tasks.tasks), transformer.DIRECTIONS)
+            coords = 0.1 * torch.randn(len(self.tasks.tasks), cell_encoder.COMPONENTS)
         params = {n: t.detach().clone() for n, t in encoder.state_dict().items()} | {_COORDS: coords}
         return State(torch.tensor(0), params, _descent.begin(params, params))
 
@@ -88,15 +88,15 @@ class TransferGp:
         """One step down the weighted squared error of all tasks' scores at the rows of the batch; in the end the memory."""
         if stage_at(self.stages, int(meta_state.step))[0].name == "memory":
             return meta_state._replace(step=meta_state.step + 1), {"spaces": float(len(self._memory))}
-        encoder = _descent.network(transformer.Cells, _weights(meta_state.params))
+        encoder = _descent.network(cell_encoder.CellEncoder, _weights(meta_state.params))
         coords_KR = nn.Parameter(meta_state.params[_COORDS].clone())
         loss = torch.zeros(())
         for sample in batch:
-            described, sketch = features.listed(sample.space), transformer.draft(sample.space)
+            described, sketch = features.enumerate_valid(sample.space), cell_encoder.encode_space(sample.space)
             assert described is not None
-            hidden = encoder(sketch, sample.archs, described.whole[sample.rows])
-            mean_n, directions_nR = encoder.prior(hidden)
-            at_KR = coords_KR[sample.tasks] + encoder.lean(self._known(sample.task_features))
+            hidden = encoder(sketch, sample.archs, described.path_stats[sample.rows])
+            mean_n, directions_nR = encoder.mean_and_components(hidden)
+            at_KR = coords_KR[sample.tasks] + encoder.task_to_components(self._known(sample.task_features))
             score_nK = sample.scores.T.contiguous()
             square_nK = (mean_n[:, None] + directions_nR @ at_KR.T - score_nK).square()
             balance_K = family_balance([self.tasks.tasks[k].family for k in sample.tasks.tolist()])
@@ -113,10 +113,10 @@ class TransferGp:
     def prior(self, meta_state: State) -> Prior:
         """The encoder, where along its directions tasks and families lie, and what is kept of each architecture."""
         known = self.tasks
-        encoder = _descent.network(transformer.Cells, _weights(meta_state.params))
-        features_KT = self._known(torch.stack([transformer.task_features(x.task) for x in known.tasks]))
+        encoder = _descent.network(cell_encoder.CellEncoder, _weights(meta_state.params))
+        features_KT = self._known(torch.stack([task_features.task_features(x.task) for x in known.tasks]))
         with torch.no_grad():
-            coords_KR = meta_state.params[_COORDS] + encoder.lean(features_KT)
+            coords_KR = meta_state.params[_COORDS] + encoder.task_to_components(features_KT)
         family_K = [x.family for x in known.tasks]
         share_K = family_balance(family_K)
         share_K = share_K / share_K.sum()

@@ -1,4 +1,4 @@
-"""What a model sees of a space it may never have met: operations by what they do, cells by what they compute.
+"""Features of operations and architectures that mean the same in every space: what operations do and what cells compute.
 
 Shapes: `N` architectures, `D` decisions, `P` and `G` features.
 """
@@ -13,28 +13,28 @@ from torch import Tensor
 
 from search_spaces import HasOperationFeatures, OperationFeatures, Space, _ops, _sampling, as_cell_space
 
-TRAITS = OperationFeatures._fields
-LISTED = 50_000
-"""A space with at most so many architectures is listed whole; of a larger one a candidate list is made anew each step."""
+OPERATION_FEATURES = OperationFeatures._fields
+MAX_ENUMERABLE = 50_000
+"""A space with at most so many architectures is enumerated; in a larger one candidates are sampled anew each step."""
 
 
-class Described(NamedTuple):
-    """A list of architectures as a model sees them."""
+class ArchFeatures(NamedTuple):
+    """Architectures as feature vectors."""
 
     archs: Tensor
     """int64 `[N, D]`."""
-    place: Tensor
-    """float64 `[N, P]` the canonical choice at each place; half its squared distance counts differing decisions."""
-    whole: Tensor
+    one_hot: Tensor
+    """float64 `[N, P]` the canonical choice at each position; half its squared distance counts differing decisions."""
+    path_stats: Tensor
     """float64 `[N, G]` sums over what is alive and depths along live paths, in units of the space's own spread."""
-    pair: Tensor
+    op_pairs: Tensor
     """float64 `[N, Q]` of length one: how often each operation, and each that follows another, is alive."""
 
 
 @lru_cache
-def trait_table(space: Space) -> Tensor:
-    """The traits of every option, float64 `[D, C, len(TRAITS)]`; zeros beyond a decision's own options."""
-    table = torch.zeros(len(space.choices), max(space.choices), len(TRAITS), dtype=torch.float64)
+def operation_feature_table(space: Space) -> Tensor:
+    """The features of every option, float64 `[D, C, features]`; zeros beyond a decision's own options."""
+    table = torch.zeros(len(space.choices), max(space.choices), len(OPERATION_FEATURES), dtype=torch.float64)
     for d, options in enumerate(_operation_features(space)):
         table[d, : len(options)] = torch.tensor(options, dtype=torch.float64)
     return table
@@ -61,61 +61,61 @@ def size(space: Space) -> int:
 
 def numeric(space: Space) -> bool:
     """Whether every option of every decision is a number, as a width is."""
-    return bool((trait_table(space)[..., -1].amax(1) > 0).all())
+    return bool((operation_feature_table(space)[..., -1].amax(1) > 0).all())
 
 
 @lru_cache
-def listed(space: Space) -> Described | None:
-    """Every valid architecture of `space`; None where there are more than `LISTED`."""
-    if size(space) > LISTED:
+def enumerate_valid(space: Space) -> ArchFeatures | None:
+    """Every valid architecture of `space`; None where there are more than `MAX_ENUMERABLE`."""
+    if size(space) > MAX_ENUMERABLE:
         return None
     ranks = _sampling.valid_indices(space)
     every = torch.arange(_ops.size(space.choices)) if ranks is None else ranks
     return describe(space, _ops.from_index(every, space.choices))
 
 
-def describe(space: Space, archs: Tensor) -> Described:
+def describe(space: Space, archs: Tensor) -> ArchFeatures:
     """`archs` `[N, D]` as a model sees them."""
     canonical = space.canonical(archs)
     centre, spread = _spread(space)
-    whole = (_whole(space, canonical) - centre) / spread
-    return Described(archs, _place(space, canonical), whole, _pairs(space, canonical))
+    path_stats = (_path_statistics(space, canonical) - centre) / spread
+    return ArchFeatures(archs, _one_hot_positions(space, canonical), path_stats, _op_pair_counts(space, canonical))
 
 
-def ranks(space: Space, archs: Tensor) -> Tensor:
+def index_of(space: Space, archs: Tensor) -> Tensor:
     """The rank of each of `archs` `[..., D]`, int64 `[...]`."""
     return _ops.index(archs, space.choices)
 
 
-def rows(space: Space, archs: Tensor) -> Tensor:
-    """Where each of `archs` `[..., D]` of a space with a list is in `listed`, int64 `[...]`."""
-    return _row_of(space)[ranks(space, archs)]
+def row_of(space: Space, archs: Tensor) -> Tensor:
+    """Where each of `archs` `[..., D]` of a space with a list is in `enumerate_valid`, int64 `[...]`."""
+    return _index_to_row(space)[index_of(space, archs)]
 
 
 @lru_cache
-def _row_of(space: Space) -> Tensor:
-    """From an architecture's rank to its row in `listed`."""
-    described = listed(space)
+def _index_to_row(space: Space) -> Tensor:
+    """From an architecture's rank to its row in `enumerate_valid`."""
+    described = enumerate_valid(space)
     assert described is not None
-    at = ranks(space, described.archs)
+    at = index_of(space, described.archs)
     row = torch.zeros(int(at.max()) + 1, dtype=torch.long)
     row[at] = torch.arange(len(at))
     return row
 
 
-def _place(space: Space, archs: Tensor) -> Tensor:
+def _one_hot_positions(space: Space, archs: Tensor) -> Tensor:
     if not numeric(space):
         return _ops.one_hot(archs, space.choices).double()
     high = torch.tensor(space.choices) - 1
     return archs.double() / high * 2.0
 
 
-def _pairs(space: Space, archs: Tensor) -> Tensor:
+def _op_pair_counts(space: Space, archs: Tensor) -> Tensor:
     """Counts of live operations, of those that follow another, that read the cell's input and that feed its output.
 
     The first two levels of the Weisfeiler-Lehman features of NAS-BOWL (Ru et al. 2021, arXiv:2006.07556), labels taken in pairs.
     """
-    links, none = edges(space), trait_table(space)[..., 0]
+    links, none = edges(space), operation_feature_table(space)[..., 0]
     names = sorted({name for options in space.operations for name in options})
     of = torch.zeros(len(links), max(space.choices), len(names), dtype=torch.float64)
     for d, options in enumerate(space.operations):
@@ -130,27 +130,27 @@ def _pairs(space: Space, archs: Tensor) -> Tensor:
     return torch.nn.functional.normalize(torch.cat([seen.sum(1), pairs, first, final], -1), dim=-1)
 
 
-def varying(space: Space) -> Tensor:
-    """Which of the whole's features tell architectures of `space` apart, bool `[G]`."""
+def informative(space: Space) -> Tensor:
+    """Which path statistics tell architectures of `space` apart, bool `[G]`."""
     return _spread(space)[1] > 1e-6
 
 
 @lru_cache
 def _spread(space: Space) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of the whole's features over the space, `[G]` each, from at most 20,000 architectures."""
+    """Mean and standard deviation of the path statistics over the space, `[G]` each, from at most 20,000 architectures."""
     size = _ops.size(space.choices)
     if size <= 20_000:
         archs = _ops.enumerate_all(space.choices)
         archs = archs[space.valid(archs)]
     else:
         archs = _sampling.sample(space, torch.zeros(1, dtype=torch.long), 0, 20_000, stream=255).squeeze(0)
-    raw = _whole(space, space.canonical(archs))
+    raw = _path_statistics(space, space.canonical(archs))
     return raw.mean(0), raw.std(0).clamp_min(1e-6)
 
 
-def _whole(space: Space, archs: Tensor) -> Tensor:
+def _path_statistics(space: Space, archs: Tensor) -> Tensor:
     """Sums of traits; and by dynamic programming over the cell's nodes the number of live paths, depth in convolutions."""
-    table = trait_table(space)
+    table = operation_feature_table(space)
     seen = table[torch.arange(archs.shape[-1]), archs]
     sums = seen.sum(-2)
     weight = (seen[..., 2] * seen[..., 3]).sum(-1)

@@ -1,6 +1,6 @@
-"""What the bank's members see of architectures, and the kernels on it that their covariances are sums of (`_bank`).
+"""The kernels that covariances are sums of, what they are computed from, and ridge regression on the same features.
 
-Shapes: `N`, `n`, `M` architectures, `G`, `P`, `Q` features, `F` mean landscapes, `R` directions, `S` seeds.
+Shapes: `N`, `n`, `M` architectures, `G`, `P`, `Q`, `F` features, `U` mean functions, `A` components, `S` seeds, `L` targets.
 """
 
 from __future__ import annotations
@@ -10,54 +10,77 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from controller.models import ridge
+CHUNK = 4
+"""Searches that are computed at a time: what they need then stays in the processor's cache (a factor of five)."""
+_TASK_WIDTH = 0.2
+"""Squared distance along the components, along which tasks have unit variance, at which the task kernel falls to 1/e. Chosen by
+how well held-out tasks were predicted and by searches with random first evaluations on twelve tasks of `runs/transfer.sh`."""
+_ONE_HOT_WIDTH = 6.0
+"""The same for one-hot positions, where an edge that differs adds 2: three edges. Not ablated."""
 
-_WIDTH = 0.2
-"""Squared distance along the prior's directions, along which tasks vary by one, at which cells are no longer alike."""
 
+class KernelInputs(NamedTuple):
+    """Architectures as the Gaussian processes see them. Leading axes are free."""
 
-class Sight(NamedTuple):
-    """What members see of architectures. Leading axes are free."""
-
-    place: Tensor
+    one_hot: Tensor
     """float64 `[..., N, P]`."""
-    whole: Tensor
+    path_stats: Tensor
     """float64 `[..., N, G]`."""
-    pair: Tensor
+    op_pairs: Tensor
     """float64 `[..., N, Q]`."""
     mean: Tensor
-    """float64 `[..., N, F]` the prior's landscapes, means of families and single tasks, in deviations over the space; `F` = 0
-    without one."""
-    span: Tensor
-    """float64 `[..., N, R]` the prior's directions of variation; `R` = 0 without a prior."""
+    """float64 `[..., N, U]` the prior's mean functions, in standard deviations over the space; `U` = 0 without a prior."""
+    components: Tensor
+    """float64 `[..., N, A]` principal components of tasks' scores; `A` = 0 without a prior."""
 
-    def at(self, index: Tensor) -> Sight:
+    def rows(self, index: Tensor) -> KernelInputs:
         """The rows of an index `[...]` of architectures."""
-        return Sight(*(ridge.rows(x, index) for x in self))
+        return KernelInputs(*(rows(x, index) for x in self))
 
 
-def kernels(a: Sight, b: Sight) -> Tensor:
-    """What covariances are sums of, `[S, 6, n, M]`: near, place, pair, trend, alike and span."""
-    G = max(a.whole.shape[-1], 1)  # None tells architectures apart where a space says nothing of its operations.
-    found = a.whole.new_empty(len(a.whole), 6, a.whole.shape[1], b.whole.shape[1])
-    near, place, pair, trend, alike, span = found.unbind(1)
-    torch.matmul(a.whole, b.whole.mT, out=trend)
-    torch.matmul(a.span, b.span.mT, out=span)
-    near.copy_(apart(a.whole, b.whole, trend).div_(-G))
-    torch.exp(apart(a.span, b.span, span).div_(-_WIDTH).add_(near), out=alike)
-    near.exp_()
-    trend.div_(G)
-    torch.exp(squares(a.place, b.place).div_(-6), out=place)
-    torch.exp(squares(a.pair, b.pair).neg_(), out=pair)
+def kernel_matrices(a: KernelInputs, b: KernelInputs) -> Tensor:
+    """`[S, 6, n, M]`: radial on path statistics, one-hot, operation pairs, linear, task radial, linear in components."""
+    G = max(a.path_stats.shape[-1], 1)  # None tells architectures apart where a space says nothing of its operations.
+    found = a.path_stats.new_empty(len(a.path_stats), 6, a.path_stats.shape[1], b.path_stats.shape[1])
+    rbf, one_hot, pairs, linear, task_rbf, components = found.unbind(1)
+    torch.matmul(a.path_stats, b.path_stats.mT, out=linear)
+    torch.matmul(a.components, b.components.mT, out=components)
+    rbf.copy_(squared_distances_from_gram(a.path_stats, b.path_stats, linear).div_(-G))
+    torch.exp(
+        squared_distances_from_gram(a.components, b.components, components).div_(-_TASK_WIDTH).add_(rbf), out=task_rbf
+    )
+    rbf.exp_()
+    linear.div_(G)
+    torch.exp(squared_distances(a.one_hot, b.one_hot).div_(-_ONE_HOT_WIDTH), out=one_hot)
+    torch.exp(squared_distances(a.op_pairs, b.op_pairs).neg_(), out=pairs)
     return found
 
 
-def squares(a: Tensor, b: Tensor) -> Tensor:
+def squared_distances(a: Tensor, b: Tensor) -> Tensor:
     """Squared distances `[..., n, M]` of rows of `a` `[..., n, F]` and `b` `[..., M, F]`."""
-    return apart(a, b, a @ b.mT)
+    return squared_distances_from_gram(a, b, a @ b.mT)
 
 
-def apart(a: Tensor, b: Tensor, product: Tensor) -> Tensor:
-    """The same, where `product` `a @ b.mT` is known."""
-    long = a.square().sum(-1)[..., :, None] + b.square().sum(-1)[..., None, :]
-    return (product * -2).add_(long).clamp_min_(0)
+def squared_distances_from_gram(a: Tensor, b: Tensor, gram: Tensor) -> Tensor:
+    """The same, where `gram` = `a @ b.mT` is known."""
+    sizes = a.square().sum(-1)[..., :, None] + b.square().sum(-1)[..., None, :]
+    return (gram * -2).add_(sizes).clamp_min_(0)
+
+
+def rows(table: Tensor, index: Tensor) -> Tensor:
+    """The rows `[..., F]` of a table `[N, F]` or `[N]` at an index `[...]`."""
+    return table.index_select(0, index.flatten()).view(*index.shape, *table.shape[1:])
+
+
+def ridge(table: Tensor, index: Tensor, target: Tensor, noise: float) -> Tensor:
+    """Weights `[S, F, L]` of features `[N, F]` for targets `[S, n, L]` of rows `[S, n]`, given the variance of their noise.
+
+    The posterior mean of a linear Gaussian process in weight space (Rasmussen & Williams 2006, equation 2.8): cheap for all `N`.
+    """
+    weight = []
+    for subset, wanted in zip(index.split(CHUNK), target.split(CHUNK)):
+        seen = rows(table, subset)
+        gram = seen.mT @ seen
+        gram.diagonal(dim1=-2, dim2=-1).add_(noise)
+        weight.append(torch.linalg.solve(gram, seen.mT @ wanted))
+    return torch.cat(weight)

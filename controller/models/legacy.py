@@ -27,10 +27,25 @@ SETTINGS: dict[str, dict[str, str | None]] = {
     "tpe": {"random": "num_initial"},
     "ppo": {"window": "update_every", "momentum": "baseline_decay"},
     "reinforce": {"momentum": "baseline_decay"},
+    "transfer_bo": {
+        "members": "num_hypotheses",
+        "memory": "max_observations",
+        "plain": "cold_bo_every",
+        "scout": "space_filling_every",
+        "doubt": "acquisition_noise",
+        "samples": "num_policy_samples",
+        "limits": "model_constraints",
+        "trust": "use_cold_hypotheses",
+        "reader": None,
+        "policy_only": None,
+    },
 }
 """By the controller's new name: old setting to new."""
 
-STATE_LEAVES: dict[str, dict[str, str | None]] = {}
+STATE_LEAVES: dict[str, dict[str, str | None]] = {
+    "transfer_bo": {"/over": "/constraint_ratio", "/limits": "/penalty_weights", "/task": None, "/credit": None},
+    "attention_policy": {"/over": None, "/limits": None, "/task": None, "/credit": None},
+}
 """By the controller's new name: the path of a leaf, as `/credit`, to its new one; None for a leaf that is kept no longer."""
 
 RENEWED = ("/prior",)
@@ -69,6 +84,33 @@ _SPACE_KEYS = {
     "places": "task_coords",
     "amounts": "constraint_factors",
 }
+_MODULES = {
+    "encoder/": {
+        "start": "input_embedding",
+        "option": "op_embedding",
+        "into": "message_in",
+        "out": "message_out",
+        "read": "readout",
+        "mean": "mean_head",
+        "span": "component_head",
+        "lean": "task_to_components",
+    },
+    "policy/": {
+        "cell": "arch_token",
+        "score": "score_token",
+        "task": "task_token",
+        "predicts": "prediction_head",
+        "ask": "policy_token",
+        "pace": "cost_embedding",
+        "choose": "policy_head",
+        "before": "norm_attention",
+        "between": "norm_mlp",
+        "pair": "key_value",
+        "join": "output",
+        "think": "mlp",
+    },
+}
+"""Parts of networks, by the group of their weights."""
 _ABOUT_KEYS = {"leave": "held_out", "properties": "auxiliary_columns"}
 
 TRAINING = {"rank": "index"}
@@ -98,8 +140,11 @@ def state_leaves(controller_name: str, leaves: Mapping[str, Value]) -> dict[str,
 def run_config(asked: Mapping[str, Any]) -> dict[str, Any]:
     """A run's configuration under its keys of today."""
     config = _renamed(asked, RUN_CONFIG)
+    given = config["controller_options"]
+    if controller(config["controller"]) == "transfer_bo" and given.get("policy_only"):
+        return config | {"controller": "attention_policy", "controller_options": {}}
     config["controller"] = controller(config["controller"])
-    config["controller_options"] = settings(config["controller"], config["controller_options"])
+    config["controller_options"] = settings(config["controller"], given)
     return config
 
 
@@ -117,7 +162,7 @@ def prior_key(name: str) -> str:
         return _PRIOR_KEYS[name]
     for before, now in (("reader.cells.", "encoder/"), ("reader.", "policy/")):
         if name.startswith(before):
-            return now + name.removeprefix(before)
+            return now + _parts(name.removeprefix(before), _MODULES[now])
     for before, now in (("atlas.", "spaces/"), ("runs.atlas.", "runs/spaces/")):
         space, _, field = name.removeprefix(before).rpartition(".")
         if name.startswith(before) and field in _SPACE_KEYS:
@@ -133,6 +178,10 @@ def training(row: Mapping[str, Any]) -> dict[str, Any]:
 def weights(header: Mapping[str, str]) -> dict[str, str]:
     """The header of trained weights under its keys of today."""
     return _renamed(header, WEIGHTS)
+
+
+def _parts(name: str, parts: Mapping[str, str]) -> str:
+    return ".".join(parts.get(part, part) for part in name.split("."))
 
 
 def _renamed(given: Mapping[str, Value], names: Mapping[str, str | None]) -> dict[str, Value]:

@@ -1,13 +1,12 @@
-"""What was learned across tasks, at hand for as long as the process lives.
+"""A prior's tensors as they are used: in float64, so that what they say of one search does not depend on which others there are.
 
-A search's state must not carry a copy of the weights for each seed: it carries their fingerprint, and `begin` puts the weights
-where the fingerprint finds them.
+Shapes: `K` tasks and runs that taught the prior, `F` families, `R` coordinates, `N` architectures, `H` the encoder's width.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -15,77 +14,97 @@ import torch
 from torch import Tensor
 
 from controller._base import Prior
-from controller.models import features, prior_file, transformer
-from controller.models.gp_members import Members, bank
-from controller.models.kernels import Sight
-from controller.models.prior_file import Contents, SpaceMemory
-from search_spaces import Space, UserError, _sampling
-
-NONE = 0
-_ALIKE = 0.2
-"""How likely a new task follows those that are told to be like it, rather than the mean of a family."""
-_AGAIN = 0.15
-"""How likely a new task is nearly one of those remembered, rather than near the mean of several."""
-_SAMPLE = 4096
-"""Architectures that stand for a space too large to list."""
+from controller.models import cell_encoder, features, prior_file
+from controller.models.cell_encoder import CellEncoder
+from controller.models.features import ArchFeatures
+from controller.models.prior_file import Contents, Families, SpaceMemory, Tasks
+from controller.models.transformer import TaskTransformer
+from search_spaces import Space, UserError
 
 
-class Learned(NamedTuple):
-    """A prior, ready to be asked."""
+class Encoded(NamedTuple):
+    """Architectures as the encoder sees them."""
 
-    reader: transformer.Reader
-    """The network, in float64: what it says does not depend on who else is asked."""
-    centre: Tensor
-    """float64 `[F, R]` each family's coefficients of the directions."""
-    mix: Tensor
-    """float64 `[R, R]` turns directions into ones along which tasks vary by one."""
-    weight: Tensor
-    """float64 `[F]` how likely a new task is of each family."""
-    trusted: bool
-    """Whether the network's own predictions take part."""
-    atlas: dict[str, SpaceMemory]
-    """By the names of spaces, in float64; family means of all families."""
+    embedding: Tensor
+    """float64 `[N, H]`."""
+    mean: Tensor
+    """float64 `[N]` the mean score over tasks."""
+    components: Tensor
+    """float64 `[N, R]` along which tasks differ."""
 
 
-class Outlook(NamedTuple):
-    """Architectures as the bank and the network see them. Leading axes are free."""
+@dataclass(frozen=True, eq=False)
+class PretrainedPrior:
+    """What was learned across tasks."""
 
-    sight: Sight
-    hidden: Tensor
-    """float64 `[..., N, H]`; `H` = 0 without a prior."""
+    encoder: CellEncoder
+    network: TaskTransformer | None
+    """With the policy; None for a prior without one."""
+    families: Families | None
+    """None for a prior of the policy alone."""
+    tasks: Tasks | None
+    """Those of meta-training, then a user's runs; None for a prior without task features."""
+    spaces: dict[str, SpaceMemory]
+    """By the names of spaces; family means of all families, task coordinates of all `tasks`."""
+
+    def encode(self, space: Space, described: ArchFeatures) -> Encoded:
+        """Some architectures of a space."""
+        encoding = cell_encoder.encode_space(space, torch.float64)
+        embedding = self.encoder.encode_all(encoding, described.archs, described.path_stats)
+        return Encoded(embedding, *self.encoder.mean_and_components(embedding))
+
+    def encode_all(self, space: Space) -> Encoded | None:
+        """All of an enumerable space, computed once for all tasks; None for a larger one."""
+        return encode_all(self, space)
 
 
-_learned: dict[int, Learned] = {}
+@lru_cache(maxsize=4)
+def encode_all(prior: PretrainedPrior, space: Space) -> Encoded | None:
+    """`PretrainedPrior.encode_all`."""
+    every = features.enumerate_valid(space)
+    return None if every is None else prior.encode(space, every)
 
 
-def hold(prior: Prior | None, told: Tensor | None = None) -> int:
-    """Make a prior known; its fingerprint. `NONE` for None.
+def digest(prior: Prior) -> hashlib._Hash:
+    """Of a prior's tensors and their names."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(prior.params.items()):
+        found.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    return found
 
-    With `told` `[features]` of the task at hand it has one landscape more: the mean of its tasks, each as much as it is like
-    this one.
-    """
-    if prior is None:
-        return NONE
-    everything = [*sorted(prior.params.items()), *([] if told is None else [("told now", told)])]
-    words = b"".join(name.encode() + t.contiguous().numpy().tobytes() for name, t in everything)
-    key = int.from_bytes(hashlib.sha256(words).digest()[:6], "big")
-    if key not in _learned:
-        reader, held = transformer.Reader(), prior_file.unpack(prior.params)
-        policy = held.policy or {n: t for n, t in reader.state_dict().items() if not n.startswith("cells.")}
-        weights = policy | {f"cells.{n}": t for n, t in held.encoder.items()}
-        if not reader.fits(weights):
-            raise UserError(
-                "The prior was trained by another version, whose network has other shapes; train it again: "
-                f"{prior.about.get('command', 'nas meta-train')}"
-            )
-        reader.load_state_dict(weights)
-        trusted = json.loads(prior.about.get("trusted", "false"))
-        assert held.families is not None
-        centre, mix, weight = (x.double() for x in held.families)
-        atlas = {space: _in_double(memory, len(weight)) for space, memory in sorted(held.spaces.items())}
-        known = Learned(reader.double().requires_grad_(False), centre, mix, weight, trusted, atlas)
-        _learned[key] = known if told is None or held.tasks is None else _like(known, held, told)
-    return key
+
+def load(prior: Prior, digest: bytes) -> PretrainedPrior:
+    """A prior made ready; the same object for the same digest. `UserError` for one whose network has other shapes."""
+    if digest not in _loaded:
+        _loaded[digest] = _load(prior_file.unpack(prior.params), prior.about.get("command", "nas meta-train"))
+    return _loaded[digest]
+
+
+_loaded: dict[bytes, PretrainedPrior] = {}
+
+
+def _load(contents: Contents, command: str) -> PretrainedPrior:
+    network = TaskTransformer() if contents.policy else None
+    encoder = CellEncoder() if network is None else network.encoder
+    weights = contents.policy | {f"encoder.{n}": t for n, t in contents.encoder.items()}
+    module, weights = (encoder, contents.encoder) if network is None else (network, weights)
+    if {n: t.shape for n, t in weights.items()} != {n: t.shape for n, t in module.state_dict().items()}:
+        raise UserError(
+            f"The prior was trained by another version, whose network has other shapes; train it again: {command}"
+        )
+    module.load_state_dict(weights)
+    module.double().requires_grad_(False)
+    families = None if contents.families is None else Families(*(x.double() for x in contents.families))
+    tasks, num_families = contents.tasks, 0 if families is None else len(families.weights)
+    spaces = {name: _in_double(memory, num_families) for name, memory in contents.spaces.items()}
+    if tasks is not None:
+        groups = [tasks] if contents.runs is None else [tasks, contents.runs.tasks]
+        tasks = Tasks(*(torch.cat([t.double() for t in group]) for group in zip(*groups)))
+    if contents.runs is not None:
+        for name, coords in contents.runs.task_coords.items():
+            every = torch.cat([spaces[name].task_coords, coords.double()])
+            spaces[name] = spaces[name]._replace(task_coords=every)
+    return PretrainedPrior(encoder, network, families, tasks, spaces)
 
 
 def _in_double(memory: SpaceMemory, families: int) -> SpaceMemory:
@@ -93,134 +112,3 @@ def _in_double(memory: SpaceMemory, families: int) -> SpaceMemory:
     memory = memory._replace(**{name: t.double() for name, t in memory._asdict().items() if t is not None})
     missing = families - memory.family_means.shape[1]
     return memory._replace(family_means=torch.nn.functional.pad(memory.family_means, (0, missing)))
-
-
-def _like(known: Learned, held: Contents, told: Tensor) -> Learned:
-    """With a family that has this task alone: the mean of all tasks by their likeness to it."""
-    assert held.tasks is not None
-    every = [held.tasks] if held.runs is None else [held.tasks, held.runs.tasks]
-    told_K, share_K, coefficients_K = (torch.cat([t.double() for t in group]) for group in zip(*every))
-    share_K = share_K * transformer.likeness(told.double(), told_K)
-    centre = share_K @ coefficients_K / share_K.sum()
-    atlas = {}
-    for space, here in known.atlas.items():
-        places = here.task_coords
-        if held.runs is not None:
-            places = torch.cat([places, held.runs.task_coords[space].double()])
-        here_K = torch.where(places.isnan().any(1), 0.0, share_K)
-        mean = here.mean + here.components @ (here_K @ places.nan_to_num() / here_K.sum().clamp_min(1e-30))
-        mean = (mean - mean.mean()) / mean.std().clamp_min(1e-6)
-        atlas[space] = here._replace(family_means=torch.cat([here.family_means, mean[:, None]], 1))
-    weight = torch.cat([known.weight * (1 - _ALIKE), torch.tensor([_ALIKE], dtype=torch.float64)])
-    return known._replace(centre=torch.cat([known.centre, centre[None]]), weight=weight, atlas=atlas)
-
-
-def learned(key: int) -> Learned | None:
-    """The prior of a fingerprint; None for `NONE`."""
-    if key == NONE:
-        return None
-    if key not in _learned:
-        raise UserError("This search began with a prior that is not loaded; call `begin` with it, then go on.")
-    return _learned[key]
-
-
-@lru_cache
-def families(key: int, space: Space) -> Tensor:
-    """How likely a new task is to follow each mean landscape of `Sight.mean`, float64 `[F]`; F = 0 without a prior.
-
-    The network's families; where the prior remembers the space itself, they share their weight with those it remembers, and
-    with single tasks.
-    """
-    known = learned(key)
-    if known is None:
-        return torch.zeros(0, dtype=torch.float64)
-    if space.name not in known.atlas:
-        return known.weight
-    here = known.atlas[space.name]
-    drawn = known.weight[: here.family_means.shape[1]] * (here.family_means.std(0) > 0)
-    means = torch.cat(
-        [known.weight - torch.nn.functional.pad(drawn / 2, (0, len(known.weight) - len(drawn))), drawn / 2]
-    )
-    if here.task_weights is None:
-        return means
-    return torch.cat([means * (1 - _AGAIN), here.task_weights * _AGAIN])
-
-
-def shared(key: int, space: Space) -> int:
-    """How many of the landscapes of `Sight.mean` are means of several tasks; after them come single ones."""
-    known = learned(key)
-    single = known.atlas[space.name].task_weights if known is not None and space.name in known.atlas else None
-    return len(families(key, space)) - (0 if single is None else len(single))
-
-
-@lru_cache
-def members(key: int, space: Space) -> Members:
-    """The bank that a prior makes in a space."""
-    return bank(None if key == NONE else families(key, space))
-
-
-@lru_cache
-def everything(key: int, space: Space) -> Outlook | None:
-    """The outlook on every architecture of a space that can be listed, by row of `_landscape.listed`."""
-    described = features.listed(space)
-    return None if described is None else _look(key, space, described, centred=True)
-
-
-def prepare(key: int, space: Space) -> None:
-    """Do at once what is done once for a prior and a space: half a second for a large one, which no proposal should wait for."""
-    if everything(key, space) is None and key != NONE:
-        _sampled(key, space)
-
-
-def look(key: int, space: Space, archs: Tensor, *, hidden: bool = True) -> Outlook:
-    """The outlook on some architectures `[..., D]`; without what only the network wants if not `hidden`."""
-    whole = everything(key, space)
-    if whole is not None:
-        row = features.rows(space, archs)
-        return Outlook(whole.sight.at(row), whole.hidden[row] if hidden else whole.hidden[:0])
-    flat = _look(key, space, features.describe(space, archs.flatten(0, -2)), centred=False)
-    lead = archs.shape[:-1]
-    return Outlook(Sight(*(x.unflatten(0, lead) for x in flat.sight)), flat.hidden.unflatten(0, lead))
-
-
-def amounts(key: int, space: Space) -> Tensor | None:
-    """Of what may be limited the usual logarithm and directions in which it differs, `[N, 1 + A]`; None where it is not known."""
-    known = learned(key)
-    return None if known is None or space.name not in known.atlas else known.atlas[space.name].constraint_factors
-
-
-def _outlined(known: Learned, space: Space, described: features.Described) -> tuple[Tensor, Tensor, Tensor]:
-    """What the network makes of architectures: hidden vectors `[N, H]`, each family's landscape `[N, F]`, directions `[N, R]`."""
-    hidden = known.reader.cells.shared(transformer.draft(space, torch.float64), described.archs, described.whole)
-    mean, span = known.reader.cells.prior(hidden)
-    return hidden, mean[:, None] + span @ known.centre.T, span
-
-
-def _extent(landscapes_NF: Tensor) -> tuple[Tensor, Tensor]:
-    return landscapes_NF.mean(0), landscapes_NF.std(0).clamp_min(1e-6)
-
-
-@lru_cache
-def _sampled(key: int, space: Space) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of each family's landscape over a space too large to list, `[F]` each, from a sample."""
-    known = learned(key)
-    assert known is not None
-    archs = _sampling.sample(space, torch.zeros(1, dtype=torch.long), 0, _SAMPLE, stream=255).squeeze(0)
-    return _extent(_outlined(known, space, features.describe(space, archs))[1])
-
-
-def _look(key: int, space: Space, described: features.Described, *, centred: bool) -> Outlook:
-    known = learned(key)
-    whole = described.whole[:, features.varying(space)]
-    if known is None:
-        nothing = torch.zeros(len(described.archs), 0, dtype=torch.float64)
-        return Outlook(Sight(described.place, whole, described.pair, nothing, nothing), nothing)
-    hidden, landscapes, span = _outlined(known, space, described)
-    usual_F, spread_F = _extent(landscapes) if centred else _sampled(key, space)
-    landscapes = (landscapes - usual_F) / spread_F
-    span = span @ known.mix
-    if centred and space.name in known.atlas:
-        here = known.atlas[space.name]
-        single = [] if here.task_means is None else [here.task_means]
-        landscapes, span = torch.cat([landscapes, here.family_means, *single], 1), here.components
-    return Outlook(Sight(described.place, whole, described.pair, landscapes, span), hidden)

@@ -147,7 +147,7 @@ def _rows(space: Space, other: Space) -> Tensor | None:
         return None
     if not all(set(ours) <= set(theirs) for ours, theirs in zip(space.operations, other.operations)):
         return None
-    described = features.listed(space)
+    described = features.enumerate_valid(space)
     assert described is not None
     theirs_ND = torch.stack(
         [
@@ -156,7 +156,7 @@ def _rows(space: Space, other: Space) -> Tensor | None:
         ],
         1,
     )
-    return features.rows(other, theirs_ND)
+    return features.row_of(other, theirs_ND)
 
 
 def normal_scores(score: Tensor) -> Tensor:

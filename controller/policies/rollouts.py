@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from controller._base import TaskSample
-from controller.models import features, gp_ensemble, transformer
+from controller.models import cell_encoder, features, scores, task_features, transformer
 from controller.policies import attention, nets
 from controller.policies.losses import clipped_gain
 from search_spaces import Space
@@ -56,19 +56,19 @@ class Rollouts(NamedTuple):
 
 def normal_scores(score: Tensor) -> Tensor:
     """Scores `[S, T]` as the network reads them; T may be 0."""
-    return gp_ensemble.standing(score).float() if score.shape[1] else score
+    return scores.normal_scores(score).float() if score.shape[1] else score
 
 
 def log_cost(seconds: Tensor) -> Tensor:
     """Seconds `[S, T]` as the network reads them."""
-    return transformer.pace(seconds).float()
+    return task_features.standardised_log_cost(seconds).float()
 
 
 @torch.no_grad()
-def rollout(net: transformer.Reader, sample: TaskSample, hidden_NH: Tensor) -> Rollouts:
+def rollout(net: transformer.TaskTransformer, sample: TaskSample, hidden_NH: Tensor) -> Rollouts:
     """Searches of the sample's tasks over their whole space, for as many evaluations as the sample has noise."""
     assert sample.noise is not None
-    space, sketch = sample.space, transformer.draft(sample.space)
+    space, sketch = sample.space, cell_encoder.encode_space(sample.space)
     T, S = sample.noise.shape[:2]
     each = S // len(sample.scores)
     score_SN, known_SF, cost_SN = (
@@ -77,18 +77,20 @@ def rollout(net: transformer.Reader, sample: TaskSample, hidden_NH: Tensor) -> R
     archs = torch.zeros(S, 0, len(space.choices), dtype=torch.long)
     score, cost, log_prob = torch.zeros(S, 0), torch.zeros(S, 0), []
     for t in range(T):
-        seen = hidden_NH[features.rows(space, archs)]
-        mood = net.mood(net.remember(known_SF, seen, normal_scores(score), log_cost(cost)))[:, None]
+        seen = hidden_NH[features.row_of(space, archs)]
+        mood = net.policy_query(net.context(known_SF, seen, normal_scores(score), log_cost(cost)))[:, None]
         drawn = attention.draw(net, space, sketch, mood, -torch.log(-torch.log(sample.noise[t] + 1e-9)))
         log_prob.append(attention.log_prob(net, space, sketch, mood, drawn))
-        row = features.rows(space, drawn)
+        row = features.row_of(space, drawn)
         archs, score = torch.cat([archs, drawn], 1), torch.cat([score, score_SN.gather(1, row)], 1)
         cost = torch.cat([cost, cost_SN.gather(1, row)], 1)
-    seen = hidden_NH[features.rows(space, archs)]
+    seen = hidden_NH[features.row_of(space, archs)]
     return Rollouts(space, known_SF, seen, archs, score, cost, torch.cat(log_prob, 1), each)
 
 
-def policy_loss(net: transformer.Reader, x: Rollouts, advantage: Tensor, entropy_weight: float) -> tuple[Tensor, float]:
+def policy_loss(
+    net: transformer.TaskTransformer, x: Rollouts, advantage: Tensor, entropy_weight: float
+) -> tuple[Tensor, float]:
     """What the policy is to make smaller (PPO, Schulman et al. 2017, equations 7 and 9), and its entropy in nats."""
     log_probs_STDC = torch.cat([_log_probs_at(net, x, t) for t in range(x.score.shape[1])], 1)
     clipped = clipped_gain(nets.log_prob(log_probs_STDC, x.archs), x.log_prob, advantage, _CLIP)
@@ -112,7 +114,7 @@ def entropy_bonus(log_probs_SBDC: Tensor, archs_SBD: Tensor) -> Tensor:
     return (entropy_SBD + chosen_SBD * later_SBD).sum(-1)
 
 
-def _log_probs_at(net: transformer.Reader, x: Rollouts, t: int) -> Tensor:
+def _log_probs_at(net: transformer.TaskTransformer, x: Rollouts, t: int) -> Tensor:
     seen = x.hidden[:, :t], normal_scores(x.score[:, :t]), log_cost(x.cost[:, :t])
-    mood = net.mood(net.remember(x.task_features, *seen))[:, None]
-    return attention.log_probs(net, x.space, transformer.draft(x.space), mood, x.archs[:, t : t + 1])
+    mood = net.policy_query(net.context(x.task_features, *seen))[:, None]
+    return attention.log_probs(net, x.space, cell_encoder.encode_space(x.space), mood, x.archs[:, t : t + 1])

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from controller.transfer_bo import InContext
+from controller.transfer_bo import TransferBO
 from nas.commands import _options, _shared, forecast, show
 from nas.meta import task_similarity
 from nas.run import session, store
@@ -42,7 +42,7 @@ def command(name: str | None, dry_run: bool, as_json: bool, **options: Any) -> N
             _shared.print_json(session.summary(run, setup))
         else:
             show.print_run(run, setup)
-            if isinstance(setup.controller, InContext) and setup.prior is not None:
+            if isinstance(setup.controller, TransferBO) and setup.prior is not None:
                 last = store.state(run, session.initial_state(setup))
                 click.echo(task_similarity.describe_similarity(setup.controller, last))
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from controller import Prior
-from controller.models import features, pretrained
-from controller.transfer_bo import InContext
+from controller.models import features
+from controller.transfer_bo import TransferBO
 from nas import tables, tasks
 from nas.loop import search
 from nas.meta import task_similarity, timing
@@ -64,7 +64,7 @@ def forecast(config: RunConfig, setup: Setup, prior: Prior) -> Forecast:
     """Rehearse the search that `config` asks for. Raises `UserError` for a space without a ResNet cell, or too large to list."""
     space, task = setup.evaluator.space, setup.evaluator.task
     reference = task_similarity.resnet_reference_arch(space)
-    value_SN = task_similarity.sample_tasks(prior, pretrained.hold(prior), space)
+    value_SN = task_similarity.sample_tasks(prior, space)
     took = timing.estimate(config, setup, value_SN)
     budgets = (
         (config.evals, 1.0),
@@ -75,7 +75,7 @@ def forecast(config: RunConfig, setup: Setup, prior: Prior) -> Forecast:
     evaluations = max(1, int(min(allowed, default=setup.evaluator.defaults.budget)))
     simulated = min(evaluations, _MOST)
     top_ST = _simulate(setup, prior, value_SN, simulated, min(config.batch, simulated))
-    start_S = value_SN[:, features.rows(space, reference)]
+    start_S = value_SN[:, features.row_of(space, reference)]
     scales = _scales(task, space)
     gain = _gain(value_SN, start_S, top_ST[:, -1], scales)
     low, median, high = gain.flatten().quantile(torch.tensor([0.1, 0.5, 0.9], dtype=gain.dtype)).tolist()
@@ -145,7 +145,7 @@ def _in_percent(task: str) -> bool:
 def _simulate(setup: Setup, prior: Prior, value_SN: Tensor, evaluations: int, batch: int) -> Tensor:
     """The best so far of a search on each drawn landscape, float64 `[S, T]`."""
     space, task = setup.evaluator.space, setup.evaluator.task
-    controller = InContext(space)
+    controller = TransferBO(space)
     state = controller.begin(task, torch.arange(len(value_SN)), prior)
     found: list[Tensor] = []
     for step in search(

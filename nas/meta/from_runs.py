@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from controller import Prior, penalty
-from controller.models import features, gp_ensemble, pretrained, prior_file, transformer
+from controller.models import features, prior_file, scores, task_features, transfer_model
 from controller.models.prior_file import Families, Runs, Tasks
 from nas import tasks
 from nas.run import priors, store
@@ -68,7 +68,9 @@ def _runs(prior: Prior) -> Runs:
     if contents.runs is not None:
         return contents.runs
     assert contents.families is not None
-    nothing = Tasks(torch.zeros(0, transformer.TOLD), torch.zeros(0), torch.zeros(0, len(contents.families.scale)))
+    nothing = Tasks(
+        torch.zeros(0, task_features.NUM_TASK_FEATURES), torch.zeros(0), torch.zeros(0, len(contents.families.scale))
+    )
     return Runs(nothing, {n: torch.zeros(0, memory.components.shape[1]) for n, memory in contents.spaces.items()})
 
 
@@ -143,19 +145,20 @@ def fit(prior: Prior, folder: Path) -> RunFit:
         score_SE = (score_SE + penalty(over, torch.tensor(evaluator.task.constraints))).round(decimals=3)
     space, archs_nD, score_n = evaluator.space, past.archs[longest], score_SE[longest]
     digest = hashlib.sha256(archs_nD.numpy().tobytes() + score_n.numpy().tobytes()).hexdigest()[:16]
-    key = pretrained.hold(prior)
-    known = pretrained.learned(key)
+    known = transfer_model.make(space, prior).prior
     assert known is not None
-    mean, span = known.reader.cells.prior(pretrained.look(key, space, archs_nD).hidden)
-    stand = gp_ensemble.standing(score_n[None]).squeeze(0)
-    usual = known.weight @ known.centre
-    coefficients = usual + known.mix @ _ridge(stand - (mean + span @ usual), span @ known.mix)
+    assert known.families is not None
+    _, mean, span = known.encode(space, features.describe(space, archs_nD))
+    stand = scores.normal_scores(score_n[None]).squeeze(0)
+    coords, scale, weights = known.families
+    usual = weights @ coords
+    coefficients = usual + scale @ _ridge(stand - (mean + span @ usual), span @ scale)
     place = None
-    if space.name in known.atlas:
-        directions, everywhere = known.atlas[space.name].components, known.atlas[space.name].mean
-        at = features.rows(space, archs_nD)
+    if space.name in known.spaces:
+        directions, everywhere = known.spaces[space.name].components, known.spaces[space.name].mean
+        at = features.row_of(space, archs_nD)
         place = _ridge(stand - everywhere[at], directions[at]).float()
-    told = transformer.task_features(evaluator.task)
+    told = task_features.task_features(evaluator.task)
     return RunFit(folder.name, digest, config.task, space.name, told, coefficients.float(), place)
 
 

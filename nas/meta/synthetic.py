@@ -23,9 +23,9 @@ def synthetic(space: Space, rows: Tensor, count: int, generator: torch.Generator
     A line through sums and depths (parameter and FLOP trends, dead cells, live paths) and single decisions, with few of them at
     work; beside it smooth waves over the same, which hold interactions; in any share.
     """
-    described = features.listed(space)
+    described = features.enumerate_valid(space)
     assert described is not None
-    features_NF = torch.cat([described.whole, described.place], 1)[rows].float()
+    features_NF = torch.cat([described.path_stats, described.one_hot], 1)[rows].float()
     F = features_NF.shape[1]
 
     def randn(*shape: int) -> Tensor:
@@ -40,15 +40,15 @@ def synthetic(space: Space, rows: Tensor, count: int, generator: torch.Generator
     wave_NK = (wave_NKW * randn(count, _WAVES)).sum(-1)
     share_K = rand(count)
     mixed_NK = share_K * _standardise(line_NK) + (1 - share_K) * _standardise(wave_NK)
-    return _standardise(mixed_NK + described.whole[rows].float().mean(1, keepdim=True) * randn(count))
+    return _standardise(mixed_NK + described.path_stats[rows].float().mean(1, keepdim=True) * randn(count))
 
 
 def synthetic_log_cost(space: Space, rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """Logarithms of seconds at `rows` `[n]`, float32 `[n, count]`: shares of all that is alive; for half of the tasks zero."""
-    described = features.listed(space)
+    described = features.enumerate_valid(space)
     assert described is not None
-    share = torch.rand(described.whole.shape[1], count, generator=generator).square()
-    log_cost_NK = _standardise(described.whole[rows].float() @ share)
+    share = torch.rand(described.path_stats.shape[1], count, generator=generator).square()
+    log_cost_NK = _standardise(described.path_stats[rows].float() @ share)
     return log_cost_NK * (torch.rand(count, generator=generator) < 0.5)
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from controller import AuxiliaryColumn, Proposal, TaskScores, TaskSet
-from controller.models import features, transformer
+from controller.models import features, task_features
 from controller.models.task_pca import normal_scores
 from nas import plugins, tables, tasks
 from nas.meta import splits
@@ -67,7 +67,7 @@ def spaces_of(found: list[TaskScores]) -> tuple[Space, ...]:
     return tuple(
         space
         for space in known
-        if features.listed(space) is not None
+        if features.enumerate_valid(space) is not None
         and (any(x.space == space for x in found) or _sampling.valid_indices(space) is None)
     )
 
@@ -113,11 +113,11 @@ def _auxiliary(name: str) -> AuxiliaryColumn:
     table_name, _, column = name.partition("/")
     table = tables.find(table_name)
     space = tasks.space_of(table)
-    described = features.listed(space)
+    described = features.enumerate_valid(space)
     assert described is not None
-    value_N = table.by_index(column, space.choices)[features.ranks(space, described.archs)].double()
+    value_N = table.by_index(column, space.choices)[features.index_of(space, described.archs)].double()
     value_N = value_N.nanmean(1) if value_N.ndim > 1 else value_N
-    _, class_N = features.ranks(space, space.canonical(described.archs)).unique(return_inverse=True)
+    _, class_N = features.index_of(space, space.canonical(described.archs)).unique(return_inverse=True)
     known_N, total_T = ~value_N.isnan(), torch.zeros(int(class_N.max()) + 1, 2).double()
     total_T = total_T.index_add(0, class_N, torch.stack([value_N.nan_to_num(0.0), known_N.double()], 1))
     value_N = torch.where(known_N, value_N, (total_T[:, 0] / total_T[:, 1])[class_N])
@@ -136,16 +136,16 @@ def _log_value(value_N: Tensor, known_N: Tensor) -> Tensor:
 
 def _has_space(table: str) -> bool:
     space = tables.find(table).space.replace("-", "_")
-    return space in plugins.names("space") and features.size(plugins.load("space", space)()) <= features.LISTED
+    return space in plugins.names("space") and features.size(plugins.load("space", space)()) <= features.MAX_ENUMERABLE
 
 
 @lru_cache(maxsize=512)
 def _task(name: str) -> TaskScores:
     evaluator = tasks.find(name)
-    described = features.listed(evaluator.space)
+    described = features.enumerate_valid(evaluator.space)
     assert described is not None
     found = evaluator.load(torch.tensor([0]))(Proposal(described.archs[None]))
-    log_cost = transformer.pace(found.cost)[0].float()
+    log_cost = task_features.standardised_log_cost(found.cost)[0].float()
     score_N = normal_scores(found.score[0])
     return TaskScores(name, _family(name), evaluator.space, evaluator.task, score_N, log_cost)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from controller import Stage, TaskBatch, TaskRequest, TaskSample, TaskSet
-from controller.models import features, transformer
+from controller.models import features, task_features
 from controller.models.task_pca import family_balance
 from nas.meta.synthetic import synthetic, synthetic_log_cost
 from search_spaces import Space
@@ -81,12 +81,14 @@ def build(known: TaskSet) -> TaskSampler:
 
 
 def _space_tasks(known: TaskSet, space: Space) -> _SpaceTasks:
-    described = features.listed(space)
+    described = features.enumerate_valid(space)
     assert described is not None
     at = [i for i, x in enumerate(known.tasks) if x.space == space]
     if not at:
         none = torch.zeros(len(described.archs), 0)
-        return _SpaceTasks(space, described.archs, at, none, none, torch.zeros(0), torch.zeros(0, transformer.TOLD))
+        return _SpaceTasks(
+            space, described.archs, at, none, none, torch.zeros(0), torch.zeros(0, task_features.NUM_TASK_FEATURES)
+        )
     weight = family_balance([known.tasks[i].family for i in at])
     return _SpaceTasks(
         space,
@@ -95,7 +97,7 @@ def _space_tasks(known: TaskSet, space: Space) -> _SpaceTasks:
         torch.stack([known.tasks[i].normal_scores for i in at], 1),
         torch.stack([known.tasks[i].log_cost for i in at], 1),
         weight / weight.mean(),
-        torch.stack([transformer.task_features(known.tasks[i].task) for i in at]),
+        torch.stack([task_features.task_features(known.tasks[i].task) for i in at]),
     )
 
 

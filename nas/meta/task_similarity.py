@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from controller import Prior
-from controller.models import pretrained
-from controller.transfer_bo import InContext, State
+from controller.models import transfer_model
+from controller.transfer_bo import State, TransferBO
 from search_spaces import Space, UserError, as_cell_space
 
 _TASKS = 24
@@ -20,9 +20,12 @@ _FEWEST = 8
 """Evaluations under which the standard error is larger than any correlation that could be told."""
 
 
-def describe_similarity(controller: InContext, state: State) -> str:
+def describe_similarity(controller: TransferBO, state: State) -> str:
     """A line on whether the task is like those of the prior, and how much the prior counts. `state` is that after the search."""
-    correlation, weight = controller.foretold(state).mean().item(), controller.trusts(state).mean().item()
+    correlation, weight = (
+        controller.prior_correlation(state).mean().item(),
+        controller.prior_weight(state).mean().item(),
+    )
     evaluations = state.score.shape[1]
     if evaluations < _FEWEST:
         similarity = f"unknown after {evaluations} evaluations, which takes {_FEWEST}"
@@ -43,16 +46,16 @@ def resnet_reference_arch(space: Space) -> Tensor:
     return cells.reference_arch
 
 
-def sample_tasks(prior: Prior, key: int, space: Space) -> Tensor:
+def sample_tasks(prior: Prior, space: Space) -> Tensor:
     """Scores `[S, N]` of unit deviation: a family's mean, a part along the components of tasks, and one that nothing explains."""
-    listed = pretrained.everything(key, space)
-    if listed is None:
+    model = transfer_model.make(space, prior)
+    if model.all_features is None or model.means is None:
         raise UserError(f"Space '{space.name}' is too large to list; a forecast cannot simulate it.")
     generator = torch.Generator().manual_seed(0)
-    family_S = torch.multinomial(pretrained.families(key, space), _TASKS, replacement=True, generator=generator)
-    span = listed.sight.span
+    family_S = torch.multinomial(model.means.weights, _TASKS, replacement=True, generator=generator)
+    span = model.all_features.components
     along = torch.randn(_TASKS, span.shape[1], generator=generator, dtype=torch.float64)
     apart_SN = (span @ along.T).T / span.square().sum(1).mean().sqrt().clamp_min(1e-6)
-    value_SN = listed.sight.mean.T[family_S] + 0.2 * apart_SN
+    value_SN = model.all_features.mean.T[family_S] + 0.2 * apart_SN
     value_SN = value_SN + 0.2 * torch.randn(value_SN.shape, generator=generator, dtype=torch.float64)
     return (value_SN - value_SN.mean(1, keepdim=True)) / value_SN.std(1, keepdim=True)

@@ -95,7 +95,7 @@ class SyntheticEvaluator:
 
     def load(self, seeds: Tensor) -> Evaluate:
         def evaluate(proposal: Proposal) -> Results:
-            row_SB = features.rows(self.space, proposal.archs)
+            row_SB = features.row_of(self.space, proposal.archs)
             return Results(self.value_SN.gather(1, row_SB).float(), torch.zeros(row_SB.shape))
 
         return evaluate

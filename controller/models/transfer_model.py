@@ -1,0 +1,249 @@
+"""What a search knows of its space and its task from other tasks: one object, made once and found by the state's fingerprint.
+
+Shapes: `S` seeds, `E` evaluations so far, `M` candidates, `N` architectures of an enumerable space, `D` decisions, `F` families
+of tasks, `C` tasks kept by themselves, `U` mean functions, `A` components, `L` constraints, `H` the encoder's width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from controller._base import Prior
+from controller.models import constraint_gp, features, gp_ensemble, gp_members, pretrained
+from controller.models.features import ArchFeatures
+from controller.models.gp_ensemble import Posterior
+from controller.models.kernels import KernelInputs
+from controller.models.mean_functions import MeanFunctions, mean_functions
+from controller.models.pretrained import PretrainedPrior
+from controller.models.prior_file import SpaceMemory
+from controller.models.task_features import task_features
+from search_spaces import Space, Task, UserError, _sampling
+
+NO_PRIOR = 0
+"""The fingerprint of a model without a prior."""
+_SAMPLE = 4096
+"""Architectures that stand for a space too large to enumerate."""
+_CACHED = 4
+"""Models whose features stay in memory, 10 to 30 MB each; others are computed again when they are asked for."""
+
+
+class History(NamedTuple):
+    """What a posterior is conditioned on."""
+
+    archs: Tensor
+    """int64 `[S, E, D]`."""
+    scores: Tensor
+    """float64 `[S, E]` normal scores among all evaluations, penalties added back."""
+
+
+class Ensemble(NamedTuple):
+    """Hypotheses with what is computed of them once."""
+
+    hypotheses: gp_members.Hypotheses
+    shared: gp_members.SharedCovariance
+
+
+@dataclass(frozen=True, eq=False)
+class TransferModel:
+    """A prior in a space for a task. Without a prior there are the hypotheses that know no other task."""
+
+    space: Space
+    fingerprint: int
+    """Of the prior and the task's features; `NO_PRIOR` without a prior."""
+    prior: PretrainedPrior | None = None
+    task_features: Tensor | None = None
+    """float64 `[T]`; None for a model of no task in particular."""
+
+    @cached_property
+    def memory(self) -> SpaceMemory | None:
+        """What the prior knows of the space's architectures one by one; None where it has seen no table of the space."""
+        return None if self.prior is None else self.prior.spaces.get(self.space.name)
+
+    @cached_property
+    def means(self) -> MeanFunctions | None:
+        """The prior's mean functions; None without a prior."""
+        return None if self.prior is None else mean_functions(self.prior, self.space.name, self.task_features)
+
+    @cached_property
+    def ensemble(self) -> Ensemble:
+        """All hypotheses."""
+        every = gp_members.hypotheses(None if self.means is None else self.means.weights)
+        return Ensemble(every, gp_members.unique_covariances(every))
+
+    @cached_property
+    def warm_ensemble(self) -> Ensemble:
+        """Those that use the prior; without one, all."""
+        every = self.ensemble.hypotheses
+        warm = every.take(every.uses_prior().nonzero().squeeze(-1)) if self.prior is not None else every
+        return Ensemble(warm, gp_members.unique_covariances(warm))
+
+    @cached_property
+    def all_archs(self) -> Tensor | None:
+        """Every architecture of an enumerable space, int64 `[N, D]`; None for a larger one."""
+        every = features.enumerate_valid(self.space)
+        return None if every is None else every.archs
+
+    @cached_property
+    def all_features(self) -> KernelInputs | None:
+        """The kernel inputs of `all_archs`."""
+        every = features.enumerate_valid(self.space)
+        return None if every is None else self._kernel_inputs(every)
+
+    @cached_property
+    def prior_ranking(self) -> Tensor:
+        """The rows of `all_archs` in the order of the prior's mean over all mean functions, the best first."""
+        assert self.all_features is not None
+        assert self.means is not None
+        return (self.all_features.mean @ self.means.weights).argsort(descending=True, stable=True)
+
+    @cached_property
+    def ridge_features(self) -> Tensor:
+        """All features of `all_archs` for a ridge regression, float64 `[N, features]`."""
+        assert self.all_features is not None
+        one = torch.ones(len(self.all_features.one_hot), 1, dtype=torch.float64)
+        return torch.cat([*self.all_features, one], 1)
+
+    @cached_property
+    def constraint_inputs(self) -> constraint_gp.ConstraintInputs:
+        """What constrained quantities of `all_archs` are predicted from."""
+        assert self.all_archs is not None
+        assert self.all_features is not None
+        factors = None if self.memory is None else self.memory.constraint_factors
+        return constraint_gp.inputs(self.space, self.all_archs, self.all_features, factors)
+
+    def row_of(self, archs: Tensor) -> Tensor:
+        """The rows of architectures `[..., D]` in `all_archs`."""
+        return features.row_of(self.space, archs)
+
+    def features(self, archs: Tensor) -> KernelInputs:
+        """The kernel inputs of architectures `[..., D]`."""
+        if self.all_features is not None:
+            return self.all_features.rows(self.row_of(archs))
+        flat = self._kernel_inputs(features.describe(self.space, archs.flatten(0, -2)))
+        return KernelInputs(*(x.unflatten(0, archs.shape[:-1]) for x in flat))
+
+    def embedding(self, archs: Tensor) -> Tensor:
+        """The encoder's vectors of architectures `[..., D]`, float64 `[..., H]`."""
+        assert self.prior is not None
+        encoded = self.prior.encode_all(self.space)
+        if encoded is not None:
+            return encoded.embedding[self.row_of(archs)]
+        flat = self.prior.encode(self.space, features.describe(self.space, archs.flatten(0, -2)))
+        return flat.embedding.unflatten(0, archs.shape[:-1])
+
+    def posterior(self, history: History, ahead: KernelInputs, keep: int, *, cold: bool = True) -> Posterior:
+        """The posterior of normal scores at `ahead` `[S, M]`, by the `keep` likeliest hypotheses.
+
+        Args:
+            cold: whether hypotheses that know no other task take part, so that a wrong prior gives way.
+        """
+        every, shared = self.ensemble if cold else self.warm_ensemble
+        return gp_ensemble.predict(every, shared, self.features(history.archs), history.scores, ahead, keep)
+
+    def constraint_posterior(
+        self, evaluated: Tensor, ratio: Tensor, archs: Tensor, ahead: KernelInputs
+    ) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation `[S, M, L]` of log(value / bound) of candidates `archs` `[S, M, D]`, features `ahead`.
+
+        Args:
+            evaluated: `[S, E, D]` architectures whose `ratio` `[S, E, L]` value / bound was measured.
+        """
+        if self.all_archs is not None:
+            every, at_SE, at_SM = self.constraint_inputs, self.row_of(evaluated), self.row_of(archs)
+        else:
+            E, both = evaluated.shape[1], torch.cat([evaluated, archs], 1)
+            parts = zip(self.features(evaluated), ahead)
+            kernel_inputs = KernelInputs(*(torch.cat(pair, 1).flatten(0, 1) for pair in parts))
+            every = constraint_gp.inputs(self.space, both.flatten(0, 1), kernel_inputs, None)
+            row = torch.arange(len(both) * both.shape[1]).view(len(both), -1)
+            at_SE, at_SM = row[:, :E], row[:, E:]
+        log_SEL = constraint_gp.clipped_log_ratio(ratio, every)
+        found = [constraint_gp.predict(every, at_SE, x, at_SM) for x in log_SEL.unbind(-1)]
+        mean, std = (torch.stack(x, -1) for x in zip(*found))
+        return mean, std
+
+    def warm_up(self) -> None:
+        """Compute at once what is computed once: half a second for a large space, which no proposal should wait for."""
+        _ = self.ensemble
+        if self.all_features is None and self.prior is not None:
+            _ = self._sample_scale
+
+    @cached_property
+    def _sample_scale(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the encoder's family means over a space too large to enumerate, `[F]` each."""
+        assert self.prior is not None
+        assert self.means is not None
+        archs = _sampling.sample(self.space, torch.zeros(1, dtype=torch.long), 0, _SAMPLE, stream=255).squeeze(0)
+        encoded = self.prior.encode(self.space, features.describe(self.space, archs))
+        return _scale(encoded.mean[:, None] + encoded.components @ self.means.coords.T)
+
+    def _kernel_inputs(self, described: ArchFeatures) -> KernelInputs:
+        """Of an enumerable space all architectures at once: means are standardised over them."""
+        path_stats = described.path_stats[:, features.informative(self.space)]
+        if self.prior is None or self.prior.families is None or self.means is None:
+            nothing = torch.zeros(len(described.archs), 0, dtype=torch.float64)
+            return KernelInputs(described.one_hot, path_stats, described.op_pairs, nothing, nothing)
+        encoded = self.prior.encode_all(self.space) or self.prior.encode(self.space, described)
+        means = encoded.mean[:, None] + encoded.components @ self.means.coords.T
+        enumerable = features.enumerate_valid(self.space) is not None
+        center, spread = _scale(means) if enumerable else self._sample_scale
+        means, components = (means - center) / spread, encoded.components @ self.prior.families.scale
+        if enumerable and self.means.kept is not None and self.memory is not None:
+            means, components = torch.cat([means, self.means.kept], 1), self.memory.components
+        return KernelInputs(described.one_hot, path_stats, described.op_pairs, means, components)
+
+
+def make(space: Space, prior: Prior | None = None, task: Task | None = None) -> TransferModel:
+    """The model of a search that begins; `find` finds it again for as long as the process lives.
+
+    Without `task` the prior's families stand for all that may come, whatever the task's features.
+    """
+    model = _cold(space)
+    if prior is not None:
+        digest, described = pretrained.digest(prior), None
+        loaded = pretrained.load(prior, digest.digest())
+        if task is not None:
+            described = task_features(task)
+            digest.update(described.numpy().tobytes())
+        fingerprint = int.from_bytes(digest.digest()[:6], "big")
+        _registered[fingerprint] = (loaded, None if described is None else described.double())
+        model = _model(space, fingerprint)
+    return model
+
+
+def find(space: Space, prior_S: Tensor) -> TransferModel:
+    """The model of a search by its state's fingerprints `[S]`. Raises `UserError` where the process has not made it."""
+    fingerprint = int(prior_S[0])
+    return _cold(space) if fingerprint == NO_PRIOR else _model(space, fingerprint)
+
+
+_registered: dict[int, tuple[PretrainedPrior, Tensor | None]] = {}
+"""By fingerprint: the prior, shared by all tasks, and the task's features."""
+
+
+@lru_cache(maxsize=_CACHED)
+def _model(space: Space, fingerprint: int) -> TransferModel:
+    if fingerprint not in _registered:
+        raise UserError("This search began with a prior that is not loaded; call `begin` with it, then go on.")
+    prior, described = _registered[fingerprint]
+    return TransferModel(space, fingerprint, prior, described)
+
+
+@lru_cache(maxsize=_CACHED)
+def _cold(space: Space) -> TransferModel:
+    return TransferModel(space, NO_PRIOR)
+
+
+def clear_caches() -> None:
+    """Forget what is computed once, as a test does that makes a space too large to enumerate."""
+    for cached in (_model, _cold, pretrained.encode_all, features.enumerate_valid):
+        cached.cache_clear()
+
+
+def _scale(means_NF: Tensor) -> tuple[Tensor, Tensor]:
+    return means_NF.mean(0), means_NF.std(0).clamp_min(1e-6)
