@@ -10,6 +10,7 @@ from controller.models import constraints, features, pretrained, prior_file, sco
 from controller.models.cell_encoder import CellEncoder
 from controller.transfer_bo import TransferBO
 from nas.run import session, store
+from nas.run.config import RunConfig
 from search_spaces import _ops
 from search_spaces.nasbench201 import NasBench201
 from tests import _toys
@@ -141,17 +142,10 @@ def test_what_was_told_is_stored_with_the_run(table, tmp_path):
     for name in ("nasbench201", "nasbench201-hardware"):
         table(name)
     task = "nasbench201/cifar10@200+nasbench201-hardware/fpga/latency<=q30"
-    asked = session.DEFAULTS | {
-        "task": task,
-        "controller": "in_context",
-        "prior": "none",
-        "evals": 6,
-        "seeds": 2,
-        "batch": 3,
-    }
-    setup = session.prepare(asked)
-    with session.begin(tmp_path / "run", asked, setup) as run:
-        for _ in session.go_on(run, setup):
+    asked = RunConfig(task=task, controller="in_context", prior="none", evals=6, seeds=2, batch=3)
+    setup = session.load(asked)
+    with session.start(tmp_path / "run", asked, setup) as run:
+        for _ in session.resume(run, setup):
             pass
         archs, told = zip(*((proposal.archs, results.constraint_ratio) for proposal, results, _ in store.steps(run)))
         state = store.state(run, setup.controller.begin(setup.evaluator.task, setup.seeds, setup.prior))
@@ -161,4 +155,4 @@ def test_what_was_told_is_stored_with_the_run(table, tmp_path):
         assert torch.equal(over_SBL, wanted(Proposal(archs_SBD)).constraint_ratio)
     assert torch.equal(state.constraint_ratio, torch.cat(told, 1))
     for s, row in enumerate(best):
-        assert row["over"] == [round(state.constraint_ratio[s, row["at"] - 1, 0].item(), 4)]
+        assert row["constraint_ratio"] == [round(state.constraint_ratio[s, row["found_at"] - 1, 0].item(), 4)]

@@ -83,7 +83,7 @@ def test_a_file_that_is_no_prior_is_refused_in_a_line_that_names_the_tensor(tmp_
 def test_a_prior_of_version_0_1_is_read_under_todays_names(tmp_path):
     held = contents()
     old = {
-        "reader.encoder.read.0.weight": held.encoder["readout.0.weight"],
+        "reader.cells.read.0.weight": held.encoder["readout.0.weight"],
         "reader.layers.0.think.0.bias": held.policy["layers.0.mlp.0.bias"],
         **dict(zip(("centre", "mix", "weight"), held.families)),
         **dict(zip(("told", "share", "coefficients"), held.tasks)),

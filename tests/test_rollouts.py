@@ -66,7 +66,7 @@ def _entropies(weight, steps):
     space, S, T = TransNasMicro(), 16, 3
     net = _descent.untrained(transformer.TaskTransformer, 0)
     with torch.no_grad():
-        net.choose[-1].weight.mul_(300)
+        net.policy_head[-1].weight.mul_(300)
     sketch, generator = cell_encoder.encode_space(space), torch.Generator().manual_seed(0)
     flat = torch.zeros(S, T)
     x = rollouts.Rollouts(
