@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from controller import Controller, Prior
+from controller.models import legacy
 from nas import plugins, settings, tables, tasks
 from nas.loop import search
 from nas.run import incumbent, priors
@@ -107,7 +108,7 @@ def named(controller: str) -> tuple[str, dict[str, str]]:
 def check(controller: str) -> None:
     """Raises `UserError` for a controller that there is not, and for settings that it does not take."""
     name, given = named(controller)
-    settings.typed(name, plugins.load("controller", name), given)
+    settings.typed(name, plugins.load("controller", name), legacy.settings(name, given))
 
 
 def _controller(spec: TrialSpec, space: Space) -> tuple[Controller, Prior | None]:
@@ -116,7 +117,7 @@ def _controller(spec: TrialSpec, space: Space) -> tuple[Controller, Prior | None
     prior = full_columns.prior_of(component, space, spec.task)
     if spec.prior:
         prior = priors.find(given.pop("prior"), name)
-    return component(space=space, **settings.typed(name, component, given)), prior
+    return component(space=space, **settings.typed(name, component, legacy.settings(name, given))), prior
 
 
 def final_archs(evaluator: Evaluator, trial: Trial, seconds: float | None) -> Tensor:
