@@ -14,8 +14,8 @@ export NAS_TABLES ?= $(wildcard $(abspath ../shared/tables))
 run: .venv/installed
 	$(BIN)/nas search
 	@echo
-	@echo "What the prior was worth, on a task that it never saw: the best found after 5 to 50 evaluations, 20 seeds each"
-	$(BIN)/nas compare --tasks own201/digits --controllers in_context --prior none --prior shipped --seeds 20 --evals 50 \
+	@echo "What the prior is worth on a task that it never saw: the best found after 5 to 50 evaluations, 20 seeds each"
+	$(BIN)/nas compare --tasks own201/digits --controllers transfer_bo --prior none --prior shipped --seeds 20 --evals 50 \
 		--at 5,10,20,50 --no-figures --out runs/prior-worth
 
 test: .venv/installed

@@ -2,10 +2,12 @@
 
 import re
 import shlex
+from dataclasses import fields
 from pathlib import Path
 
 import click
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from nas import plugins
 from nas.cli import cli
@@ -146,6 +148,40 @@ def test_the_measure_counts_words_and_leaves_code_and_tables_out():
         "# Head line\n\n**One two.** Four `five. Six`:\n\n- six seven\n\n| a | b |\n|---|---|\n\n```\nlong code\n```\n"
     )
     assert [words(s) for s in sentences(page)] == [2, 3, 2]
+
+
+def rows(page: str, first: str) -> list[list[str]]:
+    """The cells of a page's table whose first heading is `first`, without backticks."""
+    text = (ROOT / "docs" / page).read_text()
+    (table,) = re.findall(rf"^\| {first} \|[^\n]*\n\|[-:|]+\|\n((?:\|.*\n)+)", text, re.MULTILINE)
+    return [[cell.strip().replace("`", "") for cell in line.strip("|").split("|")] for line in table.splitlines()]
+
+
+def test_the_page_of_transfer_bo_has_its_settings_and_defaults():
+    known = fields(plugins.load("controller", "transfer_bo"))[1:]
+    shown = {name: default for name, default, _ in rows("transfer_bo.md", "setting")}
+    assert shown == {field.name: str(field.default).lower() for field in known}
+
+
+def test_every_tag_of_tensorboard_is_explained(nas, tmp_path):
+    done = nas(
+        "search", "--task", "own201/digits", "--controller", "reinforce", "--seeds", 2, "--evals", 3, "--name", "r"
+    )
+    assert done.returncode == 0, done.stderr
+    found = EventAccumulator(str(tmp_path / "runs" / "r")).Reload().Tags()
+    explained = [
+        re.sub("DECISION|OPTION", "[^/]+", tag).replace("/N/", r"/\d+/") for tag, _ in rows("transfer_bo.md", "tag")
+    ]
+    for tag in (*found["scalars"], *found["images"]):
+        assert any(re.fullmatch(pattern, tag) for pattern in explained), tag
+
+
+def test_the_reference_has_every_component():
+    text = (ROOT / "docs" / "api" / "components.md").read_text()
+    for kind in plugins.KINDS:
+        for name in plugins.names(kind):
+            component = plugins.load(kind, name)
+            assert f"::: {component.__module__}.{component.__name__}\n" in text, f"{kind} {name} is missing"
 
 
 def test_every_link_between_pages_leads_to_a_file():
