@@ -81,7 +81,7 @@ def known_again(encoder: SetEncoder, sets: dict[str, DataSet], name: str, seed: 
 def told_apart(encoder: SetEncoder, data: DataSet, seed: int) -> float:
     """How often, of `BATCHES` times twelve, the nearest to a sample of a version of one set is the version's other sample."""
     generator = torch.Generator().manual_seed(seed)
-    x, labels = set_encoder.kept(data)
+    x, labels = set_encoder.sample_of(data)
     right = []
     for _ in range(BATCHES):
         samples = [s for _ in range(set_encoder.VERSIONS) for s in set_encoder.pair(x, labels, generator)]
@@ -101,7 +101,7 @@ def _without(sets: dict[str, DataSet], left: list[str], steps: int, seed: int) -
 
 
 def _read(encoder: SetEncoder, data: DataSet) -> tuple[Tensor, Tensor]:
-    x, labels = set_encoder.kept(data)
+    x, labels = set_encoder.sample_of(data)
     with torch.no_grad():
         return encoder.phi(x), labels
 

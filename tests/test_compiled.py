@@ -10,7 +10,7 @@ import torch
 from nas import training
 from nas.training import Images, Recipe, compiler
 from nas.training.compiled import CompiledNetworks
-from nas.training.population import initialise
+from nas.training.network_batch import initialise
 from search_spaces import Task, _cells, _ops
 from search_spaces.nasbench201 import NasBench201
 from tests.test_population import ALIVE, COMPANY, assert_taken_up_is_not_left_off, batches, trained

@@ -90,9 +90,9 @@ def test_three_pictures_in_a_class_are_enough(tmp_path):
     [
         ({"y_train": None}, "it takes x_train and y_train"),
         ({"y_train": np.zeros(40, int)}, "has 1 class; it takes two or more"),
-        ({"y_train": np.arange(39)}, "40 pictures in x_train and 39 labels"),
+        ({"y_train": np.arange(39)}, "40 images in x_train and 39 labels"),
         ({"y_train": np.array([0] * 38 + [1] * 2)}, "Class '1'"),
-        ({"y_train": np.linspace(0, 1, 40)}, "one whole number for each picture"),
+        ({"y_train": np.linspace(0, 1, 40)}, "one whole number for each image"),
         ({"x_train": _pixels(40, 64)}, "it takes N x H x W"),
         ({"x_train": _pixels(40, 8, 8) * 5.0}, "it takes 0..255"),
         ({"x_train": np.array([{}] * 40)}, "cannot be read as arrays"),

@@ -12,8 +12,9 @@ import zipfile
 import pytest
 import torch
 
-from nas.export import draw, source
-from nas.export.export import FILES, TOLERANCE, export, load_python
+from nas.export import draw, source, source_templates
+from nas.export.export import FILES, export
+from nas.export.read_back import TOLERANCE, load_python
 from search_spaces import Task, UserError
 from search_spaces._cells import EDGES, Cell
 from search_spaces.nasbench201 import NasBench201
@@ -97,8 +98,8 @@ def test_the_cell_of_the_file_computes_the_same_for_every_pattern_of_live_edges(
         cell = lived_in(Cell(pattern, 3, 3))
         edges = source.alive(pattern)
         module = {}
-        exec(source._parts.HEAD.format(arch="", task="", shape=[3, 5, 5], classes=1, pixels="", names=""), module)
-        exec(source._parts.RELU_CONV_BN + source._cell(edges, wider=False), module)
+        exec(source_templates.HEAD.format(arch="", task="", shape=[3, 5, 5], classes=1, pixels="", names=""), module)
+        exec(source_templates.RELU_CONV_BN + source._cell(edges, wider=False), module)
         twin = module["Cell"](3, 3).eval()
         twin.load_state_dict(source._cell_weights(cell))
         with torch.no_grad():

@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from nas import training
-from nas.training.population import GroupedNetworks, SeparateNetworks, initialise
+from nas.training.network_batch import initialise
+from nas.training.population import GroupedNetworks, SeparateNetworks
 from search_spaces import Task, _cells, _ops
 from search_spaces.nasbench201 import NasBench201
 

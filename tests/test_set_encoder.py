@@ -112,7 +112,7 @@ def test_the_loss_of_two_sets_at_right_angles_is_that_worked_by_hand():
 
 
 def test_two_samples_of_a_version_are_disjoint_and_of_the_same_classes(digits):
-    x, y = set_encoder.kept(digits)
+    x, y = set_encoder.sample_of(digits)
     at = torch.arange(len(y)).float()
     for seed in range(10):
         marked = (at / len(at))[:, None, None, None].expand_as(x)

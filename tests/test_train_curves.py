@@ -8,7 +8,8 @@ from nas import datasets, training
 from nas.evaluators._training_cache import FILE, TrainingCache
 from nas.evaluators.train import Train
 from nas.training import Images, Recipe
-from nas.training.population import SeparateNetworks, initialise
+from nas.training.network_batch import initialise
+from nas.training.population import SeparateNetworks
 from search_spaces import _ops
 
 SMALL = {"epochs": "2", "examples": "256", "channels": "4"}
@@ -31,7 +32,7 @@ def images(ours, split):
 
 def test_fewer_epochs_are_the_beginning_of_the_same_training():
     ours = evaluator()
-    network = training.networks(ours.space, ours._twins(ARCHS[0]), ours.task, ours.recipe.seed)
+    network = training.networks(ours.space, ours._equivalents(ARCHS[0]), ours.task, ours.recipe.seed)
     epochs = training.train(network, images(ours, "train"), ours.recipe)
     curve = [training.accuracy(network, images(ours, "valid")) for _ in epochs]
     assert torch.equal(torch.stack(curve), torch.stack([scores(ours, 1), scores(ours, 2)]))

@@ -1,4 +1,4 @@
-"""Pictures in splits, and how they are brought to one size."""
+"""Data sets: images in splits, and how they are brought to one size."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from torch import Tensor
 from search_spaces import _noise
 
 LARGEST = 32
-"""Pictures are cut down to this side unless another is asked for."""
+"""Images are scaled down to this side unless another is asked for: the size of CIFAR, which the prior's tables were trained on
+and which a CPU can train."""
 
 
 class DataSet(NamedTuple):
-    """Pictures uint8 `[N, C, H, W]`, labels int64 `[N]` from 0, in three splits."""
+    """Images uint8 `[N, C, H, W]`, labels int64 `[N]` from 0, in three splits."""
 
     name: str
     x_train: Tensor
@@ -30,7 +31,7 @@ class DataSet(NamedTuple):
 
 
 class RawData(NamedTuple):
-    """What a reader brings: for each split it has, pictures uint8 `[N, C, H, W]` and labels, any whole numbers."""
+    """A reader's result: for each split, images uint8 `[N, C, H, W]` and labels, any whole numbers."""
 
     splits: dict[str, tuple[Tensor, Tensor]]
     """`train`, and perhaps `valid` and `test`."""
@@ -39,13 +40,14 @@ class RawData(NamedTuple):
 
 
 def resize(x: Tensor, side: int | None) -> Tensor:
-    """Pictures uint8 `[N, C, H, W]` with a shorter side of `side`, cut to the middle square; None: their own, at most 32."""
+    """Images uint8 `[N, C, H, W]` with a shorter side of `side`, cut to the middle square; None: their own, at most 32."""
     height, width = x.shape[2:]
     side = min(height, width, LARGEST) if side is None else side
     if (height, width) == (side, side):
         return x
     scale = side / min(height, width)
     size = (max(side, round(height * scale)), max(side, round(width * scale)))
+    # In parts: as float32 a whole data set of large images would not fit in memory. Antialiasing, or thin strokes vanish.
     parts = [
         torch.nn.functional.interpolate(part.float(), size, mode="bilinear", antialias=True, align_corners=False)
         for part in x.split(1024)
@@ -54,6 +56,7 @@ def resize(x: Tensor, side: int | None) -> Tensor:
     return torch.cat(parts)[..., top : top + side, left : left + side].round().clamp(0, 255).byte()
 
 
-def pick(count: int, kept: int | None) -> Tensor:
-    """Which `kept` of `count` examples stand for all, int64 `[kept]`: the same ones always; None keeps all."""
-    return _noise.bits(torch.tensor([7]), 0, count)[0].argsort()[:kept]
+def pick(count: int, size: int | None) -> Tensor:
+    """The indices of `size` of `count` examples that stand for all, int64 `[size]`: always the same; None: all."""
+    # The first of one fixed order: a smaller sample is part of a larger. The seed 7 has no other reason than to be fixed.
+    return _noise.bits(torch.tensor([7]), 0, count)[0].argsort()[:size]

@@ -17,12 +17,13 @@ KNOWN = DATA / "descriptions.json"
 
 
 def features(images: Tensor, labels: Tensor, examples: int | None = None) -> tuple[float, ...]:
-    """Nine numbers about training pictures uint8 `[N, C, H, W]` with labels `[N]`, of which `examples` are used; None: all."""
+    """Nine numbers about training images uint8 `[N, C, H, W]` with labels `[N]`, of which `examples` are used; None: all."""
+    # The encoder samples all images even where fewer train: it describes the data, the count describes the training.
     return (float(examples or len(labels)), *set_encoder.describe(set_encoder.shipped(), images, labels))
 
 
 def known(data: str) -> tuple[float, ...]:
-    """The same of a data set by its name, as tables trained on it; empty where nothing is known."""
+    """The same for a data set behind a table, by its name; empty where it was not described."""
     return tuple(_known().get(data, ()))
 
 

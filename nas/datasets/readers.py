@@ -1,4 +1,4 @@
-"""The user's own pictures: a `.npz` file, a folder of image files, a Hugging Face data set."""
+"""The user's own images: a `.npz` file, a folder of image files, a Hugging Face data set."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from search_spaces import UserError
 
 _SPLITS = {"train": ("train", "training"), "valid": ("valid", "val", "validation"), "test": ("test", "testing")}
 _IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"}
+# Pillow's modes with one channel of light; all others are converted to RGB.
 _GREY = {"1", "L", "I", "I;16", "I;16L", "I;16B", "LA"}
 _WHITE = 255
 
@@ -27,6 +28,7 @@ def npz(where: str, image_size: int | None) -> RawData:
     if not path.is_file():
         raise UserError(f"There is no file '{where}'; npz: takes a file of numpy's savez with x_train and y_train.")
     try:
+        # Without pickles: a file from elsewhere must not run code.
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
     except (ValueError, OSError, zipfile.BadZipFile, EOFError, AttributeError) as error:
@@ -40,8 +42,8 @@ def npz(where: str, image_size: int | None) -> RawData:
         if f"x_{split}" in arrays and f"y_{split}" in arrays:
             x, y = arrays[f"x_{split}"], _labels(f"y_{split}", where, arrays[f"y_{split}"])
             if len(x) != len(y) or not len(x):
-                raise UserError(f"'{where}' has {len(x)} pictures in x_{split} and {len(y)} labels; it takes as many.")
-            splits[split] = (resize(_pictures(f"x_{split}", where, x), image_size), y)
+                raise UserError(f"'{where}' has {len(x)} images in x_{split} and {len(y)} labels; it takes as many.")
+            splits[split] = (resize(_pixels(f"x_{split}", where, x), image_size), y)
     names = arrays.get("class_names")
     classes = len(torch.unique(splits["train"][1]))
     return RawData(splits, tuple(map(str, names.tolist())) if names is not None and len(names) == classes else None)
@@ -62,7 +64,9 @@ def folder(where: str, image_size: int | None) -> RawData:
             raise UserError(f"'{parts[split] / name}' is a class that is not in training; remove it or train on it.")
     opened = [_header(file) for files in listed.values() for paths in files.values() for file in paths]
     sides = sorted(min(size) for size, _ in opened)
+    # The median of the shorter sides: neither thumbnails nor a few huge images decide for all.
     side = image_size or min(LARGEST, sides[len(sides) // 2])
+    # One image in color makes all RGB: networks take one number of channels.
     mode = "L" if all(mode in _GREY for _, mode in opened) else "RGB"
     splits = {}
     for split, files in listed.items():
@@ -78,6 +82,7 @@ def hugging_face(where: str, image_size: int | None) -> RawData:
         import datasets  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise UserError("hf: takes the package 'datasets'; pip install 'metacell[hf]' brings it.") from None
+    # As broad as it gets: the package and the hub raise whatever they like, and all of it means the same to the user.
     try:
         loaded = datasets.load_dataset(where)  # pyright: ignore[reportAttributeAccessIssue]
     except Exception as error:
@@ -86,6 +91,7 @@ def hugging_face(where: str, image_size: int | None) -> RawData:
     if "train" not in parts:
         raise UserError(f"Hugging Face data set '{where}' has splits {', '.join(loaded)}; it takes one called 'train'.")
     features = parts["train"].features
+    # By the class's name: the package is optional, so that its types cannot be imported here.
     image = next((k for k, f in features.items() if type(f).__name__ == "Image"), None)
     label = next((k for k, f in features.items() if type(f).__name__ == "ClassLabel"), None)
     if image is None or label is None:
@@ -95,16 +101,18 @@ def hugging_face(where: str, image_size: int | None) -> RawData:
     grey = all(row.mode in _GREY for part in parts.values() for row in part[image])
     splits = {}
     for split, part in parts.items():
-        x = _squares((_channels(picture, "L" if grey else "RGB") for picture in part[image]), image_size)
+        x = _squares((_channels(image, "L" if grey else "RGB") for image in part[image]), image_size)
         splits[split] = (x, torch.tensor(part[label]))
+    # Only the classes with images: a hub's list of names may have more than its training split.
     present = torch.unique(splits["train"][1]).tolist()
     return RawData(splits, tuple(features[label].names[i] for i in present))
 
 
-def _squares(pictures: Iterable[Tensor], side: int | None) -> Tensor:
-    small = [resize(picture, side) for picture in pictures]
-    common = min(picture.shape[-1] for picture in small)
-    return torch.cat([resize(picture, common) for picture in small])
+def _squares(images: Iterable[Tensor], side: int | None) -> Tensor:
+    small = [resize(image, side) for image in images]
+    # Without a side asked for, each image keeps its own up to the largest: the smallest of them fits all.
+    common = min(image.shape[-1] for image in small)
+    return torch.cat([resize(image, common) for image in small])
 
 
 def _by_class(root: Path) -> dict[str, list[Path]]:
@@ -139,6 +147,7 @@ def _read(path: Path, mode: str) -> Tensor:
 def _channels(image: Any, mode: str) -> Tensor:
     """uint8 `[1, C, H, W]`; 16 bits become 8, transparency becomes white."""
     if image.mode.startswith("I"):
+        # Pillow clips 16-bit images to white when it converts them itself.
         values = np.asarray(image).astype(np.int64)
         image = Image.fromarray((values >> 8 if values.max() > 255 else values).clip(0, 255).astype(np.uint8))
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
@@ -152,15 +161,14 @@ def _channels(image: Any, mode: str) -> Tensor:
 def _labels(key: str, where: str, y: np.ndarray) -> Tensor:
     flat = y.reshape(len(y), -1) if y.ndim else y.reshape(0, 1)
     if flat.shape[1] != 1 or not np.issubdtype(y.dtype, np.number) or not (flat == np.round(flat)).all():
-        raise UserError(
-            f"'{where}' has {key} of shape {y.shape}, {y.dtype}; it takes one whole number for each picture."
-        )
+        raise UserError(f"'{where}' has {key} of shape {y.shape}, {y.dtype}; it takes one whole number for each image.")
     return torch.from_numpy(flat[:, 0].astype(np.int64))
 
 
-def _pictures(key: str, where: str, x: np.ndarray) -> Tensor:
+def _pixels(key: str, where: str, x: np.ndarray) -> Tensor:
     if x.ndim == 3:
         x = x[..., None]
+    # Channels first, as PyTorch saves them, where the last axis cannot be channels.
     if x.ndim == 4 and x.shape[-1] not in (1, 3, 4) and x.shape[1] in (1, 3, 4):
         x = x.transpose(0, 2, 3, 1)
     if x.ndim != 4 or x.shape[-1] not in (1, 3, 4):

@@ -86,7 +86,7 @@ class Train:
 
     def load(self, seeds: Tensor) -> Evaluate:
         def evaluate(proposal: Proposal) -> Results:
-            archs = self._twins(proposal.archs)
+            archs = self._equivalents(proposal.archs)
             horizon = torch.full(archs.shape[:2], self.recipe.epochs)
             epochs = horizon if proposal.epochs is None else proposal.epochs
             if bool((epochs > horizon).any()):
@@ -110,16 +110,16 @@ class Train:
         self.cache.cache_to(folder / FILE)
 
     def training_loss(self, arch: Tensor) -> list[float]:
-        return self.cache.losses.get(int(_ops.index(self._twins(arch), self.space.choices)), [])
+        return self.cache.losses.get(int(_ops.index(self._equivalents(arch), self.space.choices)), [])
 
     def final_network(self, arch: Tensor) -> TrainedNetwork:
-        twin = self._twins(arch)
-        key = self.final_space.describe(twin)
+        equivalent = self._equivalents(arch)
+        key = self.final_space.describe(equivalent)
         if key not in self._trained:
-            self._trained[key] = self._train_fully(twin)
+            self._trained[key] = self._train_fully(equivalent)
         return self._trained[key]
 
-    def _twins(self, archs: Tensor) -> Tensor:
+    def _equivalents(self, archs: Tensor) -> Tensor:
         """The cheapest cells that compute the same, `[..., D]`."""
         cells = as_cell_space(self.space)
         return cells.equivalents(archs, deep=True) if cells else self.space.canonical(archs)

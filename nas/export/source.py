@@ -13,8 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from nas.export import source_templates as _parts
-from search_spaces import Space, Task, UserError
+from nas.export import source_templates
+from search_spaces import Task, UserError
 from search_spaces._cells import EDGES, NODES, Cell, CellNetwork, ReluConvBn, ResidualBlock
 
 _SAME = {
@@ -116,7 +116,7 @@ def write(network: CellNetwork, task: Task, arch: str, class_names: tuple[str, .
     wider = any(cell.widths[0] != cell.widths[1] for cell in cells)
     residual = any(isinstance(layer, ResidualBlock) for layer in network.body)
     convs = residual or any(edge.operation.startswith("nor_conv") and not edge.shift for edge in edges)
-    head = _parts.HEAD.format(
+    head = source_templates.HEAD.format(
         arch=arch,
         task=task.name.replace("\\", "/").replace('"', "'"),
         shape=list(task.input_shape),
@@ -126,11 +126,11 @@ def write(network: CellNetwork, task: Task, arch: str, class_names: tuple[str, .
     )
     parts = [
         head,
-        _parts.RELU_CONV_BN if convs else "",
-        _parts.RESIDUAL if residual else "",
+        source_templates.RELU_CONV_BN if convs else "",
+        source_templates.RESIDUAL if residual else "",
         _cell(edges, wider),
         _network(network, normalised),
-        _parts.LOAD,
+        source_templates.LOAD,
     ]
     return "\n\n\n".join(part.strip("\n") for part in parts if part) + "\n"
 
@@ -169,7 +169,7 @@ def _cell(edges: list[Edge], wider: bool) -> str:
         forward.append(f"{last} = torch.zeros_like(node_0)")
         picture.append("nothing reaches the output: the cell gives zeros")
     forward[-1] = forward[-1].replace(f"{last} = ", "return ")
-    return _parts.CELL.format(
+    return source_templates.CELL.format(
         picture="\n".join(f"    {line}" for line in picture),
         init="".join(f"\n        {line}" for line in init),
         forward="\n".join(f"        {line}" for line in forward),
@@ -184,8 +184,8 @@ def _network(network: CellNetwork, normalised: bool) -> str:
     for code, group in itertools.groupby(map(_layer, network.body)):
         count = len(list(group))
         layers.append(f"            {code}," if count == 1 else f"            *({code} for _ in range({count})),")
-    return _parts.NETWORK.format(
-        buffers=_parts.BUFFERS.format(channels=conv.in_channels) if normalised else "",
+    return source_templates.NETWORK.format(
+        buffers=source_templates.BUFFERS.format(channels=conv.in_channels) if normalised else "",
         channels=conv.in_channels, width=conv.out_channels, stride=conv.stride[0],
         body="\n".join(layers), out=head.in_features, classes=head.out_features,
         inputs="(pixels - self.mean) / self.std" if normalised else "pixels",
@@ -199,33 +199,3 @@ def _layer(layer: nn.Module) -> str:
     conv = layer.downsample[1]
     assert isinstance(conv, nn.Conv2d)
     return f"ResidualBlock({conv.in_channels}, {conv.out_channels})"
-
-
-class Normalized(nn.Module):
-    """A network that takes pixels / 255: it subtracts the training pixels' mean and divides by their deviation itself."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, network: nn.Module, mean: Tensor, std: Tensor):
-        super().__init__()
-        self.network = network
-        self.register_buffer("mean", mean.view(1, -1, 1, 1).clone())
-        self.register_buffer("std", std.view(1, -1, 1, 1).clone())
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        return self.network((pixels - self.mean) / self.std)
-
-
-def of_module(network: nn.Module, mean: Tensor | None, std: Tensor | None) -> nn.Module:
-    """A network of somebody's own as its programs are traced from."""
-    return network if mean is None or std is None else Normalized(network, mean, std).eval()
-
-
-def write_loader(task: Task, space: Space, arch: Tensor, class_names: tuple[str, ...], normalises: bool) -> str:
-    """The Python file beside a network of somebody's own space: it loads the `torch.export` program, which needs only torch."""
-    takes = "pixels / 255" if normalises else "normalized pixels"
-    return _parts.LOADER.format(
-        arch=json.dumps(space.describe(arch)), space=json.dumps(space.name), takes=takes,
-        shape=" x ".join(map(str, task.input_shape)), names=json.dumps(class_names),
-    )  # fmt: skip

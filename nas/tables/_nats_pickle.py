@@ -8,11 +8,12 @@ import struct
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+# The numbers that NATS-Bench's files hold; any other type is refused, and with it every object array.
 _NUMBERS = {"f4": "f", "f8": "d", "i4": "i", "i8": "q"}
 
 
 class Record(NamedTuple):
-    """All that a download knows of one architecture."""
+    """All results of one architecture in a download."""
 
     index: int
     """Its row in `meta_archs`."""
@@ -38,6 +39,7 @@ def _scalar(dtype: _Dtype, data: bytes) -> float:
     return struct.unpack(dtype.order + dtype.code, data)[0]
 
 
+# A list of what may be called, and not of what may not: whatever a pickle names that is not here stops the reading.
 _ADMITTED: dict[str, Any] = {
     "collections.OrderedDict": collections.OrderedDict,
     "collections.defaultdict": collections.defaultdict,
@@ -48,6 +50,7 @@ _ADMITTED: dict[str, Any] = {
     "builtins.float": float,
     "numpy.dtype": _Dtype,
     "numpy.core.multiarray.scalar": _scalar,
+    # NumPy 2 moved it; the downloads have the old name.
     "numpy._core.multiarray.scalar": _scalar,
 }
 
@@ -76,8 +79,10 @@ class _Memo(dict):
         return self.count
 
 
+# Python's own unpickler and not C's, slow as it is: only its loop can be stopped between architectures. The single file holds
+# all of them in one dict, gigabytes of it.
 class Stream(pickle._Unpickler):  # pyright: ignore[reportAttributeAccessIssue]
-    """Gives every architecture of the single file as soon as it is read, and forgets it."""
+    """Yields every architecture of the single file as soon as it is read, and frees it."""
 
     def find_class(self, module: str, name: str, /) -> Any:
         return _admit(module, name)
@@ -88,15 +93,16 @@ class Stream(pickle._Unpickler):  # pyright: ignore[reportAttributeAccessIssue]
         self.read, self.readinto, self.readline = self._unframer.read, self._unframer.readinto, self._unframer.readline
         self.metastack, self.stack, self.memo, self.proto = [], [], _Memo(), 0
         self.append = self.stack.append
-        kept = 0
+        shared = 0
         while (code := self.read(1)) != pickle.STOP:
             if not code:
                 raise EOFError("it ends too early")
             self.dispatch[code[0]](self)  # pyright: ignore[reportArgumentType]
+            # A dict of results is complete where its items are set; it is yielded and emptied before the next is read.
             if code in (pickle.SETITEMS, pickle.SETITEM) and self._has_architecture():
                 yield Record(self.stack[-2], dict(self.stack[-1]))
                 self.stack[-1].clear()
-                kept = self._forget(kept)
+                shared = self._forget(shared)
 
     def meta_archs(self) -> list[str]:
         """The list of architectures, which stands before them; empty where it does not."""
@@ -108,10 +114,11 @@ class Stream(pickle._Unpickler):  # pyright: ignore[reportAttributeAccessIssue]
     def _has_architecture(self) -> bool:
         return len(self.stack) > 1 and isinstance(self.stack[-2], int) and is_architecture(self.stack[-1])
 
-    def _forget(self, kept: int) -> int:
+    def _forget(self, shared: int) -> int:
         """Drop what the last architecture left behind; the names of fields stay, as later architectures share them."""
-        for number in range(kept, len(self.memo)) if kept else ():
+        for number in range(shared, len(self.memo)) if shared else ():
             value = self.memo.get(number)
+            # Texts with @ or | (a metric after an epoch, a cell) belong to one architecture: stored, they would pile up.
             if not isinstance(value, str) or "@" in value or "|" in value:
                 self.memo.pop(number, None)
         return len(self.memo)

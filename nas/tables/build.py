@@ -1,6 +1,6 @@
 """A new table: every cell of `nasbench201` trained on a data set, shard by shard, so that it can stop and resume.
 
-Cells that compute the same function are trained once and share their figures (`CellSpace.equivalents`). Several fidelities are
+Cells that compute the same function are trained once and share their metrics (`CellSpace.equivalents`). Several fidelities are
 read off one training. Shapes: `P` cells, `E` epochs.
 """
 
@@ -37,6 +37,7 @@ class Plan(NamedTuple):
     image_size: int | None = None
     train_images: int | None = None
     """Training images used; None: all."""
+    # Half of `Recipe`'s; not ablated.
     batch: int = 32
     lr: float = 0.1
     noise_sample: int = 300
@@ -63,6 +64,7 @@ class Shard(NamedTuple):
 def shards(plan: Plan) -> list[Shard]:
     """All there is to train: every function with seed 0, `noise_sample` of them with the other seeds."""
     functions = _representatives(_space(plan)).unique()
+    # One fixed order, so that a larger `noise_sample` contains a smaller.
     order = _noise.bits(torch.tensor([0]), 0, len(functions))[0].argsort()
     again = functions[order[: plan.noise_sample]].sort().values
     work = [(0, indices) for indices in functions.split(plan.shard)]
@@ -85,6 +87,7 @@ def build(plan: Plan, folder: Path, share: tuple[int, int] = (0, 1)) -> Iterator
     )
     task = _task(plan, data)
     work = shards(plan)
+    # Every n-th shard and not the n-th part: shards of alike cells cost alike, and all processes end at about the same time.
     for shard in work[share[0] :: share[1]]:
         path = folder / f"{shard.number:04d}.safetensors"
         if not path.exists():
@@ -106,7 +109,9 @@ def _measure(plan: Plan, shard: Shard, task: Task, train: Images, valid: Images,
             loss_EP.append(loss_P)
             valid_EP.append(training.accuracy(population, valid))
             test_EP.append(training.accuracy(population, test))
+    # Of the whole shard, shared out evenly: networks trained at once have no time of their own.
     seconds = (time.perf_counter() - started) / len(archs)
+    # A network that diverged has a loss of NaN; its accuracy would otherwise be that of a constant answer.
     failed_EP = torch.stack(loss_EP).isnan()
     return {
         "indices": shard.indices,
@@ -118,21 +123,22 @@ def _measure(plan: Plan, shard: Shard, task: Task, train: Images, valid: Images,
 
 
 def columns(plan: Plan, folder: Path, name: str) -> dict[str, tuple[Column, Tensor]]:
-    """The columns of a finished `folder`, by the task's `name` in the table; equivalent cells have the same figures.
+    """The columns of a finished `folder`, by the task's `name` in the table; equivalent cells have the same values.
 
     Accuracies are of seed 0; the `_per_seed` columns hold all seeds of the last fidelity, NaN where a cell had one only.
     """
     space = _space(plan)
     representatives = _representatives(space)
-    found = [safetensors.torch.load(path.read_bytes()) for path in sorted(folder.glob("*.safetensors"))]
-    if len(found) < len(shards(plan)):
-        raise UserError(f"'{folder}' holds {len(found)} of {len(shards(plan))} shards; build the rest first.")
+    parts = [safetensors.torch.load(path.read_bytes()) for path in sorted(folder.glob("*.safetensors"))]
+    if len(parts) < len(shards(plan)):
+        raise UserError(f"'{folder}' holds {len(parts)} of {len(shards(plan))} shards; build the rest first.")
     N = len(representatives)
     accuracy = {split: torch.full((len(fidelities(plan)), N, plan.seeds), torch.nan) for split in ("valid", "test")}
     seconds = torch.full((N,), torch.nan)
-    for shard in found:
+    for shard in parts:
         for split, values in accuracy.items():
             values[:, shard["indices"], int(shard["seed"])] = shard[split]
+        # Seed 0 alone: it is the one that every cell has.
         if int(shard["seed"]) == 0:
             seconds[shard["indices"]] = shard["seconds"]
     out: dict[str, tuple[Column, Tensor]] = {}
@@ -176,7 +182,10 @@ def describe(plan: Plan) -> str:
 
 def _same_plan(plan: Plan, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    kept, asked = folder / "plan.json", json.dumps(plan._asdict())
-    if kept.exists() and kept.read_text() != asked:
-        raise UserError(f"'{folder}' was begun as {kept.read_text()}; it cannot go on as {asked}. Take another --out.")
-    kept.write_text(asked)
+    # Shards of two plans in one folder would be one table that nobody measured.
+    stored, asked = folder / "plan.json", json.dumps(plan._asdict())
+    if stored.exists() and stored.read_text() != asked:
+        raise UserError(
+            f"'{folder}' was begun as {stored.read_text()}; it cannot go on as {asked}. Take another --out."
+        )
+    stored.write_text(asked)

@@ -25,7 +25,7 @@ class Download(NamedTuple):
     path: Path
     meta_archs: list[str]
     count: int | None
-    """How many architectures it has figures of; None where that stands at its end."""
+    """How many architectures it has results of; None where only its end would say."""
 
 
 def open_download(path: Path) -> Download:
@@ -40,6 +40,7 @@ def open_download(path: Path) -> Download:
     if not path.is_file():
         raise UserError(f"There is no NATS-Bench download '{path}'.")
     with _opened(path) as file:
+        # The list stands before the first architecture: reading that one is enough.
         stream = Stream(file)
         meta_archs = stream.meta_archs() if next(_guarded(path, stream.records()), None) else []
     if not meta_archs:
@@ -79,6 +80,7 @@ def _guarded(path: Path, items: Iterator[Any]) -> Iterator[Any]:
     """Whatever a damaged or foreign pickle throws is one line that names the file."""
     try:
         yield from items
+    # All that an unpickler does with bytes that are not its format. `UserError` is a ValueError and has its line already.
     except (pickle.UnpicklingError, EOFError, OSError, ValueError, TypeError, KeyError, IndexError, AttributeError,
             struct.error, MemoryError) as error:  # fmt: skip
         if isinstance(error, UserError):

@@ -2,7 +2,7 @@
 
 What is taken: accuracies after the last epoch of each recipe, training seconds, parameters, FLOPs, latency. Not taken: losses,
 and ImageNet's and CIFAR-100's `ori-test`, which is validation and test together.
-Shapes: `N` architectures, `F` figures of one.
+Shapes: `N` architectures, `F` values of one.
 """
 
 from __future__ import annotations
@@ -30,13 +30,14 @@ _DATA = {"cifar10": "cifar10", "cifar100": "cifar100", "ImageNet16-120": "ImageN
 _VALID_DATA = _DATA | {"cifar10": "cifar10-valid"}
 """CIFAR-10 was trained twice: on half of it, where the other half validates, and on all of it."""
 _TEST_SET = {"cifar10": "ori-test", "cifar100": "x-test", "ImageNet16-120": "x-test"}
+# The seeds that NATS-Bench trained with; some architectures lack some of them.
 _SEEDS = (777, 888, 999)
 _RECIPES = {"nasbench201": ("12", "200"), "natsbench-size": ("01", "12", "90")}
 _SAVED_EVERY = 5.0
-"""Seconds."""
+"""Seconds between saves, which a kill can lose. A save writes all that was read so far, so not after each architecture."""
 
 
-class Figure(NamedTuple):
+class Target(NamedTuple):
     """One column of the table to be; `seeds` 1 or the number of seeds."""
 
     name: str
@@ -59,8 +60,8 @@ def run(path: Path, out: Path) -> Iterator[Progress]:
     """
     download = nats_files.open_download(path)
     space = _space(download)
-    figures = list(_figures(space.name))
-    width = sum(f.seeds for f in figures)
+    targets = list(_targets(space.name))
+    width = sum(f.seeds for f in targets)
     partial = out.with_name(f".{out.name}.import")
     values_NF, done_N = _resume(partial, path, len(download.meta_archs), width)
     archs_ND = torch.stack([space.parse(text) for text in download.meta_archs])
@@ -70,26 +71,27 @@ def run(path: Path, out: Path) -> Iterator[Progress]:
     try:
         for record in nats_files.records(download, set(done_N.nonzero()[:, 0].tolist())):
             _check(download, record)
-            values_NF[record.index] = torch.tensor([v for f in figures for v in _values(f, record)])
+            values_NF[record.index] = torch.tensor([v for f in targets for v in _values(f, record)])
             done_N[record.index] = True
             if time.monotonic() - saved > _SAVED_EVERY:
                 _save(partial, path, values_NF, done_N)
                 saved = time.monotonic()
             yield Progress(int(done_N.sum()), download.count)
-    finally:
+    finally:  # Ctrl-C and a damaged file too: what was read so far is not read again.
         _save(partial, path, values_NF, done_N)
-    columns = dict(_columns(figures, values_NF[done_N]))
+    columns = dict(_columns(targets, values_NF[done_N]))
     source = f"NATS-Bench (Dong et al. 2021), imported from {path.name}"
     tables.write(out, space.name, archs_ND[done_N], columns, source, "MIT")
     partial.unlink()
 
 
 def _space(download: Download) -> Space:
+    # Architectures of the topology space read `|op~0|...`, those of the size space `8:16:...`.
     size = ":" in download.meta_archs[0]
     return plugins.load("space", "natsbench_size" if size else "nasbench201")()
 
 
-def _figures(space: str) -> Iterator[Figure]:
+def _targets(space: str) -> Iterator[Target]:
     """The columns, named as the tables of these benchmarks name them; each seed apart after the full training."""
     full = _RECIPES[space][-1]
     for data in _DATA:
@@ -97,29 +99,30 @@ def _figures(space: str) -> Iterator[Figure]:
             epochs = int(recipe)
             for split in ("valid", "test"):
                 about = Column(data, "accuracy", split, epochs, "percent", True)
+                # Only this column is per seed and has no mean beside it: the tables of these benchmarks are so.
                 seeds_only = recipe == full and (data, split) == ("cifar10", "valid")
-                yield Figure(f"{data}/{split}_accuracy@{epochs}", about, recipe, len(_SEEDS) if seeds_only else 1)
+                yield Target(f"{data}/{split}_accuracy@{epochs}", about, recipe, len(_SEEDS) if seeds_only else 1)
                 if recipe == full and not seeds_only:
-                    yield Figure(f"{data}/{split}_accuracy_per_seed@{epochs}", about, recipe, len(_SEEDS))
+                    yield Target(f"{data}/{split}_accuracy_per_seed@{epochs}", about, recipe, len(_SEEDS))
             train = Column(data, "accuracy", "train", epochs, "percent", True)
-            yield Figure(f"{data}/train_accuracy_one_seed@{epochs}", train, recipe, 1)
+            yield Target(f"{data}/train_accuracy_one_seed@{epochs}", train, recipe, 1)
             seconds = Column(data, "train_seconds", "train", epochs, "second", False)
-            yield Figure(f"{data}/train_seconds@{epochs}", seconds, recipe, 1)
+            yield Target(f"{data}/train_seconds@{epochs}", seconds, recipe, 1)
         for metric, unit in (("params", "million"), ("flops", "million"), ("latency", "second")):
-            yield Figure(f"{data}/{metric}", Column(data, metric, None, None, unit, False), full, 1)
+            yield Target(f"{data}/{metric}", Column(data, metric, None, None, unit, False), full, 1)
 
 
-def _values(figure: Figure, record: Record) -> list[float]:
-    """`figure.seeds` numbers; NaN where the download has none."""
-    about = figure.about
+def _values(target: Target, record: Record) -> list[float]:
+    """`target.seeds` numbers; NaN where the download has none."""
+    about = target.about
     of_test = about.split == "test"
     data = (_DATA if of_test else _VALID_DATA)[about.task]
-    results = record.infos.get(figure.recipe, {}).get("all_results", {})
+    results = record.infos.get(target.recipe, {}).get("all_results", {})
     by_seed: dict[int, dict[str, Any]] = {seed: result for (name, seed), result in results.items() if name == data}
     if about.metric != "accuracy":
         return [_cost(about.metric, by_seed)]
     read = {seed: _accuracy(result, about) for seed, result in by_seed.items()}
-    if figure.seeds > 1:
+    if target.seeds > 1:
         return [read.get(seed, math.nan) for seed in _SEEDS]
     return [next(iter(read.values()), math.nan) if about.split == "train" else _mean(list(read.values()))]
 
@@ -149,17 +152,17 @@ def _mean(values: list[float]) -> float:
     return sum(known) / len(known) if known else math.nan
 
 
-def _columns(figures: list[Figure], values_NF: Tensor) -> Iterator[tuple[str, tuple[Column, Tensor]]]:
-    """Those that hold at least one figure."""
-    for figure, values in zip(figures, values_NF.split([f.seeds for f in figures], 1)):
+def _columns(targets: list[Target], values_NF: Tensor) -> Iterator[tuple[str, tuple[Column, Tensor]]]:
+    """Those that hold at least one value."""
+    for target, values in zip(targets, values_NF.split([f.seeds for f in targets], 1)):
         if not values.isnan().all():
-            yield figure.name, (figure.about, values.squeeze(1) if figure.seeds == 1 else values)
+            yield target.name, (target.about, values.squeeze(1) if target.seeds == 1 else values)
 
 
 def _check(download: Download, record: Record) -> None:
-    said = next(iter(record.infos.values())).get("arch_str")
-    if not 0 <= record.index < len(download.meta_archs) or said != download.meta_archs[record.index]:
-        raise UserError(f"Architecture {record.index} of '{download.path}' is '{said}', and its list says another.")
+    stored = next(iter(record.infos.values())).get("arch_str")
+    if not 0 <= record.index < len(download.meta_archs) or stored != download.meta_archs[record.index]:
+        raise UserError(f"Architecture {record.index} of '{download.path}' is '{stored}', and its list says another.")
 
 
 def _save(partial: Path, path: Path, values_NF: Tensor, done_N: Tensor) -> None:
@@ -176,7 +179,7 @@ def _resume(partial: Path, path: Path, rows: int, width: int) -> tuple[Tensor, T
         with safe_open(partial, framework="pt") as file:
             header = file.metadata() or {}
             values, done = file.get_tensor("values"), file.get_tensor("done")
-    except SafetensorError:
+    except SafetensorError:  # Cut short by a power failure, say: it only saved time.
         return fresh
     if header.get("of") != str(path.resolve()):
         raise UserError(f"'{partial}' is half an import of '{header.get('of')}'; delete it or choose another --out.")

@@ -1,4 +1,4 @@
-"""How far a table's figures can be trusted: what its training seeds say of each other."""
+"""How noisy a table's metrics are: how far its training seeds agree with each other."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ class Noise(NamedTuple):
     deviation: float
     """Root mean square over architectures of the standard deviation over seeds, in the column's unit."""
     ceiling: float
-    """Mean Spearman correlation between two seeds: no searcher's score can say more of another seed's."""
+    """Mean Spearman correlation between two seeds: no predictor can be expected to exceed it on another seed."""
 
 
 def noise(values: Tensor) -> Noise | None:
     """The noise of a column `[N, seeds]`; None where no two seeds were measured together."""
     if values.dim() == 1 or values.shape[1] < 2:
         return None
+    # Complete rows only: the same architectures for every pair of seeds.
     several = values[(~values.isnan()).all(1)].double()
+    # A rank correlation of two architectures is 1 or -1 and says nothing.
     if len(several) < 3:
         return None
     ranks = torch.stack([_ranks(column) for column in several.T])

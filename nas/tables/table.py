@@ -27,6 +27,7 @@ from search_spaces._files import atomic_write
 FORMAT = "nas-table/1"
 SUFFIX = ".safetensors"
 
+# A count for the process and not a log in the table: `find` caches tables, and a comparison wants what its own reads add.
 _READS: Counter[str] = Counter()
 
 
@@ -58,7 +59,7 @@ class Table:
     licence: str
     rows: int
     sha256: str | None = None
-    """Of the figures, by `checksum`; None in tables that do not say."""
+    """Of the values, by `checksum`; None in tables without one."""
 
     @property
     def name(self) -> str:
@@ -79,9 +80,9 @@ class Table:
     def by_index(self, name: str, choices: tuple[int, ...]) -> Tensor:
         """The column ordered as `_ops.enumerate_all(choices)`, NaN where the table has no row."""
         values = self.column(name)
-        ranked = torch.full((_ops.size(choices), *values.shape[1:]), float("nan"))
-        ranked[_ops.index(self.archs, choices)] = values
-        return ranked
+        by_index = torch.full((_ops.size(choices), *values.shape[1:]), float("nan"))
+        by_index[_ops.index(self.archs, choices)] = values
+        return by_index
 
     def _read(self, name: str) -> Tensor:
         with safe_open(self.path, framework="pt") as file:
@@ -92,8 +93,8 @@ def read(path: Path) -> Table:
     """The table in a file, from its header alone. Raises `UserError` for a file that is none."""
     try:
         with safe_open(path, framework="pt") as file:
-            header, held = file.metadata() or {}, set(file.keys())
-            rows = file.get_slice("archs").get_shape()[0] if "archs" in held else 0
+            header, stored = file.metadata() or {}, set(file.keys())
+            rows = file.get_slice("archs").get_shape()[0] if "archs" in stored else 0
     except FileNotFoundError:
         raise UserError(f"There is no table '{path}'.") from None
     except (SafetensorError, OSError) as error:
@@ -106,9 +107,10 @@ def read(path: Path) -> Table:
         columns = {name: Column(**about) for name, about in json.loads(header["columns"]).items()}
     except (ValueError, TypeError, AttributeError) as error:
         raise UserError(f"'{path}' has a header whose 'columns' cannot be read ({error}).") from None
-    unlike = sorted(columns.keys() ^ (held - {"archs"}))
+    # The header is what searches read, the tensors what they get: neither may name what the other lacks.
+    unlike = sorted(columns.keys() ^ (stored - {"archs"}))
     if unlike:
-        where = "its header does not name" if unlike[0] in held else "it does not hold"
+        where = "its header does not name" if unlike[0] in stored else "it does not hold"
         raise UserError(f"'{path}' and its header differ: column '{unlike[0]}' {where}; fetch or import it again.")
     return Table(
         path, header["space"], columns, header.get("source", ""), header.get("licence", ""), rows, header.get("sha256")
@@ -135,6 +137,7 @@ def write(
         "sha256": checksum(tensors),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Tables are memory-mapped: a search that reads the old file keeps it, as a new one takes its name.
     with atomic_write(path) as partial:
         partial.write_bytes(safetensors.torch.save(tensors, header))
 
@@ -171,6 +174,7 @@ def _is_table(path: Path) -> bool:
     return path.is_file() and _claims_to_be_a_table(path, path.stat().st_mtime_ns)
 
 
+# The time of change is part of the key: a file that is replaced is read again.
 @lru_cache
 def _claims_to_be_a_table(path: Path, _modified: int) -> bool:
     """By its header. A file that cannot be read counts as one, so that a damaged table is named and not passed over."""

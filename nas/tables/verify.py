@@ -1,4 +1,4 @@
-"""Whether a table is what it says: types, shapes, architectures of its space, figures in their range, the checksum."""
+"""Whether a table is what it says: types, shapes, architectures of its space, values in their range, the checksum."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NEVER_NEGATIVE = ("percent", "million", "second", "millisecond", "seconds", "mi
 
 
 def verify(table: Table) -> list[str]:
-    """What is wrong with a table, a line each; empty where nothing is. Reads every figure."""
+    """What is wrong with a table, a line each; empty where nothing is. Reads every value."""
     return list(_problems(table))
 
 
@@ -27,6 +27,7 @@ def knows_space(table: Table) -> bool:
 def _problems(table: Table) -> Iterator[str]:
     archs = table.archs
     if table.sha256 is not None:
+        # Before all else: whatever else is wrong with a file that was damaged on the way is only its consequence.
         tensors = {name: table.column(name) for name in table.columns} | {"archs": archs}
         if tables.checksum(tensors) != table.sha256:
             yield "its figures are not those it was written with: the checksum differs"
@@ -48,9 +49,9 @@ def _archs(table: Table, archs: Tensor) -> Iterator[str]:
     if archs.shape[1] != len(space.choices):
         yield f"architectures have {archs.shape[1]} decisions; space '{table.space}' takes {len(space.choices)}"
         return
-    strange = ~space.valid(archs)
-    if strange.any():
-        row = int(strange.nonzero()[0])
+    invalid = ~space.valid(archs)
+    if invalid.any():
+        row = int(invalid.nonzero()[0])
         yield f"architecture {archs[row].tolist()} of row {row} is not in space '{table.space}'"
 
 
@@ -63,6 +64,7 @@ def _column(about: Column, values: Tensor, rows: int) -> Iterator[str]:
         yield "holds no figure at all"
         return
     low, high = known.min().item(), known.max().item()
+    # NaN is a value that was not measured; an infinity is a mistake of whoever wrote the table.
     if not -torch.inf < low <= high < torch.inf:
         yield "holds infinities"
     elif about.unit == "percent" and not 0 <= low <= high <= 100:

@@ -1,8 +1,8 @@
-"""Many cells on a CPU, each trained by compiled code that keeps one cell's step in one core's cache (`cell_kernels.c`).
+"""Many networks on a CPU, each trained by compiled code that keeps one network's step in one core's cache (`cell_kernels.c`).
 
-A cell is a thread's work from its first step to its last, so that company cannot touch it and every core is filled. The code is
-compiled on first use and kept; without a compiler, `library` is None and PyTorch does the work.
-Shapes: `P` cells, `S` steps, `N` images, `L` lanes (`N` rounded up to whole vectors), `K` classes.
+A network is one thread's work from its first step to its last: no other network can change its bits, and every core is used.
+The code is compiled on first use and cached; without a compiler, `library` is None and PyTorch does the work.
+Shapes: `P` networks, `S` steps, `N` images, `L` lanes (`N` rounded up to whole vectors), `K` classes.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from nas.training import compiler
 from nas.training.program import compiled
 from search_spaces import Task
 
-_HELD = 1 << 23
-"""Values of prepared images held at once."""
+_BLOCK = 1 << 23
+"""Values of prepared images in memory at once, 32 MB in float32: enough steps for one call of the C code; not ablated."""
 _EVALUATED = 64
-"""Images scored at once."""
+"""Images scored at once: as many as a training step has, so that a workspace made for training serves; not ablated."""
 
 
 class _Network(ctypes.Structure):
-    """As `Network` of the C code."""
+    """As `Network` of the C code: the same fields, types and order."""
 
     _fields_ = (
         *[(name, ctypes.c_int64) for name in ("instructions", "images", "lanes", "classes", "parameters", "pixels_in")],
@@ -38,7 +38,7 @@ class _Network(ctypes.Structure):
 
 
 class CompiledNetworks:
-    """The three-stage networks of `P` cells; what `GroupedNetworks` is, for a CPU with a compiler."""
+    """The three-stage networks of `P` architectures; what `GroupedNetworks` is, for a CPU with a compiler."""
 
     def __init__(
         self,
@@ -58,13 +58,14 @@ class CompiledNetworks:
         self.weights = [torch.zeros(program.parameters, dtype=dtype) for program in self.programs]
         self.momenta = [torch.zeros_like(weights) for weights in self.weights]
         self.running = [torch.zeros(program.running, dtype=dtype) for program in self.programs]
+        # Variances and scales of batch norm begin at one, as PyTorch's do; `initialise` sets what has more dimensions.
         for p in range(len(self.programs)):
             for name, value in self.state_of(p).items():
                 if name.endswith("running_var") or (value.dim() == 1 and name.endswith(".weight")):
                     value.fill_(1.0)
 
     def state_of(self, p: int) -> dict[str, Tensor]:
-        """Views of cell `p`'s weights, by the names that its own network, `_cells.three_stages`, has for them."""
+        """Views of network `p`'s weights, by the names that its own network, `_cells.three_stages`, has for them."""
         return self.programs[p].views(self.weights[p], self.running[p])
 
     def momentum_of(self, p: int) -> dict[str, Tensor]:
@@ -72,18 +73,20 @@ class CompiledNetworks:
         return self.programs[p].views(self.momenta[p])
 
     def learn(self, steps: Iterable[tuple[Tensor, Tensor, float]], momentum: float, weight_decay: float) -> Tensor:
-        """Take SGD steps on (images `[N, C, H, W]`, classes `[N]`, learning rate); the mean loss of each cell, `[P]`."""
+        """Take SGD steps on (images `[N, C, H, W]`, classes `[N]`, learning rate); the mean loss of each network, `[P]`."""
         total, count = torch.zeros(len(self.programs), dtype=torch.float64), 0
         for images_SNCHW, labels_SN, rates in _blocks(steps):
             S, N = labels_SN.shape
             x = self._lanes(images_SNCHW)
             labels_SN, rates_S = labels_SN.contiguous(), torch.tensor(rates, dtype=torch.float64)
+            # float64, as is the total: a mean over many steps in float32 would depend on how steps fall into blocks.
             losses_PS = torch.zeros(len(self.programs), S, dtype=torch.float64)
 
+            # Defaults bind this block's tensors: a closure reads the loop's names when it runs, and they may be the next block's.
             def work(p: int, N: int = N, S: int = S, x=x, y=labels_SN, rates=rates_S, losses=losses_PS) -> None:
                 network, code, space = self._network(p, N, x, momentum, weight_decay)
-                held = (x, y, rates, self.weights[p], self.momenta[p], self.running[p], space, losses[p])
-                self.library.train(ctypes.byref(network), code, ctypes.c_int64(S), *map(_pointer, held))
+                arrays = (x, y, rates, self.weights[p], self.momenta[p], self.running[p], space, losses[p])
+                self.library.train(ctypes.byref(network), code, ctypes.c_int64(S), *map(_pointer, arrays))
 
             self._each(work)
             total, count = total + losses_PS.sum(1), count + S
@@ -98,8 +101,8 @@ class CompiledNetworks:
 
         def work(p: int) -> None:
             network, code, space = self._network(p, _EVALUATED, x, 0.0, 0.0)
-            held = (x, self.weights[p], self.running[p], space, logits_PBKL[p])
-            self.library.predict(ctypes.byref(network), code, ctypes.c_int64(len(x)), *map(_pointer, held))
+            arrays = (x, self.weights[p], self.running[p], space, logits_PBKL[p])
+            self.library.predict(ctypes.byref(network), code, ctypes.c_int64(len(x)), *map(_pointer, arrays))
 
         self._each(work)
         return logits_PBKL[..., :_EVALUATED].transpose(2, 3).flatten(1, 2)[:, :N]
@@ -110,6 +113,7 @@ class CompiledNetworks:
 
     def _lanes(self, images_SNCHW: Tensor) -> Tensor:
         """`[S, H, W, C, L]`, zeros beyond the last image."""
+        # An image a lane: the C code's inner loops run over whole vectors whatever the number of channels.
         lanes = self.library.bytes_of_a_vector() // self.dtype.itemsize
         x = images_SNCHW.to(self.dtype).permute(0, 3, 4, 2, 1)
         return F.pad(x, (0, -x.shape[-1] % lanes)).contiguous()
@@ -117,7 +121,7 @@ class CompiledNetworks:
     def _network(
         self, p: int, N: int, x: Tensor, momentum: float, decay: float
     ) -> tuple[_Network, ctypes.c_void_p, Tensor]:
-        """What the C code is told of cell `p`, its instructions, and this thread's workspace."""
+        """The C code's description of network `p`, its instructions, and this thread's workspace."""
         program, L = self.programs[p], x.shape[-1]
         code, places, size = program.placed(L)
         network = _Network(len(code), N, L, self.classes, program.parameters, x[0].numel(), *places, momentum, decay)
@@ -125,11 +129,12 @@ class CompiledNetworks:
 
     def _workspace(self, size: int) -> Tensor:
         """A workspace of at least `size` numbers, of this thread."""
-        kept: Tensor | None = getattr(self._thread, "space", None)
-        if kept is None or len(kept) < size:
-            kept = self._thread.space = torch.empty(size, dtype=self.dtype)
-            self.library.touch_pages(_pointer(kept), ctypes.c_int64(kept.nbytes))
-        return kept
+        buffer: Tensor | None = getattr(self._thread, "space", None)
+        if buffer is None or len(buffer) < size:
+            buffer = self._thread.space = torch.empty(size, dtype=self.dtype)
+            # Large pages: a workspace of some hundred megabytes has too many small ones for the processor to keep track of.
+            self.library.touch_pages(_pointer(buffer), ctypes.c_int64(buffer.nbytes))
+        return buffer
 
     def _each(self, work) -> None:
         P, threads = len(self.programs), torch.get_num_threads()
@@ -138,7 +143,9 @@ class CompiledNetworks:
                 work(p)
             return
         if self._pool is None:
+            # Threads, not processes: ctypes releases the interpreter's lock while the C code runs.
             self._pool = ThreadPoolExecutor(min(threads, P))
+        # Longest job first: otherwise the last network can run alone while the other cores wait.
         heaviest_first = sorted(range(P), key=lambda p: -self.programs[p].work)
         list(self._pool.map(work, heaviest_first))
 
@@ -148,17 +155,17 @@ def _pointer(x: Tensor) -> ctypes.c_void_p:
 
 
 def _blocks(steps: Iterable[tuple[Tensor, Tensor, float]]):
-    """Steps with batches of one size, as many together as `_HELD` admits: images `[S, N, C, H, W]`, classes, rates."""
-    held: list[tuple[Tensor, Tensor, float]] = []
+    """Steps with batches of one size, as many together as `_BLOCK` admits: images `[S, N, C, H, W]`, classes, rates."""
+    block: list[tuple[Tensor, Tensor, float]] = []
     for step in steps:
-        held.append(step)
-        if len(held) * step[0].numel() >= _HELD:
-            yield _stacked(held)
-            held = []
-    if held:
-        yield _stacked(held)
+        block.append(step)
+        if len(block) * step[0].numel() >= _BLOCK:
+            yield _stacked(block)
+            block = []
+    if block:
+        yield _stacked(block)
 
 
-def _stacked(held: list[tuple[Tensor, Tensor, float]]) -> tuple[Tensor, Tensor, list[float]]:
-    x, y, rates = zip(*held)
+def _stacked(block: list[tuple[Tensor, Tensor, float]]) -> tuple[Tensor, Tensor, list[float]]:
+    x, y, rates = zip(*block)
     return torch.stack(x), torch.stack(y), list(rates)

@@ -1,4 +1,4 @@
-"""Compiling `cell_kernels.c` on first use, for this very processor, and keeping what came of it in the user's cache."""
+"""Compiling `cell_kernels.c` on first use, for the processor at hand; the result stays in the user's cache."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import torch
 from search_spaces._files import atomic_write
 
 _SOURCE = Path(__file__).with_name("cell_kernels.c")
+# No -ffast-math: sums must round in the order that the code says. -march=native: the code never leaves this machine.
 _FLAGS = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC")
 _REAL = {torch.float32: "float", torch.float64: "double"}
 
@@ -27,10 +28,12 @@ def library(dtype: torch.dtype = torch.float32) -> ctypes.CDLL | None:
     compiler = os.environ.get("CC") or next((c for c in ("cc", "gcc", "clang") if shutil.which(c)), None)
     if compiler is None or os.environ.get("NAS_COMPILE") == "0":
         return None
+    # Whatever the compiler or the loader does not like, PyTorch can train instead: slower, but it works.
     try:
         loaded = ctypes.CDLL(str(_built(compiler, _REAL[dtype])))
     except (OSError, subprocess.SubprocessError):
         return None
+    # ctypes takes 32-bit results for granted.
     loaded.bytes_of_a_vector.restype = ctypes.c_int64
     loaded.train.restype = loaded.predict.restype = None
     return loaded
@@ -38,18 +41,20 @@ def library(dtype: torch.dtype = torch.float32) -> ctypes.CDLL | None:
 
 def _built(compiler: str, real: str) -> Path:
     """The file of the compiled code, made if it is not there: its name holds all that it depends on."""
-    told = "\0".join([_SOURCE.read_text(), compiler, *_FLAGS, real, platform.machine(), _processor()])
-    name = f"cells-{hashlib.sha256(told.encode()).hexdigest()[:16]}.so"
-    kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "metacell"
+    parts = "\0".join([_SOURCE.read_text(), compiler, *_FLAGS, real, platform.machine(), _processor()])
+    name = f"cells-{hashlib.sha256(parts.encode()).hexdigest()[:16]}.so"
+    # Homes are shared between machines: the processor's instructions are part of the name, or one would run another's code.
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "metacell"
     try:
-        kept.mkdir(parents=True, exist_ok=True)
-        return _compile(compiler, real, kept / name)
-    except OSError:  # a home that cannot be written
+        cache.mkdir(parents=True, exist_ok=True)
+        return _compile(compiler, real, cache / name)
+    except OSError:  # A home that cannot be written, as in some containers.
         return _compile(compiler, real, Path(tempfile.mkdtemp()) / name)
 
 
 def _compile(compiler: str, real: str, path: Path) -> Path:
     if not path.exists():
+        # Atomic: two processes may compile at the same time, and neither may load half a file.
         with atomic_write(path) as partial:
             command = [*compiler.split(), *_FLAGS, f"-DREAL={real}", str(_SOURCE), "-o", str(partial), "-lm"]
             subprocess.run(command, check=True, capture_output=True, timeout=120)

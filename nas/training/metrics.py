@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nas.training.population import NetworkBatch
+from nas.training.network_batch import NetworkBatch
 from nas.training.recipe import Images
 
 _EVALUATED = 512
-"""Images scored at once."""
+"""Images scored at once: more would only take more memory; not ablated."""
 
 
 def predictions(cells: NetworkBatch, images: Images) -> Tensor:
@@ -31,10 +31,12 @@ def accuracy(cells: NetworkBatch, images: Images) -> Tensor:
 
 def classification_metrics(seen: Tensor, truth: Tensor, classes: int) -> dict[str, Any]:
     """How good predictions `[N]` are: percent right, its 95% interval (Wilson 1927), the confusion matrix `[K, K]`."""
+    # Wilson's interval and not the normal one: test accuracies near 100% would get bounds above it.
     N, z = len(truth), 1.959964
     share = (seen == truth).double().mean().item()
     middle = (share + z * z / (2 * N)) / (1 + z * z / N)
     half = z / (1 + z * z / N) * math.sqrt(share * (1 - share) / N + z * z / (4 * N * N))
+    # Accumulate: plain indexing would count a pair of classes once.
     confusion = torch.zeros(classes, classes, dtype=torch.long).index_put_(
         (truth, seen), torch.ones((), dtype=torch.long), accumulate=True
     )

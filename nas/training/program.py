@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nas.training.instructions import Layout, Step, Value, place
+from nas.training.instructions import Layout, Step, Value, live, place
 from search_spaces import Task, _cells
 
 
@@ -57,6 +57,7 @@ class Program:
 
     def placed(self, lanes: int) -> Layout:
         """The instructions as the C code reads them, and where in its workspace everything lies."""
+        # Training and evaluation have different lanes, and each asks again for every network and block.
         if lanes not in self._placed:
             self._placed[lanes] = place(
                 self.instructions, lanes, stats=self.stats, parameters=self.parameters, classes=self.classes
@@ -109,14 +110,15 @@ class _Builder:
         """A convolution and its batch norm, added to `out`."""
         stats = self.program.stats
         self.program.stats += 2 * out.channels
-        made = self.value(*out[1:])
-        self.conv(conv, x, made, kernel, stride, stats)
+        convolved = self.value(*out[1:])
+        self.conv(conv, x, convolved, kernel, stride, stats)
         weight, running = self.norm_weights(norm, out.channels)
-        self.step("norm", made, out, weight=weight, running=running, stats=stats)
+        self.step("norm", convolved, out, weight=weight, running=running, stats=stats)
 
     def cell(self, prefix: str, x: Value, names: Sequence[str]) -> Value:
         """`_cells.Cell`: of each node first what needs no ReLU, then its ReLU and the convolutions on it."""
         nodes = [x, *[self.value(*x[1:]) for _ in range(1, _cells.NODES)]]
+        # Every node begins as zero; `_living` drops the zeros that something overwrites.
         for node in nodes[1:]:
             self.program.instructions.append(Step("zero", None, node, x.height, x.width, x.channels, x.channels))
         for i in range(_cells.NODES - 1):
@@ -125,6 +127,7 @@ class _Builder:
                 if name in ("skip_connect", "avg_pool_3x3"):
                     self.step("add" if name == "skip_connect" else "pool", nodes[i], nodes[j])
             convs = [(e, j, name) for e, j, name in leaving if name.startswith("nor_conv")]
+            # One ReLU for all convolutions on a node, after what needs none: backward masks the convolutions' gradients alone.
             positive = self.relu(nodes[i]) if convs else nodes[i]
             for e, j, name in convs:
                 where = f"{prefix}.edges.{e}"
@@ -155,13 +158,14 @@ def compiled(operations: Sequence[str], task: Task, channels: int, cells: int, s
     return _compiled(tuple(operations), task.input_shape, task.num_classes, channels, cells, stem_stride)
 
 
+# A search asks for the same programs again at every fidelity; 256 is more than one batch of networks.
 @lru_cache(256)
 def _compiled(
     operations: tuple[str, ...], shape: tuple[int, int, int], classes: int, channels: int, cells: int, stride: int
 ) -> Program:
     build = _Builder(classes)
-    colours, height, width = shape
-    images = build.value(colours, height, width)
+    in_channels, height, width = shape
+    images = build.value(in_channels, height, width)
     x = build.value(channels, -(-height // stride), -(-width // stride))
     build.conv_norm("stem.0", "stem.1", images, x, 3, stride)
     number = 0
@@ -174,26 +178,5 @@ def _compiled(
             number += 1
     build.head(x)
     program = build.program
-    program.instructions = _living(program.instructions, images)
+    program.instructions = live(program.instructions, images)
     return program
-
-
-def _living(steps: list[Step], images: Value) -> list[Step]:
-    """What reaches the logits. A node is zero where nothing is added to it; a convolution's batch norm makes a bias of that."""
-    zero: set[Value] = set()
-    live: list[Step] = []
-    for step in steps:
-        if step.op == "zero":
-            zero.add(step.out)
-        elif step.op in ("add", "pool") and step.source in zero:
-            continue
-        else:
-            zero.discard(step.out)
-        live.append(step)
-    asked: set[Value] = set()
-    kept: list[Step] = []
-    for step in reversed(live):
-        if step.op == "head" or (step.out in asked and (step.op != "zero" or step.out in zero)):
-            kept.append(step)
-            asked |= {step.source} if step.source else set()
-    return [s._replace(source=None) if s.source == images else s for s in reversed(kept)]

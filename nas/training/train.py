@@ -1,6 +1,6 @@
-"""Training a population: one data pass for all its cells, each with its own gradient, momentum and fate.
+"""Training many networks: one pass over the data for all, each with its own gradient and momentum.
 
-Shapes: `P` cells, `N` images, `K` classes, `E` epochs.
+Shapes: `P` networks, `N` images, `K` classes, `E` epochs.
 """
 
 from __future__ import annotations
@@ -13,16 +13,19 @@ from torch import Tensor
 
 from nas.training import augment, compiler
 from nas.training.compiled import CompiledNetworks
-from nas.training.population import GroupedNetworks, NetworkBatch, SeparateNetworks, initialise
+from nas.training.network_batch import NetworkBatch, initialise
+from nas.training.population import GroupedNetworks, SeparateNetworks
 from nas.training.recipe import Checkpoint, Images, Recipe
 from search_spaces import Skeleton, Space, Task, _noise, _ops, as_cell_space
 
 _SEED_SHIFT = 20
-"""Keys of 32 bits hold the architecture's rank below this bit and the training seed above it."""
+"""Keys of 32 bits hold the architecture's index below this bit and the training seed above it: room for 2^20 indices, more than
+the 32,768 of the largest space that ships, and for 4,096 seeds."""
 SEEDS = 1 << (32 - _SEED_SHIFT)
 """How many training seeds there are."""
 _SMALL = 512
-"""Values of a first-stage picture up to which PyTorch on a CPU is faster with many cells at once: larger ones leave its cache."""
+"""Values of a first-stage image up to which PyTorch on a CPU is faster with many networks at once: larger ones leave its cache
+(`runs/train_speed.sh`)."""
 _CORES = 2
 """With more of them PyTorch trains one large network faster: compiled code gives a network one core."""
 
@@ -32,7 +35,7 @@ def networks(
 ) -> CompiledNetworks | GroupedNetworks | SeparateNetworks:
     """The untrained networks of `archs` `[P, D]`; their weights depend on the architecture and `seed` alone.
 
-    What holds them depends on the space, the task and the machine, never on `archs`: each rounds otherwise.
+    Their class depends on the space, the task and the machine, never on `archs`: each class rounds in its own way.
 
     Args:
         alone: one network has all the cores.
@@ -52,6 +55,7 @@ def _fastest(
     skeleton: Skeleton, task: Task, device: torch.device, alone: bool
 ) -> type[CompiledNetworks] | type[GroupedNetworks] | None:
     """What trains these networks fastest, as `runs/train_speed.sh` measures it; None: PyTorch, one by one."""
+    # A GPU waits for kernel launches with one small network at a time; groups make one launch of all. Not measured here.
     if device.type != "cpu":
         return GroupedNetworks
     if compiler.library() is not None and not (alone and torch.get_num_threads() > _CORES):
@@ -62,7 +66,9 @@ def _fastest(
 
 
 def batch_limit(device: torch.device) -> int:
-    """How many networks are worth training at once: compiled code gains nothing by more than keep all cores busy."""
+    """How many networks are worth training at once: compiled code gains nothing beyond what keeps all cores busy."""
+    # Larger chunks lose more work to Ctrl-C. 256 on a GPU and 32 for PyTorch on a CPU are not ablated; a chunk that does
+    # not fit in memory is halved.
     if device.type != "cpu":
         return 256
     return 4 * torch.get_num_threads() if compiler.library() is not None else 32
@@ -76,12 +82,12 @@ def checkpoint(cells: NetworkBatch, p: int, epochs: int) -> Checkpoint:
     return Checkpoint(epochs, weights, momentum)
 
 
-def restore(cells: NetworkBatch, p: int, left: Checkpoint) -> None:
-    """Set network `p` to where it was left off; `train` goes on with `first=left.epochs`."""
+def restore(cells: NetworkBatch, p: int, paused: Checkpoint) -> None:
+    """Set network `p` to its checkpoint; `train` resumes with `first=paused.epochs`."""
     with torch.no_grad():
-        for own, kept in ((cells.state_of(p), left.weights), (cells.momentum_of(p), left.momentum)):
+        for own, stored in ((cells.state_of(p), paused.weights), (cells.momentum_of(p), paused.momentum)):
             for name, value in own.items():
-                value.copy_(kept[name])
+                value.copy_(stored[name])
 
 
 def train(cells: NetworkBatch, images: Images, recipe: Recipe, first: int = 0) -> Iterator[Tensor]:
@@ -96,11 +102,14 @@ def train(cells: NetworkBatch, images: Images, recipe: Recipe, first: int = 0) -
 
 def _steps(images: Images, recipe: Recipe, epoch: int) -> Iterator[tuple[Tensor, Tensor, float]]:
     """The batches of an epoch and their learning rates."""
+    # Whole batches only: compiled code has one batch size, and batch norm of a few left-over images is noise.
     count = len(images.y)
     batch = min(recipe.batch, count)
     steps = count // batch
+    # A function of the seed and the epoch: a resumed training sees the same batches.
     order = _noise.bits(torch.tensor([recipe.seed]), epoch, count, stream=1)[0].argsort().to(images.y.device)
     for step in range(epoch * steps, (epoch + 1) * steps):
+        # Cosine decay by the step (Loshchilov & Hutter 2017, equation 5, without restarts), as NAS-Bench-201 has it.
         rate = recipe.lr * 0.5 * (1 + math.cos(math.pi * step / (recipe.epochs * steps)))
         at = step % steps * batch
         index = order[at : at + batch]

@@ -1,0 +1,53 @@
+"""What a network of a user's own space needs: its Python source is not known, so a file loads its `torch.export` program."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import shutil
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from nas.export import source_templates
+from search_spaces import Space, Task
+
+SPACE_SOURCE = "space.py"
+"""Beside the network, the source of a space that is not ours."""
+
+
+class Normalized(nn.Module):
+    """A network that takes pixels / 255: it subtracts the training pixels' mean and divides by their deviation itself."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, mean: Tensor, std: Tensor):
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", mean.view(1, -1, 1, 1).clone())
+        self.register_buffer("std", std.view(1, -1, 1, 1).clone())
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.network((pixels - self.mean) / self.std)
+
+
+def of_module(network: nn.Module, mean: Tensor | None, std: Tensor | None) -> nn.Module:
+    """A network of somebody's own as its programs are traced from."""
+    return network if mean is None or std is None else Normalized(network, mean, std).eval()
+
+
+def write_loader(task: Task, space: Space, arch: Tensor, class_names: tuple[str, ...], normalises: bool) -> str:
+    """The Python file beside a network of somebody's own space: it loads the `torch.export` program, which needs only torch."""
+    takes = "pixels / 255" if normalises else "normalized pixels"
+    return source_templates.LOADER.format(
+        arch=json.dumps(space.describe(arch)), space=json.dumps(space.name), takes=takes,
+        shape=" x ".join(map(str, task.input_shape)), names=json.dumps(class_names),
+    )  # fmt: skip
+
+
+def copy_source(space: Space, folder: Path) -> None:
+    """The file that defines the space of somebody's own, beside the network, for whoever reads it later; nothing imports it."""
+    file = inspect.getsourcefile(type(space))
+    if file is not None:
+        shutil.copyfile(file, folder / SPACE_SOURCE)
