@@ -1,1 +1,1 @@
-"""What an architecture scores: one file a way of finding out."""
+"""Evaluators: each file scores architectures in one way."""

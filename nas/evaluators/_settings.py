@@ -10,6 +10,7 @@ from nas.training.train import SEEDS
 from search_spaces import UserError, unknown
 
 
+# The defaults are for searches on a CPU and are not ablated. Those that are None depend on the data (`Train.of`).
 class Settings(NamedTuple):
     """What `--training-option NAME=VALUE` may set; None: chosen from the data."""
 
@@ -43,6 +44,7 @@ def read(settings: dict[str, str]) -> Settings:
     for key, text in settings.items():
         if key not in known:
             raise unknown("setting of the training", key, sorted(known))
+        # The default's type is the setting's; those without one are all whole numbers.
         default = known[key]
         kind = int if default is None else type(default)
         typed[key] = plugins.read(text, kind)
@@ -50,6 +52,7 @@ def read(settings: dict[str, str]) -> Settings:
             raise UserError(f"--training-option {key} is '{text}'; it takes {plugins.kind(kind)}.")
         if kind in (int, float) and not 0 < typed[key] < math.inf and key != "seed":
             raise UserError(f"--training-option {key} is {text}; it takes a number above zero.")
+    # A larger seed would run into the bits of the architecture (`training.train`).
     if not 0 <= typed.get("seed", 0) < SEEDS:
         raise UserError(f"--training-option seed is {typed['seed']}; it takes 0 to {SEEDS - 1}.")
     return Settings(**typed)

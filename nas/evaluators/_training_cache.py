@@ -64,6 +64,7 @@ class TrainingCache:
         """Append every training to `file` from now on, and know those in it. A line cut short by a kill is trained again."""
         self.file = file
         for line in file.read_text().splitlines() if file.exists() else []:
+            # A kill can cut the last line short; the next session begins on a new line, so only that one is lost.
             try:
                 row = legacy.training(json.loads(line))
             except ValueError:
@@ -75,15 +76,19 @@ class TrainingCache:
     def train(self, keys: list[TrainingKey]) -> None:
         """Train what is missing, in chunks; a chunk that does not fit in memory is halved. Ctrl-C loses one chunk at most."""
         fits = batch_limit(self.device)
+        # Short trainings first: longer ones of the same architecture then resume from them.
         missing = sorted(set(keys) - self.results.keys(), key=lambda key: (key.epochs, key.index))
         while missing:
+            # Networks of a chunk share their batches of images, so they must start and end at the same epochs.
             alike = (self._start(missing[0]), missing[0].epochs)
             chunk = [key for key in missing if (self._start(key), key.epochs) == alike][:fits]
             try:
                 self._train_chunk([key.index for key in chunk], *alike)
+            # PyTorch has no one exception for memory that ran out: on a CPU it is a RuntimeError, known by its words.
             except (RuntimeError, MemoryError) as error:
                 if len(chunk) == 1 or not any(words in str(error) for words in _OUT_OF_MEMORY):
                     raise
+                # For good: the next chunk is of the same size and would fail as well.
                 fits = len(chunk) // 2
                 continue
             missing = [key for key in missing if key not in self.results]
@@ -103,11 +108,13 @@ class TrainingCache:
         for p, index in enumerate(indices if start else []):
             training.restore(networks, p, self.checkpoints[index])
         epochs = training.train(networks, train, self.recipe, start)
+        # The schedule is that of the full training even where few epochs are asked: few epochs are the beginning of many.
         losses_EP = torch.stack([next(epochs).cpu() for _ in range(start, end)])
         score_P = training.accuracy(networks, valid).cpu().masked_fill(losses_EP[-1].isnan(), torch.nan)
         seconds = (time.perf_counter() - began) / len(indices)
         for p, index in enumerate(indices):
             self.losses[index] = self.losses.get(index, [])[:start] + losses_EP[:, p].tolist()
+            # A finished training cannot resume: its weights would only fill memory.
             if end < self.recipe.epochs:
                 self.checkpoints[index] = training.checkpoint(networks, p, end)
             else:
@@ -120,6 +127,7 @@ class TrainingCache:
             return
         rows = [{**key._asdict(), **self.results[key]._asdict(), "loss": self.losses[key.index]} for key in keys]
         with self.file.open("a") as file:
+            # The line break comes first, so that a line cut short by a kill does not spoil the next.
             file.write("".join(f"\n{json.dumps(row)}" for row in rows))
 
     def images(self, x: Tensor, y: Tensor) -> Images:

@@ -1,4 +1,4 @@
-"""Scores from people's own NATS-Bench files, through nats_bench's API: the same figures as `tabular`, no import needed.
+"""Scores from people's own NATS-Bench files, through nats_bench's API: the same metrics as `tabular`, no import needed.
 
 nats_bench unpickles what it opens, so these files must be trusted; `nas table import nats` reads them without trust, once, and
 is then a thousand times faster. Shapes: `S` searches, `B` architectures.
@@ -31,8 +31,8 @@ _DATA = {"cifar10": ((3, 32, 32), 10), "cifar100": ((3, 32, 32), 100), "ImageNet
 _RECIPES = {"nasbench201": {12: "12", 200: "200"}, "natsbench-size": {1: "01", 12: "12", 90: "90"}}
 
 
-class _Figures(NamedTuple):
-    """What is known of one architecture; percent and seconds."""
+class _Metrics(NamedTuple):
+    """The results of one architecture after some epochs; percent and seconds."""
 
     valid: list[float]
     """Of each training seed that was measured."""
@@ -51,7 +51,7 @@ class NatsBench:
     """`cifar10`, `cifar100` or `ImageNet16-120`."""
     drawn: bool = False
     """An evaluation gives one training seed, as `tabular` draws it; else the mean of the seeds."""
-    _seen: dict[tuple[int, int], _Figures] = field(default_factory=dict, repr=False, compare=False)
+    _seen: dict[tuple[int, int], _Metrics] = field(default_factory=dict, repr=False, compare=False)
 
     defaults = Defaults(budget=100, batch=1)
     training = None
@@ -69,8 +69,8 @@ class NatsBench:
             there_are = ", ".join(map(str, recipes))
             raise UserError(f"Task '{name}' has no metrics after {epochs} epochs; there are: {there_are}.")
         api = _create(Path(path), "tss" if topology else "sss")
-        held = tuple(recipe for recipe in recipes if recipe <= (epochs or max(recipes)))
-        task = Task(name, *_DATA[dataset], meta_features.known(dataset), held)
+        fidelities = tuple(recipe for recipe in recipes if recipe <= (epochs or max(recipes)))
+        task = Task(name, *_DATA[dataset], meta_features.known(dataset), fidelities)
         return cls(space, task, api, dataset, one_seed)
 
     @property
@@ -89,7 +89,7 @@ class NatsBench:
             rank_SB = _ops.index(proposal.archs, self.space.choices)
             epochs_SB = torch.full(rank_SB.shape, self.epochs) if proposal.epochs is None else proposal.epochs
             pairs = zip(proposal.archs.flatten(0, 1), epochs_SB.flatten().tolist())
-            known = [self._figures(arch, epochs) for arch, epochs in pairs]
+            known = [self._metrics(arch, epochs) for arch, epochs in pairs]
             count_SB = torch.tensor([max(1, len(f.valid)) for f in known]).view(rank_SB.shape)
             which = _noise.draw(seeds, rank_SB, high=count_SB).flatten().tolist()
             score = [f.valid[i] if self.drawn and f.valid else _mean(f.valid) for f, i in zip(known, which)]
@@ -99,11 +99,12 @@ class NatsBench:
         return evaluate
 
     def report(self, archs: Tensor) -> Tensor | None:
+        # After the longest training, whatever the search used: it is what an architecture is chosen for.
         recipe = max(_RECIPES[self.space.name].items())[1]
         found = [_mean([i["test-accuracy"] for i in self._infos(a, self.data, recipe)]) for a in archs.flatten(0, -2)]
         return torch.tensor(found).view(archs.shape[:-1])
 
-    def _figures(self, arch: Tensor, epochs: int) -> _Figures:
+    def _metrics(self, arch: Tensor, epochs: int) -> _Metrics:
         if epochs not in self.task.fidelities:
             there_are = ", ".join(map(str, self.task.fidelities))
             raise UserError(
@@ -111,24 +112,28 @@ class NatsBench:
                 "Leave out --controller-option epochs, or name one of these."
             )
         key = int(_ops.index(arch, self.space.choices)), epochs
+        # nats_bench opens a file of its folder for each query: a repeated one comes from memory.
         if key not in self._seen:
+            # CIFAR-10 was trained twice; only this one leaves half of the training images to validate on.
             data = "cifar10-valid" if self.data == "cifar10" else self.data
             infos = self._infos(arch, data, _RECIPES[self.space.name][epochs])
             valid = [i["valid-accuracy"] for i in infos if not math.isnan(i["valid-accuracy"])]
             seconds = [i["train-all-time"] for i in infos]
-            self._seen[key] = _Figures(valid, _mean(seconds) if seconds else 0.0)
+            self._seen[key] = _Metrics(valid, _mean(seconds) if seconds else 0.0)
         return self._seen[key]
 
     def _infos(self, arch: Tensor, data: str, recipe: str) -> list[dict[str, Any]]:
-        """What nats_bench knows of each training seed; nothing for an architecture that is not in its files."""
+        """The results of each training seed in nats_bench; nothing for an architecture that is not in its files."""
         index = self.api.query_index_by_arch(self.space.describe(arch))
         try:
             with _quiet():
                 results = self.api.query_by_index(index, data, hp=recipe)
                 infos = [self.api.get_more_info(index, data, hp=recipe, is_random=seed) for seed in results]
+        # All that nats_bench raises for an architecture, data set or recipe that its files lack.
         except (ValueError, KeyError, OSError, AssertionError):
             return []
         finally:
+            # It caches every architecture it read and would grow to the whole benchmark.
             if self.api.fast_mode:
                 self.api.arch2infos_dict.pop(index, None)
         return infos
@@ -148,7 +153,7 @@ def _mean(values: list[float]) -> float:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """nats_bench talks while it works."""
+    """nats_bench prints and warns while it works; a search prints its own lines."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield

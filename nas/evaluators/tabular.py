@@ -26,7 +26,7 @@ class Fidelity(NamedTuple):
 
 @dataclass(frozen=True)
 class Tabular:
-    """Hands out the search column during the search, the report column after it.
+    """Scores by the objective column during the search; the test column is read after it.
 
     A proposal with epochs is scored by the column after just so many, at their cost; raises `UserError` where there is none.
     """
@@ -56,6 +56,7 @@ class Tabular:
 
     def load(self, seeds: Tensor) -> Evaluate:
         own = self._look_up(Fidelity(self.search_column, self.cost_column, self.cost_scale), seeds)
+        # Columns of lower fidelities are read when a proposal first asks for them: most searches ask for none.
         known = dict.fromkeys(self.task.fidelities[-1:], own)
 
         def evaluate(proposal: Proposal) -> Results:
@@ -64,14 +65,14 @@ class Tabular:
             score, cost = (torch.zeros(proposal.archs.shape[:2]) for _ in range(2))
             for epochs in proposal.epochs.unique().tolist():
                 if epochs not in known:
-                    known[epochs] = self._look_up(self._held(epochs), seeds)
+                    known[epochs] = self._look_up(self._columns_after(epochs), seeds)
                 asked, found = proposal.epochs == epochs, known[epochs](proposal)
                 score, cost = torch.where(asked, found.score, score), torch.where(asked, found.cost, cost)
             return Results(score, cost)
 
         return evaluate
 
-    def _held(self, epochs: int) -> Fidelity:
+    def _columns_after(self, epochs: int) -> Fidelity:
         if epochs not in self.lower:
             there_are = ", ".join(map(str, self.task.fidelities)) or "of one length, which its table does not name"
             raise UserError(
@@ -90,6 +91,7 @@ class Tabular:
             rank_SB = _ops.index(proposal.archs, self.space.choices)
             if count is None:
                 return Results(_at(score, rank_SB), _at(cost, rank_SB))
+            # By the search's seed and the architecture, not by the step: asking again gives the same training.
             column_SB = _noise.draw(seeds, rank_SB, high=_at(count, rank_SB))
             return Results(score[rank_SB, column_SB], _at(cost, rank_SB))
 
@@ -99,6 +101,7 @@ class Tabular:
         if self.report_column is None:
             return None
         values = self.table.by_index(self.report_column, self.space.choices)
+        # The mean of the seeds even where a score is of one: the less noisy estimate of the test metric.
         values = values if values.dim() == 1 else values.nanmean(-1)
         return values[_ops.index(archs, self.space.choices)]
 

@@ -27,7 +27,7 @@ __all__ = ["Train"]
 
 @dataclass(frozen=True)
 class Train:
-    """Trains what is proposed. Scores do not depend on the search's seed, nor on who is trained beside whom."""
+    """Trains the proposed architectures. Scores depend neither on the search's seed nor on what is trained together."""
 
     space: Space
     task: Task
@@ -58,6 +58,8 @@ class Train:
         channels, side, _ = data.x_train.shape[1:]
         count = len(data.y_train)
         examples = min(count, asked.examples)
+        # Epochs fix how many images pass through a network, within limits: few images are seen more often. None of the
+        # numbers below is ablated.
         stem_stride = 2 if side > 16 else 1
         device = torch.device(asked.device or ("cuda" if torch.cuda.is_available() else "cpu"))
         epochs = asked.epochs or max(3, min(12, round(24_000 / examples)))
@@ -65,11 +67,13 @@ class Train:
         task = Task(name, shape, len(data.class_names), features, tuple(range(1, epochs + 1)))  # pyright: ignore
         final_epochs = asked.final_epochs or max(12, min(40, round(40_000 / count)))
         crop = max(1, side // 8) if asked.augment else 0
+        # Mirrors only for color images that bear them: letters and digits change their class.
         flip = asked.augment and channels == 3 and _mirrors(data)
         recipe = Recipe(epochs, asked.batch, asked.lr, seed=asked.seed)
         final_recipe = Recipe(final_epochs, asked.batch, asked.lr, crop=crop, flip=flip, seed=asked.seed)
         space = plugins.load("space", asked.space)()
         cells = as_cell_space(space)
+        # A space without proxies trains the same networks in the search and at the end.
         if cells is None:
             return cls(space, task, space, data, recipe, final_recipe, examples, device)
         proxy = cells.proxy(asked.channels, asked.cells, stem_stride)
@@ -126,10 +130,12 @@ class Train:
 
     def _train_fully(self, arch: Tensor) -> TrainedNetwork:
         data, recipe = self.data, self.final_recipe
+        # The choice is made: the validation images may now be trained on. The test images are used once, below.
         both = torch.cat([data.x_train, data.x_valid]), torch.cat([data.y_train, data.y_valid])
         network = training.networks(self.final_space, arch[None], self.task, recipe.seed, self.device, alone=True)
         losses = [loss.item() for loss in training.train(network, self.cache.images(*both), recipe)]
         seen = training.predictions(network, self.cache.images(data.x_test, data.y_test))[0].cpu()
+        # A copy: views would keep the batch of networks and its momentum in memory.
         weights = {
             name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
             for name, value in network.state_of(0).items()

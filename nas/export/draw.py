@@ -1,7 +1,7 @@
-"""An architecture as a picture: `text` for the terminal, `figure` for files. Cells are graphs, widths are bars.
+"""An architecture as a drawing: `text` for the terminal, `figure` for files. Cells are graphs, widths are bars.
 
 A space whose decisions are the six edges of a four-node cell is drawn as that; a space whose options are all named `width_N`
-as widths; any other as the list of its decisions. Edges are told apart by colour, line and label, so that colour is not needed.
+as widths; any other as the list of its decisions. Edges differ in color, line and label, so that color is not needed.
 """
 
 from __future__ import annotations
@@ -31,13 +31,15 @@ _LOOKS = {
     "nor_conv_3x3": ("#0072B2", "-"),
     "avg_pool_3x3": ("#009E73", ":"),
 }
-"""Colour and line of an operation; the colours are Okabe and Ito's, which the colour-blind tell apart."""
+"""Color and line of an operation; the colors are Okabe and Ito's, which color-blind readers tell apart."""
 _OTHER = ("#000000", "-")
+# The long edge and the two of length two bow to different sides, so that no two edges or labels cross.
 _APEX = {(0, 1): 0.0, (1, 2): 0.0, (2, 3): 0.0, (0, 2): 0.55, (1, 3): -0.55, (0, 3): 1.0}
 """How far an edge bows up, in units of the distance of two nodes."""
 _HALF_WIDTH = 0.065
 """Of an inner node's box, in the same units."""
 _BAR = 40
+"""Characters of the widest bar: with its labels it fits a terminal of 80."""
 
 
 def operations(space: Space, arch: Tensor) -> list[str]:
@@ -46,7 +48,7 @@ def operations(space: Space, arch: Tensor) -> list[str]:
 
 
 def text(space: Space, arch: Tensor) -> str:
-    """A few lines that draw `arch` `[D]`, without colour."""
+    """A few lines that draw `arch` `[D]`, without color."""
     picked = operations(space, arch)
     if _is_cell(space):
         return _cell_text(picked)
@@ -59,6 +61,7 @@ def text(space: Space, arch: Tensor) -> str:
 
 def figure(space: Space, arch: Tensor) -> Figure:
     """A matplotlib figure that draws `arch` `[D]`; the caller saves it."""
+    # Here and not above: a search that only prints needs no matplotlib, which takes long to import.
     from matplotlib.figure import Figure
 
     picked = operations(space, arch)
@@ -124,6 +127,7 @@ def _edge(axes: Axes, start: int, end: int, operation: str) -> None:
     )
     left, right = start + side * _stretch(start, apex), end - (side + 0.01) * _stretch(end, apex)
     bend = ((left + right) / 2, 2 * apex - lift)
+    # The arrow is a path of its own, along the curve's last piece: on the dashed curve its head would be dashed too.
     nearly = (right + 0.06 * (bend[0] - right), lift + 0.06 * (bend[1] - lift))
     curve = Path([(left, lift), bend, (right, lift)], [Path.MOVETO, Path.CURVE3, Path.CURVE3])
     head = Path([nearly, (right, lift)])

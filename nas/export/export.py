@@ -1,4 +1,4 @@
-"""A network leaves: a Python file, its weights, a `torch.export` program, an ONNX file; each read back and compared."""
+"""The export of a network: a Python file, its weights, a `torch.export` program, an ONNX file; each read back and compared."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FILES = ("network.py", "network.safetensors", "network.pt2", "network.onnx")
 
 
 class Export(NamedTuple):
-    """What an export left in `folder`."""
+    """The result of an export into `folder`."""
 
     folder: Path
     files: tuple[ExportedFile, ...]
@@ -48,7 +48,7 @@ def export(
     """Write the network of `arch` `[D]` into `folder`, all or nothing.
 
     Args:
-        state_dict: the weights of `space.build(arch, task)`; None leaves them as they begin.
+        state_dict: the weights of `space.build(arch, task)`; None: the initial ones.
         mean, std: float32 `[C]` of pixels / 255, which the network then applies itself; None: it takes normalised pixels.
         onnx: whether to write ONNX too; None: where the packages are installed.
         force: replace an earlier export in `folder`.
@@ -60,8 +60,10 @@ def export(
     if onnx and not has_onnx():
         raise UserError(f"No ONNX file: {NO_ONNX}; or say --no-onnx.")
     folder.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the target and on its file system, so that the last step is one rename: all or nothing.
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
+        # `mkdtemp` lets only the user in; an export is for others too.
         partial.chmod(0o755)
         own = loader.of_module(network, mean, std) if not isinstance(network, CellNetwork) else None
         if isinstance(network, CellNetwork):
@@ -92,15 +94,17 @@ def _refuse_taken(folder: Path, force: bool) -> None:
     if not folder.is_dir():
         raise UserError(f"'{folder}' is a file; an export takes a folder.")
     there = sorted(f.name for f in folder.iterdir())
-    strange = [name for name in there if name not in (*FILES, SPACE_SOURCE)]
-    if strange:
-        raise UserError(f"Folder '{folder}' holds '{strange[0]}', which is of no export; choose another with --to.")
+    # Only what an export wrote may be replaced: --force on the wrong folder must not delete it.
+    unknown = [name for name in there if name not in (*FILES, SPACE_SOURCE)]
+    if unknown:
+        raise UserError(f"Folder '{folder}' holds '{unknown[0]}', which is of no export; choose another with --to.")
     if there and not force:
         raise UserError(f"Folder '{folder}' holds an export already; --force replaces it, --to takes another.")
 
 
 def _build(space: Space, arch: Tensor, task: Task, state_dict: dict[str, Tensor] | None) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
+        # Without weights the network begins the same each time; the caller's generator stays as it is.
         torch.manual_seed(0)
         network = space.build(arch, task)
     if state_dict is not None:

@@ -25,6 +25,7 @@ def trace(module: nn.Module, pixels: Tensor) -> torch.export.ExportedProgram:
 
 def save(program: torch.export.ExportedProgram, path: Path) -> None:
     """Without the example inputs: they are the one part that torch would pickle."""
+    # A private attribute: torch offers no way to save a program without them.
     examples, program._example_inputs = program._example_inputs, None
     with _quiet():
         torch.export.save(program, path)
@@ -45,6 +46,7 @@ def save_onnx(module: nn.Module, program: torch.export.ExportedProgram, pixels: 
     with _quiet():
         try:
             exported = torch.onnx.export(program, dynamo=True, **names)
+            # None only for the exporter that is not asked here.
             assert exported is not None
             exported.save(path, external_data=False)
         except torch.onnx.OnnxExporterError:
@@ -61,7 +63,8 @@ def load_onnx(path: Path) -> Run:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Torch's exporters warn of their own insides; that is not the user's to mend."""
+    """Torch's exporters warn about their own code, which the user cannot change."""
+    # The warnings come by `logging` and by `warnings`: either alone leaves half of them.
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

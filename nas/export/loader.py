@@ -33,7 +33,7 @@ class Normalized(nn.Module):
 
 
 def of_module(network: nn.Module, mean: Tensor | None, std: Tensor | None) -> nn.Module:
-    """A network of somebody's own as its programs are traced from."""
+    """The module that the programs of a user's network are traced from."""
     return network if mean is None or std is None else Normalized(network, mean, std).eval()
 
 
@@ -47,7 +47,8 @@ def write_loader(task: Task, space: Space, arch: Tensor, class_names: tuple[str,
 
 
 def copy_source(space: Space, folder: Path) -> None:
-    """The file that defines the space of somebody's own, beside the network, for whoever reads it later; nothing imports it."""
+    """Copy the file that defines a user's space beside the network, for readers; nothing imports it."""
+    # Only for readers: the program beside it needs no source. A space typed into a prompt has none.
     file = inspect.getsourcefile(type(space))
     if file is not None:
         shutil.copyfile(file, folder / SPACE_SOURCE)

@@ -16,9 +16,11 @@ from nas.export import formats
 from search_spaces import Task, UserError, _noise
 
 TOLERANCE = 1e-4
-"""The largest difference of logits between the network and what is read back."""
+"""The largest difference of logits between the network and a program that was read back: other kernels may sum in another order,
+a wrong weight or layer changes far more. Not ablated."""
 NO_ONNX = "it takes packages that are not installed: pip install 'metacell[onnx]'"
 _REPEATS = 30
+"""Runs of which the median time is given; not ablated."""
 _COMPARED = 5
 """Images compared; not the batch the programs were traced with, so that the batch is shown to be free."""
 
@@ -52,12 +54,14 @@ def write_and_compare(
     Args:
         own: what the programs are traced from; None: the module of the Python file.
     """
+    # Random pixels: a constant image would hide errors of orientation and padding.
     pixels = _noise.uniform(torch.tensor([0]), 0, _COMPARED, *task.input_shape)[0]
     normalised = pixels if mean is None or std is None else (pixels - mean.view(-1, 1, 1)) / std.view(-1, 1, 1)
     with torch.no_grad():
         expected = network(normalised)
     module = load_python(folder) if own is None else own
     try:
+        # Two images: torch would take a batch of one for a constant size.
         program = formats.trace(module, pixels[:2])
     except Exception as error:  # Networks of users' spaces do what they like, and torch raises what it likes at that.
         reason = (str(error).strip() or type(error).__name__).partition("\n")[0]
@@ -83,6 +87,7 @@ def write_and_compare(
 def _measure(name: str, run: formats.Run, pixels: Tensor, expected: Tensor) -> ExportedFile:
     with torch.no_grad():
         difference = (run(pixels) - expected).abs().max().item()
+        # In this form NaN is refused too.
         if not difference <= TOLERANCE:
             raise UserError(
                 f"{name} gives logits {difference:.1e} away from the network's; at most {TOLERANCE:.0e} may be."
@@ -99,5 +104,6 @@ def load_python(folder: Path) -> nn.Module:
     """The network of an exported folder, by its own `load`."""
     path = folder / "network.py"
     module = types.ModuleType("network")
+    # Not `import`: the file lies anywhere, and two exports of one process would share a name in `sys.modules`.
     exec(compile(path.read_text(), path, "exec"), module.__dict__)
     return module.load(folder / "network.safetensors")

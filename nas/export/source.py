@@ -1,7 +1,7 @@
 """The Python file of a network: only what its cell uses, with names a reader can follow, and nothing but torch to import.
 
-A cell's node is nothing if no edge brings anything there; a convolution of nothing is its batch norm's shift, one number a
-channel, and that is all the file keeps of it. Edges that lead nowhere are left out.
+A cell's node is zero if no edge reaches it; a convolution of zeros is its batch norm's shift, one number a
+channel, and the file has only that. Edges that do not reach the output are left out.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ _SAME = {
     "avg_pool_3x3": "nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False)",
 }
 """What builds an operation of a cell that keeps the width; a skip is the node itself."""
+# As natsbench_size builds cells whose input has another width than their output.
 _WIDER = _SAME | {
     "skip_connect": "nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))",
     "avg_pool_3x3": f"nn.Sequential(ReluConvBn(inputs, outputs, 1), {_SAME['avg_pool_3x3']})",
@@ -52,6 +53,7 @@ class Edge(NamedTuple):
 
 def alive(operations: tuple[str, ...]) -> list[Edge]:
     """The edges of a cell whose result reaches the output, in order."""
+    # Forwards for nodes that something reaches, backwards for nodes that reach the output.
     filled, edges = {0}, []
     for (start, end), operation in zip(EDGES, operations):
         shift = start not in filled
@@ -107,10 +109,10 @@ def write(network: CellNetwork, task: Task, arch: str, class_names: tuple[str, .
     Raises `UserError` for a network with layers that this file does not know.
     """
     cells = [layer for layer in network.body if isinstance(layer, Cell)]
-    strange = [type(layer).__name__ for layer in network.body if not isinstance(layer, Cell | ResidualBlock)]
-    if strange or len({cell.operations for cell in cells}) != 1:
+    unknown = [type(layer).__name__ for layer in network.body if not isinstance(layer, Cell | ResidualBlock)]
+    if unknown or len({cell.operations for cell in cells}) != 1:
         raise UserError(
-            f"Cannot export a network with {strange[0] if strange else 'unlike cells'}; it takes equal cells."
+            f"Cannot export a network with {unknown[0] if unknown else 'unlike cells'}; it takes equal cells."
         )
     edges = alive(cells[0].operations)
     wider = any(cell.widths[0] != cell.widths[1] for cell in cells)
@@ -118,6 +120,7 @@ def write(network: CellNetwork, task: Task, arch: str, class_names: tuple[str, .
     convs = residual or any(edge.operation.startswith("nor_conv") and not edge.shift for edge in edges)
     head = source_templates.HEAD.format(
         arch=arch,
+        # The name stands in a docstring, which a backslash or a quote of a path would break.
         task=task.name.replace("\\", "/").replace('"', "'"),
         shape=list(task.input_shape),
         classes=task.num_classes,
