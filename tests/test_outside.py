@@ -347,3 +347,22 @@ def test_a_run_says_when_its_component_has_changed(project, nas, monkeypatch):
     changed = nas("resume", project / "runs/a")
     assert changed.returncode == 0, changed.stderr
     assert len([line for line in changed.stderr.splitlines() if "has changed since the run began" in line]) == 1
+
+
+def test_a_controller_from_outside_is_compared_and_another_content_is_another_trial(project, nas):
+    def trials(settings=""):
+        done = nas(
+            "compare", "--tasks", "own201/digits", "--controllers", f"my_sa.py:SimulatedAnnealing{settings},evolution",
+            "--seeds", 2, "--evals", 6, "--jobs", 1, "--no-figures", "--out", "c",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return set((project / "c" / "trials").iterdir())
+
+    first = trials()
+    assert len(first) == 2
+    assert trials() == first
+    assert len(trials(":cooling=0.5")) == 3
+    (project / "my_sa.py").write_text(CONTROLLER + "# changed\n")
+    assert len(trials()) == 4
+    lacking = nas("compare", "--tasks", "own201/digits", "--controllers", "my_sa.py:Nothing")
+    assert (lacking.returncode, "There are: SimulatedAnnealing" in lacking.stderr) == (2, True)

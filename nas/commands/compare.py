@@ -89,7 +89,7 @@ def command(
     if evals is None and seconds is None:
         evals = 100
     split = (c.strip().partition(":") for c in controllers.split(",") if c.strip())
-    named = [name.replace("-", "_") + colon + rest for name, colon, rest in split]
+    named = [(n if "." in n else n.replace("-", "_")) + colon + rest for n, colon, rest in split]
     for name in named:
         trial.check(name)
     named = comparison.with_priors(named, priors)

@@ -33,8 +33,9 @@ def specs(
     if not tasks or not controllers:
         raise UserError("A comparison takes at least one task and one controller.")
     prior = {c: _fingerprint(c, tasks) for c in dict.fromkeys(controllers)}
-    asked = [TrialSpec(t, c, seeds, evals, seconds, batch, prior[c]) for t in tasks for c in prior]
-    possible = [spec for spec in asked if full_columns.has_sources(spec.controller.partition(":")[0], spec.task)]
+    source = {c: _source(c) for c in prior}
+    asked = [TrialSpec(t, c, seeds, evals, seconds, batch, prior[c], source[c]) for t in tasks for c in prior]
+    possible = [spec for spec in asked if full_columns.has_sources(trial.named(spec.controller)[0], spec.task)]
     if not possible:
         raise UserError(
             f"Task '{tasks[0]}' has no source tasks to make a portfolio of: no other data set on its space."
@@ -52,8 +53,14 @@ def with_priors(controllers: list[str], names: tuple[str, ...]) -> list[str]:
 
 
 def _takes_prior(controller: str) -> bool:
-    component = plugins.load("controller", controller.partition(":")[0])
+    component = plugins.load("controller", trial.named(controller)[0])
     return any(field.name == "prior" for field in dataclasses.fields(component))
+
+
+def _source(controller: str) -> str:
+    """The hash of the source of a controller from outside; empty for ours."""
+    origin = plugins.origin("controller", trial.named(controller)[0])
+    return origin.sha256 if origin else ""
 
 
 def _fingerprint(controller: str, tasks: list[str]) -> str:

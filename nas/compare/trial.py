@@ -29,7 +29,7 @@ class TrialSpec:
 
     task: str
     controller: str
-    """A name, and after colons its settings: `reinforce:lr=0.03:hidden=8`, `in_context:prior=FILE`."""
+    """A name, and after colons its settings: `reinforce:lr=0.03:hidden=8`, `my_sa.py:SimulatedAnnealing:heat=5`."""
     seeds: int
     evals: int | None
     """Budget in evaluations; with `seconds` too, whichever ends first."""
@@ -38,12 +38,14 @@ class TrialSpec:
     batch: int = 1
     prior: str = ""
     """The fingerprint of the prior that the controller names; empty without one."""
+    source: str = ""
+    """The hash of the source of a controller from outside: another content is another trial. Empty for ours."""
 
     def path(self, folder: Path) -> Path:
         """The file of the trial."""
         words = f"{self.task}--{self.controller}"
         slug = "".join(c if c.isalnum() or c in "._-" else "-" for c in words)[:100]
-        digest = hashlib.sha256((words + self.prior).encode()).hexdigest()[:8]
+        digest = hashlib.sha256((words + self.prior + self.source).encode()).hexdigest()[:8]
         return folder / "trials" / f"{slug}-{digest}.safetensors"
 
 
@@ -98,8 +100,10 @@ def run(spec: TrialSpec) -> tuple[Trial, ColumnsRead]:
 
 
 def named(controller: str) -> tuple[str, dict[str, str]]:
-    """A controller's name and settings, from `name:key=value:key=value`."""
+    """A controller's name and settings, from `name:key=value:key=value`; the name may be `FILE.py:Class`."""
     name, *given = controller.split(":")
+    if "." in name and given and "=" not in given[0]:  # A file or a module: its class follows.
+        name, given = f"{name}:{given[0]}", given[1:]
     if any("=" not in text for text in given):
         raise UserError(f"Controller '{controller}' takes settings as NAME=VALUE after colons, as reinforce:lr=0.03.")
     return name, dict(text.split("=", 1) for text in given)
