@@ -172,6 +172,9 @@ class TransferBO:
                 return noise_SM.double() + 1.0, 1 - one_S
             return (inputs.mean @ model.means.weights).exp(), one_S
         posterior = self._posterior(model, history, inputs)
+        if not state.constraint_ratio.shape[-1]:
+            best_S11 = history.scores.amax(-1)[:, None, None]  # The best is always in the history.
+            return posterior.expected_improvement(best_S11), posterior.prior_weight
         penalty = constraints.penalty_posterior(model, state, archs_SMD, inputs)
         normal_SE = scores.normal_scores(constraints.unpenalised_scores(state))
         best_S11 = (normal_SE - penalty.observed).amax(-1)[:, None, None]

@@ -24,11 +24,11 @@ SPLITS = ("imagenet", "devices", "transnas-micro")
 VARIANTS = {
     "full": ("", BANK, "", SPLITS),
     "without the prior": ("", None, "", SPLITS),
-    "without the trust rule": ("", BANK, ":trust=false", SPLITS),
+    "without the trust rule": ("", BANK, ":use_cold_hypotheses=false", SPLITS),
     "without turns of plain Bayesian optimisation": ("", BANK, ":patience=1000", SPLITS),
-    "without scouts": ("", BANK, ":scout=1000", SPLITS),
-    "without doubt": ("", BANK, ":doubt=0", SPLITS),
-    "without limits apart": ("", BANK, ":limits=false", SPLITS),
+    "without scouts": ("", BANK, ":space_filling_every=1000", SPLITS),
+    "without doubt": ("", BANK, ":acquisition_noise=0", SPLITS),
+    "without limits apart": ("", BANK, ":model_constraints=false", SPLITS),
     "without what it remembers of architectures": (
         "no-memory", (*BANK, "--learner-option", "per_arch_memory=false"), "", SPLITS,
     ),

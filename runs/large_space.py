@@ -26,12 +26,12 @@ ROWS = {
     "random search": ("random_search", {}, ""),
     "evolution": ("evolution", {}, ""),
     "bayesian": ("bayesian", {}, ""),
-    "in_context, no prior": ("in_context", {}, ""),
-    "in_context, the policy not asked": ("in_context", {"samples": 0}, "trusted"),
-    "in_context, the policy not reinforced": ("in_context", {}, "trusted"),
-    "in_context": ("in_context", {}, "reinforced"),
-    "the policy alone, not reinforced": ("in_context", {"policy_only": True}, "trusted"),
-    "the policy alone": ("in_context", {"policy_only": True}, "reinforced"),
+    "transfer_bo, no prior": ("transfer_bo", {}, ""),
+    "transfer_bo, the policy not asked": ("transfer_bo", {"num_policy_samples": 0}, "trusted"),
+    "transfer_bo, the policy not reinforced": ("transfer_bo", {}, "trusted"),
+    "transfer_bo": ("transfer_bo", {}, "reinforced"),
+    "the policy alone, not reinforced": ("attention_policy", {}, "trusted"),
+    "the policy alone": ("attention_policy", {}, "reinforced"),
 }
 """A row's controller, its settings and its prior's name."""
 

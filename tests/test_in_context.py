@@ -66,7 +66,7 @@ def test_one_member_predicts_what_a_gaussian_process_does_by_hand():
 
     seen, ahead = inputs(4), inputs(3)
     y = scores.normal_scores(torch.tensor([[1.0, 3.0, 2.0, 9.0]]))
-    belief = gp_ensemble.predict(members, gp_members.unique_covariances(members), seen, y, ahead, 1)
+    belief = gp_ensemble.predict(gp_members.ensemble(members), seen, y, ahead, 1)
 
     def k(a, b):
         whole = (a.path_stats[0, :, None] - b.path_stats[0, None]).square().sum(-1) / 2
@@ -104,8 +104,8 @@ def test_cells_that_agree_in_what_tasks_differ_by_are_believed_to_score_alike():
     span = torch.tensor([[[0.0], [3.0], [0.1], [1.5]]], dtype=torch.float64)
     every = kernels.KernelInputs(same, same, same, same[..., :1], span)
     seen = kernels.KernelInputs(*(x[:, :2] for x in every))
-    shared, y = gp_members.unique_covariances(around), scores.normal_scores(torch.tensor([[1.0, 0.0]]))
-    belief = gp_ensemble.predict(around, shared, seen, y, every, len(around.w_rbf))
+    y = scores.normal_scores(torch.tensor([[1.0, 0.0]]))
+    belief = gp_ensemble.predict(gp_members.ensemble(around), seen, y, every, len(around.w_rbf))
     like_the_first, like_none = belief.mean[0, :, 2], belief.mean[0, :, 3]
     assert (like_the_first > like_none + 0.1).all()
     assert (belief.std[0, :, 2] < belief.std[0, :, 3]).all()

@@ -69,6 +69,16 @@ def inputs(space: Space, archs: Tensor, seen: KernelInputs, factors: Tensor | No
     return ConstraintInputs(every, mean, torch.cat([factors[:, 1:], own], 1))
 
 
+def joined(
+    space: Space, evaluated: Tensor, seen: KernelInputs, archs: Tensor, ahead: KernelInputs
+) -> tuple[ConstraintInputs, Tensor, Tensor]:
+    """`inputs` of `evaluated` `[S, E, D]` and `archs` `[S, M, D]` in one list, and the rows of each there."""
+    E, both = evaluated.shape[1], torch.cat([evaluated, archs], 1)
+    kernel_inputs = KernelInputs(*(torch.cat(pair, 1).flatten(0, 1) for pair in zip(seen, ahead)))
+    row = torch.arange(len(both) * both.shape[1]).view(len(both), -1)
+    return inputs(space, both.flatten(0, 1), kernel_inputs, None), row[:, :E], row[:, E:]
+
+
 def clipped_log_ratio(ratio: Tensor, every: ConstraintInputs) -> Tensor:
     """Logarithms of `ratio` = value / bound, of the same shape."""
     ends = _CLIP_BY_FACTORS if every.factors.shape[-1] else _CLIP

@@ -52,18 +52,17 @@ class PenaltyPosterior(NamedTuple):
     observed: Tensor
     """float64 `[S, E]` of the evaluations so far."""
     candidates: tuple[tuple[float, Tensor], ...]
-    """Probabilities, and the candidates' penalties that have them, `[S, M]` or `[1, 1]`."""
+    """Probabilities, and the candidates' penalties that have them, `[S, M]`."""
 
     def expected(self, gain: Callable[[Tensor], Tensor]) -> Tensor:
         """The expectation of a gain `[S, M]` that depends on the penalty."""
         return sum((p * gain(off) for p, off in self.candidates), torch.zeros((), dtype=torch.float64))
 
 
-NO_PENALTY = PenaltyPosterior(torch.zeros(1, 1, dtype=torch.float64), ((1.0, torch.zeros(1, 1, dtype=torch.float64)),))
-
-
 def unpenalised_scores(state: Constrained) -> Tensor:
     """Scores with the penalties added back, float32 `[S, E]`."""
+    if not state.constraint_ratio.shape[-1]:
+        return state.score
     return state.score + _penalty(state.constraint_ratio, state.penalty_weights).float()
 
 
@@ -84,8 +83,6 @@ def points_to_normal_scores(score: Tensor) -> Tensor:
 
 def penalty_posterior(model: TransferModel, state: Constrained, archs: Tensor, ahead: KernelInputs) -> PenaltyPosterior:
     """The penalties of the evaluations and of candidates `archs` `[S, M, D]`, whose features are `ahead`."""
-    if not state.constraint_ratio.shape[-1]:
-        return NO_PENALTY
     worth_S1 = points_to_normal_scores(unpenalised_scores(state))
     observed_SE = worth_S1 * _penalty(state.constraint_ratio, state.penalty_weights)
     recent = state.archs[:, -_LATEST:], state.constraint_ratio[:, -_LATEST:]

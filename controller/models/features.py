@@ -89,11 +89,11 @@ def index_of(space: Space, archs: Tensor) -> Tensor:
 
 def row_of(space: Space, archs: Tensor) -> Tensor:
     """Where each of `archs` `[..., D]` of a space with a list is in `enumerate_valid`, int64 `[...]`."""
-    return _index_to_row(space)[index_of(space, archs)]
+    return index_to_row(space)[index_of(space, archs)]
 
 
 @lru_cache
-def _index_to_row(space: Space) -> Tensor:
+def index_to_row(space: Space) -> Tensor:
     """From an architecture's rank to its row in `enumerate_valid`."""
     described = enumerate_valid(space)
     assert described is not None

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from controller.models.gp_members import Hypotheses, SharedCovariance
+from controller.models.gp_members import Ensemble, Hypotheses, SharedCovariance
 from controller.models.kernels import CHUNK, KernelInputs, kernel_matrices
 from controller.models.scores import expected_improvement
 
@@ -48,9 +48,7 @@ class Posterior(NamedTuple):
         return (self.weight[..., None] * expected_improvement(self.mean, self.std, best)).sum(1)
 
 
-def predict(
-    every: Hypotheses, shared: SharedCovariance, seen: KernelInputs, scores_Sn: Tensor, ahead: KernelInputs, keep: int
-) -> Posterior:
+def predict(ensemble: Ensemble, seen: KernelInputs, scores_Sn: Tensor, ahead: KernelInputs, keep: int) -> Posterior:
     """The posterior at `ahead` `[S, M]` of the `keep` likeliest hypotheses after normal scores `scores_Sn` of `seen` `[S, n]`.
 
     A few searches at a time: their covariances then stay in the processor's cache, which is worth a factor of five.
@@ -58,21 +56,19 @@ def predict(
     chunks = zip(*(x.split(CHUNK) for x in (*seen, scores_Sn, *ahead)))
     width = len(KernelInputs._fields)
     parts = [
-        _predict(every, shared, KernelInputs(*x[:width]), x[width], KernelInputs(*x[width + 1 :]), keep) for x in chunks
+        _predict(ensemble, KernelInputs(*x[:width]), x[width], KernelInputs(*x[width + 1 :]), keep) for x in chunks
     ]
     return Posterior(*(torch.cat(x) for x in zip(*parts)))
 
 
-def _predict(
-    every: Hypotheses, shared: SharedCovariance, seen: KernelInputs, scores_Sn: Tensor, ahead: KernelInputs, keep: int
-) -> Posterior:
-    n = scores_Sn.shape[1]
+def _predict(ensemble: Ensemble, seen: KernelInputs, scores_Sn: Tensor, ahead: KernelInputs, keep: int) -> Posterior:
+    n, every = scores_Sn.shape[1], ensemble.hypotheses
     subset = torch.arange(min(n, _SCREEN)) * n // min(n, _SCREEN)
     few = KernelInputs(*(x[:, subset] for x in seen))
-    screened = _screen(every, shared, kernel_matrices(few, few), few, scores_Sn[:, subset])
+    screened = _screen(every, ensemble.shared, kernel_matrices(few, few), few, scores_Sn[:, subset])
     # Beyond the screen's length half as many are kept: each then costs more, and fewer still matter.
     chosen = screened.argsort(dim=-1, descending=True, stable=True)[:, : keep if n <= _SCREEN else max(keep // 2, 1)]
-    kept, cross = every.take(chosen), kernel_matrices(seen, ahead)
+    kept, cross = Hypotheses(*(x[chosen] for x in every)), kernel_matrices(seen, ahead)
     fit = _fit(kept, kernel_matrices(seen, seen), seen, scores_Sn)
     weight = fit.log_marginal_likelihood.softmax(1)
     # One at a time, for the cache.
@@ -81,7 +77,7 @@ def _predict(
         for k in range(chosen.shape[1])
     ]
     mean, std = (torch.cat(x, 1) for x in zip(*parts))
-    return Posterior(weight, mean, std, (weight * kept.uses_prior()).sum(1))
+    return Posterior(weight, mean, std, (weight * ensemble.uses_prior[chosen]).sum(1))
 
 
 def _screen(

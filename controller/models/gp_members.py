@@ -38,10 +38,6 @@ class Hypotheses(NamedTuple):
         """Those of an index."""
         return Hypotheses(*(field[index] for field in self))
 
-    def uses_prior(self) -> Tensor:
-        """Whether each rests on what other tasks taught, bool."""
-        return (self.mean_index >= 0) | (self.component_var > 0)
-
 
 _COLD_KERNELS = (
     (0.4, 0.4, 0.0, 0.2),
@@ -104,6 +100,23 @@ def hypotheses(mean_weights: Tensor | None) -> Hypotheses:
         found += [{**_WARM_KERNELS, **along, "signal_var": signal_var} for signal_var in _REMAINDERS[1:]]
     columns = {field: [row[field] for row in found] for field in Hypotheses._fields}
     return Hypotheses(**{field: torch.tensor(values, dtype=torch.float64) for field, values in columns.items()})
+
+
+class Ensemble(NamedTuple):
+    """Hypotheses with what is computed of them once."""
+
+    hypotheses: Hypotheses
+    shared: SharedCovariance
+    uses_prior: Tensor
+    """bool `[H]` whether each rests on what other tasks taught."""
+
+
+def ensemble(every: Hypotheses, *, cold: bool = True) -> Ensemble:
+    """The ensemble of some hypotheses; without `cold` of those that rest on other tasks alone."""
+    uses_prior = (every.mean_index >= 0) | (every.component_var > 0)
+    if not cold:
+        every, uses_prior = every.take(uses_prior.nonzero().squeeze(-1)), uses_prior[uses_prior]
+    return Ensemble(every, unique_covariances(every), uses_prior)
 
 
 class SharedCovariance(NamedTuple):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from controller.models.pretrained import PretrainedPrior
+from controller.models.pretrained import Encoded, PretrainedPrior
 from controller.models.prior_file import Families, SpaceMemory
 from controller.models.task_features import task_similarity
 
@@ -56,6 +56,37 @@ def mean_functions(prior: PretrainedPrior, space: str, task_features: Tensor | N
         return MeanFunctions(coords_FR, kept_NF, weights_U, len(weights_U))
     every_U = torch.cat([weights_U * (1 - _P_SAME), memory.task_weights * _P_SAME])
     return MeanFunctions(coords_FR, torch.cat([kept_NF, memory.task_means], 1), every_U, len(weights_U))
+
+
+class Scale(NamedTuple):
+    """What means are standardised by, `[F]` each."""
+
+    center: Tensor
+    spread: Tensor
+
+
+def encoded_means(means: MeanFunctions, encoded: Encoded) -> Tensor:
+    """The encoder's family means at some architectures, `[N, F]`."""
+    return encoded.mean[:, None] + encoded.components @ means.coords.T
+
+
+def scale_of(means_NF: Tensor) -> Scale:
+    """Mean and standard deviation over the space."""
+    return Scale(means_NF.mean(0), means_NF.std(0).clamp_min(1e-6))
+
+
+def standardised_means(
+    prior: PretrainedPrior, means: MeanFunctions, encoded: Encoded, scale: Scale | None
+) -> tuple[Tensor, Tensor]:
+    """The encoder's family means `[N, F]` and the components along which tasks have unit variance, `[N, R]`.
+
+    Args:
+        scale: what the means are standardised by; None: these architectures themselves.
+    """
+    assert prior.families is not None
+    means_NF = encoded_means(means, encoded)
+    center, spread = scale or scale_of(means_NF)
+    return (means_NF - center) / spread, encoded.components @ prior.families.scale
 
 
 def _families(prior: PretrainedPrior, families: Families, similarity_K: Tensor | None) -> tuple[Tensor, Tensor]:

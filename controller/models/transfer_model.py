@@ -17,12 +17,20 @@ from controller._base import Prior
 from controller.models import constraint_gp, features, gp_ensemble, gp_members, pretrained
 from controller.models.features import ArchFeatures
 from controller.models.gp_ensemble import Posterior
+from controller.models.gp_members import Ensemble
 from controller.models.kernels import KernelInputs
-from controller.models.mean_functions import MeanFunctions, mean_functions
+from controller.models.mean_functions import (
+    MeanFunctions,
+    Scale,
+    encoded_means,
+    mean_functions,
+    scale_of,
+    standardised_means,
+)
 from controller.models.pretrained import PretrainedPrior
 from controller.models.prior_file import SpaceMemory
 from controller.models.task_features import task_features
-from search_spaces import Space, Task, UserError, _sampling
+from search_spaces import Space, Task, UserError, _ops, _sampling
 
 NO_PRIOR = 0
 """The fingerprint of a model without a prior."""
@@ -39,13 +47,6 @@ class History(NamedTuple):
     """int64 `[S, E, D]`."""
     scores: Tensor
     """float64 `[S, E]` normal scores among all evaluations, penalties added back."""
-
-
-class Ensemble(NamedTuple):
-    """Hypotheses with what is computed of them once."""
-
-    hypotheses: gp_members.Hypotheses
-    shared: gp_members.SharedCovariance
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,15 +73,12 @@ class TransferModel:
     @cached_property
     def ensemble(self) -> Ensemble:
         """All hypotheses."""
-        every = gp_members.hypotheses(None if self.means is None else self.means.weights)
-        return Ensemble(every, gp_members.unique_covariances(every))
+        return gp_members.ensemble(gp_members.hypotheses(None if self.means is None else self.means.weights))
 
     @cached_property
     def warm_ensemble(self) -> Ensemble:
         """Those that use the prior; without one, all."""
-        every = self.ensemble.hypotheses
-        warm = every.take(every.uses_prior().nonzero().squeeze(-1)) if self.prior is not None else every
-        return Ensemble(warm, gp_members.unique_covariances(warm))
+        return gp_members.ensemble(self.ensemble.hypotheses, cold=self.means is None)
 
     @cached_property
     def all_archs(self) -> Tensor | None:
@@ -118,7 +116,11 @@ class TransferModel:
 
     def row_of(self, archs: Tensor) -> Tensor:
         """The rows of architectures `[..., D]` in `all_archs`."""
-        return features.row_of(self.space, archs)
+        return self._row_by_index[_ops.index(archs, self.space.choices)]
+
+    @cached_property
+    def _row_by_index(self) -> Tensor:
+        return features.index_to_row(self.space)
 
     def features(self, archs: Tensor) -> KernelInputs:
         """The kernel inputs of architectures `[..., D]`."""
@@ -142,8 +144,8 @@ class TransferModel:
         Args:
             cold: whether hypotheses that know no other task take part, so that a wrong prior gives way.
         """
-        every, shared = self.ensemble if cold else self.warm_ensemble
-        return gp_ensemble.predict(every, shared, self.features(history.archs), history.scores, ahead, keep)
+        ensemble = self.ensemble if cold else self.warm_ensemble
+        return gp_ensemble.predict(ensemble, self.features(history.archs), history.scores, ahead, keep)
 
     def constraint_posterior(
         self, evaluated: Tensor, ratio: Tensor, archs: Tensor, ahead: KernelInputs
@@ -156,12 +158,7 @@ class TransferModel:
         if self.all_archs is not None:
             every, at_SE, at_SM = self.constraint_inputs, self.row_of(evaluated), self.row_of(archs)
         else:
-            E, both = evaluated.shape[1], torch.cat([evaluated, archs], 1)
-            parts = zip(self.features(evaluated), ahead)
-            kernel_inputs = KernelInputs(*(torch.cat(pair, 1).flatten(0, 1) for pair in parts))
-            every = constraint_gp.inputs(self.space, both.flatten(0, 1), kernel_inputs, None)
-            row = torch.arange(len(both) * both.shape[1]).view(len(both), -1)
-            at_SE, at_SM = row[:, :E], row[:, E:]
+            every, at_SE, at_SM = constraint_gp.joined(self.space, evaluated, self.features(evaluated), archs, ahead)
         log_SEL = constraint_gp.clipped_log_ratio(ratio, every)
         found = [constraint_gp.predict(every, at_SE, x, at_SM) for x in log_SEL.unbind(-1)]
         mean, std = (torch.stack(x, -1) for x in zip(*found))
@@ -169,32 +166,25 @@ class TransferModel:
 
     def warm_up(self) -> None:
         """Compute at once what is computed once: half a second for a large space, which no proposal should wait for."""
-        _ = self.ensemble
-        if self.all_features is None and self.prior is not None:
-            _ = self._sample_scale
+        _ = self.ensemble, self.all_features, self._sample_scale
 
     @cached_property
-    def _sample_scale(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the encoder's family means over a space too large to enumerate, `[F]` each."""
-        assert self.prior is not None
-        assert self.means is not None
+    def _sample_scale(self) -> Scale | None:
+        """In a space too large to enumerate, what standardises the encoder's means; elsewhere they do it themselves."""
+        if self.all_archs is not None or self.prior is None or self.means is None:
+            return None
         archs = _sampling.sample(self.space, torch.zeros(1, dtype=torch.long), 0, _SAMPLE, stream=255).squeeze(0)
-        encoded = self.prior.encode(self.space, features.describe(self.space, archs))
-        return _scale(encoded.mean[:, None] + encoded.components @ self.means.coords.T)
+        return scale_of(encoded_means(self.means, self.prior.encode(self.space, features.describe(self.space, archs))))
 
     def _kernel_inputs(self, described: ArchFeatures) -> KernelInputs:
         """Of an enumerable space all architectures at once: means are standardised over them."""
         path_stats = described.path_stats[:, features.informative(self.space)]
-        if self.prior is None or self.prior.families is None or self.means is None:
-            nothing = torch.zeros(len(described.archs), 0, dtype=torch.float64)
-            return KernelInputs(described.one_hot, path_stats, described.op_pairs, nothing, nothing)
-        encoded = self.prior.encode_all(self.space) or self.prior.encode(self.space, described)
-        means = encoded.mean[:, None] + encoded.components @ self.means.coords.T
-        enumerable = features.enumerate_valid(self.space) is not None
-        center, spread = _scale(means) if enumerable else self._sample_scale
-        means, components = (means - center) / spread, encoded.components @ self.prior.families.scale
-        if enumerable and self.means.kept is not None and self.memory is not None:
-            means, components = torch.cat([means, self.means.kept], 1), self.memory.components
+        means = components = torch.zeros(len(described.archs), 0, dtype=torch.float64)
+        if self.prior is not None and self.means is not None:
+            encoded = self.prior.encode_all(self.space) or self.prior.encode(self.space, described)
+            means, components = standardised_means(self.prior, self.means, encoded, self._sample_scale)
+            if self.all_archs is not None and self.means.kept is not None and self.memory is not None:
+                means, components = torch.cat([means, self.means.kept], 1), self.memory.components
         return KernelInputs(described.one_hot, path_stats, described.op_pairs, means, components)
 
 
@@ -243,7 +233,3 @@ def clear_caches() -> None:
     """Forget what is computed once, as a test does that makes a space too large to enumerate."""
     for cached in (_model, _cold, pretrained.encode_all, features.enumerate_valid):
         cached.cache_clear()
-
-
-def _scale(means_NF: Tensor) -> tuple[Tensor, Tensor]:
-    return means_NF.mean(0), means_NF.std(0).clamp_min(1e-6)
