@@ -80,7 +80,7 @@ def test_the_controller_of_its_guide_is_searched_with(tmp_path, nas):
         "sa",
     )
     assert found.returncode == 0, found.stderr
-    assert float(re.findall(r"score +(\d+\.\d+)", found.stdout)[0]) > 90
+    assert float(re.findall(r"score +(\d+\.\d+)", found.stdout)[0]) > 96  # Its first architecture has 94.4.
 
 
 COMMANDS = sorted(
