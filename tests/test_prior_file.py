@@ -8,6 +8,7 @@ from controller import Prior
 from controller.models import legacy, prior_file
 from controller.models.prior_file import Contents, Families, Runs, SpaceMemory, Tasks
 from search_spaces import UserError
+from search_spaces._files import atomic_write
 
 ABOUT = {"controller": "transfer_bo", "tasks": "[]"}
 
@@ -99,3 +100,13 @@ def test_a_prior_of_version_0_1_is_read_under_todays_names(tmp_path):
     assert flat(prior_file.unpack(prior.params)) == flat(held)
     assert prior.about["controller"] == "transfer_bo"
     assert prior.about["held_out"] == "[]"
+
+
+def test_a_file_that_was_half_written_is_taken_away_and_the_old_one_stays(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(KeyboardInterrupt), atomic_write(path) as partial:
+        partial.write_text("ha")
+        raise KeyboardInterrupt
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+    assert path.read_text() == "old"
