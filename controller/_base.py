@@ -118,7 +118,7 @@ class TaskScores(NamedTuple):
     normal_scores: Tensor
     """float32 `[N]`, a row each valid architecture of the space: the normal quantile of the score's rank; ties share one."""
     log_cost: Tensor
-    """float32 `[N]` the logarithm of an evaluation's seconds, standardised over the space; zero where all cost the same."""
+    """float32 `[N]` the logarithm of an evaluation's seconds, standardized over the space; zero where all cost the same."""
 
 
 class AuxiliaryColumn(NamedTuple):

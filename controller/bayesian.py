@@ -47,9 +47,9 @@ class Bayesian:
     refit_rate: Count = 10
     """Fits again after every `E / refit_rate` evaluations: the more are known, the less one more changes the posterior."""
     num_incumbents: Count = 6
-    """The best so far whose neighbours are candidates."""
+    """The best so far whose neighbors are candidates."""
     num_random_candidates: Annotated[int, Range(0)] = 96
-    """So that a search is not held in one region; about as many as the neighbours of five incumbents."""
+    """So that a search is not held in one region; about as many as the neighbors of five incumbents."""
     noise: Positive = 0.1
     """Variance of the scores' noise, in units of their variance."""
     max_observations: Annotated[int, Range(2)] = 96

@@ -46,7 +46,7 @@ class LocalSearch:
 
     space: Space
     first: bool = False
-    """Move to the first better neighbour instead of the best of all."""
+    """Move to the first better neighbor instead of the best of all."""
 
     def begin(self, task: Task, seeds: Tensor, prior: Prior | None = None) -> State:
         step_S = torch.zeros_like(seeds)

@@ -1,4 +1,4 @@
-"""`nas table build`: every cell trained on a data set, into a table."""
+"""`nas table build`: every cell trained on a dataset, into a table."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _SOURCE = "metacell, measured by `nas table build`"
 @click.command(
     cls=_old_flags.taking({"--repeats": "--noise-sample", "--examples": "--train-images", "--as": "--task-name"})
 )
-@click.option("--task", required=True, help="A data set: digits, npz:FILE, folder:DIR, hf:NAME.")
+@click.option("--task", required=True, help="A dataset: digits, npz:FILE, folder:DIR, hf:NAME.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The table; tasks it has already stay.")
-@click.option("--task-name", "name", help="The task's name in the table; by default the data set's.")
+@click.option("--task-name", "name", help="The task's name in the table; by default the dataset's.")
 @click.option(
     "--epochs",
     default=4,
@@ -49,7 +49,7 @@ def build(
     task: str, out: Path, name: str | None, epochs: int, channels: int, cells: int, stem_stride: int,
     image_size: int | None, train_images: int | None, noise_sample: int, jobs: int,
 ) -> None:  # fmt: skip
-    """Train all 15,625 cells of nasbench201 on a data set; stop it and start it again at will, finished shards are kept.
+    """Train all 15,625 cells of nasbench201 on a dataset; stop it and start it again at will, finished shards are kept.
 
     \b
     Example:

@@ -20,7 +20,7 @@ from nas.run.config import RunConfig
 @click.option("--dry-run", is_flag=True, hidden=True, help="What `nas forecast` was called in version 0.1.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(name: str | None, dry_run: bool, as_json: bool, **options: Any) -> None:
-    """Search for the best architecture of a task; on a data set, train it fully and export it.
+    """Search for the best architecture of a task; on a dataset, train it fully and export it.
 
     The run goes to runs/NAME: Ctrl-C stops it, `nas resume` goes on, `nas show` shows it.
 

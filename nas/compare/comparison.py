@@ -37,9 +37,7 @@ def specs(
     asked = [TrialSpec(t, c, seeds, evals, seconds, batch, prior[c], source[c]) for t in tasks for c in prior]
     possible = [spec for spec in asked if full_columns.has_sources(trial.named(spec.controller)[0], spec.task)]
     if not possible:
-        raise UserError(
-            f"Task '{tasks[0]}' has no source tasks to make a portfolio of: no other data set on its space."
-        )
+        raise UserError(f"Task '{tasks[0]}' has no source tasks to make a portfolio of: no other dataset on its space.")
     return possible
 
 

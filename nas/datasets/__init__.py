@@ -1,4 +1,4 @@
-"""Images to train on: data sets by name, their readers, and what describes them."""
+"""Images to train on: datasets by name, their readers, and what describes them."""
 
 from nas.datasets.images import DataSet, RawData, pick, resize
 from nas.datasets.load import load, names

@@ -1,4 +1,4 @@
-"""Data sets: images in splits, and how they are brought to one size."""
+"""Datasets: images in splits, and how they are brought to one size."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def resize(x: Tensor, side: int | None) -> Tensor:
         return x
     scale = side / min(height, width)
     size = (max(side, round(height * scale)), max(side, round(width * scale)))
-    # In parts: as float32 a whole data set of large images would not fit in memory. Antialiasing, or thin strokes vanish.
+    # In parts: as float32 a whole dataset of large images would not fit in memory. Antialiasing, or thin strokes vanish.
     parts = [
         torch.nn.functional.interpolate(part.float(), size, mode="bilinear", antialias=True, align_corners=False)
         for part in x.split(1024)

@@ -1,4 +1,4 @@
-"""A data set by its name, ready to train on: uint8 images, stratified splits, normalisation worked out from training data.
+"""A dataset by its name, ready to train on: uint8 images, stratified splits, normalisation worked out from training data.
 
 `digits` is scikit-learn's; `npz:FILE`, `folder:DIR` and `hf:NAME` are the user's own.
 """
@@ -16,8 +16,8 @@ from nas.datasets.images import DataSet, RawData, resize
 from search_spaces import UserError, _noise, unknown
 
 _HELD_OUT = 0.2
-"""The share of each class that goes to a split which the data set does not bring; not ablated."""
-# Of their own and not the search's: every search on a data set has the same splits, so that its results compare.
+"""The share of each class that goes to a split which the dataset does not bring; not ablated."""
+# Of their own and not the search's: every search on a dataset has the same splits, so that its results compare.
 _SPLIT_SEEDS = {"test": 1, "valid": 2}
 
 
@@ -26,12 +26,12 @@ Reader = Callable[[str, int | None], RawData]
 
 
 def names() -> list[str]:
-    """The data sets that need no file of the user's."""
+    """The datasets that need no file of the user's."""
     return ["digits"]
 
 
 def load(name: str, image_size: int | None = None) -> DataSet:
-    """The data set called `name`, images `image_size` wide and high (None: their own, at most 32).
+    """The dataset called `name`, images `image_size` wide and high (None: their own, at most 32).
 
     Raises `UserError` for what cannot be trained on: one line that names the file or the class.
     """
@@ -60,12 +60,12 @@ def _complete(name: str, raw: RawData) -> DataSet:
     labels = torch.unique(raw.splits["train"][1])
     class_names = raw.class_names or tuple(str(label) for label in labels.tolist())
     if len(labels) < 2:
-        raise UserError(f"Data set '{name}' has {len(labels)} class; it takes two or more.")
+        raise UserError(f"Dataset '{name}' has {len(labels)} class; it takes two or more.")
     splits = {}
     for split, (x, y) in raw.splits.items():
         unknown = y[~torch.isin(y, labels)]
         if len(unknown):
-            raise UserError(f"Data set '{name}' has class {unknown[0]} in its {split} split and not in training.")
+            raise UserError(f"Dataset '{name}' has class {unknown[0]} in its {split} split and not in training.")
         splits[split] = (x, torch.searchsorted(labels, y))
     # The test split first: it must not depend on whether a validation split had to be taken as well.
     for split in ("test", "valid"):
@@ -91,8 +91,8 @@ def _stratified(
         members = order[y[order] == label]
         if len(members) < 2:
             raise UserError(
-                f"Class '{class_name}' of data set '{name}' has too few images to train, validate and test on; "
-                "it takes three, or two where the data set brings a test split."
+                f"Class '{class_name}' of dataset '{name}' has too few images to train, validate and test on; "
+                "it takes three, or two where the dataset brings a test split."
             )
         held_out[members[: max(1, round(_HELD_OUT * len(members)))]] = True
     return (x[~held_out], y[~held_out]), (x[held_out], y[held_out])

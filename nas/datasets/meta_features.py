@@ -1,6 +1,6 @@
 """`Task.features`: the number of training examples, then the eight numbers in which the shipped encoder describes the data.
 
-Data sets behind tables are described by `data/descriptions.json`, which `runs/set_encoder.sh` makes; for the others, nothing.
+Datasets behind tables are described by `data/descriptions.json`, which `runs/set_encoder.sh` makes; for the others, nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def features(images: Tensor, labels: Tensor, examples: int | None = None) -> tup
 
 
 def known(data: str) -> tuple[float, ...]:
-    """The same for a data set behind a table, by its name; empty where it was not described."""
+    """The same for a dataset behind a table, by its name; empty where it was not described."""
     return tuple(_known().get(data, ()))
 
 

@@ -1,4 +1,4 @@
-"""The user's own images: a `.npz` file, a folder of image files, a Hugging Face data set."""
+"""The user's own images: a `.npz` file, a folder of image files, a Hugging Face dataset."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def folder(where: str, image_size: int | None) -> RawData:
 
 
 def hugging_face(where: str, image_size: int | None) -> RawData:
-    """A data set of the Hugging Face hub with an image column and a class label; takes the extra `hf`."""
+    """A dataset of the Hugging Face hub with an image column and a class label; takes the extra `hf`."""
     try:
         import datasets  # pyright: ignore[reportMissingImports]
     except ImportError:
@@ -86,17 +86,17 @@ def hugging_face(where: str, image_size: int | None) -> RawData:
     try:
         loaded = datasets.load_dataset(where)  # pyright: ignore[reportAttributeAccessIssue]
     except Exception as error:
-        raise UserError(f"Hugging Face data set '{where}' cannot be loaded: {error}") from None
+        raise UserError(f"Hugging Face dataset '{where}' cannot be loaded: {error}") from None
     parts = {s: loaded[n] for s, known in _SPLITS.items() for n in known if n in loaded}
     if "train" not in parts:
-        raise UserError(f"Hugging Face data set '{where}' has splits {', '.join(loaded)}; it takes one called 'train'.")
+        raise UserError(f"Hugging Face dataset '{where}' has splits {', '.join(loaded)}; it takes one called 'train'.")
     features = parts["train"].features
     # By the class's name: the package is optional, so that its types cannot be imported here.
     image = next((k for k, f in features.items() if type(f).__name__ == "Image"), None)
     label = next((k for k, f in features.items() if type(f).__name__ == "ClassLabel"), None)
     if image is None or label is None:
         raise UserError(
-            f"Hugging Face data set '{where}' has columns {', '.join(features)}; it takes an Image and a ClassLabel."
+            f"Hugging Face dataset '{where}' has columns {', '.join(features)}; it takes an Image and a ClassLabel."
         )
     grey = all(row.mode in _GREY for part in parts.values() for row in part[image])
     splits = {}

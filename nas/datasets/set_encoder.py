@@ -1,11 +1,11 @@
-"""What a data set looks like, in eight numbers, read off a sample of its training images as a set.
+"""What a dataset looks like, in eight numbers, read off a sample of its training images as a set.
 
 A set encoder (Deep Sets, Zaheer et al. 2017, arXiv:1703.06114, theorem 2): `rho(pool(phi(image) for every image))`. It
 learns that two samples of one set describe alike and those of two do not (Dataset2Vec, Jomaa et al. 2021,
 arXiv:1905.11063, section 4.2), here by the contrastive loss of van den Oord et al. 2018, arXiv:1807.03748, equation 4.
 `runs/set_encoder.sh` makes the shipped one.
 
-Shapes: `n` images, `C` channels, `W` width, `K` classes, `G` versions of data sets in a step.
+Shapes: `n` images, `C` channels, `W` width, `K` classes, `G` versions of datasets in a step.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FORMAT = "nas-encoder/1"
 SIZE, SIDE, WIDTH, SAMPLE = 8, 16, 24, 256
 VERSIONS = 12
 """Told apart in a step of training."""
-# Sizes, temperature and rate are not ablated one by one; `runs/set_encoder.sh` measures how well data sets are told apart.
+# Sizes, temperature and rate are not ablated one by one; `runs/set_encoder.sh` measures how well datasets are told apart.
 _KEPT, _FEWEST, _MOST, _TEMPERATURE, _LR = 2000, 32, 128, 0.1, 3e-3
 
 
@@ -137,10 +137,10 @@ def pair(x: Tensor, labels: Tensor, generator: Generator) -> list[tuple[Tensor, 
     ours = classes[order[: _draw(min(2, len(classes)), len(classes), generator)]]
     at = torch.isin(labels, ours).nonzero().squeeze(1)
     at = at[torch.randperm(len(at), generator=generator)]
-    # Disjoint halves: with shared images the encoder could recognize images instead of data sets.
+    # Disjoint halves: with shared images the encoder could recognize images instead of datasets.
     halves = [half[: _draw(_FEWEST, _MOST, generator)] for half in at.tensor_split(2)]
     side, grey, negative = _draw(8, 2 * SIDE - 8, generator), _draw(0, 3, generator) == 0, _draw(0, 3, generator) == 0
-    # Both samples get the same distortion: it makes them a new data set, and is not to be ignored as noise.
+    # Both samples get the same distortion: it makes them a new dataset, and is not to be ignored as noise.
     light = torch.rand(2, generator=generator).tolist()
     return [(_distorted(x[half], side, grey, negative, *light), labels[half]) for half in halves]
 
@@ -164,7 +164,7 @@ def _deviation(x: Tensor) -> Tensor:
 
 
 def sample_of(data: DataSet) -> tuple[Tensor, Tensor]:
-    """At most 2000 training images of a data set, as the encoder sees them, and their labels."""
+    """At most 2000 training images of a dataset, as the encoder sees them, and their labels."""
     picked = pick(len(data.y_train), _KEPT)
     return look(data.x_train[picked]), data.y_train[picked]
 

@@ -129,7 +129,7 @@ class NatsBench:
             with _quiet():
                 results = self.api.query_by_index(index, data, hp=recipe)
                 infos = [self.api.get_more_info(index, data, hp=recipe, is_random=seed) for seed in results]
-        # All that nats_bench raises for an architecture, data set or recipe that its files lack.
+        # All that nats_bench raises for an architecture, dataset or recipe that its files lack.
         except (ValueError, KeyError, OSError, AssertionError):
             return []
         finally:

@@ -52,7 +52,7 @@ class Train:
 
     @classmethod
     def of(cls, name: str, **settings: str) -> Train:
-        """The evaluator of a data set. Raises `UserError` for a setting that does not exist."""
+        """The evaluator of a dataset. Raises `UserError` for a setting that does not exist."""
         asked = _settings.read(settings)
         data = datasets.load(name, asked.image_size)
         channels, side, _ = data.x_train.shape[1:]

@@ -113,7 +113,7 @@ def _share(value_SN: Tensor, at_S: Tensor) -> Tensor:
 
 
 def _scales(task: Task, space: Space) -> dict[str, Tensor]:
-    """The scores, float64 `[N]`, of tasks of accuracies on a space at their full length; none of a table's own data set.
+    """The scores, float64 `[N]`, of tasks of accuracies on a space at their full length; none of a table's own dataset.
 
     Empty where the task's own score is no accuracy.
     """

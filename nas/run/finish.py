@@ -1,4 +1,4 @@
-"""What follows a search: the report column of the best, and on a data set the winner trained to the end, a page, the export."""
+"""What follows a search: the report column of the best, and on a dataset the winner trained to the end, a page, the export."""
 
 from __future__ import annotations
 

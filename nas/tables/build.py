@@ -1,4 +1,4 @@
-"""A new table: every cell of `nasbench201` trained on a data set, shard by shard, so that it can stop and resume.
+"""A new table: every cell of `nasbench201` trained on a dataset, shard by shard, so that it can stop and resume.
 
 Cells that compute the same function are trained once and share their metrics (`CellSpace.equivalents`). Several fidelities are
 read off one training. Shapes: `P` cells, `E` epochs.
@@ -29,7 +29,7 @@ class Plan(NamedTuple):
     """What is measured: one task of one table."""
 
     task: str
-    """A data set's name, as `digits` or `npz:FILE`."""
+    """A dataset's name, as `digits` or `npz:FILE`."""
     epochs: int
     channels: int = 4
     cells: int = 1

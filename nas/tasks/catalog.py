@@ -22,7 +22,7 @@ class Entry(NamedTuple):
     family: str
     space: str
     architectures: int
-    """How many were measured; of a data set, how many there are to train."""
+    """How many were measured; of a dataset, how many there are to train."""
     input_shape: tuple[int, int, int]
     num_classes: int
     objective: str
@@ -35,7 +35,7 @@ class Entry(NamedTuple):
 
 
 def entries(family: str | None = None) -> Iterator[Entry]:
-    """Data sets that are always there, then the tables' tasks, then constrained ones; of one family if it is named.
+    """Datasets that are always there, then the tables' tasks, then constrained ones; of one family if it is named.
 
     Raises `UserError` for a family that is not there.
     """

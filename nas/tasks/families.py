@@ -96,5 +96,5 @@ def _parts(task: str) -> TaskName:
 
 
 def devices(table: Table) -> list[str]:
-    """The latencies that belong to no data set."""
+    """The latencies that belong to no dataset."""
     return sorted(n for n, c in table.columns.items() if c.metric == "latency" and ":" not in c.task)

@@ -132,9 +132,9 @@ def space_of(table: Table) -> Space:
 
 
 def describe_task(name: str, data: str) -> Task:
-    """The task called `name`, on the data set `data`: its shape where we know it, that of CIFAR-10 where we do not.
+    """The task called `name`, on the dataset `data`: its shape where we know it, that of CIFAR-10 where we do not.
 
-    Features are those of the data set itself where it is described, and none where it is not.
+    Features are those of the dataset itself where it is described, and none where it is not.
     """
     plain = base_dataset(data)
     known = _KNOWN.get(plain, _KNOWN["cifar10"])

@@ -32,7 +32,7 @@ def everything(task: str) -> Tensor | None:
 
 
 def sources(task: str) -> list[str]:
-    """The tasks a portfolio may copy from: the table's own and the accuracy family, same space, other data sets, no limits."""
+    """The tasks a portfolio may copy from: the table's own and the accuracy family, same space, other datasets, no limits."""
     name, space, known = TaskName.parse(task), find(task).space, families.families()
     members = [TaskName.parse(t) for tasks in known.values() for t in tasks]
     accuracy = [TaskName.parse(t) for t in known.get("accuracy", [])]

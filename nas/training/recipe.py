@@ -31,7 +31,7 @@ class Recipe(NamedTuple):
 
 
 class Images(NamedTuple):
-    """Part of a data set, on the device that trains."""
+    """Part of a dataset, on the device that trains."""
 
     # uint8 until a batch is used: four times smaller than float32, on a GPU too.
     x: Tensor
