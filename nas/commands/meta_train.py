@@ -50,7 +50,13 @@ def _refuse_former(function: Callable) -> Callable:
 
     for names in _FORMER:
         option = click.option(
-            names, is_flag="/" in names, default=None, hidden=True, expose_value=False, callback=refuse
+            names,
+            is_flag="/" in names,
+            default=None,
+            hidden=True,
+            expose_value=False,
+            callback=refuse,
+            help="Of version 0.1.",
         )
         function = option(function)
     return function
