@@ -13,6 +13,7 @@ from torch import Tensor
 
 from controller._base import Prior, Proposal, Results
 from controller._settings_types import Count
+from controller.models.scores import nan_to_worst
 from search_spaces import Space, Task, _noise, _sampling
 
 __all__ = ["Evolution"]
@@ -67,7 +68,7 @@ class Evolution:
             step=state.step + 1,
             born=state.born + batch,
             archs=state.archs.scatter(1, place_SB[..., None].expand_as(archs_SBD), archs_SBD),
-            score=state.score.scatter(1, place_SB, _sampling.better(results.score)[:, batch - kept :]),
+            score=state.score.scatter(1, place_SB, nan_to_worst(results.score)[:, batch - kept :]),
         )
 
     def _winners(self, state: State, entrants_SBK: Tensor) -> Tensor:

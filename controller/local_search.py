@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from controller._base import Prior, Proposal, Results
+from controller.models.scores import nan_to_worst
 from search_spaces import Space, Task, _noise, _ops, _sampling
 
 __all__ = ["LocalSearch"]
@@ -63,7 +64,7 @@ class LocalSearch:
 
     def learn(self, state: State, proposal: Proposal, results: Results) -> State:
         batch = proposal.archs.shape[1]
-        score_SB = _sampling.better(results.score)
+        score_SB = nan_to_worst(results.score)
         turn_SB = state.next[:, None] + torch.arange(batch)
         centre_score_S = torch.where(state.next == 0, score_SB[:, 0], state.centre_score)
         near_SB = torch.where((turn_SB >= 1) & (turn_SB <= state.turns[:, None]), score_SB, -torch.inf)

@@ -92,8 +92,3 @@ def invalid_mask(space: Space, before: Tensor, d: int) -> Tensor:
         return padding_mask(choices)[d]
     index = _ops.index(before, choices[:d]) if d else before.new_zeros(before.shape[:-1])
     return ~torch.nn.functional.pad(prefixes[d][index], (0, max(choices) - choices[d]))
-
-
-def better(score: Tensor) -> Tensor:
-    """Scores to compare: a failed evaluation (NaN) is worse than any other."""
-    return score.nan_to_num(-torch.inf, torch.inf, -torch.inf)

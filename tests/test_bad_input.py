@@ -52,6 +52,14 @@ def refused(nas, tmp_path):
         (("search", "--task", TASK, "--controller", ""), "No controller is called ''"),
         (("search", "--task", TASK, "--controller", "../nas/cli"), "No controller is called '../nas/cli'"),
         (
+            ("search", "--task", TASK, "--controller", "in_context", "--set", "policy_only=true"),
+            "policy_only of 'in_context' is gone since 0.2: the policy by itself is the controller attention_policy",
+        ),
+        (
+            ("compare", "--tasks", TASK, "--controllers", "transfer_bo:reader=false", "--out", "x"),
+            "reader of 'transfer_bo' is gone since 0.2",
+        ),
+        (
             ("search", "--task", TASK, "--set", "num_hypotheses=x"),
             "num_hypotheses is 'x'; it takes a whole number of 1 or more",
         ),

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from controller._base import Prior, Proposal, Results
+from controller.models.scores import nan_to_worst
 from search_spaces import Space, Task, UserError, _sampling
 
 
@@ -132,7 +133,7 @@ class RungSearch:
         """The best so far; at the end of a rung they are the next one's entrants."""
         B = proposal.archs.shape[1]
         _, early_SB = _beyond_end(state, B)
-        score_SB = _sampling.better(results.score)
+        score_SB = nan_to_worst(results.score)
         state = _add(state, proposal.archs, torch.where(early_SB, -torch.inf, score_SB), B - early_SB.sum(1))
         state = _add(_advance(state), proposal.archs, torch.where(early_SB, score_SB, -torch.inf), early_SB.sum(1))
         return _advance(state)._replace(step=state.step + 1)

@@ -8,12 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from search_spaces import Space, UserError, _ops, as_cell_space
-
-
-def one_hot(archs: Tensor, space: Space) -> Tensor:
-    """Each decision's choice, 0 or 1, float32 `[..., F]`: twice the Hamming distance is the squared one."""
-    return _ops.one_hot(archs, space.choices)
+from search_spaces import Space, UserError, as_cell_space
 
 
 def paths(archs: Tensor, space: Space) -> Tensor:

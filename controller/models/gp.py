@@ -9,14 +9,13 @@ Shapes: `S` seeds, `B` architectures, `D` decisions, `E` evaluations so far, `M`
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from controller.models import encodings
+from controller.models import encodings, scores
 from search_spaces import Space, _ops, _sampling
 
 _FIRST, _RANDOM = 0, 1
@@ -63,7 +62,9 @@ class GaussianProcess:
 
     def _candidates(self, state: Searched) -> Tensor:
         """Neighbours of the best and random architectures, valid ones, `[S, M, D]`."""
-        best_SP = _sampling.better(state.score).argsort(dim=-1, descending=True, stable=True)[:, : self.num_incumbents]
+        best_SP = scores.nan_to_worst(state.score).argsort(dim=-1, descending=True, stable=True)[
+            :, : self.num_incumbents
+        ]
         parents_SPD = state.archs.gather(1, best_SP[..., None].expand(-1, -1, state.archs.shape[-1]))
         around_SMD = _ops.neighbours(parents_SPD, self.space.choices).flatten(1, 2)
         valid_SM1 = self.space.valid(around_SMD)[..., None]
@@ -83,25 +84,13 @@ class GaussianProcess:
     def _expected_improvement(self, state: Searched, candidates_SMD: Tensor) -> Tensor:
         archs_SED, target_SE = self._remembered(state)
         mean_SM, std_SM = self._posterior(archs_SED, target_SE, candidates_SMD)
-        z_SM = (mean_SM - target_SE.amax(-1, keepdim=True)) / std_SM
-        density_SM = (-z_SM.square() / 2).exp() / math.sqrt(2 * math.pi)
-        return std_SM * (z_SM * torch.special.ndtr(z_SM) + density_SM)
+        return scores.expected_improvement(mean_SM, std_SM, target_SE.amax(-1, keepdim=True))
 
     def _remembered(self, state: Searched) -> tuple[Tensor, Tensor]:
         """What the process sees: architectures `[S, E, D]` and the normal quantiles of their scores' ranks `[S, E]`."""
-        score_SE = _sampling.better(state.score)
-        ordered_SE = score_SE.sort(dim=-1).values
-        below_SE, upto_SE = (torch.searchsorted(ordered_SE, score_SE, right=right) for right in (False, True))
-        target_SE = torch.special.ndtri((below_SE + upto_SE).double() / (2 * score_SE.shape[1])).float()
-        excess = score_SE.shape[1] - self.max_observations
-        if excess <= 0:
-            return state.archs, target_SE
-        late = self.max_observations // 2
-        best_SK = score_SE[:, :-late].argsort(dim=-1, descending=True, stable=True)[:, : self.max_observations - late]
-        kept_SE = torch.cat([best_SK, torch.arange(score_SE.shape[1])[-late:].expand(len(score_SE), -1)], 1)
-        return state.archs.gather(1, kept_SE[..., None].expand(-1, -1, state.archs.shape[-1])), target_SE.gather(
-            1, kept_SE
-        )
+        kept_SE = scores.context_window(state.score, self.max_observations)
+        kept_SED = kept_SE[..., None].expand(-1, -1, state.archs.shape[-1])
+        return state.archs.gather(1, kept_SED), scores.rank_quantiles(state.score).float().gather(1, kept_SE)
 
     def _posterior(self, archs_SED: Tensor, target_SE: Tensor, candidates_SMD: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation at the candidates, `[S, M]`, at the length of the highest marginal likelihood."""
@@ -124,8 +113,9 @@ class GaussianProcess:
         return (half_SEM * white_SE1).sum(1), variance_SM.sqrt()
 
     def _features(self, archs: Tensor) -> Tensor:
-        encode = encodings.paths if self.encoding == "path" else encodings.one_hot
-        return encode(archs, self.space)
+        if self.encoding == "path":
+            return encodings.paths(archs, self.space)
+        return _ops.one_hot(archs, self.space.choices)
 
 
 _LENGTHS = (1.5, 4.0, 12.0)

@@ -1,7 +1,8 @@
 """What version 0.1 called things, and what they are called now: the one place where old names are translated.
 
 Runs, priors and command lines of 0.1 hold controllers' names, their settings, the keys of a run's configuration and the leaves of
-a controller's state. A name that is not listed has not changed. A setting that maps to None is gone and is left out.
+a controller's state. A name that is not listed has not changed. A setting that maps to None is gone: a stored run
+has it left out, a command line that gives it is refused.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from torch import Tensor
+
+from search_spaces import UserError
 
 Value = TypeVar("Value")
 
@@ -41,6 +44,12 @@ SETTINGS: dict[str, dict[str, str | None]] = {
     },
 }
 """By the controller's new name: old setting to new."""
+
+_INSTEAD = {
+    "reader": "the ensemble leaves the network's predictions to the controller attention_policy",
+    "policy_only": "the policy by itself is the controller attention_policy",
+}
+"""What to do without a setting that is gone; one that is not listed has nothing in its place."""
 
 STATE_LEAVES: dict[str, dict[str, str | None]] = {
     "transfer_bo": {"/over": "/constraint_ratio", "/limits": "/penalty_weights", "/task": None, "/credit": None},
@@ -129,6 +138,19 @@ def controller(name: str) -> str:
 def settings(controller_name: str, given: Mapping[str, Value]) -> dict[str, Value]:
     """A controller's settings under their names of today."""
     return _renamed(given, SETTINGS.get(controller(controller_name), {}))
+
+
+def settings_asked_for(controller_name: str, given: Mapping[str, Value]) -> dict[str, Value]:
+    """As `settings`, for a command line. Raises `UserError` for a setting that is gone.
+
+    Leaving it out would make another search than the one asked for; a stored run was asked for long ago.
+    """
+    names = SETTINGS.get(controller(controller_name), {})
+    for key in given:
+        if names.get(key, key) is None:
+            instead = _INSTEAD.get(key, "nothing takes its place; leave it out")
+            raise UserError(f"Setting {key} of '{controller_name}' is gone since 0.2: {instead}.")
+    return settings(controller_name, given)
 
 
 def state_leaves(controller_name: str, leaves: Mapping[str, Value]) -> dict[str, Value]:

@@ -160,10 +160,15 @@ def log_prob(log_probs_SBDC: Tensor, archs_SBD: Tensor) -> Tensor:
     return log_probs_SBDC.gather(-1, archs_SBD[..., None]).squeeze(-1).sum(-1)
 
 
+def entropy_terms(log_probs_SBDC: Tensor) -> Tensor:
+    """What each choice adds to the entropy in nats of its decision, -p log p: `[S, B, D, C]`; 0 where p is 0."""
+    never_SBDC = log_probs_SBDC.isinf()  # 0 times minus infinity would be NaN.
+    return -(log_probs_SBDC.exp() * log_probs_SBDC.masked_fill(never_SBDC, 0.0))
+
+
 def entropy(log_probs_SBDC: Tensor) -> Tensor:
     """The entropy in nats of each decision given those before it, summed over decisions: `[S, B]`."""
-    never_SBDC = log_probs_SBDC.isinf()  # 0 times minus infinity would be NaN.
-    return -(log_probs_SBDC.exp() * log_probs_SBDC.masked_fill(never_SBDC, 0.0)).sum((-1, -2))
+    return entropy_terms(log_probs_SBDC).sum((-1, -2))
 
 
 def along_the_mode(policy: Policy, params: Params) -> Tensor:

@@ -106,8 +106,7 @@ def entropy_bonus(log_probs_SBDC: Tensor, archs_SBD: Tensor) -> Tensor:
     those that it leads to, against the mean of all samples: without that baseline the noise of samples closed policies. The log
     probability of a sample has no gradient in expectation, and is no such term.
     """
-    closed_SBDC = log_probs_SBDC.isinf()
-    entropy_SBD = -(log_probs_SBDC.exp() * log_probs_SBDC.masked_fill(closed_SBDC, 0.0)).sum(-1)
+    entropy_SBD = nets.entropy_terms(log_probs_SBDC).sum(-1)
     later_SBD = (entropy_SBD.flip(-1).cumsum(-1).flip(-1) - entropy_SBD).detach()
     later_SBD = later_SBD - later_SBD.mean((0, 1), keepdim=True)
     chosen_SBD = log_probs_SBDC.gather(-1, archs_SBD[..., None]).squeeze(-1)

@@ -99,7 +99,7 @@ def configure(
     config = RunConfig(
         task=str(TaskName.parse(task).constrained(constraint)),
         controller=plugins.absolute(legacy.controller(controller)),
-        controller_options=legacy.settings(controller, options),
+        controller_options=legacy.settings_asked_for(controller, options),
         training_options=training,
         evaluator=None if evaluator is None else plugins.absolute(evaluator),
         batch=1 if batch is None else batch,

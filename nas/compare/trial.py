@@ -112,7 +112,7 @@ def named(controller: str) -> tuple[str, dict[str, str]]:
 def check(controller: str) -> None:
     """Raises `UserError` for a controller that there is not, and for settings that it does not take."""
     name, given = named(controller)
-    settings.typed(name, plugins.load("controller", name), legacy.settings(name, given))
+    settings.typed(name, plugins.load("controller", name), legacy.settings_asked_for(name, given))
 
 
 def _controller(spec: TrialSpec, space: Space) -> tuple[Controller, Prior | None]:
@@ -121,7 +121,7 @@ def _controller(spec: TrialSpec, space: Space) -> tuple[Controller, Prior | None
     prior = full_columns.prior_of(component, space, spec.task)
     if spec.prior:
         prior = priors.find(given.pop("prior"), name)
-    return component(space=space, **settings.typed(name, component, legacy.settings(name, given))), prior
+    return component(space=space, **settings.typed(name, component, legacy.settings_asked_for(name, given))), prior
 
 
 def final_archs(evaluator: Evaluator, trial: Trial, seconds: float | None) -> Tensor:
