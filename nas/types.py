@@ -24,6 +24,7 @@ class Defaults(NamedTuple):
     """Architectures evaluated at once."""
 
 
+# A `state_dict` and not a module: it outlives the classes that made it, and an export needs only names and tensors.
 class TrainedNetwork(NamedTuple):
     """A network after its final training."""
 
@@ -56,6 +57,7 @@ class Evaluator(Protocol):
         """One line: which metric is the score, which is reported at the end, what an evaluation is."""
         ...
 
+    # A field and not a type to test for: the evaluators that wrap another hand on what theirs has.
     @property
     def training(self) -> TrainingEvaluator | None:
         """The evaluator that trains the networks: itself, or the one that it wraps. None where scores are looked up."""

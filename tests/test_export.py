@@ -14,6 +14,7 @@ import torch
 
 from nas.export import draw, source, source_templates
 from nas.export.export import FILES, export
+from nas.export.live_edges import live_edges
 from nas.export.read_back import TOLERANCE, load_python
 from search_spaces import Task, UserError
 from search_spaces._cells import EDGES, Cell
@@ -96,7 +97,7 @@ def test_the_cell_of_the_file_computes_the_same_for_every_pattern_of_live_edges(
     x = torch.rand(2, 3, 5, 5)
     for pattern in itertools.product(("none", "skip_connect", "nor_conv_1x1"), repeat=len(EDGES)):
         cell = lived_in(Cell(pattern, 3, 3))
-        edges = source.alive(pattern)
+        edges = live_edges(pattern)
         module = {}
         exec(source_templates.HEAD.format(arch="", task="", shape=[3, 5, 5], classes=1, pixels="", names=""), module)
         exec(source_templates.RELU_CONV_BN + source._cell(edges, wider=False), module)

@@ -67,11 +67,14 @@ def build(
     plan = Plan(task, epochs, channels, cells, stem_stride, image_size, train_images, noise_sample=noise_sample)
     name = name or Path(task.partition(":")[2] or task).stem
     folder = out.with_suffix(".shards") / name
+    # Spawn: a fork of a process in which torch has started threads can hang.
     with Progress(console=Console(stderr=True)) as bar, ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
         line = bar.add_task(f"{name}, shards", total=len(measuring.shards(plan)))
         waiting = [pool.submit(_work, plan, folder, (share, jobs)) for share in range(jobs)]
+        # Files are counted: processes send nothing back until they end.
         while wait(waiting, timeout=1).not_done:
             bar.update(line, completed=len(list(folder.glob("*.safetensors"))))
+    # Raises what a process raised.
     for job in waiting:
         job.result()
     add(out, name, plan, folder)
@@ -80,14 +83,15 @@ def build(
 
 def add(out: Path, name: str, plan: Plan, folder: Path) -> None:
     """Put a measured task into a table, in place of what it had under that name."""
-    kept = {}
+    others = {}
     notes = {name: measuring.describe(plan)}
     if out.exists():
         old = tables.read(out)
-        kept = {n: (about, old.column(n).clone()) for n, about in old.columns.items() if about.task != name}
+        # Cloned: the file that these columns are mapped from is about to be replaced.
+        others = {n: (about, old.column(n).clone()) for n, about in old.columns.items() if about.task != name}
         notes = _notes(old.source) | notes
     archs = _ops.enumerate_all(NasBench201.choices)
-    columns = kept | measuring.columns(plan, folder, name)
+    columns = others | measuring.columns(plan, folder, name)
     source = "; ".join([_SOURCE, *[f"{task}: {note.replace(';', ',')}" for task, note in sorted(notes.items())]])
     tables.write(out, NasBench201.name, archs, columns, source, "MIT")
 

@@ -1,4 +1,4 @@
-"""`nas compare`: any controllers on any tasks, hundreds of seeds, with the statistics that make it believable."""
+"""`nas compare`: any controllers on any tasks, hundreds of seeds, with intervals."""
 
 from __future__ import annotations
 
@@ -90,14 +90,15 @@ def command(
         evals = 100
     split = (c.strip().partition(":") for c in controllers.split(",") if c.strip())
     named = [(n if "." in n else n.replace("-", "_")) + colon + rest for n, colon, rest in split]
+    # Every name and setting before anything is run or written: a comparison can take hours.
     for name in named:
         trial.check(name)
     named = comparison.with_priors(named, priors)
     counts = _counts(after, evals)
-    torch.set_num_threads(1)  # As in the processes that search: what is small is slower on more.
+    torch.set_num_threads(1)  # As in worker processes: small tensors are slower on more threads.
     folder = folder or _shared.runs_root() / "compare"
     specs = comparison.specs(patterns, named, bounds, seeds, evals, seconds, batch)
-    summaries = _made(specs, folder, jobs, quiet=as_json)
+    summaries = _run(specs, folder, jobs, quiet=as_json)
     document = comparison.document(summaries, counts)
     comparison.write(document, folder)
     if figures:
@@ -119,7 +120,7 @@ def _counts(after: str | None, evals: int | None) -> tuple[int, ...]:
     return tuple(map(int, words))
 
 
-def _made(specs: list[TrialSpec], folder: Path, jobs: int, *, quiet: bool) -> list[TrialSummary]:
+def _run(specs: list[TrialSpec], folder: Path, jobs: int, *, quiet: bool) -> list[TrialSummary]:
     """The summaries, with a progress line on a terminal. Ctrl-C says how to go on and exits."""
     old = trial_cache.outdated(specs, folder)
     if old and not quiet:
@@ -133,7 +134,7 @@ def _made(specs: list[TrialSpec], folder: Path, jobs: int, *, quiet: bool) -> li
             return comparison.make(specs, folder, jobs, lambda: bar.advance(line))
     except KeyboardInterrupt:
         click.echo(f"\nStopped; what is compared so far is kept in {folder}. Go on: the same command.", err=True)
-        sys.exit(_shared.STOPPED)
+        sys.exit(_shared.STOPPED)  # 130, as shells know it: a script must see that the results are incomplete.
 
 
 def _print_after(rows: list[dict]) -> None:
@@ -144,6 +145,7 @@ def _print_after(rows: list[dict]) -> None:
         table.add_row(
             row["task"], row["controller"], str(row["evaluations"]), *_spread(row["score"]), *_spread(row["report"])
         )
+    # 160: in a file or a pipe there is no width to fit, and wrapped cells could not be read by a program.
     Console(width=None if os.isatty(1) else 160).print(table)
 
 

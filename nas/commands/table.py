@@ -1,4 +1,4 @@
-"""`nas table`: what a table holds, whether it is whole, and tables from other benchmarks' files."""
+"""`nas table`: describe tables, verify them, and import other benchmarks' files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from search_spaces import UserError
 
 
 class _Table(click.Group):
-    """Its own commands, and `build`, which trains and is loaded only when it is called."""
+    """Its own commands, and `build`, which trains: loaded only when it is called, so that help and look-ups stay fast."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         build = ["build"] if importlib.util.find_spec("nas.commands._table_build") else []
@@ -66,7 +66,7 @@ def info(table: str | None, as_json: bool) -> None:
 @command.command("verify")
 @click.argument("table")
 def verify_command(table: str) -> None:
-    """Read every figure of TABLE, a name or a file, and check format, shapes, ranges, architectures, checksum.
+    """Read every value of TABLE, a name or a file, and check format, shapes, ranges, architectures, checksum.
 
     \b
     Example:
@@ -152,15 +152,15 @@ def _describe(table: Table, as_json: bool) -> None:
             heading, justify="left" if heading in ("column", "unit") else "right", no_wrap=heading == "column"
         )
     for row in _document(table, columns=True)["columns"]:
-        figures = ("-" if row[k] is None else f"{row[k]:.4g}" for k in ("lowest", "median", "highest"))
-        grid.add_row(escape(row["name"]), row["unit"] or "", str(row["seeds"]), f"{row['known']:.1%}", *figures)
+        numbers = ("-" if row[k] is None else f"{row[k]:.4g}" for k in ("lowest", "median", "highest"))
+        grid.add_row(escape(row["name"]), row["unit"] or "", str(row["seeds"]), f"{row['known']:.1%}", *numbers)
     console.print(grid)
     for row in _document(table, columns=True)["columns"]:
         if row["noise"]:
-            told = row["noise"]
+            seed_noise = row["noise"]
             console.print(
-                f"noise of {row['name']}: deviation {told['deviation']:.2f} {row['unit']} between seeds, rank correlation of "
-                f"two seeds {told['ceiling']:.2f} ({told['archs']:,} architectures): no score can say more",
+                f"noise of {row['name']}: deviation {seed_noise['deviation']:.2f} {row['unit']} between seeds, rank correlation of "
+                f"two seeds {seed_noise['ceiling']:.2f} ({seed_noise['archs']:,} architectures): no score can say more",
                 soft_wrap=True, markup=False,
             )  # fmt: skip
 
@@ -175,7 +175,10 @@ def _document(table: Table, *, columns: bool) -> dict:
         spread = (known.min(), known.median(), known.max()) if len(known) else ()
         rows.append(
             {"name": name, **column._asdict(), "seeds": values.shape[1] if values.dim() > 1 else 1}
-            | {"known": len(known) / values.numel(), "noise": told._asdict() if (told := noise(values)) else None}
+            | {
+                "known": len(known) / values.numel(),
+                "noise": measured._asdict() if (measured := noise(values)) else None,
+            }
             | dict(zip(("lowest", "median", "highest"), [round(v.item(), 6) for v in spread] or [None] * 3))
         )
     return about | ({"columns": rows} if columns else {"columns": len(table.columns)})

@@ -27,7 +27,7 @@ def specs(
 ) -> list[TrialSpec]:  # fmt: skip
     """Each task with each controller, but a portfolio only where it has sources.
 
-    Raises `UserError` for names that lead nowhere, and for a prior that was trained on a task it is compared on.
+    Raises `UserError` for unknown names, and for a prior that was trained on a task it is compared on.
     """
     tasks = [str(TaskName.parse(task).constrained(texts)) for task in families.select(patterns)]
     if not tasks or not controllers:
@@ -35,6 +35,7 @@ def specs(
     prior = {c: _fingerprint(c, tasks) for c in dict.fromkeys(controllers)}
     source = {c: _source(c) for c in prior}
     asked = [TrialSpec(t, c, seeds, evals, seconds, batch, prior[c], source[c]) for t in tasks for c in prior]
+    # A portfolio without sources is left out and not refused: the other controllers of the command have their trials.
     possible = [spec for spec in asked if full_columns.has_sources(trial.named(spec.controller)[0], spec.task)]
     if not possible:
         raise UserError(f"Task '{tasks[0]}' has no source tasks to make a portfolio of: no other dataset on its space.")
@@ -62,15 +63,16 @@ def _source(controller: str) -> str:
 
 
 def _fingerprint(controller: str, tasks: list[str]) -> str:
-    """Of the prior that a controller names, empty without one. `UserError` where it knows one of the tasks."""
+    """Of the prior that a controller names, empty without one. `UserError` where it was trained on one of the tasks."""
     name, settings = trial.named(controller)
     wanted = settings.get("prior", "none")
     if wanted == "none" or not _takes_prior(controller):
         return ""
-    found = priors.find(wanted, name)
-    if found is None:
+    prior = priors.find(wanted, name)
+    if prior is None:
         raise UserError(f"Prior '{wanted}' is not there for controller '{name}'; --prior takes a file, or none.")
-    trained = {TaskName.parse(task).strip_bounds(): task for task in json.loads(found.about.get("tasks", "[]"))}
+    trained = {TaskName.parse(task).strip_bounds(): task for task in json.loads(prior.about.get("tasks", "[]"))}
+    # Bounds do not make a task new: a prior that saw the accuracies knows where the good architectures are.
     for task in tasks:
         bare = TaskName.parse(task).strip_bounds()
         if bare in trained:
@@ -88,12 +90,13 @@ def make(
     folder.mkdir(parents=True, exist_ok=True)
     for _ in trial_cache.run_all(specs, folder, jobs):
         done()
+    # Read back even where just run: a summary depends on the files alone.
     paths = [(spec, spec.path(folder)) for spec in specs]
     return [summarize(spec, trial_cache.read(path), trial_cache.read_columns_read(path)) for spec, path in paths]
 
 
 def document(summaries: list[TrialSummary], after: tuple[int, ...] = ()) -> dict[str, Any]:
-    """What a comparison came to, ready for JSON; `best_after` has the best after so many evaluations."""
+    """The results of a comparison, ready for JSON; `best_after` has the best after so many evaluations."""
     groups = _groups(summaries)
     spec = summaries[0].spec
     best_after = {"best_after": [row for one in summaries for row in curves.best_after(one, after)]} if after else {}
@@ -116,12 +119,14 @@ def document(summaries: list[TrialSummary], after: tuple[int, ...] = ()) -> dict
 
 def write(document: dict[str, Any], folder: Path) -> None:
     """`results.json`, `results.csv` (the rows, nested names joined by dots)."""
+    # `allow_nan=False`: NaN is not JSON, and readers other than Python refuse it.
     (folder / "results.json").write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
     _write_csv(folder / "results.csv", [_flat(_without_columns(row)) for row in document["rows"]])
 
 
 def draw(summaries: list[TrialSummary], folder: Path) -> None:
     """`curves.csv` and the figures, SVG and PNG."""
+    # Here: matplotlib is slow to load, and --no-figures does without.
     from nas.compare import figures
 
     _write_csv(folder / "curves.csv", [point for one in summaries for point in curves.curve(one)])

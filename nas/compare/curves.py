@@ -1,4 +1,4 @@
-"""How a comparison's searches went, evaluation by evaluation: plain data, ready for JSON and CSV.
+"""The curves of a comparison's searches, evaluation by evaluation: plain data, ready for JSON and CSV.
 
 Shapes: `S` seeds, `T` evaluations, `P` points of a curve.
 """
@@ -14,7 +14,7 @@ from nas.compare import statistics
 from nas.compare.summary import TrialSummary, first_reached, rounded
 
 RESAMPLES = 100
-"""For a band that the eye reads; the numbers of the rows have more."""
+"""Of a band, drawn at 30 points of each curve; the intervals in the rows have more."""
 
 
 def curve(summary: TrialSummary) -> list[dict[str, Any]]:
@@ -40,6 +40,7 @@ def curve(summary: TrialSummary) -> list[dict[str, Any]]:
 
 def points(count: int) -> ndarray:
     """Evaluations to show, int `[P]`, the first and the last among them."""
+    # Evenly on a logarithmic axis, which is how the curves are drawn; rounding makes the first of them coincide.
     return numpy.unique(numpy.geomspace(1, count, 30).round().astype(int))
 
 
@@ -55,8 +56,10 @@ def regret(summaries: list[TrialSummary]) -> Curve | None:
 
 def by_seconds(summaries: list[TrialSummary]) -> Curve | None:
     """Best so far at moments of simulated time, each run by its own clock."""
+    # A table without costs has no clock.
     if not all(c.seconds[:, -1].all() for c in summaries):
         return None
+    # Only the time that all runs were in: beyond it the mean would be over the slow ones.
     most = min(c.seconds[:, -1].min() for c in summaries)
     moments = numpy.geomspace(max(c.seconds[:, 0].max() for c in summaries), most, 30)
     lost = []
@@ -79,8 +82,10 @@ def reached(summaries: list[TrialSummary]) -> Curve | None:
 
 
 def profile(summaries: list[TrialSummary]) -> Curve | None:
+    # From 0.7: where runs differ in the drawings of the tables that ship; a choice for the eye, not derived.
     thresholds = numpy.linspace(0.7, 1, 151)
     final_KS = numpy.stack([c.normalised[:, -1] for c in summaries])
+    # A run at the optimum has 1 but for rounding.
     return thresholds, statistics.profile(final_KS, thresholds - 1e-9), None, None
 
 

@@ -1,6 +1,6 @@
 """The figures of a comparison, SVG and PNG, the same bytes for the same numbers.
 
-Lines carry their names at their ends; colours are Okabe & Ito's, which colour-blind readers tell apart, and line styles differ
+Lines carry their names at their ends; colors are Okabe & Ito's, which color-blind readers tell apart, and line styles differ
 too. A panel is a task, or a family where there are many tasks.
 """
 
@@ -20,16 +20,16 @@ from nas.compare import curves, statistics
 from nas.compare.summary import TrialSummary
 from nas.tasks import TaskName
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
 _STYLES = ("-", "--", ":")
 _FLOOR = 1e-3
 """Normalised regret below which a curve is drawn as if at the optimum."""
 _MOST_TASKS = 6
-"""More tasks than this share a panel by family."""
+"""More tasks than this share a panel by family: two rows of three panels fit a page."""
 
 
 class Look(NamedTuple):
-    colour: str
+    color: str
     style: str
 
 
@@ -39,8 +39,9 @@ def draw(summaries: list[TrialSummary], folder: Path) -> list[Path]:
         return []
     panels = _panels(summaries)
     controllers = list(dict.fromkeys(c.spec.controller for c in summaries))
-    looks = {c: Look(_COLOURS[i % 8], _STYLES[i // 8 % 3]) for i, c in enumerate(controllers)}
+    looks = {c: Look(_COLORS[i % 8], _STYLES[i // 8 % 3]) for i, c in enumerate(controllers)}
     plain: Any = {
+        # A fixed salt: matplotlib's identifiers would otherwise differ from run to run.
         "svg.hashsalt": "metacell",
         "font.size": 9,
         "axes.spines.top": False,
@@ -100,9 +101,9 @@ def _lines(
         for name, (x, y, low, high) in members.items():
             if log and not (y < 1.2).any():
                 continue
-            ax.plot(x, numpy.maximum(y, _FLOOR) if log else y, looks[name].style, color=looks[name].colour, lw=1.6)
+            ax.plot(x, numpy.maximum(y, _FLOOR) if log else y, looks[name].style, color=looks[name].color, lw=1.6)
             if low is not None and high is not None:
-                ax.fill_between(x, low, high, color=looks[name].colour, alpha=0.15, lw=0)
+                ax.fill_between(x, low, high, color=looks[name].color, alpha=0.15, lw=0)
         _name_ends(ax, {n: c[1][-1] for n, c in members.items()}, looks, log)
         ax.set_xlabel(x_label if k >= len(curves) - 3 else "")
         ax.set_ylabel(y_label if k % 3 == 0 else "")
@@ -123,7 +124,7 @@ def _name_ends(ax: Axes, ends: dict[str, Any], looks: dict[str, Look], log: bool
     for name, y, height in zip(order, (places[n] for n in order), heights):
         ax.annotate(
             _short(name), (1, y), (1.04, height), xycoords="axes fraction", textcoords="axes fraction", fontsize=8, va="center",
-            color=looks[name].colour, arrowprops={"arrowstyle": "-", "color": looks[name].colour, "lw": 0.6, "shrinkA": 0},
+            color=looks[name].color, arrowprops={"arrowstyle": "-", "color": looks[name].color, "lw": 0.6, "shrinkA": 0},
             annotation_clip=False,
         )  # fmt: skip
 
@@ -131,6 +132,7 @@ def _name_ends(ax: Axes, ends: dict[str, Any], looks: dict[str, Look], log: bool
 def _spread(places: list[float], gap: float) -> list[float]:
     """Ascending places at least `gap` apart and within 0 and 1, as near as may be to where they were."""
     gap = min(gap, 1 / max(len(places) - 1, 1))
+    # Isotonic regression by pooling adjacent violators: without the gaps, places only have to ascend.
     blocks: list[list[float]] = []
     for k, place in enumerate(places):
         blocks.append([place - k * gap])
@@ -184,6 +186,7 @@ def _grid(count: int, *, square: bool = False) -> tuple[Figure, list[Axes]]:
 
 def _save(figure: Figure, stem: Path) -> list[Path]:
     paths = [stem.with_suffix(".svg"), stem.with_suffix(".png")]
+    # Without date and version the same numbers give the same bytes.
     figure.savefig(paths[0], metadata={"Date": None, "Creator": None})
     figure.savefig(paths[1], dpi=110, metadata={"Software": None})
     return paths

@@ -1,4 +1,4 @@
-"""How to sum up runs so that the summary can be believed (Agarwal et al. 2021, arXiv:2108.13264).
+"""Robust statistics of few runs (Agarwal et al. 2021, arXiv:2108.13264).
 
 Shapes: `K` tasks, `S` seeds, `R` bootstrap samples. Every function is deterministic: resampling has a fixed seed.
 """
@@ -14,10 +14,11 @@ import torch
 from numpy import ndarray
 
 RESAMPLES = 1000
+"""Of an interval. At 1,000 its ends rest on 25 samples at each side; not ablated."""
 PAIR_RESAMPLES = 200
 """Fewer, for there are many pairs of controllers."""
 LEVEL = 0.95
-"""Of the intervals."""
+"""Of the intervals, as in Agarwal et al."""
 
 
 class Interval(NamedTuple):
@@ -32,6 +33,7 @@ def iqm(values: ndarray) -> ndarray:
     """The interquartile mean over the last axis: of what is left when a quarter is cut off at each end (rounded down)."""
     count = values.shape[-1]
     cut = count // 4
+    # A partition and not a sort: the bootstrap takes this mean thousands of times.
     if cut:
         values = numpy.partition(values, (cut, count - cut - 1), axis=-1)[..., cut : count - cut]
     return values.mean(-1)
@@ -41,6 +43,7 @@ def interval(values_KS: ndarray, resamples: int = RESAMPLES) -> Interval:
     """The interquartile mean of all runs `[K, S]` with its stratified interval: seeds are drawn anew within each task."""
     pooled = iqm(values_KS.reshape(-1))
     K, S = values_KS.shape
+    # Stratified: tasks are given and not drawn, so that only seeds are resampled.
     drawn_RKS = numpy.stack([row[_draws(S, k)[:resamples]] for k, row in enumerate(values_KS)], 1)
     estimates_R = iqm(drawn_RKS.reshape(resamples, K * S))
     tail = 50 * (1 - LEVEL)
@@ -103,6 +106,7 @@ def _above(ours_S: ndarray, theirs_S: ndarray) -> ndarray:
 @lru_cache(maxsize=256)
 def _draws(count: int, stream: int) -> ndarray:
     """Indices `[R, count]` drawn with replacement."""
+    # The seed is of the size and the stream alone: the same runs have the same interval in every comparison.
     return numpy.random.default_rng((count, stream)).integers(0, count, (RESAMPLES, count))
 
 

@@ -21,7 +21,7 @@ from nas.run import incumbent
 from nas.tasks import TaskName, constraints, families, full_columns
 
 TOP_SHARE = 0.001
-"""The best of the space that a search is to find: 1 in 1,000."""
+"""The best of the space that a search is to find: 1 in 1,000, the 16 best of NAS-Bench-201."""
 
 
 class TrialSummary(NamedTuple):
@@ -58,10 +58,11 @@ class TrialSummary(NamedTuple):
 
 
 def summarize(spec: TrialSpec, trial: Trial, columns_read: ColumnsRead) -> TrialSummary:
-    """A trial against its whole space: its best so far, and what there was to find."""
+    """A trial against its whole space: its best so far, and the best that the space has."""
     allowed = incumbent.within(trial.cost, spec.seconds)
     score = torch.where(allowed & _whole(spec, trial), trial.score, torch.nan)
     best = incumbent.best_so_far(score).nan_to_num(_floor(trial)).double().numpy()
+    # Architectures by index, sorted: a change along the row is one not seen before. -1 marks those beyond the budget.
     ordered = _ordered(spec.task)
     indices = trial.index.masked_fill(~allowed, -1).sort(1).values
     distinct = (indices.diff(dim=1, prepend=torch.full_like(indices[:, :1], -1)) > 0).sum(1)
@@ -143,6 +144,7 @@ def first_reached(summary: TrialSummary, score: float | None) -> ndarray:
     return numpy.where(hit_ST.any(1), hit_ST.argmax(1) + 1.0, numpy.inf)
 
 
+# Every controller of a comparison asks for the same tasks.
 @lru_cache
 def _ordered(task: str) -> Tensor | None:
     """All scores of the space from the best down, NaN left out."""
@@ -189,5 +191,5 @@ def rounded(value: Any) -> float | None:
 
 
 def _floor(trial: Trial) -> float:
-    """What counts as the best so far while nothing has succeeded: the worst score seen."""
+    """The best so far while nothing has succeeded: the worst score of the trial, as NaN would spoil every mean."""
     return torch.where(trial.score.isnan(), torch.inf, trial.score).min().item()

@@ -45,6 +45,7 @@ class TrialSpec:
         """The file of the trial."""
         words = f"{self.task}--{self.controller}"
         slug = "".join(c if c.isalnum() or c in "._-" else "-" for c in words)[:100]
+        # The slug is for people and may collide; the digest tells trials apart. It has the prior's content and not its path.
         digest = hashlib.sha256((words + self.prior + self.source).encode()).hexdigest()[:8]
         return folder / "trials" / f"{slug}-{digest}.safetensors"
 
@@ -73,8 +74,10 @@ def run(spec: TrialSpec) -> tuple[Trial, ColumnsRead]:
     evaluator = tasks.find(spec.task)
     controller, prior = _controller(spec, evaluator.space)
     seeds = torch.arange(spec.seeds)
+    # A count before and after: whoever reads a column during the search is seen, the controller too.
     before = tables.column_read_counts()
     state = controller.begin(evaluator.task, seeds, prior)
+    # float64: in float32 a sum of many costs drifts, and with it the end of the search.
     spent, done = torch.zeros(spec.seeds, dtype=torch.double), 0
     index, score, cost, epochs = [], [], [], []
     for step in search(controller, evaluator.load(seeds), state, spec.batch):
@@ -84,15 +87,17 @@ def run(spec: TrialSpec) -> tuple[Trial, ColumnsRead]:
         epochs.append(step.proposal.epochs)
         done += spec.batch
         spent += step.results.cost.sum(1)
+        # All seeds go on until the last has spent its time: they share every step, and `within` cuts them off later.
         if (spec.evals and done >= spec.evals) or (spec.seconds and bool((spent > spec.seconds).all())):
             break
     keep = spec.evals or done
     index, score, cost = (torch.cat(parts, 1)[:, :keep] for parts in (index, score, cost))
     trial = Trial(index, score, cost, score, None if None in epochs else torch.cat(epochs, 1)[:, :keep].int())
     searched = tables.column_read_counts() - before
-    listed = full_columns.everything(spec.task) is not None
+    in_table = full_columns.everything(spec.task) is not None
     before = tables.column_read_counts()
-    trial = trial._replace(report=_report(spec, evaluator, trial, listed))
+    # The test column only now: that no search reads it is a contract test (`ColumnsRead`).
+    trial = trial._replace(report=_report(spec, evaluator, trial, in_table))
     return trial, {
         "search": dict(sorted(searched.items())),
         "report": dict(sorted((tables.column_read_counts() - before).items())),
@@ -132,10 +137,10 @@ def final_archs(evaluator: Evaluator, trial: Trial, seconds: float | None) -> Te
     return _ops.from_index(best.archs.squeeze(-1), evaluator.space.choices)
 
 
-def _report(spec: TrialSpec, evaluator: Evaluator, trial: Trial, listed: bool) -> Tensor:
+def _report(spec: TrialSpec, evaluator: Evaluator, trial: Trial, in_table: bool) -> Tensor:
     """Of the best so far, `[S, T]`; only of the last where a report costs a training."""
     report = torch.full(trial.score.shape, torch.nan)
-    if not listed:
+    if not in_table:
         values = evaluator.report(final_archs(evaluator, trial, spec.seconds))
         report[:, -1] = report[:, -1] if values is None else values
         return report

@@ -29,9 +29,10 @@ def run(spec: TrialSpec, folder: Path) -> Path:
     """The file of a trial, run if it is not there or another version ran it. `UserError` if the file is of another trial."""
     path = spec.path(folder)
     if path.is_file():
-        made = read_spec(path)
-        if made != spec:
-            raise UserError(f"'{path}' holds another comparison ({made}); name another folder with --out.")
+        stored = read_spec(path)
+        if stored != spec:
+            raise UserError(f"'{path}' holds another comparison ({stored}); name another folder with --out.")
+        # Another version may propose otherwise: one table must not mix the two.
         if read_version(path) == version():
             return path
     done, columns_read = trial.run(spec)
@@ -47,7 +48,7 @@ def run(spec: TrialSpec, folder: Path) -> Path:
 
 
 def _is_informative(name: str, tensor: Tensor) -> bool:
-    """Whether a tensor says something: costs of nothing are left out."""
+    """Whether a tensor has information: costs that are all zero are left out."""
     return name != "cost" or bool(tensor.any())
 
 
@@ -57,7 +58,7 @@ def read_spec(path: Path) -> TrialSpec:
 
 
 def read_version(path: Path) -> str:
-    """The version of the code that ran a trial; empty for those that did not say."""
+    """The version of the code that ran a trial; empty for those without one."""
     return _about(path).get("version", "")
 
 
@@ -84,8 +85,8 @@ def read_columns_read(path: Path) -> ColumnsRead:
 def read(path: Path) -> Trial:
     """The evaluations of a trial."""
     with safe_open(path, framework="pt") as file:
-        kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    return Trial(**({"cost": torch.zeros_like(kept["score"])} | kept))
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    return Trial(**({"cost": torch.zeros_like(tensors["score"])} | tensors))
 
 
 def _about(path: Path) -> dict[str, Any]:
@@ -94,13 +95,14 @@ def _about(path: Path) -> dict[str, Any]:
 
 
 def run_all(specs: list[TrialSpec], folder: Path, jobs: int) -> Iterator[Path]:
-    """The files of trials as they are done; first those that are there."""
+    """The files of trials as they are done; first those that exist already."""
     old = outdated(specs, folder)
     waiting = [spec for spec in specs if spec.path(folder) in old or not spec.path(folder).is_file()]
     yield from (run(spec, folder) for spec in specs if spec not in waiting)
     if jobs == 1 or len(waiting) < 2:
         yield from (run(spec, folder) for spec in waiting)
         return
+    # Spawn: a fork of a process in which torch has started threads can hang.
     context = multiprocessing.get_context("spawn")
     with context.Pool(min(jobs, len(waiting)), _prepare_process) as pool:
         yield from pool.imap_unordered(partial(run, folder=folder), waiting)

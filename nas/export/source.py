@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import itertools
 import json
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from nas.export import source_templates
+from nas.export.live_edges import SHORT_NAMES, Edge, live_edges
 from search_spaces import Task, UserError
 from search_spaces._cells import EDGES, NODES, Cell, CellNetwork, ReluConvBn, ResidualBlock
 
@@ -34,38 +34,6 @@ _INDENTED = """(
             if inputs == outputs
             else {code}
         )"""
-_SHORT = {"skip_connect": "skip", "nor_conv_1x1": "conv1x1", "nor_conv_3x3": "conv3x3", "avg_pool_3x3": "pool3x3"}
-
-
-class Edge(NamedTuple):
-    """One edge that matters."""
-
-    start: int
-    end: int
-    operation: str
-    shift: bool
-    """A convolution of nothing: a number a channel."""
-
-    @property
-    def name(self) -> str:
-        return ("shift" if self.shift else _SHORT[self.operation]) + f"_{self.start}{self.end}"
-
-
-def alive(operations: tuple[str, ...]) -> list[Edge]:
-    """The edges of a cell whose result reaches the output, in order."""
-    # Forwards for nodes that something reaches, backwards for nodes that reach the output.
-    filled, edges = {0}, []
-    for (start, end), operation in zip(EDGES, operations):
-        shift = start not in filled
-        if operation == "none" or (shift and not operation.startswith("nor_conv")):
-            continue
-        edges.append(Edge(start, end, operation, shift))
-        filled.add(end)
-    used = {NODES - 1}
-    for edge in reversed(edges):
-        if edge.end in used and not edge.shift:
-            used.add(edge.start)
-    return [edge for edge in edges if edge.end in used]
 
 
 def weights(network: CellNetwork, mean: Tensor | None, std: Tensor | None) -> dict[str, Tensor]:
@@ -83,7 +51,7 @@ def weights(network: CellNetwork, mean: Tensor | None, std: Tensor | None) -> di
 
 def _cell_weights(cell: Cell) -> dict[str, Tensor]:
     state = {}
-    for edge in alive(cell.operations):
+    for edge in live_edges(cell.operations):
         module = cell.edges[EDGES.index((edge.start, edge.end))]
         if edge.shift:
             assert isinstance(module, ReluConvBn)
@@ -114,7 +82,7 @@ def write(network: CellNetwork, task: Task, arch: str, class_names: tuple[str, .
         raise UserError(
             f"Cannot export a network with {unknown[0] if unknown else 'unlike cells'}; it takes equal cells."
         )
-    edges = alive(cells[0].operations)
+    edges = live_edges(cells[0].operations)
     wider = any(cell.widths[0] != cell.widths[1] for cell in cells)
     residual = any(isinstance(layer, ResidualBlock) for layer in network.body)
     convs = residual or any(edge.operation.startswith("nor_conv") and not edge.shift for edge in edges)
@@ -157,7 +125,7 @@ def _cell(edges: list[Edge], wider: bool) -> str:
                     f"{node} gains one number a channel (edge {edge.start}-{node}, a convolution of nothing)"
                 )
                 continue
-            picture.append(f"{edge.start} -> {node}  {_SHORT[edge.operation]}")
+            picture.append(f"{edge.start} -> {node}  {SHORT_NAMES[edge.operation]}")
             code = what[edge.operation] if edge.start == 0 else what[edge.operation].replace("inputs", "outputs")
             if wider and edge.start == 0 and code != _SAME[edge.operation]:
                 same = _SAME[edge.operation] or "nn.Identity()"
