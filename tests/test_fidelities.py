@@ -34,7 +34,7 @@ def test_each_architecture_is_looked_up_after_its_own_epochs_at_their_share_of_t
 @pytest.mark.parametrize(("task", "epochs", "held"), [(TASK, 3, "1, 2, 4"), (f"{TASK}@2", 4, "1, 2")])
 def test_epochs_that_a_table_does_not_hold_are_refused_by_name(task, epochs, held):
     evaluate = tasks.find(task).load(torch.arange(2))
-    with pytest.raises(UserError, match=f"asks for {epochs} epochs; task '{task}' has figures after: {held}"):
+    with pytest.raises(UserError, match=f"asks for {epochs} epochs; task '{task}' has metrics after: {held}"):
         evaluate(Proposal(ARCHS, torch.full((2, 30), epochs)))
 
 

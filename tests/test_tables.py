@@ -77,7 +77,7 @@ def test_one_altered_bit_is_seen_by_the_checksum(tmp_path):
         ({"accuracy": VALUES + 20}, "'t/accuracy' holds 110; percent lie between 0 and 100"),
         ({"accuracy": VALUES - 11}, "holds -1"),
         ({"accuracy": VALUES / 0}, "infinities"),
-        ({"accuracy": VALUES * torch.nan}, "no figure at all"),
+        ({"accuracy": VALUES * torch.nan}, "no value at all"),
         ({"accuracy": VALUES[:39]}, "[39]; it takes torch.float32 [40]"),
         ({"accuracy": VALUES.reshape(40, 1, 1)}, "[40, 1, 1]"),
     ],

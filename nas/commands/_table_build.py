@@ -49,7 +49,7 @@ def build(
     task: str, out: Path, name: str | None, epochs: int, channels: int, cells: int, stem_stride: int,
     image_size: int | None, train_images: int | None, noise_sample: int, jobs: int,
 ) -> None:  # fmt: skip
-    """Train all 15,625 cells of nasbench201 on a dataset; stop it and start it again at will, finished shards are kept.
+    """Train all 15,625 cells of nasbench201 on a dataset; a stopped build resumes after its last finished shard.
 
     \b
     Example:

@@ -33,13 +33,13 @@ from search_spaces import UserError
     "--prior",
     "priors",
     multiple=True,
-    help="For controllers that take one: a file of `nas meta-train`, shipped, or none (the default); may be said again.",
+    help="For controllers that take one: a file of `nas meta-train`, shipped, or none (the default); may be repeated.",
 )
 @click.option(
     "--constraint",
     "bounds",
     multiple=True,
-    help="A bound on every task, as nasbench201-hardware/fpga/latency<=q30; may be said again.",
+    help="A bound on every task, as nasbench201-hardware/fpga/latency<=q30; may be repeated.",
 )
 @click.option("--seeds", default=100, show_default=True, help="Searches of each controller on each task.")
 @click.option("--evals", type=int, help="Budget: evaluations of each search.")

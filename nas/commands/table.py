@@ -157,10 +157,10 @@ def _describe(table: Table, as_json: bool) -> None:
     console.print(grid)
     for row in _document(table, columns=True)["columns"]:
         if row["noise"]:
-            seed_noise = row["noise"]
+            spread = row["noise"]
             console.print(
-                f"noise of {row['name']}: deviation {seed_noise['deviation']:.2f} {row['unit']} between seeds, rank correlation of "
-                f"two seeds {seed_noise['ceiling']:.2f} ({seed_noise['archs']:,} architectures): no score can say more",
+                f"noise of {row['name']}: deviation {spread['deviation']:.2f} {row['unit']} between seeds, rank correlation of "
+                f"two seeds {spread['ceiling']:.2f} ({spread['archs']:,} architectures): no score can say more",
                 soft_wrap=True, markup=False,
             )  # fmt: skip
 

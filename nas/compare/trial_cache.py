@@ -1,4 +1,4 @@
-"""Trials on disk: each a file of raw evaluations, made once, by whichever process comes to it."""
+"""Trials on disk: each a file of raw evaluations, run once, by whichever process comes to it first."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ SHIPPED = DATA / "encoder.safetensors"
 FORMAT = "nas-encoder/1"
 SIZE, SIDE, WIDTH, SAMPLE = 8, 16, 24, 256
 VERSIONS = 12
-"""Told apart in a step of training."""
+"""Versions of datasets in a step of training, each to be told apart from the others."""
 # Sizes, temperature and rate are not ablated one by one; `runs/set_encoder.sh` measures how well datasets are told apart.
 _KEPT, _FEWEST, _MOST, _TEMPERATURE, _LR = 2000, 32, 128, 0.1, 3e-3
 

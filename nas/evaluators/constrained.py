@@ -82,7 +82,7 @@ class Constrained:
 
 def feasible(archs: Tensor, space: Space, constraints: tuple[Constraint, ...]) -> Tensor:
     """Which of `archs` `[..., D]` keep every bound, bool `[...]`; all where there is none."""
-    kept = torch.ones(archs.shape[:-1], dtype=torch.bool)
+    within = torch.ones(archs.shape[:-1], dtype=torch.bool)
     for constraint in constraints:
-        kept &= constraint.values(archs, space) <= constraint.bound
-    return kept
+        within &= constraint.values(archs, space) <= constraint.bound
+    return within

@@ -108,7 +108,7 @@ class NatsBench:
         if epochs not in self.task.fidelities:
             there_are = ", ".join(map(str, self.task.fidelities))
             raise UserError(
-                f"The controller asks for {epochs} epochs; task '{self.task.name}' has figures after: {there_are}. "
+                f"The controller asks for {epochs} epochs; task '{self.task.name}' has metrics after: {there_are}. "
                 "Leave out --controller-option epochs, or name one of these."
             )
         key = int(_ops.index(arch, self.space.choices)), epochs

@@ -57,17 +57,17 @@ class Tabular:
     def load(self, seeds: Tensor) -> Evaluate:
         own = self._look_up(Fidelity(self.search_column, self.cost_column, self.cost_scale), seeds)
         # Columns of lower fidelities are read when a proposal first asks for them: most searches ask for none.
-        known = dict.fromkeys(self.task.fidelities[-1:], own)
+        look_ups = dict.fromkeys(self.task.fidelities[-1:], own)
 
         def evaluate(proposal: Proposal) -> Results:
             if proposal.epochs is None:
                 return own(proposal)
             score, cost = (torch.zeros(proposal.archs.shape[:2]) for _ in range(2))
             for epochs in proposal.epochs.unique().tolist():
-                if epochs not in known:
-                    known[epochs] = self._look_up(self._columns_after(epochs), seeds)
-                asked, found = proposal.epochs == epochs, known[epochs](proposal)
-                score, cost = torch.where(asked, found.score, score), torch.where(asked, found.cost, cost)
+                if epochs not in look_ups:
+                    look_ups[epochs] = self._look_up(self._columns_after(epochs), seeds)
+                at_epochs, results = proposal.epochs == epochs, look_ups[epochs](proposal)
+                score, cost = torch.where(at_epochs, results.score, score), torch.where(at_epochs, results.cost, cost)
             return Results(score, cost)
 
         return evaluate
@@ -76,7 +76,7 @@ class Tabular:
         if epochs not in self.lower:
             there_are = ", ".join(map(str, self.task.fidelities)) or "of one length, which its table does not name"
             raise UserError(
-                f"The controller asks for {epochs} epochs; task '{self.task.name}' has figures after: {there_are}. "
+                f"The controller asks for {epochs} epochs; task '{self.task.name}' has metrics after: {there_are}. "
                 "Leave out --controller-option epochs, or name one of these."
             )
         return self.lower[epochs]

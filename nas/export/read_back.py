@@ -30,9 +30,9 @@ class ExportedFile(NamedTuple):
 
     file: str
     difference: float
-    """The largest of |logit read back - logit of the network| on random pictures."""
+    """The largest of |logit read back - logit of the network| on random images."""
     milliseconds: float
-    """Median time of one picture on this machine."""
+    """Median time of one image on this machine."""
 
 
 def has_onnx() -> bool:

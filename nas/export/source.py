@@ -113,7 +113,7 @@ def _tuple(names: tuple[str, ...]) -> str:
 
 
 def _cell(edges: list[Edge], wider: bool) -> str:
-    init, forward, picture = [], [], []
+    init, forward, drawing = [], [], []
     for node in range(1, NODES):
         terms = []
         for edge in (e for e in edges if e.end == node):
@@ -121,11 +121,11 @@ def _cell(edges: list[Edge], wider: bool) -> str:
             if edge.shift:
                 init.append(f"self.{edge.name} = nn.Parameter(torch.zeros(outputs, 1, 1))")
                 terms.append(f"self.{edge.name}.expand(node_0.shape[0], -1, *node_0.shape[2:])")
-                picture.append(
+                drawing.append(
                     f"{node} gains one number a channel (edge {edge.start}-{node}, a convolution of nothing)"
                 )
                 continue
-            picture.append(f"{edge.start} -> {node}  {SHORT_NAMES[edge.operation]}")
+            drawing.append(f"{edge.start} -> {node}  {SHORT_NAMES[edge.operation]}")
             code = what[edge.operation] if edge.start == 0 else what[edge.operation].replace("inputs", "outputs")
             if wider and edge.start == 0 and code != _SAME[edge.operation]:
                 same = _SAME[edge.operation] or "nn.Identity()"
@@ -138,10 +138,10 @@ def _cell(edges: list[Edge], wider: bool) -> str:
     last = f"node_{NODES - 1}"
     if not any(edge.end == NODES - 1 for edge in edges):
         forward.append(f"{last} = torch.zeros_like(node_0)")
-        picture.append("nothing reaches the output: the cell gives zeros")
+        drawing.append("nothing reaches the output: the cell gives zeros")
     forward[-1] = forward[-1].replace(f"{last} = ", "return ")
     return source_templates.CELL.format(
-        picture="\n".join(f"    {line}" for line in picture),
+        drawing="\n".join(f"    {line}" for line in drawing),
         init="".join(f"\n        {line}" for line in init),
         forward="\n".join(f"        {line}" for line in forward),
     )

@@ -1,4 +1,4 @@
-"""The parts of an exported Python file; `_source` puts in what differs from network to network."""
+"""The parts of an exported Python file; `source` fills in what differs from network to network."""
 
 HEAD = '''
 """A network found by metacell for {task}.
@@ -38,7 +38,7 @@ class ReluConvBn(nn.Sequential):
 
 RESIDUAL = '''
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside a pooled 1x1 one; halves the picture."""
+    """Two 3x3 convolutions beside a pooled 1x1 one; halves the image."""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
@@ -54,7 +54,7 @@ CELL = '''
 class Cell(nn.Module):
     """The found cell: node 0 is its input, node 3 its output, a node the sum of what reaches it.
 
-{picture}
+{drawing}
     """
 
     def __init__(self, inputs: int, outputs: int):

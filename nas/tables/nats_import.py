@@ -1,6 +1,6 @@
 """The official NATS-Bench download becomes a table: an architecture at a time, in bounded memory, from where it stopped.
 
-What is taken: accuracies after the last epoch of each recipe, training seconds, parameters, FLOPs, latency. Not taken: losses,
+Imported: accuracies after the last epoch of each recipe, training seconds, parameters, FLOPs, latency. Not imported: losses,
 and ImageNet's and CIFAR-100's `ori-test`, which is validation and test together.
 Shapes: `N` architectures, `F` values of one.
 """

@@ -30,7 +30,7 @@ def _problems(table: Table) -> Iterator[str]:
         # Before all else: whatever else is wrong with a file that was damaged on the way is only its consequence.
         tensors = {name: table.column(name) for name in table.columns} | {"archs": archs}
         if tables.checksum(tensors) != table.sha256:
-            yield "its figures are not those it was written with: the checksum differs"
+            yield "its values are not those it was written with: the checksum differs"
     yield from _archs(table, archs)
     for name, about in table.columns.items():
         yield from (f"column '{name}' {what}" for what in _column(about, table.column(name), len(archs)))
@@ -61,7 +61,7 @@ def _column(about: Column, values: Tensor, rows: int) -> Iterator[str]:
         return
     known = values[~values.isnan()]
     if not len(known):
-        yield "holds no figure at all"
+        yield "holds no value at all"
         return
     low, high = known.min().item(), known.max().item()
     # NaN is a value that was not measured; an infinity is a mistake of whoever wrote the table.

@@ -70,19 +70,19 @@ class Edge(nn.Module):
             # Not persistent: which networks have the operation follows from the architectures. None: all, which needs no index.
             self.register_buffer(f"cells_{name}", cells, persistent=False)
 
-    def taken(self, *, rectified: bool) -> dict[str, Tensor | None]:
+    def users(self, *, rectified: bool) -> dict[str, Tensor | None]:
         """Of which networks each operation takes the node (None: all), after the ReLU or before it."""
         return {name: getattr(self, f"cells_{name}") for name in self.cells if (name in self.convs) == rectified}
 
-    def apply_to(self, name: str, taken: Tensor, grid: Grid) -> Tensor:
-        """The operation's output for the nodes that it took, `[R, networks that have it, C]`."""
-        rows = taken.flatten(1)
+    def apply_to(self, name: str, nodes: Tensor, grid: Grid) -> Tensor:
+        """The operation's output for the nodes of its networks, `[R, networks that have it, C]`."""
+        rows = nodes.flatten(1)
         if name in self.convs:
             rows, _ = self.convs[name](rows, grid)
         # Sums over the pixels that are there, as NAS-Bench-201 does: padding is not counted.
         elif name == "avg_pool_3x3":
             rows, _ = rows_of(F.avg_pool2d(images_of(rows, grid), 3, 1, 1, count_include_pad=False))
-        return rows.view(taken.shape)
+        return rows.view(nodes.shape)
 
 
 class Cell(nn.Module):
@@ -101,12 +101,12 @@ class Cell(nn.Module):
                 for (start, j), edge in zip(_cells.EDGES, self.edges)
                 if start == i
             ]
-            ways = [(j, edge, n, c) for j, edge in leaving for n, c in edge.taken(rectified=True).items()]
-            raw = [(j, edge, n, c) for j, edge in leaving for n, c in edge.taken(rectified=False).items()]
+            rectified = [(j, edge, n, c) for j, edge in leaving for n, c in edge.users(rectified=True).items()]
+            raw = [(j, edge, n, c) for j, edge in leaving for n, c in edge.users(rectified=False).items()]
             # One ReLU a node, shared by all convolutions on it: each edge with its own would compute it up to three times.
-            sent = _FanOut.apply(nodes[i], [c for *_, c in ways], [c for *_, c in raw])
-            for (j, edge, name, cells), taken in zip(ways + raw, sent):  # pyright: ignore[reportArgumentType]
-                _add(nodes[j], cells, edge.apply_to(name, taken, grid))
+            sent = _FanOut.apply(nodes[i], [c for *_, c in rectified], [c for *_, c in raw])
+            for (j, edge, name, cells), values in zip(rectified + raw, sent):  # pyright: ignore[reportArgumentType]
+                _add(nodes[j], cells, edge.apply_to(name, values, grid))
         return nodes[-1].flatten(1), grid
 
 

@@ -18,15 +18,15 @@ _EVALUATED = 512
 """Images scored at once: more would only take more memory; not ablated."""
 
 
-def predictions(cells: NetworkBatch, images: Images) -> Tensor:
+def predictions(population: NetworkBatch, images: Images) -> Tensor:
     """The class that each network sees in each image, int64 `[P, N]`."""
     parts = range(0, len(images.y), _EVALUATED)
-    return torch.cat([cells.logits(images.normalised(slice(a, a + _EVALUATED))).argmax(-1) for a in parts], 1)
+    return torch.cat([population.logits(images.normalised(slice(a, a + _EVALUATED))).argmax(-1) for a in parts], 1)
 
 
-def accuracy(cells: NetworkBatch, images: Images) -> Tensor:
+def accuracy(population: NetworkBatch, images: Images) -> Tensor:
     """Percent of `images` that each network has right, float32 `[P]`."""
-    return 100 * (predictions(cells, images) == images.y).float().mean(1)
+    return 100 * (predictions(population, images) == images.y).float().mean(1)
 
 
 def classification_metrics(seen: Tensor, truth: Tensor, classes: int) -> dict[str, Any]:

@@ -40,8 +40,8 @@ def networks(
     Args:
         alone: one network has all the cores.
     """
-    cells = as_cell_space(space)
-    skeleton = cells.skeleton if cells else None
+    cell_space = as_cell_space(space)
+    skeleton = cell_space.skeleton if cell_space else None
     if skeleton is None or (kind := _fastest(skeleton, task, torch.device(device), alone)) is None:
         population = SeparateNetworks([space.build(arch, task) for arch in archs])
     else:
@@ -74,30 +74,30 @@ def batch_limit(device: torch.device) -> int:
     return 4 * torch.get_num_threads() if compiler.library() is not None else 32
 
 
-def checkpoint(cells: NetworkBatch, p: int, epochs: int) -> Checkpoint:
+def checkpoint(population: NetworkBatch, p: int, epochs: int) -> Checkpoint:
     """A copy of network `p` after `epochs`, to go on from."""
     weights, momentum = (
-        {n: v.detach().clone() for n, v in d.items()} for d in (cells.state_of(p), cells.momentum_of(p))
+        {n: v.detach().clone() for n, v in d.items()} for d in (population.state_of(p), population.momentum_of(p))
     )
     return Checkpoint(epochs, weights, momentum)
 
 
-def restore(cells: NetworkBatch, p: int, paused: Checkpoint) -> None:
+def restore(population: NetworkBatch, p: int, paused: Checkpoint) -> None:
     """Set network `p` to its checkpoint; `train` resumes with `first=paused.epochs`."""
     with torch.no_grad():
-        for own, stored in ((cells.state_of(p), paused.weights), (cells.momentum_of(p), paused.momentum)):
+        for own, stored in ((population.state_of(p), paused.weights), (population.momentum_of(p), paused.momentum)):
             for name, value in own.items():
                 value.copy_(stored[name])
 
 
-def train(cells: NetworkBatch, images: Images, recipe: Recipe, first: int = 0) -> Iterator[Tensor]:
+def train(population: NetworkBatch, images: Images, recipe: Recipe, first: int = 0) -> Iterator[Tensor]:
     """Train epoch after epoch from epoch `first`; yields the mean loss of each network, float32 `[P]`, after each one.
 
     A network that diverges has a loss of NaN from then on and disturbs no other. The schedule is that of `recipe.epochs`,
     so that few epochs are the beginning of many.
     """
     for epoch in range(first, recipe.epochs):
-        yield cells.learn(_steps(images, recipe, epoch), recipe.momentum, recipe.weight_decay)
+        yield population.learn(_steps(images, recipe, epoch), recipe.momentum, recipe.weight_decay)
 
 
 def _steps(images: Images, recipe: Recipe, epoch: int) -> Iterator[tuple[Tensor, Tensor, float]]:
