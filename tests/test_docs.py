@@ -2,11 +2,14 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
 import click
 import pytest
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from nas import plugins
@@ -81,6 +84,19 @@ def test_the_controller_of_its_guide_is_searched_with(tmp_path, nas):
     )
     assert found.returncode == 0, found.stderr
     assert float(re.findall(r"score +(\d+\.\d+)", found.stdout)[0]) > 96  # Its first architecture has 94.4.
+
+
+def test_the_exported_network_predicts_as_the_page_on_data_shows(tmp_path, nas):
+    for shade, name in ((40, "cat"), (200, "dog")):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(6):
+            Image.new("RGB", (36, 32), (shade, shade + i, shade)).save(tmp_path / "photos" / name / f"{i}.jpg")
+    options = [x for option in ("epochs=1", "final_epochs=8", "final_cells=1") for x in ("-t", option)]
+    done = nas("search", "--task", "folder:photos", "--evals", 2, "--batch", 2, "--name", "photos", *options)
+    assert done.returncode == 0, done.stderr
+    (code,) = [code for _, code in blocks(ROOT / "docs" / "your_data.md", "python")]
+    shown = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert re.fullmatch(r"cat \d+%\n", shown.stdout), shown.stdout + shown.stderr
 
 
 COMMANDS = sorted(
