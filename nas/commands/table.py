@@ -160,7 +160,8 @@ def _describe(table: Table, as_json: bool) -> None:
             spread = row["noise"]
             console.print(
                 f"noise of {row['name']}: deviation {spread['deviation']:.2f} {row['unit']} between seeds, rank correlation of "
-                f"two seeds {spread['ceiling']:.2f} ({spread['archs']:,} architectures), which no predictor can be expected to exceed",
+                f"two seeds {spread['ceiling']:.2f} ({spread['archs']:,} architectures), "
+                "which no predictor can be expected to exceed",
                 soft_wrap=True, markup=False,
             )  # fmt: skip
 
