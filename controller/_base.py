@@ -223,7 +223,11 @@ MetaState = Any
 
 
 class MetaLearner(Protocol):
-    """A way to learn a prior across tasks. Configuration is the component's own frozen fields, `tasks` first."""
+    """A way to learn a prior across tasks. Configuration is the component's own frozen fields, `tasks` first.
+
+    One that learns for hours by its own settings may have an attribute `quick_options` of the class: settings by which it learns
+    enough in seconds. `nas check` and the tests train it with them.
+    """
 
     @property
     def tasks(self) -> TaskSet: ...

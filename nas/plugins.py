@@ -56,9 +56,8 @@ def load(kind: str, name: str) -> Any:
         return _load_outside(kind, name)
     ours = name.replace("-", "_")
     if kind == "controller":
-        from controller.models import legacy  # Here, as `controller` loads torch and `nas --help` must not.
-
-        ours = legacy.controller(ours)
+        # Not above, as it loads torch and `nas --help` must not; by name, as `plugins` stands on no component's package.
+        ours = importlib.import_module("controller.models.legacy").controller(ours)
     if ours in names(kind):
         module = importlib.import_module(f"{_PACKAGES[kind]}.{ours}")
         return getattr(module, module.__all__[0])

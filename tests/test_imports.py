@@ -70,7 +70,8 @@ ORDER = (
     {"nas.evaluators"},
     {"nas.tasks"},
     {"nas.run"},
-    {"nas.compare", "nas.meta", "nas.testing"},
+    {"nas.compare", "nas.meta"},
+    {"nas.testing"},
     {"nas.commands"},
 )
 """Packages from the ground up: each imports itself and what stands before it. `controller._base` has the shared files of

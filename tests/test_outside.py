@@ -145,11 +145,64 @@ class Convolutions:
 '''
 
 
+LEARNER = '''
+"""The mean rank of every architecture."""
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from controller import Prior, Stage, TaskRequest, TaskSet
+from search_spaces import _ops
+
+
+class State(NamedTuple):
+    step: Tensor
+    total: Tensor
+
+
+@dataclass(frozen=True)
+class MeanRank:
+    """Adds up the scores of tasks, for the controller `portfolio`."""
+
+    tasks: TaskSet
+    space: str = "nasbench201"
+    sign: float = 1.0
+
+    quick_options: ClassVar[dict] = {"space": "transnas-micro"}
+
+    @property
+    def stages(self):
+        return (Stage("add", 2, (TaskRequest(num_tasks=None),)),)
+
+    def choices(self):
+        return next(s.choices for s in self.tasks.spaces if s.name == self.space)
+
+    def init(self, seeds):
+        return State(torch.tensor(0), torch.zeros(_ops.size(self.choices())))
+
+    def update(self, meta_state, batch):
+        total = meta_state.total
+        for sample in batch:
+            if sample.space.name == self.space:
+                where = _ops.index(sample.archs, self.choices())
+                total = total.index_add(0, where, self.sign * sample.scores.nan_to_num(-3).sum(0))
+        return State(meta_state.step + 1, total), {"tasks": float(len(batch))}
+
+    def prior(self, meta_state):
+        rank = (-meta_state.total).argsort().argsort().float() / len(meta_state.total)
+        rank = torch.where(meta_state.total == 0, torch.nan, rank)
+        return Prior({"rank": rank[None], "tasks": torch.ones_like(rank)[None]}, {"controller": "portfolio"})
+'''
+
+
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """A user's project: a file each for a controller, a space and an evaluator, and a package beside them."""
     monkeypatch.chdir(tmp_path)
-    for name, text in (("my_sa.py", CONTROLLER), ("my_space.py", SPACE), ("my_eval.py", EVALUATOR)):
+    files = {"my_sa.py": CONTROLLER, "my_space.py": SPACE, "my_eval.py": EVALUATOR, "my_meta.py": LEARNER}
+    for name, text in files.items():
         (tmp_path / name).write_text(text)
     return tmp_path
 
@@ -259,6 +312,48 @@ def test_a_law_of_evaluators_that_is_broken_is_named(project, right, wrong, law)
     (project / "broken.py").write_text(EVALUATOR.replace(right, wrong))
     failed = [said for said, failure in outcomes(project / "broken.py:Convolutions").items() if failure]
     assert any(law in said for said in failed), failed
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "law"),
+    [
+        ('space: str = "nasbench201"\n', "space: str\n", "default"),
+        ("State(meta_state.step + 1, total)", "State(meta_state.step, total)", "counts the updates"),
+        ("total = meta_state.total\n", "total = meta_state.total + torch.rand(())\n", "made twice"),
+        ("total = meta_state.total\n", "total = meta_state.total.add_(1)\n", "made twice"),
+        ('"portfolio"}', '"portfolios"}', "names a controller"),
+        ("sign: float = 1.0", "sign: float = -1.0", "shorter"),
+    ],
+)
+def test_a_law_of_meta_learners_that_is_broken_is_named(project, right, wrong, law):
+    assert right in LEARNER
+    (project / "broken.py").write_text(LEARNER.replace(right, wrong))
+    failed = [said for said, failure in outcomes(project / "broken.py:MeanRank").items() if failure]
+    assert any(law in said for said in failed), failed
+
+
+def test_a_name_of_ours_is_checked_as_each_kind_of_component_that_it_is(nas):
+    checked = nas("check", "portfolio", "--json")
+    assert checked.returncode == 0, checked.stdout
+    assert {row["kind"] for row in json.loads(checked.stdout)["laws"]} == {"controller", "meta-learner"}
+
+
+def test_a_meta_learner_of_ones_own_trains_a_prior_that_a_search_takes(project, nas):
+    assert nas("check", "my_meta.py:MeanRank").returncode == 0
+    command, found = ("meta-train", "--learner", "my_meta.py:MeanRank", "--split", "shipped", "--learner-option"), []
+    for sign in ("1", "-1"):
+        trained = nas(*command, f"sign={sign}", "--out", f"prior{sign}")
+        assert trained.returncode == 0, trained.stderr
+        options = ("--controller", "portfolio", "--prior", f"prior{sign}/prior.safetensors", "--evals", 3, "--json")
+        searched = nas("search", "--task", "own201/digits", *options)
+        assert searched.returncode == 0, searched.stderr
+        found.append(json.loads(searched.stdout)["best"][0]["score"])
+    assert found[0] > found[1] + 1, "what was good elsewhere is good here; what was bad there is bad here"
+
+
+def test_the_folder_of_a_meta_learner_of_ones_own_has_its_name(project, nas):
+    trained = nas("meta-train", "--learner", "my_meta.py:MeanRank", "--split", "shipped")
+    assert "runs/MeanRank-shipped/prior.safetensors" in trained.stdout, trained.stderr
 
 
 def test_laws_run_as_tests_of_pytest(project):

@@ -5,8 +5,9 @@ Shapes: `N` architectures of the space.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -33,6 +34,7 @@ class Portfolio:
     tasks: TaskSet
     space: str = "nasbench201"
     """The one space whose architectures are ranked."""
+    quick_options: ClassVar[Mapping[str, Any]] = {"space": "transnas-micro"}
 
     @property
     def stages(self) -> tuple[Stage, ...]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -69,6 +69,8 @@ class Rl2:
     """Let tasks be told apart by what is known of their data."""
     synthetic: bool = True
     """Synthetic tasks among those it is trained on."""
+    quick_options: ClassVar[Mapping[str, Any]] = {"predict_steps": 60, "policy_steps": 12, "synthetic": False}
+    """The least tried that shortens searches by half; with 40 and 8 steps they take 0.86 of the untrained evaluations."""
 
     @property
     def stages(self) -> tuple[Stage, ...]:

@@ -11,9 +11,10 @@ Shapes: `N` architectures, `K` training tasks, `F` families, `R` directions.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +67,7 @@ class TransferGp:
     """Keep what tables say of each architecture of their spaces."""
     auxiliary_columns: bool = True
     """There, let what tables say beside scores, as seconds, sizes and zero-cost proxies, turn the components."""
+    quick_options: ClassVar[Mapping[str, Any]] = {"pca_steps": 30}
 
     @property
     def stages(self) -> tuple[Stage, ...]:

@@ -114,8 +114,10 @@ def command(
     if runs:
         _learn_from_runs(folder or _shared.runs_root() / f"prior-{split}", start, [*runs, *more], command_line)
         return
-    name, given = learner.replace("-", "_"), _options.pairs(options, "--learner-option")
+    name, given = plugins.absolute(learner), _options.pairs(options, "--learner-option")
     component = plugins.load("meta-learner", name)
+    if not plugins.is_outside(name):
+        name = name.replace("-", "_")
     if start is not None:
         if name != "rl2":
             raise UserError(f"{name} takes no --prior; it is for --from-runs and --learner rl2.")
@@ -129,7 +131,8 @@ def command(
         "learner": name, "options": settings, "split": split, "task_fraction": task_fraction, "seed": seed,
         "tasks": len(tasks.tasks),
     }  # fmt: skip
-    folder = folder or _shared.runs_root() / f"{name}-{split}"
+    short = component.__name__ if plugins.is_outside(name) else name  # A file's path would be folders.
+    folder = folder or _shared.runs_root() / f"{short}-{split}"
     folder.mkdir(parents=True, exist_ok=True)
     prior = trained.prior(_train(trained, config, folder))
     about = {
