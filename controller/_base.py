@@ -142,8 +142,6 @@ class TaskSet(NamedTuple):
     auxiliary: tuple[AuxiliaryColumn, ...] = ()
     family_weights: Mapping[str, float] = MappingProxyType({})
     """How likely a new task is of each family."""
-    keep_individually: tuple[str, ...] = ()
-    """The families whose tasks are measured so well that a prior may keep each of them."""
 
     @property
     def families(self) -> list[str]:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from controller._base import Prior, Proposal, Results
-from controller._settings_types import Amount, Count, Range
+from controller._settings_types import Count, Range
 from controller.candidates import batch as batches
 from controller.candidates import exploration, pool
 from controller.models import constraints, prior_file, scores, transfer_model
@@ -28,10 +28,8 @@ from search_spaces import Space, Task, _noise
 
 __all__ = ["TransferBO"]
 
-_FIRST, _NOISE = 0, 2
-"""Streams of random numbers."""
-_NOISE_FROM = 4
-"""Evaluations from which on the acquisition is noisy: the first few follow the prior as it is. Not ablated by itself."""
+_FIRST = 0
+"""Stream of random numbers for the first proposal of a search without a prior."""
 
 
 class State(NamedTuple):
@@ -60,20 +58,13 @@ class TransferBO:
     space: Space
     prior: str = "none"
     """A prior's file for searches that are begun without one; `none` starts cold."""
-    num_hypotheses: Count = 12
-    """Of the ensemble, the likeliest that are kept in each search. Not ablated."""
     max_observations: Annotated[int, Range(2)] = 96
     """Evaluations the surrogate is conditioned on at most: the latest and the best, half each."""
     patience: Count = 8
-    """After so many evaluations without a better one, some explore until there is one (without: 13.2 evaluations, not 11.4)."""
-    cold_bo_every: Count = 2
-    """One in so many, then, is Bayesian optimisation without the prior."""
-    space_filling_every: Count = 4
-    """Of the others, then, one in so many goes where the search has not been, if the prior is wrong (without: 11.5, not 11.4)."""
-    acquisition_noise: Amount = 0.3
-    """Standard deviation of the logarithm of a factor on expected improvement: without it a wrong prior sends all seeds
-    along one trajectory (22% of the searches on aerial images succeeded without, 96% with it, by an earlier prior; by this
-    one 12.4 evaluations, not 11.4)."""
+    """After so many evaluations without a better one, some explore until there is one. As in version 0.1."""
+    explore_share: Annotated[float, Range(0, below=1)] = 0.5
+    """The share that does, then: by turns Bayesian optimisation without the prior, and what lies farthest from all before.
+    On the development tasks the three rules of version 0.1 with their two gates need 1.12 as many evaluations."""
     num_policy_samples: Annotated[int, Range(0)] = 128
     """In a space too large to enumerate, samples of the prior's policy among the candidates (24.3 without, 15.0)."""
     model_constraints: bool = True
@@ -104,18 +95,15 @@ class TransferBO:
         """The candidates of the highest expected improvement one after another, each away from those before it."""
         model, history = transfer_model.find(self.space, state.prior), self._history(state)
         pool_SMD, new_SM = pool.candidate_pool(model, state, history, self.num_policy_samples, batch)
-        steps = exploration.schedule(model, state, batch, self.patience, self.cold_bo_every, self.space_filling_every)
-        archs_SMD = torch.cat([pool_SMD, exploration.propose(model, state, steps)], 1)
+        explore_SB, explored_STD = exploration.explore(model, state, batch, self.patience, self.explore_share)
+        archs_SMD = torch.cat([pool_SMD, explored_STD], 1)
         inputs = model.features(archs_SMD)
-        gain_SM, prior_weight_S = self._acquisition(model, state, history, archs_SMD, inputs)
-        gain_SM = gain_SM.float() * batches.novelty(self.space, archs_SMD, state)
-        if state.archs.shape[1] >= _NOISE_FROM:
-            noise_SM = _noise.normal(state.seeds, state.step, gain_SM.shape[1], stream=_NOISE)
-            gain_SM = gain_SM * (self.acquisition_noise * noise_SM).exp()
-        pooled, explore_SB = pool_SMD.shape[1], steps.active(prior_weight_S)
-        new_ST = explore_SB[:, steps.columns()] & ~batches.is_evaluated(self.space, archs_SMD[:, pooled:], state)
+        gain_SM = self._acquisition(model, state, history, archs_SMD, inputs).float()
+        gain_SM = gain_SM * batches.novelty(self.space, archs_SMD, state)
+        new_ST = explore_SB[:, explore_SB.any(0)] & ~batches.is_evaluated(self.space, explored_STD, state)
         gain_SM = torch.where(torch.cat([new_SM, new_ST], 1), gain_SM, -1.0)
-        return Proposal(batches.select_batch(self.space, archs_SMD, inputs.one_hot, gain_SM, explore_SB, pooled))
+        taken = batches.select_batch(self.space, archs_SMD, inputs.one_hot, gain_SM, explore_SB, pool_SMD.shape[1])
+        return Proposal(taken)
 
     def learn(self, state: State, proposal: Proposal, results: Results) -> State:
         L, ratio_SBL = state.constraint_ratio.shape[-1], results.constraint_ratio
@@ -143,8 +131,7 @@ class TransferBO:
         evaluations are not taken for more.
         """
         model = transfer_model.find(self.space, state.prior)
-        num_means = 0 if model.means is None else model.means.num_means
-        mean_SEU = model.features(state.archs).mean[..., :num_means]
+        mean_SEU = model.features(state.archs).mean
         if not mean_SEU.shape[1] or not mean_SEU.shape[2]:
             return torch.zeros(len(state.seeds), dtype=torch.float64)
         score_SE1 = scores.normal_scores(constraints.unpenalised_scores(state))[..., None]
@@ -159,27 +146,24 @@ class TransferBO:
         return History(batches.take(state.archs, kept_SE), normal_SE.gather(1, kept_SE))
 
     def _posterior(self, model: TransferModel, history: History, inputs: KernelInputs) -> Posterior:
-        return model.posterior(history, inputs, self.num_hypotheses, cold=self.use_cold_hypotheses)
+        return model.posterior(history, inputs, cold=self.use_cold_hypotheses)
 
     def _acquisition(
         self, model: TransferModel, state: State, history: History, archs_SMD: Tensor, inputs: KernelInputs
-    ) -> tuple[Tensor, Tensor]:
-        """Expected improvement `[S, M]`, at first what the prior expects of each; and the prior's posterior weight, `[S]`."""
+    ) -> Tensor:
+        """Expected improvement `[S, M]`; at first what the prior expects of each."""
         if not state.archs.shape[1]:
-            one_S = torch.ones(len(state.seeds), dtype=torch.float64)
             if model.means is None:
-                noise_SM = _noise.uniform(state.seeds, 0, inputs.path_stats.shape[1], stream=_FIRST)
-                return noise_SM.double() + 1.0, 1 - one_S
-            return (inputs.mean @ model.means.weights).exp(), one_S
+                return _noise.uniform(state.seeds, 0, inputs.path_stats.shape[1], stream=_FIRST).double() + 1.0
+            return (inputs.mean @ model.means.weights).exp()
         posterior = self._posterior(model, history, inputs)
         if not state.constraint_ratio.shape[-1]:
             best_S11 = history.scores.amax(-1)[:, None, None]  # The best is always in the history.
-            return posterior.expected_improvement(best_S11), posterior.prior_weight
+            return posterior.expected_improvement(best_S11)
         penalty = constraints.penalty_posterior(model, state, archs_SMD, inputs)
         normal_SE = scores.normal_scores(constraints.unpenalised_scores(state))
         best_S11 = (normal_SE - penalty.observed).amax(-1)[:, None, None]
-        gain_SM = penalty.expected(lambda off_SM: posterior.expected_improvement(best_S11 + off_SM[:, None]))
-        return gain_SM, posterior.prior_weight
+        return penalty.expected(lambda off_SM: posterior.expected_improvement(best_S11 + off_SM[:, None]))
 
 
 @lru_cache(maxsize=4)

@@ -24,10 +24,8 @@ SPLITS = ("imagenet", "devices", "transnas-micro")
 VARIANTS = {
     "full": ("", BANK, "", SPLITS),
     "without the prior": ("", None, "", SPLITS),
-    "without the trust rule": ("", BANK, ":use_cold_hypotheses=false", SPLITS),
-    "without turns of plain Bayesian optimisation": ("", BANK, ":patience=1000", SPLITS),
-    "without scouts": ("", BANK, ":space_filling_every=1000", SPLITS),
-    "without doubt": ("", BANK, ":acquisition_noise=0", SPLITS),
+    "without cold hypotheses": ("", BANK, ":use_cold_hypotheses=false", SPLITS),
+    "without exploration": ("", BANK, ":explore_share=0", SPLITS),
     "without limits apart": ("", BANK, ":model_constraints=false", SPLITS),
     "without what it remembers of architectures": (
         "no-memory", (*BANK, "--learner-option", "per_arch_memory=false"), "", SPLITS,
@@ -35,7 +33,6 @@ VARIANTS = {
     "without what tables say beside scores": (
         "no-auxiliary", (*BANK, "--learner-option", "auxiliary_columns=false"), "", SPLITS,
     ),
-    "without single tasks": ("no-columns", ("without", "task_means", "task_weights"), "", SPLITS),
     "without what summaries take of other devices": ("no-amounts", ("without", "constraint_factors"), "", SPLITS),
     "without task features": ("no-task-features", (*BANK, "--learner-option", "task_features=false"), "", SPLITS),
     "a quarter of the tasks": ("quarter", (*BANK, "--task-fraction", "0.25"), "", SPLITS),

@@ -49,7 +49,7 @@ def measured(task: str, prior: Prior, length: int) -> tuple[list[float], list[fl
     place = scores.normal_scores_relative_to(state.score, score_N[rows[:, length:]].float())
     archs = described.archs[rows[:, length:]]
     history = transfer_model.History(state.archs, scores.normal_scores(state.score))
-    belief = model.posterior(history, model.features(archs), controller.num_hypotheses)
+    belief = model.posterior(history, model.features(archs))
     bank = inside(belief.weight[:, None], belief.mean.mT, belief.std.mT, place)
     weight, mean, deviation = attention.predict(model, state, archs)
     return bank, inside(weight.exp(), mean, deviation, place)

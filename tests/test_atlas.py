@@ -1,7 +1,6 @@
 """What a prior remembers of the architectures of its tables, of tasks like the one at hand, and of a user's own runs."""
 
 import json
-from dataclasses import replace
 
 import pytest
 import torch
@@ -32,7 +31,7 @@ def task_set(count=6, auxiliary=()):
     flat = torch.zeros(len(mixed))
     found = [TaskScores(f"t{k}", kinds[k], SPACE, TASK, normal_scores(mixed[:, k]), flat) for k in range(count)]
     spaces = task_distribution.spaces_of(found)
-    return TaskSet(tuple(found), spaces, tuple(auxiliary), splits.family_weights(), splits.keep_individually())
+    return TaskSet(tuple(found), spaces, tuple(auxiliary), splits.family_weights())
 
 
 @pytest.fixture(scope="module")
@@ -90,18 +89,6 @@ def test_a_property_that_all_tasks_follow_is_no_way_to_differ():
     torch.testing.assert_close(*spans, rtol=0.05, atol=0.0)
 
 
-def test_well_measured_tasks_of_the_space_are_kept_whole_but_for_those_with_limits():
-    assert splits.keep_individually() == ("accuracy",)
-    constrained = list(task_set().tasks)
-    constrained[1] = constrained[1]._replace(task=replace(TASK, constraints=(20.0,)))
-    known = task_set()._replace(tasks=tuple(constrained))
-    drawn = fit_components(SPACE, known)
-    own = torch.stack([known.tasks[k].normal_scores for k in (3, 5)], 1)
-    torch.testing.assert_close(drawn.task_means.float(), (own - own.mean(0)) / own.std(0), atol=2e-3, rtol=1e-3)
-    assert drawn.task_weights.tolist() == [0.5, 0.5]
-    assert fit_components(TransNasMicro(), known).task_means is None
-
-
 @pytest.mark.parametrize("space", [SPACE, TransNasMicro()])
 def test_what_devices_take_is_remembered_with_the_covariance_that_they_have(space):
     generator = torch.Generator().manual_seed(1)
@@ -140,9 +127,9 @@ def test_a_task_told_to_be_like_one_that_the_prior_knows_has_its_landscape(prior
     alone = Prior(prior.params | {"tasks/features": changed}, prior.about)
     model = transfer_model.make(SPACE, alone, TASK)
     inputs = model.all_features
-    assert inputs.mean.shape[1] == 2 * (2 + 1) + 3
+    assert inputs.mean.shape[1] == 2 + 1
     torch.testing.assert_close(model.means.weights.sum(), torch.tensor(1.0).double())
-    follows = torch.corrcoef(torch.stack([inputs.mean[:, 5], task_set().tasks[0].normal_scores.double()]))[0, 1]
+    follows = torch.corrcoef(torch.stack([inputs.mean[:, 2], task_set().tasks[0].normal_scores.double()]))[0, 1]
     assert follows > 0.98
     assert transfer_model.make(SPACE, alone).fingerprint != model.fingerprint
 
@@ -181,7 +168,7 @@ def test_runs_of_several_tasks_add_up_in_any_order_and_each_is_there_for_tasks_l
     for task in ("own201/digits", "own201/rsscn7_aerial"):
         truth = normal_scores(full_columns.everything(task))
         models = [transfer_model.make(SPACE, x, tasks.find(task).task) for x in (shipped, later)]
-        mean = [model.means.kept[:, model.memory.family_means.shape[1]] for model in models]
+        mean = [model.means.kept[:, -1] for model in models]
         before, after = (torch.corrcoef(torch.stack([m, truth.double()]))[0, 1] for m in mean)
         assert after > before + 0.02
 

@@ -60,18 +60,18 @@ def refused(nas, tmp_path):
             "reader of 'transfer_bo' is gone since 0.2",
         ),
         (
-            ("search", "--task", TASK, "--set", "num_hypotheses=x"),
-            "num_hypotheses is 'x'; it takes a whole number of 1 or more",
+            ("search", "--task", TASK, "--set", "patience=x"),
+            "patience is 'x'; it takes a whole number of 1 or more",
         ),
         (
-            ("search", "--task", TASK, "--set", "cold_bo_every=0"),
-            "cold_bo_every is '0'; it takes a whole number of 1 or more",
+            ("search", "--task", TASK, "--set", "patience=0"),
+            "patience is '0'; it takes a whole number of 1 or more",
         ),
         (
-            ("search", "--task", TASK, "--set", "acquisition_noise=-1"),
+            ("search", "--task", TASK, "--set", "explore_share=-1"),
             "is '-1'; it takes a number of 0 or more",
         ),
-        (("search", "--task", TASK, "--set", "acquisition_noise=nan"), "it takes a number of 0 or more"),
+        (("search", "--task", TASK, "--set", "explore_share=nan"), "it takes a number of 0 or more"),
         (("search", "--task", TASK, "--set", "use_cold_hypotheses=maybe"), "it takes true or false"),
         (("search", "--task", TASK, "--controller", "ppo", "--set", "lr=0"), "lr is '0'; it takes a number above 0"),
         (("search", "--task", TASK, "--controller", "ppo", "--set", "baseline_decay=1"), "of 0 or more, below 1"),
@@ -81,7 +81,7 @@ def refused(nas, tmp_path):
         (("search", "--task", "digits", "--with", "lr=inf"), "lr is inf; it takes a number above zero"),
         (("search", "--task", TASK, "--controller", "bayesian", "--set", "encoding=paths"), "it takes one_hot or path"),
         (
-            ("compare", "--tasks", TASK, "--controllers", "transfer_bo:space_filling_every=0"),
+            ("compare", "--tasks", TASK, "--controllers", "transfer_bo:patience=0"),
             "is '0'; it takes a whole number",
         ),
         (("meta-train", "--describe", "3"), "instead: --learner transfer_gp --learner-option pca_steps=N"),

@@ -32,6 +32,7 @@ from search_spaces.nasbench201 import NasBench201
 from tests import _toys
 
 SPACE = NasBench201()
+SPACE_SIZE = 15_625
 LISTED = [plugins.load("space", name)() for name in plugins.names("space")]
 LISTED = [space for space in LISTED if features.size(space) <= features.MAX_ENUMERABLE]
 
@@ -55,7 +56,7 @@ def untrained():
 
 
 def test_one_member_predicts_what_a_gaussian_process_does_by_hand():
-    rows = [0.5, 0.3, 0.2, 0.0, 0.0, 1.0, 0.1, 0.0, -1.0, 0.0, 0.0]
+    rows = [0.5, 0.3, 0.2, 0.0, 0.0, 1.0, 0.1, -1.0, 0.0, 0.0]
     members = gp_members.Hypotheses(*(torch.tensor([x], dtype=torch.float64) for x in rows))
     torch.manual_seed(1)
 
@@ -66,7 +67,7 @@ def test_one_member_predicts_what_a_gaussian_process_does_by_hand():
 
     seen, ahead = inputs(4), inputs(3)
     y = scores.normal_scores(torch.tensor([[1.0, 3.0, 2.0, 9.0]]))
-    belief = gp_ensemble.predict(gp_members.ensemble(members), seen, y, ahead, 1)
+    belief = gp_ensemble.predict(gp_members.ensemble(members), seen, y, ahead)
 
     def k(a, b):
         whole = (a.path_stats[0, :, None] - b.path_stats[0, None]).square().sum(-1) / 2
@@ -78,7 +79,7 @@ def test_one_member_predicts_what_a_gaussian_process_does_by_hand():
     gram = k(seen, seen) / unit + 1.0 + 0.1 / unit * torch.eye(4, dtype=torch.float64)
     cross = k(seen, ahead) / unit + 1.0
     torch.testing.assert_close(belief.mean[0, 0], cross.T @ torch.linalg.solve(gram, y[0]))
-    variance = 1 / unit + 1.0 - (cross * torch.linalg.solve(gram, cross)).sum(0)
+    variance = 1.1 / unit + 1.0 - (cross * torch.linalg.solve(gram, cross)).sum(0)
     torch.testing.assert_close(belief.std[0, 0], variance.sqrt())
 
 
@@ -87,8 +88,8 @@ def test_members_of_one_kind_are_weighed_together_as_each_would_be_alone(n):
     generator = torch.Generator().manual_seed(2)
     members = gp_members.hypotheses(torch.tensor([0.7, 0.2, 0.1]))
     kinds = gp_members.unique_covariances(members)
-    assert len(members.w_rbf) == 21 + 3 * 6 + 2
-    assert kinds.unique.w_rbf.shape == (1, 21 + 6 + 2)
+    assert len(members.w_rbf) == 3 + 3 * 3 + 2
+    assert kinds.unique.w_rbf.shape == (1, 3 + 3 + 2)
     seen = kernels.KernelInputs(*(torch.randn(4, n, f, generator=generator).double() for f in (3, 2, 4, 3, 5)))
     standing, among = scores.normal_scores(torch.randn(4, n, generator=generator)), kernels.kernel_matrices(seen, seen)
     alone = gp_ensemble._fit(
@@ -105,7 +106,7 @@ def test_cells_that_agree_in_what_tasks_differ_by_are_believed_to_score_alike():
     every = kernels.KernelInputs(same, same, same, same[..., :1], span)
     seen = kernels.KernelInputs(*(x[:, :2] for x in every))
     y = scores.normal_scores(torch.tensor([[1.0, 0.0]]))
-    belief = gp_ensemble.predict(gp_members.ensemble(around), seen, y, every, len(around.w_rbf))
+    belief = gp_ensemble.predict(gp_members.ensemble(around), seen, y, every)
     like_the_first, like_none = belief.mean[0, :, 2], belief.mean[0, :, 3]
     assert (like_the_first > like_none + 0.1).all()
     assert (belief.std[0, :, 2] < belief.std[0, :, 3]).all()
@@ -237,7 +238,7 @@ def test_a_task_that_the_prior_foretells_looks_familiar_and_others_do_not():
 
 def test_noise_seldom_looks_familiar_and_a_few_evaluations_say_nothing():
     prior = prior_file.read(str(priors.SHIPPED))
-    controller, seeds, luck = TransferBO(SPACE, num_hypotheses=2), torch.arange(100), torch.Generator().manual_seed(0)
+    controller, seeds, luck = TransferBO(SPACE), torch.arange(100), torch.Generator().manual_seed(0)
     state, looked = controller.begin(_toys.TASK, seeds, prior), []
     for _ in range(4):
         proposal = controller.propose(state, 4)
@@ -260,7 +261,7 @@ def test_beliefs_do_not_try_twins_again_where_they_score_alike():
     assert all(len(set(row)) >= 38 for row in tried.tolist())
 
 
-def test_a_stale_search_leaves_every_second_evaluation_to_plain_bayesian_optimisation():
+def test_a_stalled_search_explores_at_every_second_evaluation_without_a_prior_by_bayesian_optimisation():
     score = torch.zeros(2, 20)
     score[:, 3], score[1, 15] = 1.0, 2.0
     assert exploration.no_improvement(score, 8).tolist() == [True, False]
@@ -269,13 +270,21 @@ def test_a_stale_search_leaves_every_second_evaluation_to_plain_bayesian_optimis
     state = controller.begin(_toys.TASK, seeds)._replace(
         archs=archs, score=score, constraint_ratio=torch.zeros(2, 20, 0)
     )
-    steps = exploration.schedule(transfer_model.make(SPACE), state, 8, 8, 2, 4)
-    assert steps.cold_bo.int().tolist() == [[0, 1, 0, 1, 0, 1, 0, 1], [0] * 8]
-    assert not steps.space_filling.any()
+    explore, explored = exploration.explore(transfer_model.make(SPACE), state, 8, 8, 0.5)
+    assert explore.int().tolist() == [[0, 1, 0, 1, 0, 1, 0, 1], [0] * 8]
     plain = GaussianProcess(SPACE).next(
         state._replace(seeds=seeds[:1], step=state.step[:1], archs=archs[:1], score=score[:1])
     )
+    assert torch.equal(explored[0], plain[0, :4])
     assert torch.equal(controller.propose(state, 2).archs[0, 1], plain[0, 0])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.3, 0.5])
+def test_the_share_that_explores_is_the_one_asked_for(share):
+    state = TransferBO(SPACE).begin(_toys.TASK, torch.arange(1))
+    state = state._replace(archs=_ops.enumerate_all(SPACE.choices)[None, :20], score=-torch.arange(20.0)[None])
+    explore, _ = exploration.explore(transfer_model.make(SPACE), state, 40, 8, share)
+    assert explore.sum() == 40 * share
 
 
 def test_candidates_that_are_news_come_first_whatever_the_others_of_their_batch():
@@ -318,20 +327,19 @@ def _stale_after(score_N, prior, settings, evaluations=40):
     return controller, state, controller.propose(state, 4).archs
 
 
-def test_scouts_go_out_once_the_prior_has_lost_its_say():
+def test_with_a_prior_every_second_exploration_goes_where_no_task_has_its_best():
     prior = untrained()
     model = transfer_model.make(SPACE, prior, _toys.TASK)
-    expected = model.all_features.mean[:, 1].float()
-    strange = torch.randn(len(expected), generator=torch.Generator().manual_seed(3))
+    strange = torch.randn(SPACE_SIZE, generator=torch.Generator().manual_seed(3))
     net = features.enumerate_valid(SPACE).archs[exploration.farthest_first(model)]
-    controller, state, archs = _stale_after(strange, prior, {})
-    assert (controller.prior_weight(state) < 0.5).all()
+    _, state, archs = _stale_after(strange, prior, {})
     left = net[~_ops.isin(*(features.index_of(SPACE, x) for x in (net[None], state.archs[:1]))).squeeze(0)]
-    assert torch.equal(archs[:, 2], left[:1].expand(2, -1))
-    for value, settings in ((strange, {"space_filling_every": 1000}), (strange, {"patience": 1000}), (expected, {})):
-        controller, state, archs = _stale_after(value, prior, settings)
-        assert not torch.equal(archs[:, 2], left[:1].expand(2, -1))
-    assert (controller.prior_weight(state) > 0.5).all()
+    plain = GaussianProcess(SPACE).next(state)
+    assert torch.equal(archs[:, 1], plain[:, 0])
+    assert torch.equal(archs[:, 3], left[:1].expand(2, -1))
+    for settings in ({"explore_share": 0.0}, {"patience": 1000}):
+        _, state, archs = _stale_after(strange, prior, settings)
+        assert not torch.equal(archs[:, 3], left[:1].expand(2, -1))
 
 
 def test_members_expect_the_spread_of_the_cells_seen():

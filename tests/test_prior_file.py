@@ -17,8 +17,8 @@ def contents():
     torch.manual_seed(0)
     coords = torch.randn(5, 3)
     coords[1] = torch.nan
-    means = torch.randn(7, 3).half(), torch.rand(3)
-    memory = SpaceMemory(torch.randn(7).half(), torch.randn(7, 3).half(), torch.randn(7, 2).half(), coords, *means)
+    columns = (torch.randn(7, n).half() for n in (3, 2, 4))
+    memory = SpaceMemory(torch.randn(7).half(), next(columns), next(columns), coords, next(columns))
     bare = SpaceMemory(torch.randn(4), torch.randn(4, 2), torch.randn(4, 1), torch.randn(5, 2))
     tasks, runs = (Tasks(torch.randn(k, 14), torch.rand(k), torch.randn(k, 16)) for k in (5, 1))
     return Contents(
@@ -43,7 +43,7 @@ def test_what_is_written_is_read_also_of_a_space_whose_name_has_dots_and_slashes
     read = prior_file.unpack(again.params)
     assert flat(read) == flat(held)
     assert read.spaces.keys() == held.spaces.keys()
-    assert read.spaces["small"].task_means is None
+    assert read.spaces["small"].constraint_factors is None
     assert again.about == ABOUT | {"format": "nas-prior/2"}
 
 
@@ -91,9 +91,13 @@ def test_a_prior_of_version_0_1_is_read_under_todays_names(tmp_path):
         **dict(zip(("runs.told", "runs.share", "runs.coefficients"), held.runs.tasks)),
         "runs.atlas.my.space/v2.places": held.runs.task_coords["my.space/v2"],
     }
-    words = ("usual", "directions", "landscapes", "places", "columns", "likely", "amounts")
+    words = ("usual", "directions", "landscapes", "places", "amounts")
     for space, memory in held.spaces.items():
         old |= {f"atlas.{space}.{word}": t for word, t in zip(words, memory) if t is not None}
+        old |= {
+            f"atlas.{space}.columns": torch.randn(7, 2),
+            f"atlas.{space}.likely": torch.rand(2),
+        }  # Nothing reads them.
     about = {"format": legacy.PRIOR_FORMAT, "controller": "in_context", "leave": "[]", "tasks": "[]"}
     save_file({n: t.contiguous() for n, t in old.items()}, tmp_path / "p.safetensors", about)
     prior = prior_file.read(str(tmp_path / "p.safetensors"))

@@ -1,18 +1,18 @@
-"""Evaluations of a stalled search that do not rest on the prior: Bayesian optimisation without prior, and space filling.
+"""Evaluations of a stalled search that do not rest on the prior.
 
-Space filling goes where the search has not been, along the components in which tasks differ most: to the first not yet evaluated
-of a net, each the architecture farthest from those before it (Gonzalez 1985, farthest-first traversal). So a task whose best
-architectures lie in a region where no other task's do is found out, where models of what was evaluated never look.
+While `patience` evaluations brought no better one, a share of them explores, by turns in two ways. One is Bayesian optimisation
+without a prior. The other takes the first architecture not yet evaluated of a net in which each is the farthest from those before
+it, along the components in which tasks differ most (Gonzalez 1985, farthest-first traversal). So a task whose best architectures
+lie in a region where no other task's do is found out, where models of what was evaluated never look.
 
-Shapes: `S` seeds, `B` architectures, `T` of them that explore, `R` seeds that explore, `D` decisions, `E` evaluations so far,
-`N` architectures of an enumerable space.
+Shapes: `S` seeds, `B` architectures, `T` of them that explore, `R` seeds that are stalled, `D` decisions, `E` evaluations so far,
+`N` architectures of an enumerable space, `A` components.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,42 +23,34 @@ from controller.models.gp import GaussianProcess
 from controller.models.transfer_model import TransferModel
 
 _NUM_COMPONENTS = 8
-"""Components that the net lies along. Chosen among 8 and 24, with `_FIRST`, on Square 2 to 4, FGSM 255, NinaPro, digits, aerial
-images and three of TransNAS: with space filling 100 of 100 searches reach one of the best 0.1% of Square 2, without it 1."""
+"""Components that the net lies along. Chosen among 8 and 24 on Square 2 to 4, FGSM 255, NinaPro, digits, aerial images and three
+of TransNAS: with the net 100 of 100 searches reach one of the best 0.1% of Square 2, without it 1."""
 _NET = 256
 """Architectures of the net: more than any search evaluates by these steps."""
-_FIRST = 32
-"""Evaluations before the first of these steps: until then a search has better to do."""
-_PRIOR_IS_WRONG = 0.5
-"""Posterior weight of the hypotheses that use the prior below which space filling begins. Not ablated."""
 
 
-class ExplorationSteps(NamedTuple):
-    """Which of the next evaluations explore, bool `[S, B]` each."""
+def explore(model: TransferModel, state: Any, size: int, patience: int, share: float) -> tuple[Tensor, Tensor]:
+    """Which of the next evaluations explore, bool `[S, B]`, and what those that do in any search evaluate, `[S, T, D]`.
 
-    cold_bo: Tensor
-    space_filling: Tensor
-    """Where the prior turns out to be wrong, too."""
-
-    def columns(self) -> Tensor:
-        """The steps of any search, `[T]` of B."""
-        return (self.cold_bo | self.space_filling).any(0).nonzero().squeeze(-1)
-
-    def active(self, prior_weight_S: Tensor) -> Tensor:
-        """Which are taken, given the posterior weight of the prior, bool `[S, B]`."""
-        return self.cold_bo | (self.space_filling & (prior_weight_S < _PRIOR_IS_WRONG)[:, None])
-
-
-def schedule(
-    model: TransferModel, state: Any, size: int, patience: int, cold_bo_every: int, space_filling_every: int
-) -> ExplorationSteps:
-    """While `patience` evaluations brought no better one: one in `cold_bo_every`; of the others one in `space_filling_every`."""
+    For a search that does not explore the latter is anything.
+    """
     number_B = state.archs.shape[1] + torch.arange(size)
-    cold_B = number_B % cold_bo_every == cold_bo_every - 1
-    filling_B = ~cold_B & (number_B % space_filling_every == space_filling_every // 2) & (number_B >= _FIRST)
-    filling_B &= farthest_first(model) is not None
-    stalled_S1 = no_improvement(state.score, patience)[:, None]
-    return ExplorationSteps(stalled_S1 & cold_B, stalled_S1 & filling_B)
+    count_B = (share * (number_B + 1).double()).floor()
+    due_B = count_B > (share * number_B.double()).floor()
+    stalled_S = no_improvement(state.score, patience)
+    explore_SB = stalled_S[:, None] & due_B
+    parity_T = count_B[explore_SB.any(0)] % 2
+    archs_STD = state.archs[:, :1].expand(-1, len(parity_T), -1).clone()
+    at_R, net_N = stalled_S.nonzero().squeeze(-1), farthest_first(model)
+    if len(at_R) and len(parity_T):
+        some = state._replace(**{n: getattr(state, n)[at_R] for n in ("seeds", "step", "archs", "score")})
+        from_net_T = (parity_T == 0) & (net_N is not None)
+        for at_K, propose in ((~from_net_T, _without_prior), (from_net_T, _from_net)):
+            at_K = at_K.nonzero().squeeze(-1)
+            if len(at_K):
+                found_RKD = propose(model, some, len(at_K))
+                archs_STD[at_R[:, None], at_K[: found_RKD.shape[1]]] = found_RKD
+    return explore_SB, archs_STD
 
 
 def no_improvement(score_SE: Tensor, patience: int) -> Tensor:
@@ -69,36 +61,19 @@ def no_improvement(score_SE: Tensor, patience: int) -> Tensor:
     return top_SE[:, -1 - patience] == top_SE[:, -1]
 
 
-def propose(model: TransferModel, state: Any, steps: ExplorationSteps) -> Tensor:
-    """What each step would evaluate, `[S, T, D]`; for searches that do not explore, anything."""
-    columns_T = steps.columns()
-    archs_STD = state.archs[:, :1].expand(-1, len(columns_T), -1).clone()
-    ways: tuple[tuple[Tensor, Callable[..., Tensor]], ...] = (
-        (steps.cold_bo, _cold_bo),
-        (steps.space_filling, _space_filling),
-    )
-    for wanted_SB, propose_some in ways:
-        at_R, at_K = wanted_SB.any(1).nonzero().squeeze(-1), wanted_SB[:, columns_T].any(0).nonzero().squeeze(-1)
-        if len(at_R):
-            some = state._replace(**{n: getattr(state, n)[at_R] for n in ("seeds", "step", "archs", "score")})
-            found_RKD = propose_some(model, some, len(at_K))
-            archs_STD[at_R[:, None], at_K[: found_RKD.shape[1]]] = found_RKD
-    return archs_STD
-
-
-def _cold_bo(model: TransferModel, state: Any, count: int) -> Tensor:
-    """What Bayesian optimisation that knows of no other task and of no equivalents would evaluate next, `[S, count, D]`."""
+def _without_prior(model: TransferModel, state: Any, count: int) -> Tensor:
+    """What Bayesian optimisation that knows of no other task and of no equivalents would evaluate next, `[R, count, D]`."""
     return GaussianProcess(model.space).next(state)[:, :count]
 
 
-def _space_filling(model: TransferModel, state: Any, count: int) -> Tensor:
-    """The first architectures of the net that were not evaluated, `[S, count, D]`."""
+def _from_net(model: TransferModel, state: Any, count: int) -> Tensor:
+    """The first architectures of the net that were not evaluated, `[R, count, D]`."""
     rows = farthest_first(model)
     assert rows is not None
     assert model.all_archs is not None
-    net_SMD = model.all_archs[rows].expand(len(state.seeds), -1, -1)
-    order_SM = batch.is_evaluated(model.space, net_SMD, state).int().argsort(dim=-1, stable=True)
-    return batch.take(net_SMD, order_SM[:, :count])
+    net_RMD = model.all_archs[rows].expand(len(state.seeds), -1, -1)
+    order_RM = batch.is_evaluated(model.space, net_RMD, state).int().argsort(dim=-1, stable=True)
+    return batch.take(net_RMD, order_RM[:, :count])
 
 
 @lru_cache(maxsize=4)

@@ -31,11 +31,11 @@ SETTINGS: dict[str, dict[str, str | None]] = {
     "ppo": {"window": "update_every", "momentum": "baseline_decay"},
     "reinforce": {"momentum": "baseline_decay"},
     "transfer_bo": {
-        "members": "num_hypotheses",
+        "members": None,
         "memory": "max_observations",
-        "plain": "cold_bo_every",
-        "scout": "space_filling_every",
-        "doubt": "acquisition_noise",
+        "plain": None,
+        "scout": None,
+        "doubt": None,
         "samples": "num_policy_samples",
         "limits": "model_constraints",
         "trust": "use_cold_hypotheses",
@@ -48,6 +48,8 @@ SETTINGS: dict[str, dict[str, str | None]] = {
 _INSTEAD = {
     "reader": "the ensemble leaves the network's predictions to the controller attention_policy",
     "policy_only": "the policy by itself is the controller attention_policy",
+    "plain": "explore_share is the share of evaluations that do without the prior in a stalled search",
+    "scout": "explore_share is the share of evaluations that do without the prior in a stalled search",
 }
 """What to do without a setting that is gone; one that is not listed has nothing in its place."""
 
@@ -88,11 +90,11 @@ _SPACE_KEYS = {
     "usual": "mean",
     "directions": "components",
     "landscapes": "family_means",
-    "columns": "task_means",
-    "likely": "task_weights",
     "places": "task_coords",
     "amounts": "constraint_factors",
 }
+_GONE = (".columns", ".likely")
+"""The ends of names of tensors that nothing reads today: tasks that 0.1 kept by themselves."""
 _MODULES = {
     "encoder/": {
         "start": "input_embedding",
@@ -175,7 +177,8 @@ def prior(params: dict[str, Tensor], about: dict[str, str]) -> tuple[dict[str, T
     about = {_ABOUT_KEYS.get(name, name): text for name, text in about.items()}
     if "controller" in about:
         about["controller"] = controller(about["controller"])
-    return {prior_key(name): tensor for name, tensor in params.items()}, about
+    kept = {name: tensor for name, tensor in params.items() if not name.endswith(_GONE)}
+    return {prior_key(name): tensor for name, tensor in kept.items()}, about
 
 
 def prior_key(name: str) -> str:

@@ -4,7 +4,7 @@ Format `nas-prior/2` is a `.safetensors` file. Its header is `Prior.about`; its 
 its group and field with a `/` between them: `families/coords`, `spaces/nasbench201/mean`, `encoder/readout.0.weight`.
 
 Shapes: `K` meta-training tasks, `F` families of them, `R` coordinates of a task for the encoder, `T` task features; in each space
-`N` architectures, `A` principal components, `C` tasks kept by themselves; `U` runs of the user's own.
+`N` architectures, `A` principal components; `U` runs of the user's own.
 """
 
 from __future__ import annotations
@@ -58,10 +58,6 @@ class SpaceMemory(NamedTuple):
     families without any task on this space are zero."""
     task_coords: Tensor
     """float32 `[K, A]` each task's coordinates along the components; NaN for tasks of other spaces."""
-    task_means: Tensor | None = None
-    """`[N, C]` scores of the tasks that are kept by themselves."""
-    task_weights: Tensor | None = None
-    """float32 `[C]` probability that a new task repeats each of them, given that it repeats one."""
     constraint_factors: Tensor | None = None
     """`[N, 1 + factors]` of what may be constrained the mean logarithm over devices, and factors in which devices differ."""
 
@@ -97,9 +93,9 @@ _SHAPES = {
 }
 _SPACE_SHAPES = {
     "mean": "N", "components": "NA", "family_means": "N-", "task_coords": "KA",
-    "task_means": "NC", "task_weights": "C", "constraint_factors": "N-",
+    "constraint_factors": "N-",
 }  # fmt: skip
-"""Sizes of tensors; the same letter is the same size everywhere, N, A and C within a space. Any size: `-`."""
+"""Sizes of tensors; the same letter is the same size everywhere, N and A within a space. Any size: `-`."""
 _CHECKED = ("transfer_bo", "attention_policy")
 """Controllers whose priors have these contents; another controller's tensors are its own affair."""
 
@@ -187,7 +183,7 @@ def _wrong(params: dict[str, Tensor], controller: str) -> str | None:
             return f"no prior has a tensor '{name}'"
         letters = shapes[field].replace("K", "U") if group.startswith("runs/") else shapes[field]
         wanted = [
-            sizes.setdefault(f"{space}/{x}" if x in "NAC" else x, n) for x, n in zip(letters, tensor.shape) if x != "-"
+            sizes.setdefault(f"{space}/{x}" if x in "NA" else x, n) for x, n in zip(letters, tensor.shape) if x != "-"
         ]
         if tensor.dim() != len(letters) or wanted != [n for x, n in zip(letters, tensor.shape) if x != "-"]:
             return f"tensor '{name}' has shape {list(tensor.shape)}, which does not fit the others"

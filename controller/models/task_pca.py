@@ -3,12 +3,10 @@
 The cell encoder knows a cell by what it computes and serves any space; a table says more of its own cells than any such
 description. A weighted principal component analysis of the training tasks' scores keeps what tasks have in common of it, in
 half precision. Auxiliary columns count there too: a new task may follow parameters, seconds or gradients at the start of
-training in a way that none did before, and cells that agree in all of it will score alike. Tasks of families measured well
-enough are kept individually as well, as the next may be one of those: the same data under another device's constraint. What
-may be constrained has factors of its own: a few evaluations then tell the cost on a device that no table has.
+training in a way that none did before, and cells that agree in all of it will score alike. What may be constrained has factors of
+its own: a few evaluations then tell the cost on a device that no table has.
 
-Shapes: `N` architectures of a space, `K` training tasks, `C` of them kept individually, `P` auxiliary columns, `F` families,
-`R` components.
+Shapes: `N` architectures of a space, `K` training tasks, `P` auxiliary columns, `F` families, `R` components.
 """
 
 from __future__ import annotations
@@ -80,29 +78,13 @@ def fit_components(space: Space, known: TaskSet) -> SpaceMemory | None:
         family_means.append(standardise(mean_N))
     coords_KR = torch.full((len(known.tasks), len(scale_RR)), torch.nan)
     coords_KR[list(found)] = torch.linalg.solve_triangular(scale_RR, coords_RK, upper=False).mT.float()
-    means, weights = _task_means(space, known)
     return SpaceMemory(
         mean=mean_N1.squeeze(1).half(),
         components=(axes_NR @ scale_RR).half(),
         family_means=torch.stack(family_means, 1).half(),
         task_coords=coords_KR,
-        task_means=means,
-        task_weights=weights,
         constraint_factors=_constraint_factors(space, known.auxiliary),
     )
-
-
-def _task_means(space: Space, known: TaskSet) -> tuple[Tensor | None, Tensor | None]:
-    """The space's own tasks without constraints of the families to keep, and how likely each is."""
-    own = [
-        x for x in known.tasks if x.space == space and x.family in known.keep_individually and not x.task.constraints
-    ]
-    if not own:
-        return None, None
-    families = [x.family for x in own]
-    likely = torch.tensor([known.family_weights.get(f, UNDECLARED) / families.count(f) for f in families])
-    means_NC = torch.stack([standardise(x.normal_scores) for x in own], 1)
-    return means_NC.half(), likely / likely.sum()
 
 
 def _constraint_factors(space: Space, auxiliary: Sequence[AuxiliaryColumn]) -> Tensor | None:

@@ -63,12 +63,14 @@ class TransferModel:
     @cached_property
     def memory(self) -> SpaceMemory | None:
         """What the prior knows of the space's architectures one by one; None where it has seen no table of the space."""
-        return None if self.prior is None else self.prior.spaces.get(self.space.name)
+        if self.prior is None or features.enumerate_valid(self.space) is None:
+            return None
+        return self.prior.spaces.get(self.space.name)
 
     @cached_property
     def means(self) -> MeanFunctions | None:
         """The prior's mean functions; None without a prior."""
-        return None if self.prior is None else mean_functions(self.prior, self.space.name, self.task_features)
+        return None if self.prior is None else mean_functions(self.prior, self.memory, self.task_features)
 
     @cached_property
     def ensemble(self) -> Ensemble:
@@ -138,14 +140,14 @@ class TransferModel:
         flat = self.prior.encode(self.space, features.describe(self.space, archs.flatten(0, -2)))
         return flat.embedding.unflatten(0, archs.shape[:-1])
 
-    def posterior(self, history: History, ahead: KernelInputs, keep: int, *, cold: bool = True) -> Posterior:
-        """The posterior of normal scores at `ahead` `[S, M]`, by the `keep` likeliest hypotheses.
+    def posterior(self, history: History, ahead: KernelInputs, *, cold: bool = True) -> Posterior:
+        """The posterior of normal scores at `ahead` `[S, M]`, by the likeliest hypotheses.
 
         Args:
             cold: whether hypotheses that know no other task take part, so that a wrong prior gives way.
         """
         ensemble = self.ensemble if cold else self.warm_ensemble
-        return gp_ensemble.predict(ensemble, self.features(history.archs), history.scores, ahead, keep)
+        return gp_ensemble.predict(ensemble, self.features(history.archs), history.scores, ahead)
 
     def constraint_posterior(
         self, evaluated: Tensor, ratio: Tensor, archs: Tensor, ahead: KernelInputs
@@ -180,11 +182,11 @@ class TransferModel:
         """Of an enumerable space all architectures at once: means are standardised over them."""
         path_stats = described.path_stats[:, features.informative(self.space)]
         means = components = torch.zeros(len(described.archs), 0, dtype=torch.float64)
-        if self.prior is not None and self.means is not None:
+        if self.memory is not None and self.means is not None and self.means.kept is not None:
+            means, components = self.means.kept, self.memory.components
+        elif self.prior is not None and self.means is not None:
             encoded = self.prior.encode_all(self.space) or self.prior.encode(self.space, described)
             means, components = standardised_means(self.prior, self.means, encoded, self._sample_scale)
-            if self.all_archs is not None and self.means.kept is not None and self.memory is not None:
-                means, components = torch.cat([means, self.means.kept], 1), self.memory.components
         return KernelInputs(described.one_hot, path_stats, described.op_pairs, means, components)
 
 

@@ -42,8 +42,3 @@ def split(name: str) -> Split:
 def family_weights() -> dict[str, float]:
     """How likely a new task is of each family."""
     return _declared()["family_weights"]
-
-
-def keep_individually() -> tuple[str, ...]:
-    """The families whose tasks are measured so well that a prior keeps each: by several seeds over long trainings."""
-    return tuple(_declared()["keep_individually"])

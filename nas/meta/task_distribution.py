@@ -48,7 +48,6 @@ def task_set(split: str, *, auxiliary: bool = True, task_fraction: float = 1.0, 
         spaces_of(drawn),
         tuple(auxiliary_columns(held_out)) if auxiliary else (),
         splits.family_weights(),
-        splits.keep_individually(),
     )
 
 
