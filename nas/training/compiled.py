@@ -22,7 +22,7 @@ from search_spaces import Task
 
 _BLOCK = 1 << 23
 """Values of prepared images in memory at once, 32 MB in float32: enough steps for one call of the C code; not ablated."""
-_EVALUATED = 64
+EVALUATED = 64
 """Images scored at once: as many as a training step has, so that a workspace made for training serves; not ablated."""
 
 
@@ -77,16 +77,16 @@ class CompiledNetworks:
         total, count = torch.zeros(len(self.programs), dtype=torch.float64), 0
         for images_SNCHW, labels_SN, rates in _blocks(steps):
             S, N = labels_SN.shape
-            x = self._lanes(images_SNCHW)
+            x = self.lanes(images_SNCHW)
             labels_SN, rates_S = labels_SN.contiguous(), torch.tensor(rates, dtype=torch.float64)
             # float64, as is the total: a mean over many steps in float32 would depend on how steps fall into blocks.
             losses_PS = torch.zeros(len(self.programs), S, dtype=torch.float64)
 
             # Defaults bind this block's tensors: a closure reads the loop's names when it runs, and they may be the next block's.
             def work(p: int, N: int = N, S: int = S, x=x, y=labels_SN, rates=rates_S, losses=losses_PS) -> None:
-                network, code, space = self._network(p, N, x, momentum, weight_decay)
+                network, code, space = self.c_network(p, N, x, momentum, weight_decay)
                 arrays = (x, y, rates, self.weights[p], self.momenta[p], self.running[p], space, losses[p])
-                self.library.train(ctypes.byref(network), code, ctypes.c_int64(S), *map(_pointer, arrays))
+                self.library.train(ctypes.byref(network), code, ctypes.c_int64(S), *map(pointer, arrays))
 
             self._each(work)
             total, count = total + losses_PS.sum(1), count + S
@@ -95,30 +95,30 @@ class CompiledNetworks:
     def logits(self, images: Tensor) -> Tensor:
         """The logits `[P, N, K]` of images `[N, C, H, W]`, in evaluation."""
         N = len(images)
-        padded = F.pad(images, (0, 0) * 3 + (0, -N % _EVALUATED)).unflatten(0, (-1, _EVALUATED))
-        x = self._lanes(padded)
+        padded = F.pad(images, (0, 0) * 3 + (0, -N % EVALUATED)).unflatten(0, (-1, EVALUATED))
+        x = self.lanes(padded)
         logits_PBKL = torch.zeros(len(self.programs), len(x), self.classes, x.shape[-1], dtype=self.dtype)
 
         def work(p: int) -> None:
-            network, code, space = self._network(p, _EVALUATED, x, 0.0, 0.0)
+            network, code, space = self.c_network(p, EVALUATED, x, 0.0, 0.0)
             arrays = (x, self.weights[p], self.running[p], space, logits_PBKL[p])
-            self.library.predict(ctypes.byref(network), code, ctypes.c_int64(len(x)), *map(_pointer, arrays))
+            self.library.predict(ctypes.byref(network), code, ctypes.c_int64(len(x)), *map(pointer, arrays))
 
         self._each(work)
-        return logits_PBKL[..., :_EVALUATED].transpose(2, 3).flatten(1, 2)[:, :N]
+        return logits_PBKL[..., :EVALUATED].transpose(2, 3).flatten(1, 2)[:, :N]
 
     def to(self, device: torch.device | str) -> CompiledNetworks:
         """Itself: it lives on the CPU."""
         return self
 
-    def _lanes(self, images_SNCHW: Tensor) -> Tensor:
-        """`[S, H, W, C, L]`, zeros beyond the last image."""
+    def lanes(self, images_SNCHW: Tensor) -> Tensor:
+        """Images `[S, N, C, H, W]` as the C code reads them, `[S, H, W, C, L]`, zeros beyond the last one."""
         # An image a lane: the C code's inner loops run over whole vectors whatever the number of channels.
         lanes = self.library.bytes_of_a_vector() // self.dtype.itemsize
         x = images_SNCHW.to(self.dtype).permute(0, 3, 4, 2, 1)
         return F.pad(x, (0, -x.shape[-1] % lanes)).contiguous()
 
-    def _network(
+    def c_network(
         self, p: int, N: int, x: Tensor, momentum: float, decay: float
     ) -> tuple[_Network, ctypes.c_void_p, Tensor]:
         """The C code's description of network `p`, its instructions, and this thread's workspace."""
@@ -133,7 +133,7 @@ class CompiledNetworks:
         if buffer is None or len(buffer) < size:
             buffer = self._thread.space = torch.empty(size, dtype=self.dtype)
             # Large pages: a workspace of some hundred megabytes has too many small ones for the processor to keep track of.
-            self.library.touch_pages(_pointer(buffer), ctypes.c_int64(buffer.nbytes))
+            self.library.touch_pages(pointer(buffer), ctypes.c_int64(buffer.nbytes))
         return buffer
 
     def _each(self, work) -> None:
@@ -150,7 +150,8 @@ class CompiledNetworks:
         list(self._pool.map(work, heaviest_first))
 
 
-def _pointer(x: Tensor) -> ctypes.c_void_p:
+def pointer(x: Tensor) -> ctypes.c_void_p:
+    """Where the numbers of a contiguous tensor begin; the caller keeps the tensor alive."""
     return ctypes.c_void_p(x.data_ptr())
 
 

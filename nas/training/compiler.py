@@ -1,4 +1,7 @@
-"""Compiling `cell_kernels.c` on first use, for the processor at hand; the result stays in the user's cache."""
+"""Compiling `cell_kernels.c` on first use, for the processor at hand; the result stays in the user's cache.
+
+So is a file that includes it, as `attack_kernels.c`.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +26,14 @@ _REAL = {torch.float32: "float", torch.float64: "double"}
 
 
 @lru_cache
-def library(dtype: torch.dtype = torch.float32) -> ctypes.CDLL | None:
-    """The compiled code for numbers of `dtype`; None where there is no compiler, or none that takes it, or `NAS_COMPILE=0`."""
+def library(dtype: torch.dtype = torch.float32, source: Path = _SOURCE) -> ctypes.CDLL | None:
+    """The compiled `source` for numbers of `dtype`; None without a compiler that takes it, and where `NAS_COMPILE=0`."""
     compiler = os.environ.get("CC") or next((c for c in ("cc", "gcc", "clang") if shutil.which(c)), None)
     if compiler is None or os.environ.get("NAS_COMPILE") == "0":
         return None
     # Whatever the compiler or the loader does not like, PyTorch can train instead: slower, but it works.
     try:
-        loaded = ctypes.CDLL(str(_built(compiler, _REAL[dtype])))
+        loaded = ctypes.CDLL(str(_built(compiler, _REAL[dtype], source)))
     except (OSError, subprocess.SubprocessError):
         return None
     # ctypes takes 32-bit results for granted.
@@ -39,24 +42,26 @@ def library(dtype: torch.dtype = torch.float32) -> ctypes.CDLL | None:
     return loaded
 
 
-def _built(compiler: str, real: str) -> Path:
+def _built(compiler: str, real: str, source: Path) -> Path:
     """The file of the compiled code, made if it is not there: its name holds all that it depends on."""
-    parts = "\0".join([_SOURCE.read_text(), compiler, *_FLAGS, real, platform.machine(), _processor()])
+    # Another source includes this one: both are part of what it depends on.
+    own = "" if source == _SOURCE else source.read_text()
+    parts = "\0".join([_SOURCE.read_text() + own, compiler, *_FLAGS, real, platform.machine(), _processor()])
     name = f"cells-{hashlib.sha256(parts.encode()).hexdigest()[:16]}.so"
     # Homes are shared between machines: the processor's instructions are part of the name, or one would run another's code.
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "metacell"
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        return _compile(compiler, real, cache / name)
+        return _compile(compiler, real, source, cache / name)
     except OSError:  # A home that cannot be written, as in some containers.
-        return _compile(compiler, real, Path(tempfile.mkdtemp()) / name)
+        return _compile(compiler, real, source, Path(tempfile.mkdtemp()) / name)
 
 
-def _compile(compiler: str, real: str, path: Path) -> Path:
+def _compile(compiler: str, real: str, source: Path, path: Path) -> Path:
     if not path.exists():
         # Atomic: two processes may compile at the same time, and neither may load half a file.
         with atomic_write(path) as partial:
-            command = [*compiler.split(), *_FLAGS, f"-DREAL={real}", str(_SOURCE), "-o", str(partial), "-lm"]
+            command = [*compiler.split(), *_FLAGS, f"-DREAL={real}", str(source), "-o", str(partial), "-lm"]
             subprocess.run(command, check=True, capture_output=True, timeout=120)
     return path
 

@@ -29,6 +29,24 @@ def accuracy(population: NetworkBatch, images: Images) -> Tensor:
     return 100 * (predictions(population, images) == images.y).float().mean(1)
 
 
+def calibration_error(p_PNK: Tensor, y: Tensor, bins: int = 15) -> Tensor:
+    """Percent by which confidence and accuracy differ, float32 `[P]`: ECE = sum over bins of |B| / N |acc(B) - conf(B)|.
+
+    Guo et al. 2017, "On calibration of modern neural networks", equation 3, with their 15 bins; bin m is ((m - 1) / M, m / M].
+    """
+    confidence_PN, seen_PN = p_PNK.max(-1)
+    bin_PN = (confidence_PN * bins).ceil().long().clamp(1, bins) - 1
+    gap_PN = (seen_PN == y).float() - confidence_PN
+    return 100 * torch.zeros(len(p_PNK), bins).scatter_add_(1, bin_PN, gap_PN).abs().sum(1) / len(y)
+
+
+def worst_class_accuracy(seen_PN: Tensor, y: Tensor, classes: int) -> Tensor:
+    """The lowest percent correct of a class, float32 `[P]`; classes without images do not count."""
+    correct_PK = torch.zeros(len(seen_PN), classes).index_add_(1, y, (seen_PN == y).float())
+    count_K = y.bincount(minlength=classes)
+    return 100 * (correct_PK / count_K)[:, count_K > 0].min(1).values
+
+
 def classification_metrics(seen: Tensor, truth: Tensor, classes: int) -> dict[str, Any]:
     """How good predictions `[N]` are: percent right, its 95% interval (Wilson 1927), the confusion matrix `[K, K]`."""
     # Wilson's interval and not the normal one: test accuracies near 100% would get bounds above it.
