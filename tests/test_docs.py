@@ -9,9 +9,11 @@ from pathlib import Path
 
 import click
 import pytest
+import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from controller.models import gp_members
 from nas import plugins
 from nas.cli import cli
 from nas.testing import check
@@ -177,6 +179,20 @@ def test_the_page_of_transfer_bo_has_its_settings_and_defaults():
     known = fields(plugins.load("controller", "transfer_bo"))[1:]
     shown = {name: default for name, default, _ in rows("transfer_bo.md", "setting")}
     assert shown == {field.name: str(field.default).lower() for field in known}
+
+
+def test_the_page_of_transfer_bo_has_the_numbers_of_every_hypothesis():
+    every = gp_members.hypotheses(torch.tensor([1.0]))
+    weights = torch.stack([every.w_rbf, every.w_task_rbf, every.w_one_hot, every.w_pairs, every.w_linear], 1)
+    shown = torch.tensor([[float(x) for x in row[1:]] for row in rows("transfer_bo.md", "kernel weights")])
+    assert torch.equal(weights.unique(dim=0).float(), shown.unique(dim=0))
+    several = {f"{index:g}": every.take(every.mean_index == index) for index in (-1, 0)}
+    cold, along = (several["-1"].take((several["-1"].component_var > 0) == kind) for kind in (False, True))
+    for row, kind in zip(rows("transfer_bo.md", "hypotheses"), (cold, several["0"], along), strict=True):
+        for cell, field in zip(row[2:5], (kind.signal_var, kind.component_var, kind.noise_ratio)):
+            stated = [float(x) for x in cell.split(",")]
+            assert field.tolist() == (stated if len(stated) > 1 else stated * len(field)), row
+        assert f"{kind.log_prior.exp().sum():.1f}" == re.findall(r"0\.\d", row[5])[0]
 
 
 def test_every_tag_of_tensorboard_is_explained(nas, tmp_path):
