@@ -1,23 +1,25 @@
 """Trains a prior for each declared split and prints one table: evaluations to the best 0.1% and regret, beside cold searches.
 
 Called by transfer.sh: SEEDS EVALS JOBS [SPLIT ...]; without splits, all that leave something out. Split `shipped` is tried with
-the prior that ships.
+the prior that ships. NAS_COLD=0 leaves the cold searches out, as no prior changes them. At the end the geometric means by group.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy
 
-from nas.compare import comparison, summary
+from nas.compare import comparison, statistics, summary
 from nas.meta import splits
 from nas.run import priors
 from nas.tasks import families
 
-COLD = ("random_search", "evolution", "local_search", "bayesian", "portfolio")
+EVERY_COLD = ("random_search", "evolution", "local_search", "bayesian", "portfolio")
+COLD = EVERY_COLD if os.environ.get("NAS_COLD", "1") != "0" else ()
 OUT = Path("runs/transfer")
 STEPS = ("--learner-option", "pca_steps=500")
 AT = (10, 30, 100)
@@ -55,7 +57,7 @@ def to_top(one: summary.TrialSummary, what: str = "median") -> str:
 
 
 def overview(summaries: list[summary.TrialSummary]) -> str:
-    """A task in a line: `in_context`, then the medians of the cold searches; a portfolio may be missing."""
+    """A task in a line: `transfer_bo`, then the medians of the cold searches; a portfolio may be missing."""
     warm, medians = summaries[0], {one.spec.controller: to_top(one) for one in summaries[1:]}
     optimum = summary.row(warm)["evaluations_to_optimum"]["median"]
     shown = [
@@ -80,7 +82,7 @@ def line(one: summary.TrialSummary) -> str:
 
 def made(tasks: str, path: Path, seeds: int, evals: int, jobs: int) -> list[list[summary.TrialSummary]]:
     """The summaries of some tasks, a list for each task."""
-    specs = comparison.specs(tasks, [f"in_context:prior={path}", *COLD], (), seeds, evals, None, 1)
+    specs = comparison.specs(tasks, [f"transfer_bo:prior={path}", *COLD], (), seeds, evals, None, 1)
     summaries = comparison.make(specs, OUT, jobs)
     return [[one for one in summaries if one.spec.task == task] for task in dict.fromkeys(spec.task for spec in specs)]
 
@@ -88,13 +90,20 @@ def made(tasks: str, path: Path, seeds: int, evals: int, jobs: int) -> list[list
 def main() -> None:
     seeds, evals, jobs = (int(x) for x in sys.argv[1:4])
     wanted, found = sys.argv[4:] or [name for name, split in splits.splits().items() if split.held_out], []
-    print(f"| task | group | in_context | quartiles | reached | optimum | {' | '.join(COLD)} |")
+    print(f"| task | group | transfer_bo | quartiles | reached | optimum | {' | '.join(COLD)} |")
     print(f"|---|---|{'---:|' * (4 + len(COLD))}")
     blocks = [(",".join(splits.split(name).test), prior(name)) for name in wanted]
     for tasks, path in blocks:
         for summaries in made(tasks, path, seeds, evals, jobs):
             print(overview(summaries), flush=True)
             found += summaries
+    for name in ("kept", "dev", "seen"):
+        ours = [one for one in found if one.spec.controller.startswith("transfer_bo") and group(one.spec.task) == name]
+        counts = [summary.row(one)["evaluations_to_top"]["median"] for one in ours]
+        if ours:
+            print(
+                f"geometric mean over the {len(ours)} tasks of group {name}: {statistics.geometric_mean(counts, evals):.1f}"
+            )
     print(
         "\n| task | controller | to the best 0.1% | quartiles | reached | to the optimum | regret at 10 | at 30 | at 100 |"
     )
