@@ -88,8 +88,8 @@ def test_members_of_one_kind_are_weighed_together_as_each_would_be_alone(n):
     generator = torch.Generator().manual_seed(2)
     members = gp_members.hypotheses(torch.tensor([0.7, 0.2, 0.1]))
     kinds = gp_members.unique_covariances(members)
-    assert len(members.w_rbf) == 3 + 3 * 3 + 2
-    assert kinds.unique.w_rbf.shape == (1, 3 + 3 + 2)
+    assert len(members.w_rbf) == 7 + 3 * 3 + 2
+    assert kinds.unique.w_rbf.shape == (1, 7 + 3 + 2)
     seen = kernels.KernelInputs(*(torch.randn(4, n, f, generator=generator).double() for f in (3, 2, 4, 3, 5)))
     standing, among = scores.normal_scores(torch.randn(4, n, generator=generator)), kernels.kernel_matrices(seen, seen)
     alone = gp_ensemble._fit(
