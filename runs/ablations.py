@@ -1,4 +1,4 @@
-"""What each part of `in_context` is worth: one row a variant, one column a task that its prior never saw.
+"""What each part of `transfer_bo` is worth: one row a variant, one column a task that its prior never saw.
 
 Called by ablations.sh: SEEDS EVALS JOBS [VARIANT ...]. Priors are those of transfer.sh where they are there, else trained.
 """
@@ -84,7 +84,7 @@ def main() -> None:
                 found += [float("nan")] * len(tasks[split])
                 continue
             start = f":prior={prior(split, name, steps)}" if steps else ""
-            controller = "" if settings.startswith("attention_policy") else "in_context"
+            controller = "" if settings.startswith("attention_policy") else "transfer_bo"
             spec = f"{controller or settings}{start}{settings if controller else ''}"
             specs = comparison.specs(",".join(tasks[split]), [spec], (), seeds, evals, None, 1)
             summaries = comparison.make(specs, OUT, jobs)

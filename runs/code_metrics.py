@@ -160,7 +160,7 @@ def proposal(root: Path) -> tuple[int, int]:
         from controller._prior import read  # type: ignore
         from nas.priors import SHIPPED  # type: ignore
     evaluator, seeds = tasks.find("own201/digits@4"), torch.arange(2)
-    controller = plugins.load("controller", "in_context")(evaluator.space)
+    controller = plugins.load("controller", "transfer_bo")(evaluator.space)
     state = controller.begin(evaluator.task, seeds, read(str(SHIPPED)))
     evaluate = evaluator.load(seeds)
     for _ in range(12):

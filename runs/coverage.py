@@ -1,4 +1,4 @@
-"""How often a score lies within the intervals that `in_context` predicts, on tasks that its prior never saw.
+"""How often a score lies within the intervals that `transfer_bo` and `attention_policy` predict, on tasks left out.
 
 Called by coverage.sh. Histories are drawn, half of them among the best tenth of the cells; so are the cells asked about. The
 score is placed among those of the history, as the beliefs see it. A well-calibrated 80% interval holds 80%.
@@ -17,12 +17,15 @@ from controller.policies import attention
 from controller.transfer_bo import TransferBO
 from nas import tasks
 from nas.meta import splits
+from nas.paths import DATA
 from nas.run import priors
 from nas.tasks import families, full_columns
 
 HISTORIES, ASKED, LENGTHS, SHARES = 24, 100, (8, 16, 40), (0.5, 0.8, 0.95)
 SPLITS = ("shipped", "cifar10", "imagenet", "ninapro", "transnas-micro")
 """The shipped prior, and those that `transfer.sh` has trained."""
+POLICY = DATA / "attention_policy.safetensors"
+"""The network's intervals are blank while no prior of `attention_policy` ships."""
 
 
 def inside(weight: Tensor, mean: Tensor, deviation: Tensor, place: Tensor) -> list[float]:
@@ -31,8 +34,8 @@ def inside(weight: Tensor, mean: Tensor, deviation: Tensor, place: Tensor) -> li
     return [((below - 0.5).abs() <= share / 2).double().mean().item() for share in SHARES]
 
 
-def measured(task: str, prior: Prior, length: int) -> tuple[list[float], list[float]]:
-    """Of the bank and of the network's own predictions."""
+def measured(task: str, prior: Prior, policy: Prior | None, length: int) -> tuple[list[float], list[float] | None]:
+    """Of the ensemble, and of the predictions of the network of `policy`, the prior of `attention_policy`."""
     evaluator = tasks.find(task)
     score_N, described = full_columns.everything(task), features.enumerate_valid(evaluator.space)
     assert score_N is not None
@@ -51,7 +54,10 @@ def measured(task: str, prior: Prior, length: int) -> tuple[list[float], list[fl
     history = transfer_model.History(state.archs, scores.normal_scores(state.score))
     belief = model.posterior(history, model.features(archs))
     bank = inside(belief.weight[:, None], belief.mean.mT, belief.std.mT, place)
-    weight, mean, deviation = attention.predict(model, state, archs)
+    if policy is None:
+        return bank, None
+    network = transfer_model.make(evaluator.space, policy, evaluator.task)
+    weight, mean, deviation = attention.predict(network, state, archs)
     return bank, inside(weight.exp(), mean, deviation, place)
 
 
@@ -65,11 +71,12 @@ def _drawn(best: Tensor, count: int, size: int, generator: torch.Generator) -> T
 def main() -> None:
     print("| task | evaluations | bank: 50% | 80% | 95% | network: 50% | 80% | 95% |\n|---|---:|" + "---:|" * 6)
     for split in SPLITS:
+        policy = prior_file.read(str(POLICY)) if split == "shipped" and POLICY.is_file() else None
         path = str(priors.SHIPPED) if split == "shipped" else f"runs/transfer/prior-{split}/prior.safetensors"
         for task in families.select(",".join(splits.split(split).test)):
             for length in LENGTHS:
-                bank, network = measured(task, prior_file.read(path), length)
-                shown = [f"{x:.0%}" for x in bank] + ([f"{x:.0%}" for x in network] if split == "shipped" else [""] * 3)
+                bank, network = measured(task, prior_file.read(path), policy, length)
+                shown = [f"{x:.0%}" for x in bank] + ([f"{x:.0%}" for x in network] if network else [""] * 3)
                 print(f"| {task} | {length} | {' | '.join(shown)} |", flush=True)
 
 

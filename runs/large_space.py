@@ -1,7 +1,7 @@
-"""`in_context` where a space cannot be listed: NAS-Bench-201 and TransNAS's micro space with their lists taken away.
+"""`transfer_bo` and `attention_policy` where a space cannot be listed: two spaces with their lists taken away.
 
-Called by large_space.sh: SEEDS EVALS [VARIANT ...]. Then the policy and mutation suggest what is ranked, and the prior
-remembers no architecture, as in a space of millions of summaries; but a table says what was found. Priors: those of ablations.sh.
+Called by large_space.sh: SEEDS EVALS [VARIANT ...]. Then mutation suggests what `transfer_bo` ranks, and the prior remembers no
+architecture, as in a space of millions of them; but a table says what was found. Priors: those of transfer.sh and ablations.sh.
 """
 
 from __future__ import annotations
@@ -27,13 +27,11 @@ ROWS = {
     "evolution": ("evolution", {}, ""),
     "bayesian": ("bayesian", {}, ""),
     "transfer_bo, no prior": ("transfer_bo", {}, ""),
-    "transfer_bo, the policy not asked": ("transfer_bo", {"num_policy_samples": 0}, "trusted"),
-    "transfer_bo, the policy not reinforced": ("transfer_bo", {}, "trusted"),
-    "transfer_bo": ("transfer_bo", {}, "reinforced"),
-    "the policy alone, not reinforced": ("attention_policy", {}, "trusted"),
-    "the policy alone": ("attention_policy", {}, "reinforced"),
+    "transfer_bo": ("transfer_bo", {}, "full"),
+    "attention_policy, not reinforced": ("attention_policy", {}, "predict"),
+    "attention_policy": ("attention_policy", {}, "policy"),
 }
-"""A row's controller, its settings and its prior's name."""
+"""A row's controller, its settings and its prior: `full`, or the name of one of ablations.py; empty for none."""
 
 
 def take_lists_away() -> None:
@@ -43,10 +41,15 @@ def take_lists_away() -> None:
 
 
 def unlisted(path: Path) -> Prior:
-    """A prior that remembers no architecture and leaves prediction to the bank."""
+    """A prior that remembers no architecture."""
     prior = prior_file.read(str(path))
-    params = prior_file.pack(prior_file.unpack(prior.params)._replace(spaces={}))
-    return Prior(params, prior.about | {"trusted": "false"})
+    return Prior(prior_file.pack(prior_file.unpack(prior.params)._replace(spaces={})), prior.about)
+
+
+def prior_of(split: str, name: str) -> Path:
+    """The file of a prior that transfer.py has trained, if it is the full one, or ablations.py."""
+    folder = f"runs/transfer/prior-{split}" if name == "full" else f"runs/ablations/prior-{split}-{name}"
+    return Path(folder) / "prior.safetensors"
 
 
 def goal(task: str) -> float:
@@ -82,8 +85,7 @@ def main() -> None:
             continue
         hits = []
         for task, split in at.items():
-            folder = Path("runs/ablations") / f"prior-{split}-{trained}"
-            prior = unlisted(folder / "prior.safetensors") if trained else None
+            prior = unlisted(prior_of(split, trained)) if trained else None
             hit = search(task, name, settings, prior, seeds, evals).numpy() >= numpy.float32(goals[task])
             first = numpy.where(hit.any(1), hit.argmax(1) + 1.0, numpy.inf)
             hits.append(statistics.quartiles(first)[1])

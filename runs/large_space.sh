@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What in_context, its prior and its policy are worth where a space cannot be listed. NAS_TABLES: folders with the tables;
+# What transfer_bo, its prior and attention_policy are worth where a space cannot be listed. NAS_TABLES: folders with the tables;
 # runs/ablations.sh has trained the priors. SEEDS and EVALS may be set; arguments name the variants to try.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,4 +1,4 @@
-"""Times `in_context` proposing 16 cells with the shipped prior, for one search and for 100.
+"""Times `transfer_bo` proposing 16 cells with the shipped prior, for one search and for 100.
 
 Called by proposal_speed.sh: [--unlisted] [TASK], digits of the shipped table without one; --unlisted takes the space's list away.
 """

@@ -9,12 +9,12 @@ import warnings
 from pathlib import Path
 
 import torch
-from _nats_bench_loops import Api, evolution, reinforce
 
 from controller import Proposal
 from nas import tasks
 from nas.compare import trial
 from nas.compare.trial import TrialSpec
+from runs._nats_bench_loops import Api, evolution, reinforce
 from search_spaces import _ops
 
 TASK, SECONDS, RUNS, THEIR_RUNS = "nasbench201/cifar10@12", 12_000.0, 500, 20

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import lzma
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 
+from controller.models import legacy, prior_file
+from controller.models.transformer import TaskTransformer
 from nas.run import session, store
 
 RUNS = Path(__file__).parent / "data" / "v0_1" / "runs"
+PRIOR = RUNS.parent / "prior.safetensors.xz"
+"""By `nas meta-train --describe 3 --read 2 --reinforce 1` of commit 1e9db38; large tensors are constants, so that it is small."""
 EVALUATIONS = {"ic": 12, "lim": 6, "bay": 20, "rei": 20}
 CONTROLLERS = {"ic": "transfer_bo", "lim": "transfer_bo", "bay": "bayesian", "rei": "reinforce"}
 NEXT = {
@@ -19,6 +25,13 @@ NEXT = {
     "rei": [[[2, 2, 2, 0, 0, 2], [4, 1, 4, 2, 1, 1]]],
 }
 """What the code of 0.1 proposes next, two for each seed: `propose(state, 2)` of commit 1e9db38 on these files."""
+
+
+@pytest.fixture
+def prior(tmp_path):
+    path = tmp_path / "prior.safetensors"
+    path.write_bytes(lzma.decompress(PRIOR.read_bytes()))
+    return path
 
 
 @pytest.fixture
@@ -77,3 +90,31 @@ def test_a_run_is_exported_and_a_prior_learns_from_it(runs, nas, tmp_path):
     learned = nas("meta-train", "--from-runs", runs / "bay", "--from-runs", runs / "lim", "--out", tmp_path / "prior")
     assert learned.returncode == 0, learned.stderr
     assert (tmp_path / "prior" / "prior.safetensors").is_file()
+
+
+def test_each_tensor_of_a_prior_of_0_1_has_a_meaning_today(prior):
+    with safe_open(str(prior), "pt") as file:
+        assert file.metadata()["format"] == legacy.PRIOR_FORMAT
+        old = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    found = prior_file.read(str(prior))
+    assert found.about["controller"] == "transfer_bo"
+    contents = prior_file.unpack(found.params)
+    again = prior_file.pack(contents)
+    assert again.keys() == found.params.keys()
+    assert len(again) == len(old)
+    assert sorted(t.shape for t in again.values()) == sorted(t.shape for t in old.values())
+    assert set(contents.spaces) == {"nasbench201", "transnas-micro"}
+    network = {f"encoder.{n}": t for n, t in contents.encoder.items()} | contents.policy
+    TaskTransformer().load_state_dict(network)
+
+
+def test_a_prior_of_0_1_serves_a_search_and_learns_from_runs(prior, runs, nas):
+    options = ("--task", "own201/digits", "--evals", 4, "--json")
+    searched = nas("search", *options, "--prior", prior)
+    assert searched.returncode == 0, searched.stderr
+    cold = nas("search", *options, "--prior", "none")
+    firsts = [json.loads(done.stdout)["best"][0]["arch"] for done in (searched, cold)]
+    assert firsts[0] != firsts[1]
+    learned = nas("meta-train", "--prior", prior, "--from-runs", runs / "bay", "--out", "more")
+    assert learned.returncode == 0, learned.stderr
+    assert "learned from 1 run" in learned.stdout
