@@ -18,6 +18,7 @@ case ${1:-work} in
   work)
     if [ -e "$archive" ]; then run restore --archive "$archive"; fi
     jobs=()
+    trap 'kill "${jobs[@]}" 2> /dev/null || true' EXIT
     for _ in $(seq "${JOBS:-2}"); do
       nice -n 19 "${PYTHON:-.venv/bin/python}" runs/many_tasks.py work ${IMAGES:+--images "$IMAGES"} ${ONLY:+--only "$ONLY"} \
         --out "$out" &
