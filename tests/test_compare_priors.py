@@ -30,7 +30,7 @@ def prior(tmp_path):
             header = file.metadata()
         params = load_file(priors.SHIPPED)
         path = tmp_path / "prior.safetensors"
-        save_file(params | {"centre": params["centre"] * scale}, path, header | about)
+        save_file(params | {"families/coords": params["families/coords"] * scale}, path, header | about)
         return path
 
     return write

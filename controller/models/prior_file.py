@@ -12,6 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -98,6 +99,14 @@ _SPACE_SHAPES = {
 """Sizes of tensors; the same letter is the same size everywhere, N and A within a space. Any size: `-`."""
 _CHECKED = ("transfer_bo", "attention_policy")
 """Controllers whose priors have these contents; another controller's tensors are its own affair."""
+
+
+def with_policy(prior: Prior, policy: Prior) -> Prior:
+    """A prior together with the policy of another that was trained on the same encoder. `UserError` for another encoder's."""
+    ours, theirs = unpack(prior.params), unpack(policy.params)
+    if any(not torch.equal(tensor, theirs.encoder[name]) for name, tensor in ours.encoder.items()):
+        raise UserError("The policy was trained on another encoder than the prior's; train it again with --prior.")
+    return prior._replace(params=pack(ours._replace(policy=theirs.policy)))
 
 
 def pack(contents: Contents) -> dict[str, Tensor]:

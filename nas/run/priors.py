@@ -11,22 +11,35 @@ from nas.paths import DATA
 from search_spaces import UserError
 
 SHIPPED = DATA / "prior.safetensors"
+SHIPPED_POLICY = DATA / "attention_policy.safetensors"
+_SHIPPED = {"transfer_bo": SHIPPED, "attention_policy": SHIPPED_POLICY}
 
 
 def find(name: str, controller: str) -> Prior | None:
-    """The prior called `name` for a controller; the shipped one serves the controller that it was trained for and no other.
+    """The prior called `name` for a controller; `shipped` is the one that was trained for it, or None.
 
     Raises `UserError` for a file that is none, and for one that was trained for another controller.
     """
-    if name == "none" or (name == "shipped" and not SHIPPED.is_file()):
+    controller = legacy.controller(controller)
+    if name == "none" or (name == "shipped" and controller not in _SHIPPED):
         return None
-    prior = prior_file.read(str(SHIPPED if name == "shipped" else name))
-    trained_for = prior.about["controller"]
-    if trained_for == legacy.controller(controller):
-        return prior
     if name == "shipped":
-        return None
+        return _shipped(controller)
+    prior = prior_file.read(name)
+    trained_for = prior.about["controller"]
+    if trained_for == controller:
+        return prior
     raise UserError(f"Prior '{name}' is for controller '{trained_for}'; this search's is '{controller}'.")
+
+
+def _shipped(controller: str) -> Prior | None:
+    """The prior of a controller; that of `transfer_bo` with the policy, whose samples are candidates in large spaces."""
+    if not _SHIPPED[controller].is_file():
+        return None
+    prior = prior_file.read(str(_SHIPPED[controller]))
+    if controller == "transfer_bo" and SHIPPED_POLICY.is_file():
+        return prior_file.with_policy(prior, prior_file.read(str(SHIPPED_POLICY)))
+    return prior
 
 
 def fingerprint(name: str) -> str:
