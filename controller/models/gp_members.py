@@ -63,7 +63,8 @@ _WARM_KERNELS = {"w_rbf": 0.075, "w_one_hot": 0.075, "w_pairs": 0.0, "w_linear":
 width by how well held-out tasks were predicted."""
 _COLD_NOISE, _WARM_NOISE, _COMPONENT_NOISE = 0.4, 0.2, 0.07
 """`noise_ratio` of cold hypotheses, of those around mean functions, and of those along components: an evaluation's noise is much
-the same, what it is a part of is not. With 0.1 beside it for three cold kernels 1.03 as many evaluations on the development tasks."""
+the same, what it is a part of is not. With 0.1 beside it for three cold kernels the development tasks take 1.03 as many
+evaluations."""
 
 
 def hypotheses(mean_weights: Tensor | None) -> Hypotheses:
