@@ -52,6 +52,7 @@ class Evolution:
         # An architecture is either fresh or a child, so that both may take the same words.
         words = _noise.bits(state.seeds, state.step, batch, max(D, K + 2))
         fresh_SBD = _sampling.archs_from_bits(words[..., :D], self.space)
+        # At least 1: before anybody lives, the tournament must still draw from something; its child is not used.
         living_S11 = state.born.clamp(1, self.population)[:, None, None]
         entrants_SBK = (words[..., :K] * living_S11) >> 32
         parents_SBD = self._winners(state, entrants_SBK)
@@ -61,6 +62,7 @@ class Evolution:
 
     def learn(self, state: State, proposal: Proposal, results: Results) -> State:
         batch = proposal.archs.shape[1]
+        # A batch larger than the population overwrites itself: only its last survive, and scatter must not hit a place twice.
         kept = min(batch, self.population)
         place_SB = (state.born[:, None] + torch.arange(batch - kept, batch)) % self.population
         archs_SBD = proposal.archs[:, batch - kept :]

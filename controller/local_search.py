@@ -72,11 +72,13 @@ class LocalSearch:
         over_S = state.next + batch > state.turns
         climb_S = (best_S > centre_score_S) & (over_S | self.first)
         restart_S = over_S & ~climb_S
+        # Random architectures that filled up a batch were paid for: the best of them is where the search starts anew.
         spare_SB = torch.where(turn_SB > state.turns[:, None], score_SB, -torch.inf)
         fresh_SD = _sampling.sample(self.space, state.seeds, state.step + 1, 1, stream=_FRESH).squeeze(1)
         start_S, start_SD = _pick(spare_SB, proposal.archs, torch.full_like(best_S, -torch.inf), fresh_SD)
         centre_SD = torch.where(climb_S[:, None], best_SD, torch.where(restart_S[:, None], start_SD, state.centre))
         moved_S = climb_S | restart_S
+        # After a restart nothing around the new place has been tried, whatever lay around the old one.
         from_SD = torch.where(restart_S[:, None], centre_SD, state.centre)
         order_SK, turns_S = self._order(state.seeds, state.step + 1, centre_SD, from_SD)
         known_S = climb_S | (restart_S & start_S.isfinite())
@@ -106,6 +108,7 @@ class LocalSearch:
         seen_SK = (around_SKD != from_SD[:, None]).sum(-1) <= 1
         seen_SK &= (centre_SD != from_SD).any(-1, keepdim=True)
         out_SK = seen_SK | ~self.space.valid(around_SKD)
+        # Those left out get a 33rd bit, so that they sort behind all others and one sort does both.
         lot_SK = _noise.bits(seeds, step_S, around_SKD.shape[1], stream=_ORDER) + (out_SK.long() << 32)
         return lot_SK.argsort(dim=-1, stable=True), (~out_SK).sum(-1)
 

@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 _MASK = 0xFFFFFFFF
+# The constants and rounds of Random123's Philox-2x32: its published test vectors hold for these and no others.
 _MULTIPLIER = 0xD256D193
 _WEYL = 0x9E3779B9
 _ROUNDS = 10
+# The counter's high word holds both: 2^24 steps are more than any search takes, and leave 256 streams.
 _STREAM_SHIFT = 24
 
 
@@ -55,6 +57,7 @@ def bits(seeds: Tensor, step: Tensor | int, *shape: int, stream: int = 0) -> Ten
 
 def uniform(seeds: Tensor, step: Tensor | int, *shape: int, stream: int = 0) -> Tensor:
     """Uniform numbers in [0, 1), float32 `[S, *shape]`, multiples of 2^-24; arguments as in `bits`."""
+    # 24 bits are what a float32 holds exactly; all 32 would round up to 1.0 now and then.
     return (bits(seeds, step, *shape, stream=stream) >> 8).float() * 2.0**-24
 
 
@@ -75,6 +78,7 @@ def gumbel(seeds: Tensor, step: Tensor | int, *shape: int, stream: int = 0) -> T
 def normal(seeds: Tensor, step: Tensor | int, *shape: int, stream: int = 0) -> Tensor:
     """Standard normal numbers, float32 `[S, *shape]` (Box & Muller 1958)."""
     u = uniform(seeds, step, *shape, 2, stream=stream)
+    # log1p(-u) and not log(u): u can be 0, 1 - u cannot.
     radius = torch.sqrt(-2 * torch.log1p(-u[..., 0]))
     return radius * torch.cos(2 * math.pi * u[..., 1])
 

@@ -34,6 +34,7 @@ def archs_from_bits(bits_SBD: Tensor, space: Space) -> Tensor:
     valid_N = valid_indices(space)
     if valid_N is None:
         return (bits_SBD * _options(space.choices)) >> 32
+    # One word a sample: rejection would take a number of tries that differs between seeds, and so breaks their independence.
     return _ops.from_index(valid_N[(bits_SBD[..., 0] * len(valid_N)) >> 32], space.choices)
 
 
@@ -56,6 +57,7 @@ def mutate_from_bits(archs_SBD: Tensor, bits_SB2: Tensor, space: Space) -> Tenso
         return archs_SBD.scatter(-1, where_SB1, (archs_SBD.gather(-1, where_SB1) + shift_SB1) % high_SB1)
     around_SBKD = _ops.neighbours(archs_SBD, space.choices)
     open_SBK = space.valid(around_SBKD).long()
+    # The wanted-th of the valid ones by a running count: a loop over neighbours would be one over seeds too.
     wanted_SB1 = (bits_SB2[..., :1] * open_SBK.sum(-1, keepdim=True)) >> 32
     k_SB = ((open_SBK.cumsum(-1) == wanted_SB1 + 1) & (open_SBK == 1)).long().argmax(-1)
     chosen_SBD = around_SBKD.gather(-2, k_SB[..., None, None].expand(*k_SB.shape, 1, archs_SBD.shape[-1])).squeeze(-2)

@@ -44,6 +44,7 @@ class FixedOrder:
         zero_S = torch.zeros_like(seeds)
         if prior is None:
             return State(seeds, zero_S, zero_S, _shuffled(self.space, seeds))
+        # What no source measured, or is not valid, comes last; `oracle` and `worst` must not put it first either.
         rank = prior.params["rank"].nan_to_num(torch.inf)
         if self.worst_first:
             rank = torch.where(rank.isinf(), rank, -rank)

@@ -65,6 +65,7 @@ def ladder(task: Task, epochs: int, eta: int) -> list[Fraction]:
             if fewer * eta <= rungs[0]:
                 rungs.insert(0, Fraction(fewer))
         return rungs
+    # Fractions: the entrants of a rung are a whole part, which a float that is rounded down would make one fewer.
     rungs = [Fraction(epochs)]
     while rungs[0] >= eta:
         rungs.insert(0, rungs[0] / eta)
@@ -85,6 +86,7 @@ def bracket(entrants: int, rungs: list[Fraction]) -> list[Rung]:
         entrants: random architectures of the first rung; 0: as many as leave one for the last.
         rungs: epochs of each, from `ladder`.
     """
+    # A task without epochs has rungs of 0, which nothing can be divided by.
     first = max(rungs[0], Fraction(1))
     entrants = entrants or -int(-rungs[-1] // first) or 1
     return [Rung(max(1, int(entrants * first / max(r, first))), round(r), first=i == 0) for i, r in enumerate(rungs)]
@@ -107,6 +109,7 @@ class RungSearch:
     def begin(self, task: Task, seeds: Tensor, prior: Prior | None = None) -> State:
         rungs = self.rungs(task)
         S, zero_S = len(seeds), torch.zeros_like(seeds)
+        # State has one shape for the whole schedule, or seeds on different rungs could not lie in one tensor.
         K = max([1, *(rung.entrants for rung in rungs if not rung.first)])
         nobody_SKD = seeds.new_zeros(S, K, len(self.space.choices))
         schedule_SR3 = torch.tensor(rungs).long().repeat(S, 1, 1)
@@ -134,6 +137,7 @@ class RungSearch:
         B = proposal.archs.shape[1]
         _, early_SB = _beyond_end(state, B)
         score_SB = nan_to_worst(results.score)
+        # Twice: a batch may end one rung and begin the next, and each rung must count its own evaluations only.
         state = _add(state, proposal.archs, torch.where(early_SB, -torch.inf, score_SB), B - early_SB.sum(1))
         state = _add(_advance(state), proposal.archs, torch.where(early_SB, score_SB, -torch.inf), early_SB.sum(1))
         return _advance(state)._replace(step=state.step + 1)

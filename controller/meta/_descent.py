@@ -65,6 +65,7 @@ def descend(params: dict[str, nn.Parameter], moments: Moments, loss: Tensor, lr:
             "exp_avg": moments.mean[name],
             "exp_avg_sq": moments.square[name],
         }
+        # The optimizer keeps what it is given; without copies the state before the step would change with it.
         optimizer.state[p] = {n: t.clone() for n, t in kept.items()}
     loss.backward()
     torch.nn.utils.clip_grad_norm_(list(params.values()), _MAX_NORM)

@@ -73,6 +73,7 @@ class Portfolio:
         total_N = torch.zeros(_ops.size(choices), dtype=torch.double).index_add(0, index_n, score_n.double())
         count_N = torch.zeros_like(total_N).index_add(0, index_n, torch.ones_like(score_n, dtype=torch.double))
         known_N = count_N > 0
+        # Equal scores share a rank: many coarse tables have them, and their order in the file means nothing.
         levels, place = torch.unique(-(total_N[known_N] / count_N[known_N]), return_inverse=True)
         rank_N = torch.full(known_N.shape, torch.nan)
         rank_N[known_N] = place.float() / max(len(levels) - 1, 1)

@@ -104,6 +104,7 @@ class Rl2:
         net = _descent.network(transformer.TaskTransformer, meta_state.params)
         named = dict(net.named_parameters())
         trained = {n: named[n] for n in _layers(named)}
+        # A new stage has another loss; moments of the old one would push its first steps the wrong way.
         moments = meta_state.moments if step else _descent.begin(meta_state.params, trained)
         if stage.name == "predict":
             lr = _descent.rate(_PREDICT_RATE, step, stage.steps, _PREDICT_WARM)
@@ -156,9 +157,9 @@ class Rl2:
         """The mean log probability that the policy names one of each task's best architectures."""
         assert sample.top is not None
         archs_K1D = sample.archs[sample.top[:, None]]
-        mood_K1H = net.policy_query(memory)[:, None]
+        query_K1H = net.policy_query(memory)[:, None]
         return attention.log_prob(
-            net, sample.space, cell_encoder.encode_space(sample.space), mood_K1H, archs_K1D
+            net, sample.space, cell_encoder.encode_space(sample.space), query_K1H, archs_K1D
         ).mean()
 
 

@@ -57,6 +57,7 @@ class GaussianProcess:
         usable_SM = self._new(state, candidates_SMD)
         order_SQ = torch.where(usable_SM, gain_SM, -torch.inf).argsort(dim=-1, descending=True, stable=True)[:, :QUEUE]
         chosen_SQD = candidates_SMD.gather(1, order_SQ[..., None].expand(-1, -1, candidates_SMD.shape[-1]))
+        # Where fewer than Q candidates are new, random ones fill up: a queue must never run empty between fits.
         spare_SQD = _sampling.sample(self.space, state.seeds, state.step, order_SQ.shape[1], stream=_FIRST)
         return torch.where(usable_SM.gather(1, order_SQ)[..., None], chosen_SQD, spare_SQD)
 
@@ -68,6 +69,7 @@ class GaussianProcess:
         parents_SPD = state.archs.gather(1, best_SP[..., None].expand(-1, -1, state.archs.shape[-1]))
         around_SMD = _ops.neighbours(parents_SPD, self.space.choices).flatten(1, 2)
         valid_SM1 = self.space.valid(around_SMD)[..., None]
+        # Invalid neighbours become the best parent, which was tried and drops out below: the shape stays the same for every seed.
         around_SMD = torch.where(valid_SM1, around_SMD, parents_SPD[:, :1])
         return torch.cat(
             [
@@ -95,6 +97,7 @@ class GaussianProcess:
     def _posterior(self, archs_SED: Tensor, target_SE: Tensor, candidates_SMD: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation at the candidates, `[S, M]`, at the length of the highest marginal likelihood."""
         known_SEF, asked_SMF = self._features(archs_SED), self._features(candidates_SMD)
+        # Of a count of features that differ, exp(-count / length) is a product over features: positive definite at any length.
         distance_SEE, distance_SEM = _distance(known_SEF, known_SEF), _distance(known_SEF, asked_SMF)
         identity = torch.eye(target_SE.shape[1])
         best_S = torch.full(target_SE.shape[:1], -torch.inf)
@@ -102,6 +105,7 @@ class GaussianProcess:
         for length in _LENGTHS:
             chol_SEE = torch.linalg.cholesky((-distance_SEE / length).exp() + self.noise * identity)
             white_SE1 = torch.linalg.solve_triangular(chol_SEE, target_SE[..., None], upper=False)
+            # Rasmussen & Williams 2006, equation 5.8; the constant -E/2 log 2 pi is the same for all lengths.
             evidence_S = -white_SE1.square().sum((-1, -2)) / 2 - chol_SEE.diagonal(dim1=-1, dim2=-2).log().sum(-1)
             wins_S = evidence_S > best_S
             root = torch.where(wins_S[:, None, None], chol_SEE, root)
@@ -109,6 +113,7 @@ class GaussianProcess:
         cross_SEM = (-distance_SEM / length_S[:, None, None]).exp()
         both = torch.linalg.solve_triangular(root, torch.cat([target_SE[..., None], cross_SEM], -1), upper=False)
         white_SE1, half_SEM = both[..., :1], both[..., 1:]
+        # Rounding can make the variance of an architecture near tried ones negative, and its root NaN.
         variance_SM = (1 - half_SEM.square().sum(1)).clamp(min=1e-6)
         return (half_SEM * white_SE1).sum(1), variance_SM.sqrt()
 

@@ -74,6 +74,7 @@ class Autoregressive:
             name: span * (2 * _noise.uniform(seeds, i, *shape, stream=_INIT) - 1)
             for i, (name, shape) in enumerate(shapes.items())
         }
+        # The bias begins at 0: no option is preferred before anything was scored.
         return {**params, "bias": torch.zeros(len(seeds), D, C)}
 
     def sample(self, params: Params, seeds: Tensor, step: Tensor, batch: int) -> Tensor:

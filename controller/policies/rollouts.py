@@ -49,6 +49,7 @@ class Rollouts(NamedTuple):
     def advantage(self) -> Tensor:
         """The regret that evaluations from each on remove, against the other searches of the same task, `[S, T]`."""
         reward = torch.cat([self.score[:, :1], self.best().diff(dim=1)], 1)
+        # What an evaluation changes for the better, it changes for the rest of the search: undiscounted return.
         to_go = reward.flip(1).cumsum(1).flip(1).unflatten(0, (-1, self.searches))
         deviation = to_go.std(1, keepdim=True).clamp_min(_LEAST_DEVIATION)
         return ((to_go - to_go.mean(1, keepdim=True)) / deviation).flatten(0, 1)
@@ -78,9 +79,10 @@ def rollout(net: transformer.TaskTransformer, sample: TaskSample, hidden_NH: Ten
     score, cost, log_prob = torch.zeros(S, 0), torch.zeros(S, 0), []
     for t in range(T):
         seen = hidden_NH[features.row_of(space, archs)]
-        mood = net.policy_query(net.context(known_SF, seen, normal_scores(score), log_cost(cost)))[:, None]
-        drawn = attention.draw(net, space, sketch, mood, -torch.log(-torch.log(sample.noise[t] + 1e-9)))
-        log_prob.append(attention.log_prob(net, space, sketch, mood, drawn))
+        query = net.policy_query(net.context(known_SF, seen, normal_scores(score), log_cost(cost)))[:, None]
+        # Gumbel noise of the uniform numbers: argmax of logits plus it is a sample; 1e-9 keeps log(0) out.
+        drawn = attention.draw(net, space, sketch, query, -torch.log(-torch.log(sample.noise[t] + 1e-9)))
+        log_prob.append(attention.log_prob(net, space, sketch, query, drawn))
         row = features.row_of(space, drawn)
         archs, score = torch.cat([archs, drawn], 1), torch.cat([score, score_SN.gather(1, row)], 1)
         cost = torch.cat([cost, cost_SN.gather(1, row)], 1)
@@ -115,5 +117,5 @@ def entropy_bonus(log_probs_SBDC: Tensor, archs_SBD: Tensor) -> Tensor:
 
 def _log_probs_at(net: transformer.TaskTransformer, x: Rollouts, t: int) -> Tensor:
     seen = x.hidden[:, :t], normal_scores(x.score[:, :t]), log_cost(x.cost[:, :t])
-    mood = net.policy_query(net.context(x.task_features, *seen))[:, None]
-    return attention.log_probs(net, x.space, cell_encoder.encode_space(x.space), mood, x.archs[:, t : t + 1])
+    query = net.policy_query(net.context(x.task_features, *seen))[:, None]
+    return attention.log_probs(net, x.space, cell_encoder.encode_space(x.space), query, x.archs[:, t : t + 1])

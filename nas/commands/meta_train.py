@@ -222,6 +222,7 @@ def _whole_steps() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         asked.append(True)
 
+    # Ctrl-C between two lines of a step would leave a state that is half of one step and half of the next.
     before = signal.signal(signal.SIGINT, ask)
     try:
         yield lambda: bool(asked)

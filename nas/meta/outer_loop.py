@@ -70,6 +70,7 @@ def load(path: Path, like: MetaState, config: dict[str, Any]) -> MetaState:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if about.get("format") != FORMAT:
         raise UserError(f"'{path}' was begun by another version; finish it there or name another --out.")
+    # Another seed or another setting would go on to a prior that no command makes.
     if json.loads(about["config"]) != config:
         raise UserError(
             f"'{path}' was begun with {about['config']}; go on with the same settings or name another --out."

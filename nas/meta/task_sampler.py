@@ -59,6 +59,7 @@ class TaskSampler:
 
     def batch(self, stage: Stage, step: int, seed: int) -> TaskBatch:
         """What a stage's step learns from, a pure function of its arguments."""
+        # Another generator for each step and stream of seeds below 100; by the step, so that a stopped training draws the same.
         generator = torch.Generator().manual_seed(seed * 1_000_003 + stage.stream * 100_000_007 + step)
         return tuple(sample for request in stage.requests for sample in self._samples(request, generator))
 
@@ -134,6 +135,7 @@ def _drawn_tasks(x: _SpaceTasks, request: TaskRequest, count: int, generator: to
         score, known = synthetic_NK[:, k], torch.zeros(x.task_features.shape[1])
         real = x.task_index and (not request.synthetic or torch.rand(1, generator=generator) < _REAL_SHARE)
         if real:
+            # Mixtures of one to three tasks, so that there are more tasks than tables. Not ablated.
             parts = int(torch.randint(1, 4, (1,), generator=generator))
             chosen = torch.multinomial(x.weight, parts, replacement=True, generator=generator)
             share = torch.rand(parts, generator=generator) + 0.05
@@ -141,6 +143,7 @@ def _drawn_tasks(x: _SpaceTasks, request: TaskRequest, count: int, generator: to
             score = x.normal_scores[rows][:, chosen] @ (share / share.norm()) + extra * score * request.synthetic
             known = x.task_features[chosen[0]]
             log_cost_NK[:, k] = x.log_cost[rows, chosen[0]]
+        # Mostly little, now and then much: a search does not know how noisy its task is. Not ablated.
         noise = 0.02 + 0.3 * torch.rand(1, generator=generator).square()
         scores.append(score + noise * torch.randn(len(rows), generator=generator))
         task_features.append(known)
