@@ -26,7 +26,7 @@ class Proposal(NamedTuple):
     epochs: Tensor | None = None
     """int64 `[S, B]` the fidelity asked for; None: the task's own."""
     weights: Tensor | None = None
-    """float32 `[S, B, D, C]` a differentiable handle on the choice, for relaxed controllers (DARTS and kin) on a supernet;
+    """float32 `[S, B, D, C]` a differentiable handle on the choice, for relaxed controllers (DARTS and others) on a supernet;
     None for those that sample."""
 
 

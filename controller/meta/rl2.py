@@ -66,7 +66,7 @@ class Rl2:
     entropy: Amount = 0.01
     """Weight of the policy's entropy; advantages have standard deviation 1."""
     task_features: bool = True
-    """Let tasks be told apart by what is known of their data."""
+    """Let tasks be distinguished by what is known of their data."""
     synthetic: bool = True
     """Synthetic tasks among those it is trained on."""
     quick_options: ClassVar[Mapping[str, Any]] = {"predict_steps": 60, "policy_steps": 12, "synthetic": False}

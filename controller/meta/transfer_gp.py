@@ -62,7 +62,7 @@ class TransferGp:
     pca_steps: Annotated[int, Range(0)] = 1200
     """Steps that train the cell encoder."""
     task_features: bool = True
-    """Let tasks be told apart by what is known of their data."""
+    """Let tasks be distinguished by what is known of their data."""
     per_arch_memory: bool = True
     """Keep what tables say of each architecture of their spaces."""
     auxiliary_columns: bool = True

@@ -1,6 +1,6 @@
 """What a search is expected to come to, before it begins: the gain over the ResNet cell in the task's unit, and the time.
 
-The prior's own tasks are searched in simulation. A cell's standing there, the share of the space that it beats, is put on the
+The prior's own tasks are searched in simulation. A cell's rank there, the share of the space that it beats, is put on the
 scale of tables of accuracies that are at hand, never of the task's own.
 
 Shapes: `S` simulated tasks, `K` tables, `N` architectures of a space, `T` evaluations.
@@ -143,7 +143,7 @@ def _in_percent(task: str) -> bool:
 
 
 def _simulate(setup: Setup, prior: Prior, value_SN: Tensor, evaluations: int, batch: int) -> Tensor:
-    """The best so far of a search on each drawn landscape, float64 `[S, T]`."""
+    """The best so far of a search on each drawn task, float64 `[S, T]`."""
     space, task = setup.evaluator.space, setup.evaluator.task
     controller = TransferBO(space)
     state = controller.begin(task, torch.arange(len(value_SN)), prior)

@@ -1,4 +1,4 @@
-"""What a user's own finished runs teach: a landscape each, fitted along the directions that the prior already knows.
+"""What a user's own finished runs teach: a task each, fitted along the directions that the prior already knows.
 
 Shapes: `n` evaluations of a run, `N` architectures of its space, `R` directions, `D` decisions.
 """
@@ -151,15 +151,15 @@ def fit(prior: Prior, folder: Path) -> RunFit:
     _, mean, span = known.encode(space, features.describe(space, archs_nD))
     stand = scores.normal_scores(score_n[None]).squeeze(0)
     coords, scale, weights = known.families
-    usual = weights @ coords
-    coefficients = usual + scale @ _ridge(stand - (mean + span @ usual), span @ scale)
+    prior_mean = weights @ coords
+    coefficients = prior_mean + scale @ _ridge(stand - (mean + span @ prior_mean), span @ scale)
     place = None
     if space.name in known.spaces:
         directions, everywhere = known.spaces[space.name].components, known.spaces[space.name].mean
         at = features.row_of(space, archs_nD)
         place = _ridge(stand - everywhere[at], directions[at]).float()
-    told = task_features.task_features(evaluator.task)
-    return RunFit(folder.name, digest, config.task, space.name, told, coefficients.float(), place)
+    features = task_features.task_features(evaluator.task)
+    return RunFit(folder.name, digest, config.task, space.name, features, coefficients.float(), place)
 
 
 def _ridge(rest: Tensor, along: Tensor) -> Tensor:
