@@ -47,15 +47,15 @@ _COLD_KERNELS = (
     (0.0, 0.0, 1.0, 0.0),
 )
 """`w_rbf`, `w_one_hot`, `w_pairs`, `w_linear` of the hypotheses that know no other task. The one with one-hot positions alone is
-slow to learn and hard to mislead. Chosen on the development tasks (docs/benchmarks.md, "How the ensemble was chosen"): with three
-of them (second, fourth, fifth) 1.03 as many evaluations from random first moves, 1.11 from the prior's first move."""
+slow to learn and hard to mislead. Chosen on the development tasks (docs/benchmarks.md, "How the ensemble was chosen"): three of
+them (second, fourth, fifth) need 1.03 as many evaluations from random first moves, within chance, and 1.11 from the prior's."""
 _P_COLD_STRUCTURE, _P_COLD_SINGLE, _P_MEAN, _P_COMPONENTS = 0.27, 0.03, 0.5, 0.2
 """Probability of each kind of hypothesis, divided evenly within a kind: cold ones that see path statistics, cold ones that see
 one-hot positions or operation pairs alone, those around mean functions, those along components. A few evaluations outweigh
 it."""
 _REMAINDERS = ((0.02, 0.0), (0.1, 0.2), (0.4, 0.2))
-"""`signal_var` and `component_var` around a mean function: the task is at it, near it, or far from it. On the development
-tasks all six pairs of these values needed 0.98 as many evaluations as these three. 0.4 is as version 0.1 had it, not varied."""
+"""`signal_var` and `component_var` around a mean function: the task is at it, near it, or far from it. On the
+development tasks all six pairs of these values need 0.98 as many evaluations as these three, within chance."""
 _ALONG = (0.1, 0.4)
 """`signal_var` of the two along components alone."""
 _WARM_KERNELS = {"w_rbf": 0.075, "w_one_hot": 0.075, "w_pairs": 0.0, "w_linear": 0.0, "w_task_rbf": 0.85}
@@ -63,8 +63,8 @@ _WARM_KERNELS = {"w_rbf": 0.075, "w_one_hot": 0.075, "w_pairs": 0.0, "w_linear":
 width by how well held-out tasks were predicted."""
 _COLD_NOISE, _WARM_NOISE, _COMPONENT_NOISE = 0.4, 0.2, 0.07
 """`noise_ratio` of cold hypotheses, of those around mean functions, and of those along components: an evaluation's noise is much
-the same, what it is a part of is not. With 0.1 beside it for three cold kernels the development tasks take 1.03 as many
-evaluations."""
+the same, what it is a part of is not. With 0.1 beside it for three cold kernels 1.03 as many evaluations on the development
+tasks, within chance."""
 
 
 def hypotheses(mean_weights: Tensor | None) -> Hypotheses:
