@@ -34,7 +34,7 @@ class State(NamedTuple):
 
 @dataclass(frozen=True)
 class Tpe:
-    """Asks Optuna, which is given all that was tried. Seeds take turns, since its studies are Python objects: hundreds are slow."""
+    """Asks Optuna, given all that was tried. Seeds take turns, since its studies are Python objects: hundreds are slow."""
 
     space: Space
     num_initial: Count = 10

@@ -158,8 +158,8 @@ def fit(prior: Prior, folder: Path) -> RunFit:
         directions, everywhere = known.spaces[space.name].components, known.spaces[space.name].mean
         at = features.row_of(space, archs_nD)
         place = _ridge(stand - everywhere[at], directions[at]).float()
-    features = task_features.task_features(evaluator.task)
-    return RunFit(folder.name, digest, config.task, space.name, features, coefficients.float(), place)
+    known_features = task_features.task_features(evaluator.task)
+    return RunFit(folder.name, digest, config.task, space.name, known_features, coefficients.float(), place)
 
 
 def _ridge(rest: Tensor, along: Tensor) -> Tensor:
