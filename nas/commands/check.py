@@ -17,7 +17,7 @@ def command(component: str, as_json: bool) -> None:
 
     \b
     Example:
-      nas check controller/evolution.py:Evolution
+      nas check evolution
     """
     from nas import plugins
     from nas.commands import _shared
