@@ -25,7 +25,7 @@ HISTORIES, ASKED, LENGTHS, SHARES = 24, 100, (8, 16, 40), (0.5, 0.8, 0.95)
 SPLITS = ("shipped", "cifar10", "imagenet", "ninapro", "transnas-micro")
 """The shipped prior, and those that `transfer.sh` has trained."""
 POLICY = DATA / "attention_policy.safetensors"
-"""The network's intervals are blank while no prior of `attention_policy` ships."""
+"""The network's intervals are blank: its prediction head serves training alone and does not ship."""
 
 
 def inside(weight: Tensor, mean: Tensor, deviation: Tensor, place: Tensor) -> list[float]:
@@ -54,7 +54,7 @@ def measured(task: str, prior: Prior, policy: Prior | None, length: int) -> tupl
     history = transfer_model.History(state.archs, scores.normal_scores(state.score))
     belief = model.posterior(history, model.features(archs))
     bank = inside(belief.weight[:, None], belief.mean.mT, belief.std.mT, place)
-    if policy is None:
+    if policy is None or "policy/prediction_head.0.weight" not in policy.params:
         return bank, None
     network = transfer_model.make(evaluator.space, policy, evaluator.task)
     weight, mean, deviation = attention.predict(network, state, archs)

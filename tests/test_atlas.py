@@ -187,7 +187,7 @@ def test_a_run_with_a_limit_teaches_what_it_would_have_without(nas, table, tmp_p
 
 
 def test_a_prior_whose_network_has_other_shapes_is_refused(prior):
-    name = "encoder/task_to_components.weight"
+    name = "encoder/readout.0.weight"
     older = Prior(prior.params | {name: prior.params[name][:, :4]}, prior.about)
     with pytest.raises(UserError, match="another version"):
         transfer_model.make(SPACE, older)

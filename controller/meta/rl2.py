@@ -87,7 +87,12 @@ class Rl2:
             raise UserError(f"rl2 trains one prior at a time; it got {len(seeds)} seeds.")
         net = _descent.untrained(transformer.TaskTransformer, int(seeds[0]))
         if self.encoder != "none":
-            net.encoder.load_state_dict(prior_file.unpack(prior_file.read(self.encoder).params).encoder)
+            weights = prior_file.complete(net.encoder, prior_file.unpack(prior_file.read(self.encoder).params).encoder)
+            if weights is None:
+                raise UserError(
+                    f"The encoder of '{self.encoder}' has other shapes; train it again by --learner transfer_gp."
+                )
+            net.encoder.load_state_dict(weights)
         params = {n: t.detach().clone() for n, t in net.state_dict().items()}
         hidden = {}
         for space in self.tasks.spaces:

@@ -88,11 +88,12 @@ def _load(contents: Contents, command: str) -> PretrainedPrior:
     encoder = CellEncoder() if network is None else network.encoder
     weights = contents.policy | {f"encoder.{n}": t for n, t in contents.encoder.items()}
     module, weights = (encoder, contents.encoder) if network is None else (network, weights)
-    if {n: t.shape for n, t in weights.items()} != {n: t.shape for n, t in module.state_dict().items()}:
+    whole = prior_file.complete(module, weights)
+    if whole is None:
         raise UserError(
             f"The prior was trained by another version, whose network has other shapes; train it again: {command}"
         )
-    module.load_state_dict(weights)
+    module.load_state_dict(whole)
     module.double().requires_grad_(False)
     families = None if contents.families is None else Families(*(x.double() for x in contents.families))
     tasks, num_families = contents.tasks, 0 if families is None else len(families.weights)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from controller._base import Prior
 from controller.models import legacy
@@ -101,17 +101,35 @@ _CHECKED = ("transfer_bo", "attention_policy")
 """Controllers whose priors have these contents; another controller's tensors are its own affair."""
 
 
+TRAINING_ONLY = ("prediction_head.", "task_to_components.")
+"""Parts of the networks that no search asks, only their training: a prior's file does not hold them."""
+
+
+def complete(module: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor] | None:
+    """Weights of a network with zeros for the parts that a file does not hold; None where they do not fit the network."""
+    wanted = module.state_dict()
+    absent = {n for n in wanted.keys() - weights.keys() if n.removeprefix("encoder.").startswith(TRAINING_ONLY)}
+    found = weights | {n: torch.zeros_like(wanted[n]) for n in absent}
+    fits = {n: t.shape for n, t in found.items()} == {n: t.shape for n, t in wanted.items()}
+    return found if fits else None
+
+
 def with_policy(prior: Prior, policy: Prior) -> Prior:
     """A prior together with the policy of another that was trained on the same encoder. `UserError` for another encoder's."""
     ours, theirs = unpack(prior.params), unpack(policy.params)
-    if any(not torch.equal(tensor, theirs.encoder[name]) for name, tensor in ours.encoder.items()):
+    both = ours.encoder.keys() & theirs.encoder.keys()
+    if not both or any(not torch.equal(ours.encoder[name], theirs.encoder[name]) for name in both):
         raise UserError("The policy was trained on another encoder than the prior's; train it again with --prior.")
     return prior._replace(params=pack(ours._replace(policy=theirs.policy)))
 
 
 def pack(contents: Contents) -> dict[str, Tensor]:
     """The tensors by their names in a file, as `Prior.params` holds them."""
-    groups: dict[str, dict[str, Tensor | None]] = {"encoder": {**contents.encoder}, "policy": {**contents.policy}}
+    networks = {"encoder": contents.encoder, "policy": contents.policy}
+    groups: dict[str, dict[str, Tensor | None]] = {
+        group: {n: t for n, t in weights.items() if not n.startswith(TRAINING_ONLY)}
+        for group, weights in networks.items()
+    }
     if contents.families is not None:
         groups["families"] = contents.families._asdict()
     if contents.tasks is not None:
