@@ -27,6 +27,15 @@ _PACKAGES = {
 }
 
 
+METHODS = {
+    "controller": ("begin", "propose", "learn"),
+    "space": ("valid", "canonical", "build", "describe", "parse"),
+    "meta-learner": ("init", "update", "prior"),
+    "evaluator": ("load", "report"),
+}
+"""What tells the kinds apart: the methods of their Protocols."""
+
+
 class Origin(NamedTuple):
     """Where a component from outside came from."""
 
@@ -53,7 +62,7 @@ def installed(kind: str) -> dict[str, metadata.EntryPoint]:
 def load(kind: str, name: str) -> Any:
     """The class of one component. A dash may stand for an underscore. Raises `UserError` for a name that leads nowhere."""
     if is_outside(name):
-        return _load_outside(kind, name)
+        return _checked(kind, name, _load_outside(kind, name))
     ours = name.replace("-", "_")
     if kind == "controller":
         # Not above, as it loads torch and `nas --help` must not; by name, as `plugins` stands on no component's package.
@@ -64,9 +73,10 @@ def load(kind: str, name: str) -> Any:
     entries = installed(kind)
     if name in entries:
         try:
-            return entries[name].load()
-        except Exception as error:
+            found = entries[name].load()
+        except (Exception, SystemExit) as error:  # A module that exits must not end the listing of all others.
             raise UserError(f"{kind.capitalize()} '{name}' cannot be imported: {_one_line(error)}") from None
+        return _checked(kind, name, found)
     raise _with_files(kind, name, [*names(kind), *entries])
 
 
@@ -105,15 +115,43 @@ def _load_outside(kind: str, name: str) -> Any:
         module = _module_of_file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # An exit at import would end the command with the status of its choice.
         raise UserError(f"{kind.capitalize()} '{name}' cannot be imported: {_one_line(error)}") from None
     classes = {n: c for n, c in vars(module).items() if inspect.isclass(c) and c.__module__ == module.__name__}
     class_name = class_name or next(iter(getattr(module, "__all__", [])), "")
     if not class_name:
-        raise UserError(f"'{name}' names no class and has no __all__; say {where}:{next(iter(classes), 'Class')}.")
+        first = next((n for n, c in classes.items() if kinds_of(c)), "Class")
+        raise UserError(f"'{name}' names no class and has no __all__; say {where}:{first}.")
     if not inspect.isclass(getattr(module, class_name, None)):
         raise unknown(f"class of '{where}'", class_name, sorted(classes))
     return getattr(module, class_name)
+
+
+def kinds_of(component: type) -> list[str]:
+    """The kinds of component that a class is, by its methods."""
+    return [kind for kind, methods in METHODS.items() if all(hasattr(component, m) for m in methods)]
+
+
+def _checked(kind: str, name: str, component: Any) -> Any:
+    """A component from outside. Raises `UserError` for one of another kind, and for one that cannot be built."""
+    if kind not in METHODS:
+        return component
+    lacking = [m for m in (*METHODS[kind], *(["of"] if kind == "evaluator" else [])) if not hasattr(component, m)]
+    if lacking:
+        kinds = kinds_of(component)
+        what = (
+            f"is {'an' if kinds[0][0] in 'aeiou' else 'a'} {kinds[0]}"
+            if kinds and kinds[0] != kind
+            else f"lacks {', '.join(lacking)}"
+        )
+        raise UserError(f"'{name}' {what}; a {kind} is asked for. `nas check {name}` says what one needs.")
+    given = {"controller": ("space",), "meta-learner": ("tasks",), "space": ()}.get(kind)
+    if given is not None:
+        parameters = inspect.signature(component).parameters.values()
+        bare = [p.name for p in parameters if p.default is p.empty and p.name not in given and p.kind != p.VAR_KEYWORD]
+        if bare:
+            raise UserError(f"Field '{bare[0]}' of '{name}' has no default; every field of a {kind} takes one.")
+    return component
 
 
 def _module_of_file(path: Path) -> Any:
@@ -142,7 +180,7 @@ def _with_files(kind: str, name: str, there_are: list[str]) -> UserError:
     return UserError(f"{unknown(kind, name, there_are)} A component of your own is FILE.py:Class.")
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 

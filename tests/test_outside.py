@@ -374,10 +374,16 @@ def test_laws_run_as_tests_of_pytest(project):
         ("no_such_module:X", "cannot be imported: ModuleNotFoundError"),
         ("broken.py:X", "cannot be imported: SyntaxError"),
         ("anealing", "FILE.py:Class"),
+        ("exits.py:A", "cannot be imported: SystemExit"),
+        ("my_space.py:Chain", "is a space; a controller is asked for"),
+        ("my_eval.py:Convolutions", "is an evaluator; a controller is asked for"),
+        ("bare.py:SimulatedAnnealing", "Field 'cooling' of 'bare.py:SimulatedAnnealing' has no default"),
     ],
 )
 def test_a_component_that_is_not_there_is_one_line(project, name, says):
     (project / "broken.py").write_text("def :\n")
+    (project / "exits.py").write_text("import sys\nsys.exit(0)\n")
+    (project / "bare.py").write_text(CONTROLLER.replace("cooling: float = 0.9", "cooling: float"))
     with pytest.raises(UserError, match=says) as error:
         plugins.load("controller", name)
     assert "\n" not in str(error.value)
@@ -461,3 +467,9 @@ def test_a_controller_from_outside_is_compared_and_another_content_is_another_tr
     assert len(trials()) == 4
     lacking = nas("compare", "--tasks", "own201/digits", "--controllers", "my_sa.py:Nothing")
     assert (lacking.returncode, "There are: SimulatedAnnealing" in lacking.stderr) == (2, True)
+
+
+def test_a_name_that_no_component_has_is_one_line(nas):
+    wrong = nas("check", "evolutoin")
+    assert wrong.returncode == 2
+    assert "Did you mean 'evolution'" in wrong.stderr

@@ -6,6 +6,8 @@ import sys
 
 import click
 
+from search_spaces import UserError, unknown
+
 
 @click.command()
 @click.argument("component")
@@ -25,6 +27,11 @@ def command(component: str, as_json: bool) -> None:
 
     plain = component.replace("-", "_")
     kinds = [kind for kind in plugins.KINDS if plain in plugins.names(kind) or component in plugins.installed(kind)]
+    if not kinds and not plugins.is_outside(component):
+        there_are = sorted(
+            {name for kind in plugins.KINDS for name in (*plugins.names(kind), *plugins.installed(kind))}
+        )
+        raise UserError(f"{unknown('component', component, there_are)} One of your own is FILE.py:Class.")
     rows = []
     for given in kinds or ["component"]:  # `portfolio` is a controller, and the meta-learner of its prior.
         found = plugins.load(given, component)

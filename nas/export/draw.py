@@ -56,7 +56,8 @@ def text(space: Space, arch: Tensor) -> str:
     if widths:
         unit = _BAR / max(widths)
         return "\n".join(f"stage {i}  {'█' * round(w * unit)} {w}" for i, w in enumerate(widths))
-    return "\n".join(f"{i}  {name}" for i, name in enumerate(picked))
+    room = max(map(len, space.decisions))
+    return "\n".join(f"{decision:<{room}}  {name}" for decision, name in zip(space.decisions, picked))
 
 
 def figure(space: Space, arch: Tensor) -> Figure:

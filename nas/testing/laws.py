@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from nas import plugins
 from nas.testing import controller_laws, evaluator_laws, meta_learner_laws, space_laws
 from search_spaces import UserError
 
@@ -18,13 +19,6 @@ _LAWS: dict[str, list[Law]] = {
     "meta-learner": meta_learner_laws.LAWS,
     "evaluator": evaluator_laws.LAWS,
 }
-_METHODS = {
-    "controller": ("begin", "propose", "learn"),
-    "space": ("valid", "canonical", "build", "describe", "parse"),
-    "meta-learner": ("init", "update", "prior"),
-    "evaluator": ("load", "report"),
-}
-"""What tells the kinds apart: the methods of their Protocols."""
 
 
 class Outcome(NamedTuple):
@@ -38,11 +32,11 @@ class Outcome(NamedTuple):
 
 def kind_of(component: type) -> str:
     """Which kind of component a class is, by its methods. Raises `UserError` for a class that is none."""
-    lacking = {kind: [m for m in methods if not hasattr(component, m)] for kind, methods in _METHODS.items()}
-    for kind, missing in lacking.items():
-        if not missing:
-            return kind
-    kind, missing = min(lacking.items(), key=lambda pair: len(pair[1]) / len(_METHODS[pair[0]]))
+    kinds = plugins.kinds_of(component)
+    if kinds:
+        return kinds[0]
+    lacking = {kind: [m for m in methods if not hasattr(component, m)] for kind, methods in plugins.METHODS.items()}
+    kind, missing = min(lacking.items(), key=lambda pair: len(pair[1]) / len(plugins.METHODS[pair[0]]))
     raise UserError(
         f"{component.__name__} is no component; the nearest kind is {kind}, and it lacks {', '.join(missing)}."
     )

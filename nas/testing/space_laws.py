@@ -19,9 +19,10 @@ def _some(space: Any, count: int) -> Tensor:
 
 
 def builds_without_arguments(component: Any) -> None:
-    """It is built without arguments: each field has a default."""
+    """It is built without arguments, each field has a default, and it is hashable (`@dataclass(frozen=True)`)."""
     bare = [p.name for p in inspect.signature(component).parameters.values() if p.default is p.empty]
     assert not bare, f"field '{bare[0]}' has no default"
+    assert component.__hash__ is not None, "it cannot be hashed; say @dataclass(frozen=True)"
 
 
 def decisions_are_named(component: Any) -> None:
