@@ -131,7 +131,7 @@ def test_a_network_that_cannot_be_traced_is_one_line_and_leaves_nothing(monkeypa
 
 
 def test_it_is_drawn_as_the_list_of_its_decisions():
-    assert draw.text(SPACE, torch.tensor([0, 3, 1])).splitlines() == ["0  conv3", "1  pool", "2  conv5"]
+    assert draw.text(SPACE, torch.tensor([0, 3, 1])).splitlines() == ["0-1  conv3", "1-2  pool", "2-3  conv5"]
 
 
 def test_paths_of_a_space_without_cells_are_refused():
