@@ -26,14 +26,14 @@ VARIANTS = {
     "without the prior": ("", None, "", SPLITS),
     "without cold hypotheses": ("", BANK, ":use_cold_hypotheses=false", SPLITS),
     "without exploration": ("", BANK, ":explore_share=0", SPLITS),
-    "without limits apart": ("", BANK, ":model_constraints=false", SPLITS),
-    "without what it remembers of architectures": (
+    "without a model of constraints": ("", BANK, ":model_constraints=false", SPLITS),
+    "without per-architecture memory": (
         "no-memory", (*BANK, "--learner-option", "per_arch_memory=false"), "", SPLITS,
     ),
-    "without what tables say beside scores": (
+    "without auxiliary columns": (
         "no-auxiliary", (*BANK, "--learner-option", "auxiliary_columns=false"), "", SPLITS,
     ),
-    "without what summaries take of other devices": ("no-amounts", ("without", "constraint_factors"), "", SPLITS),
+    "without constraint factors of other devices": ("no-amounts", ("without", "constraint_factors"), "", SPLITS),
     "without task features": ("no-task-features", (*BANK, "--learner-option", "task_features=false"), "", SPLITS),
     "a quarter of the tasks": ("quarter", (*BANK, "--task-fraction", "0.25"), "", SPLITS),
     "the policy alone": ("predict", PREDICT, "attention_policy", SPLITS),
