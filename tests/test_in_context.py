@@ -152,6 +152,9 @@ def test_pace_is_the_logarithm_of_seconds_in_deviations_and_nothing_where_they_t
 def test_the_network_reads_what_evaluations_cost():
     controller, prior, seeds = AttentionPolicy(SPACE), untrained(), torch.arange(4)
     prior.params["policy/cost_embedding"] = torch.randn(cell_encoder.WIDTH)
+    for name, weights in transformer.TaskTransformer().state_dict().items():
+        if name.startswith("prediction_head."):  # Only training has it; no prior's file does.
+            prior.params[f"policy/{name}"] = weights
     seen = controller.propose(controller.begin(_toys.TASK, seeds, prior), 12)
     score = torch.rand(4, 12)
     predicted = {}

@@ -196,4 +196,8 @@ def find(name: str) -> Table:
         path = folder / f"{name}{SUFFIX}"
         if _is_table(path):
             return _read_cached(path, path.stat().st_mtime_ns)
+    for folder in folders():
+        path = folder / f"{name}{SUFFIX}"
+        if path.is_file():  # Asked for by name, a file that is no table says so.
+            return read(path)
     raise unknown("table", name, names())
