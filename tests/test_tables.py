@@ -153,7 +153,7 @@ def test_a_file_beside_tables_that_is_none_is_passed_over(tmp_path, monkeypatch)
     monkeypatch.setenv("NAS_TABLES", f"{before}{os.pathsep}{after}")
     assert {"weights", "folder"}.isdisjoint(tables.names())
     assert tables.find("mine").path == after / "mine.safetensors"
-    with pytest.raises(UserError, match="No table is called 'weights'"):
+    with pytest.raises(UserError, match="has format 'pt'"):
         tables.find("weights")
 
 
