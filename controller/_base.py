@@ -49,7 +49,7 @@ def penalty(ratio: Tensor, weights: Tensor) -> Tensor:
 
     Args:
         ratio: `[..., L]` each constrained value over its bound.
-        weights: `[..., L]` points off at twice each bound.
+        weights: `[..., L]` penalty at twice each bound.
     """
     return (weights * (ratio - 1).clamp_min(0)).sum(-1)
 

@@ -48,7 +48,7 @@ class State(NamedTuple):
     constraint_ratio: Tensor
     """float32 `[S, E, L]` each constrained quantity over its bound; L = 0 without constraints."""
     penalty_weights: Tensor
-    """float64 `[S, L]` points off at twice each bound."""
+    """float64 `[S, L]` penalty at twice each bound."""
 
 
 @dataclass(frozen=True)

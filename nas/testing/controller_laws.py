@@ -1,4 +1,4 @@
-"""Laws of controllers, on a made-up task in the space of NAS-Bench-201.
+"""Laws of controllers, on a synthetic task in the space of NAS-Bench-201.
 
 A component is a class; what is built from it is `component(space)`.
 """

@@ -1,4 +1,4 @@
-"""Laws of meta-learners, on made-up tasks.
+"""Laws of meta-learners, on synthetic tasks.
 
 A component is a class; what is built from it is `component(tasks, **quick_options)`. `quick_options` is an attribute that the
 class may have: settings by which it learns enough in seconds, where those of its own make it learn for hours.
@@ -15,7 +15,7 @@ from controller import MetaLearner
 from nas import plugins
 from nas.meta import outer_loop
 from nas.run import state_tree
-from nas.testing import made_up_tasks
+from nas.testing import synthetic_tasks
 
 LEAST_GAIN = 0.8
 """Evaluations with what was learned are at most this part of those without. On three sets of tasks portfolio
@@ -23,7 +23,7 @@ needs 0.02 of them, transfer_gp 0.1, rl2 0.3 to 0.4; a prior that is turned roun
 
 
 def _made(component: Any, seed: int = 0) -> MetaLearner:
-    tasks = made_up_tasks.task_set(made_up_tasks.scores(seed))
+    tasks = synthetic_tasks.task_set(synthetic_tasks.scores(seed))
     return component(tasks, **getattr(component, "quick_options", {}))
 
 
@@ -67,9 +67,9 @@ def priors_name_their_controller(component: Any) -> None:
     learner = _made(component)
     prior = learner.prior(outer_loop.untrained(learner, 0))
     assert "controller" in prior.about, "the prior's header has no 'controller'"
-    controller = plugins.load("controller", prior.about["controller"])(made_up_tasks.SPACE)
-    state = controller.begin(made_up_tasks.TASKS["wide"], torch.arange(2), prior)
-    assert made_up_tasks.SPACE.valid(controller.propose(state, 3).archs).all(), "an architecture is not valid"
+    controller = plugins.load("controller", prior.about["controller"])(synthetic_tasks.SPACE)
+    state = controller.begin(synthetic_tasks.TASKS["wide"], torch.arange(2), prior)
+    assert synthetic_tasks.SPACE.valid(controller.propose(state, 3).archs).all(), "an architecture is not valid"
 
 
 def learning_shortens_searches(component: Any) -> None:
@@ -86,8 +86,8 @@ def evaluations(component: Any, seed: int) -> tuple[float, float]:
     learner = _made(component, seed)
     first = outer_loop.untrained(learner, seed)
     *_, last = outer_loop.train(learner, first, seed)
-    known = made_up_tasks.scores(seed)
-    untrained, trained = (made_up_tasks.evaluations_to_top(learner.prior(s), known) for s in (first, last.state))
+    known = synthetic_tasks.scores(seed)
+    untrained, trained = (synthetic_tasks.evaluations_to_top(learner.prior(s), known) for s in (first, last.state))
     return untrained, trained
 
 

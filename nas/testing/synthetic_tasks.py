@@ -1,4 +1,4 @@
-"""Two families of made-up tasks on TransNAS's micro space, and how soon a search of one finds the best: what law 6 is tried on.
+"""Two families of synthetic tasks on TransNAS's micro space, and how soon a search of one finds the best: what law 6 is tried on.
 
 Shapes: `N` architectures of the space, `F` families, `K` tasks of each.
 """
