@@ -16,7 +16,7 @@ run: .venv/installed
 	@echo
 	@echo "What the prior is worth on a task that it never saw: the best found after 5 to 50 evaluations, 20 seeds each"
 	$(BIN)/nas compare --tasks own201/digits --controllers transfer_bo --prior none --prior shipped --seeds 20 --evals 50 \
-		--at 5,10,20,50 --no-figures --out runs/prior-worth
+		--report-after 5,10,20,50 --no-figures --out runs/prior-worth
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n auto

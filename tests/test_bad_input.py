@@ -50,6 +50,7 @@ def refused(nas, tmp_path):
         (("search", "--task", "nasbench201/cifar10~down"), "after '~' there is: one-seed"),
         (("search", "--task", TASK, "--controller", "evolutoin"), "Did you mean 'evolution'?"),
         (("search", "--task", TASK, "--controller", ""), "No controller is called ''"),
+        (("search", "--task", TASK, "--name", ""), "--name is ''"),
         (("search", "--task", TASK, "--controller", "../nas/cli"), "No controller is called '../nas/cli'"),
         (
             ("search", "--task", TASK, "--controller", "in_context", "--set", "policy_only=true"),

@@ -12,6 +12,7 @@ from nas.commands import _options, _shared, forecast, show
 from nas.meta import task_similarity
 from nas.run import session, store
 from nas.run.config import RunConfig
+from search_spaces import UserError
 
 
 @click.command()
@@ -50,6 +51,8 @@ def command(name: str | None, dry_run: bool, as_json: bool, **options: Any) -> N
 def _folder(name: str | None, config: RunConfig) -> Path:
     if name is None:
         return _shared.free_name(config.task, config.controller)
+    if not name.strip(" ./"):  # It would be the folder of all runs itself.
+        raise UserError(f"--name is '{name}'; it takes a name, or a path to a new folder.")
     return Path(name) if len(Path(name).parts) > 1 else _shared.runs_root() / name
 
 
