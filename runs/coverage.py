@@ -53,12 +53,12 @@ def measured(task: str, prior: Prior, policy: Prior | None, length: int) -> tupl
     archs = described.archs[rows[:, length:]]
     history = transfer_model.History(state.archs, scores.normal_scores(state.score))
     belief = model.posterior(history, model.features(archs))
-    bank = inside(belief.weight[:, None], belief.mean.mT, belief.std.mT, place)
+    ensemble = inside(belief.weight[:, None], belief.mean.mT, belief.std.mT, place)
     if policy is None or "policy/prediction_head.0.weight" not in policy.params:
-        return bank, None
+        return ensemble, None
     network = transfer_model.make(evaluator.space, policy, evaluator.task)
     weight, mean, deviation = attention.predict(network, state, archs)
-    return bank, inside(weight.exp(), mean, deviation, place)
+    return ensemble, inside(weight.exp(), mean, deviation, place)
 
 
 def _drawn(best: Tensor, count: int, size: int, generator: torch.Generator) -> Tensor:
@@ -69,14 +69,14 @@ def _drawn(best: Tensor, count: int, size: int, generator: torch.Generator) -> T
 
 
 def main() -> None:
-    print("| task | evaluations | bank: 50% | 80% | 95% | network: 50% | 80% | 95% |\n|---|---:|" + "---:|" * 6)
+    print("| task | evaluations | ensemble: 50% | 80% | 95% | network: 50% | 80% | 95% |\n|---|---:|" + "---:|" * 6)
     for split in SPLITS:
         policy = prior_file.read(str(POLICY)) if split == "shipped" and POLICY.is_file() else None
         path = str(priors.SHIPPED) if split == "shipped" else f"runs/transfer/prior-{split}/prior.safetensors"
         for task in families.select(",".join(splits.split(split).test)):
             for length in LENGTHS:
-                bank, network = measured(task, prior_file.read(path), policy, length)
-                shown = [f"{x:.0%}" for x in bank] + ([f"{x:.0%}" for x in network] if network else [""] * 3)
+                ensemble, network = measured(task, prior_file.read(path), policy, length)
+                shown = [f"{x:.0%}" for x in ensemble] + ([f"{x:.0%}" for x in network] if network else [""] * 3)
                 print(f"| {task} | {length} | {' | '.join(shown)} |", flush=True)
 
 

@@ -1,4 +1,4 @@
-"""How well a few evaluations foretell what a device takes that the prior has never seen, with its memory of others and without.
+"""How well a few evaluations predict latency on a device that the prior has never seen, with its memory of others and without.
 
 Called by devices.sh. Shapes: `S` seeds, `N` architectures of the space.
 """

@@ -2,10 +2,11 @@
 
 Called by optimum.sh. For each accuracy data set: the place of its best cell (by the mean validation accuracy over seeds) by the
 mean rank in the other two data sets; by the combination of the prior's directions that fits *all* 15,625 scores best, which no
-search has; by what the bank's likeliest member foretells of each cell from the scores of all others, which no search has either;
+search has; by what the ensemble's likeliest hypothesis predicts for each cell from the scores of all others, which
+no search has either;
 and its lead over the second, in points.
 
-Shapes: `N` architectures, `F` mean landscapes, `R` directions.
+Shapes: `N` architectures, `F` mean functions, `R` directions.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def by_all_others(sight: kernels.KernelInputs, stand_N: Tensor) -> Tensor:
     """What is foretold of each standing by all others, `[N]`.
 
     Rasmussen & Williams 2006, equation 5.12; by the member of the highest evidence among those around a mean, which is here the
-    best fit of all mean landscapes.
+    best fit of all mean functions.
     """
     off_N = stand_N - fitted(sight.mean, stand_N)
     among = kernels.kernel_matrices(*[kernels.KernelInputs(*(x[None] for x in sight))] * 2)

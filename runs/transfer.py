@@ -27,7 +27,7 @@ SEEN = (
     "cifar100@", "ImageNet", "ninapro", "square-1.0", "square-2.0", "square-4.0", "fgsm-1.0", "fgsm-6.0", "fgsm-7.0",
     "fgsm-8.0", "fgsm-255", "room_layout", "class_scene", "own201/", "pixel3", "raspi4", "essential_ph_1", "1080ti",
 )  # fmt: skip
-"""Not in the development half, but looked at while the bank was mended."""
+"""Not in the development half, but looked at while the ensemble was changed."""
 
 
 def prior(split: str) -> Path:
@@ -42,7 +42,7 @@ def prior(split: str) -> Path:
 
 
 def group(task: str) -> str:
-    """Whether the bank's settings were chosen on a task: `dev`, every other one of a family; `seen`; or `kept`, the rest."""
+    """Whether the ensemble's settings were chosen on a task: `dev`, every other one of a family; `seen`; or `kept`, the rest."""
     members = sorted(families.families().get(families.family_of(task), []))
     if any(name in task for name in SEEN):
         return "seen"

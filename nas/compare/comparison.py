@@ -46,7 +46,7 @@ def with_priors(controllers: list[str], names: tuple[str, ...]) -> list[str]:
     """The controllers, those that take a prior once with each of `names` (a file, `shipped` or `none`)."""
     takers = [c for c in controllers if _takes_prior(c) and "prior" not in trial.named(c)[1]]
     if names and not takers:
-        raise UserError(f"--prior is '{names[0]}', but none of {', '.join(controllers)} takes one; in_context does.")
+        raise UserError(f"--prior is '{names[0]}', but none of {', '.join(controllers)} takes one; transfer_bo does.")
     chosen = [[f"{c}:prior={name}" for name in names] if c in takers and names else [c] for c in controllers]
     return [c for several in chosen for c in several]
 

@@ -44,4 +44,6 @@ def _shipped(controller: str) -> Prior | None:
 
 def fingerprint(name: str) -> str:
     """Of the file of a prior, `shipped` or a path: SHA-256 of its bytes, the first 16 digits."""
-    return hashlib.sha256((SHIPPED if name == "shipped" else Path(name)).read_bytes()).hexdigest()[:16]
+    # What ships is two files: the policy's samples are candidates of transfer_bo, too.
+    files = [p for p in (SHIPPED, SHIPPED_POLICY) if p.is_file()] if name == "shipped" else [Path(name)]
+    return hashlib.sha256(b"".join(p.read_bytes() for p in files)).hexdigest()[:16]
