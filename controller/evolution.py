@@ -56,7 +56,7 @@ class Evolution:
         living_S11 = state.born.clamp(1, self.population)[:, None, None]
         entrants_SBK = (words[..., :K] * living_S11) >> 32
         parents_SBD = self._winners(state, entrants_SBK)
-        children_SBD = _sampling.mutate_from_bits(parents_SBD, words[..., K : K + 2], self.space)
+        children_SBD = self.mutate(parents_SBD, words[..., K : K + 2])
         young_SB = state.born[:, None] + torch.arange(batch) < self.population
         return Proposal(torch.where(young_SB[..., None], fresh_SBD, children_SBD))
 
@@ -72,6 +72,10 @@ class Evolution:
             archs=state.archs.scatter(1, place_SB[..., None].expand_as(archs_SBD), archs_SBD),
             score=state.score.scatter(1, place_SB, nan_to_worst(results.score)[:, batch - kept :]),
         )
+
+    def mutate(self, parents_SBD: Tensor, words_SB2: Tensor) -> Tensor:
+        """Each parent with one decision changed, drawn uniformly. A method, as published variants draw it otherwise."""
+        return _sampling.mutate_from_bits(parents_SBD, words_SB2, self.space)
 
     def _winners(self, state: State, entrants_SBK: Tensor) -> Tensor:
         S, B, _ = entrants_SBK.shape
