@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import importlib
+import io
+import os
 import sys
 from pathlib import Path
 
@@ -57,6 +59,7 @@ def cli(ctx: click.Context) -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line; a user's error is one line on standard error and exit status 2."""
+    _take_any_environment()
     try:
         sys.exit(cli.main(args, prog_name="nas", standalone_mode=False) or 0)
     except (KeyboardInterrupt, click.Abort):  # An Abort is a RuntimeError too.
@@ -72,6 +75,16 @@ def main(args: list[str] | None = None) -> None:
         if not isinstance(error, MemoryError) and not any(said in str(error) for said in _NO_MEMORY):
             raise
         _fail("There is not enough memory for this; fewer --seeds, or a smaller --batch, take less.")
+
+
+def _take_any_environment() -> None:
+    """Let no setting that notebooks, cron or old terminals leave behind stop a command."""
+    # A notebook's backend of matplotlib is not there outside of it; figures here are written to files and need none.
+    os.environ.pop("MPLBACKEND", None)
+    for stream in (sys.stdout, sys.stderr):
+        # Where the encoding is ASCII or cp1252, a letter that it lacks is written as its escape.
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _fail(message: str) -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ProcessPoolExecutor, wait
-from multiprocessing import get_context
 from pathlib import Path
 
 import click
-import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from nas import tables
+from nas import processes, tables
 from nas.commands import _old_flags
 from nas.tables import build as measuring
 from nas.tables.build import Plan
@@ -67,16 +64,16 @@ def build(
     plan = Plan(task, epochs, channels, cells, stem_stride, image_size, train_images, noise_sample=noise_sample)
     name = name or Path(task.partition(":")[2] or task).stem
     folder = out.with_suffix(".shards") / name
-    # Spawn: a fork of a process in which torch has started threads can hang.
-    with Progress(console=Console(stderr=True)) as bar, ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+    with Progress(console=Console(stderr=True)) as bar, processes.pool(jobs) as pool:
         line = bar.add_task(f"{name}, shards", total=len(measuring.shards(plan)))
-        waiting = [pool.submit(_work, plan, folder, (share, jobs)) for share in range(jobs)]
-        # Files are counted: processes send nothing back until they end.
-        while wait(waiting, timeout=1).not_done:
+        waiting = [pool.apply_async(_work, (plan, folder, (share, jobs))) for share in range(jobs)]
+        while waiting:
+            # Files are counted: processes send nothing back until they end.
             bar.update(line, completed=len(list(folder.glob("*.safetensors"))))
-    # Raises what a process raised.
-    for job in waiting:
-        job.result()
+            waiting[0].wait(timeout=1)
+            for job in [job for job in waiting if job.ready()]:
+                job.get()  # Raises what the process raised: the others' shards would make no table without it.
+                waiting.remove(job)
     add(out, name, plan, folder)
     click.echo(f"{out} holds task {name}; nas table info {out}")
 
@@ -101,6 +98,5 @@ def _notes(source: str) -> dict[str, str]:
 
 
 def _work(plan: Plan, folder: Path, share: tuple[int, int]) -> None:
-    torch.set_num_threads(1)
     for _ in measuring.build(plan, folder, share):
         pass

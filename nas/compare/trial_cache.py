@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import signal
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import lru_cache, partial
@@ -17,6 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from nas import processes
 from nas.compare import trial
 from nas.compare.trial import ColumnsRead, Trial, TrialSpec
 from search_spaces import UserError
@@ -102,13 +101,6 @@ def run_all(specs: list[TrialSpec], folder: Path, jobs: int) -> Iterator[Path]:
     if jobs == 1 or len(waiting) < 2:
         yield from (run(spec, folder) for spec in waiting)
         return
-    # Spawn: a fork of a process in which torch has started threads can hang.
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(min(jobs, len(waiting)), _prepare_process) as pool:
+    with processes.pool(min(jobs, len(waiting))) as pool:
         yield from pool.imap_unordered(partial(run, folder=folder), waiting)
 
-
-def _prepare_process() -> None:
-    """One thread each; Ctrl-C is for the parent, which ends its workers."""
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+import torch
+
 from nas import plugins
 from nas.training.train import SEEDS
 from search_spaces import UserError, unknown
@@ -56,3 +58,17 @@ def read(settings: dict[str, str]) -> Settings:
     if not 0 <= typed.get("seed", 0) < SEEDS:
         raise UserError(f"--training-option seed is {typed['seed']}; it takes 0 to {SEEDS - 1}.")
     return Settings(**typed)
+
+
+def usable_device(name: str) -> torch.device:
+    """The device that PyTorch calls `name`. Raises `UserError` where this machine has none."""
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()  # `meta` has no values to give.
+    # A build without CUDA answers with an AssertionError, a name that is none with a RuntimeError.
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"--training-option device is '{name}', which cannot be used here: {reason}. 'cpu' works on every machine."
+        ) from None
+    return device

@@ -6,6 +6,7 @@ Shapes: `P` networks of a chunk, `E` epochs.
 from __future__ import annotations
 
 import json
+import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,11 +21,15 @@ from nas.datasets import DataSet
 from nas.training import Images, Recipe
 from nas.training.recipe import Checkpoint
 from nas.training.train import batch_limit
-from search_spaces import Space, Task, _ops
+from search_spaces import Space, Task, UserError, _ops
 
 FILE = "trainings.jsonl"
 """In a run's folder, a line for each training: index, epochs, score, seconds, and the mean loss of each epoch."""
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
+_REASON = 200
+"""Characters of an error's message that are kept."""
+_GIVE_UP = 8
+"""Trainings that raise an error, with none that succeeds, after which the search ends: half of a default batch, enough that the
+fault is in the data, the space or the machine and not in an architecture."""
 
 
 class TrainingKey(NamedTuple):
@@ -41,6 +46,8 @@ class TrainingResult(NamedTuple):
     """Validation accuracy in percent; NaN where training diverged."""
     seconds: float
     """Of this evaluation: epochs that were trained before cost nothing again."""
+    error: str = ""
+    """Why there is no score, where training raised an error."""
 
 
 @dataclass
@@ -69,12 +76,16 @@ class TrainingCache:
                 row = legacy.training(json.loads(line))
             except ValueError:
                 continue
-            self.results[TrainingKey(row["index"], row["epochs"])] = TrainingResult(row["score"], row["seconds"])
+            self.results[TrainingKey(row["index"], row["epochs"])] = TrainingResult(row["score"], row["seconds"], row.get("error", ""))
             if len(row["loss"]) > len(self.losses.get(row["index"], [])):
                 self.losses[row["index"]] = row["loss"]
 
     def train(self, keys: list[TrainingKey]) -> None:
-        """Train what is missing, in chunks; a chunk that does not fit in memory is halved. Ctrl-C loses one chunk at most."""
+        """Train what is missing, in chunks. Ctrl-C loses one chunk at most.
+
+        A chunk that raises an error, or does not fit in memory, is halved; a training that fails alone has a score of NaN and its
+        reason. Raises `UserError` when nothing else happens, or when the device answers no more.
+        """
         fits = batch_limit(self.device)
         # Short trainings first: longer ones of the same architecture then resume from them.
         missing = sorted(set(keys) - self.results.keys(), key=lambda key: (key.epochs, key.index))
@@ -84,14 +95,45 @@ class TrainingCache:
             chunk = [key for key in missing if (self._start(key), key.epochs) == alike][:fits]
             try:
                 self._train_chunk([key.index for key in chunk], *alike)
-            # PyTorch has no one exception for memory that ran out: on a CPU it is a RuntimeError, known by its words.
-            except (RuntimeError, MemoryError) as error:
-                if len(chunk) == 1 or not any(words in str(error) for words in _OUT_OF_MEMORY):
-                    raise
-                # For good: the next chunk is of the same size and would fail as well.
-                fits = len(chunk) // 2
-                continue
+            except (UserError, OSError):  # Of the user, or of the disk: the architecture is not to blame.
+                raise
+            except Exception as error:  # A space's own networks may raise anything.
+                if len(chunk) > 1:
+                    # Until the call ends: chunks that are too large for memory all are.
+                    fits = len(chunk) // 2
+                else:
+                    self._fail(chunk[0], error)
+                self._check_device(error)
             missing = [key for key in missing if key not in self.results]
+
+    def failures(self) -> list[str]:
+        """Why trainings failed, in the order in which they did."""
+        return [result.error for result in self.results.values() if result.error]
+
+    def _fail(self, key: TrainingKey, error: Exception) -> None:
+        """Keep that a training raised an error. Raises `UserError` where many did and none succeeded."""
+        reason = (str(error).strip() or type(error).__name__).partition("\n")[0][:_REASON]
+        reason = f"{type(error).__name__}: {reason}"
+        self.results[key] = TrainingResult(math.nan, 0.0, reason)
+        self.losses.setdefault(key.index, [])
+        self.checkpoints.pop(key.index, None)
+        self._write([key])
+        failures = self.failures()
+        if len(failures) == len(self.results) >= _GIVE_UP:
+            raise UserError(
+                f"All {len(failures)} trainings so far have failed; the last with {reason}. Nothing can be searched until "
+                "that is mended; then start a new run."
+            )
+
+    def _check_device(self, error: Exception) -> None:
+        """After an error of the kind that a GPU does not recover from, every later training would fail for no fault of its own."""
+        try:
+            torch.zeros(1, device=self.device).item()
+        except RuntimeError:
+            reason = str(error).partition("\n")[0][:_REASON]
+            raise UserError(
+                f"Device '{self.device}' answers no more after: {reason}. What was trained is stored; `nas resume` goes on."
+            ) from None
 
     def _start(self, key: TrainingKey) -> int:
         """Epochs of it that are done and not more than asked for."""

@@ -61,7 +61,7 @@ class Train:
         # Epochs fix how many images pass through a network, within limits: few images are seen more often. None of the
         # numbers below is ablated.
         stem_stride = 2 if side > 16 else 1
-        device = torch.device(asked.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = _settings.usable_device(asked.device or ("cuda" if torch.cuda.is_available() else "cpu"))
         epochs = asked.epochs or max(3, min(12, round(24_000 / examples)))
         shape, features = tuple(data.x_train.shape[1:]), meta_features.features(data.x_train, data.y_train)
         task = Task(name, shape, len(data.class_names), features, tuple(range(1, epochs + 1)))  # pyright: ignore
@@ -101,7 +101,7 @@ class Train:
             indices = _ops.index(archs, self.space.choices)
             keys = [TrainingKey(*key) for key in zip(indices.flatten().tolist(), epochs.flatten().tolist())]
             self.cache.train(keys)
-            score, cost = torch.tensor([self.cache.results[key] for key in keys]).unbind(-1)
+            score, cost = torch.tensor([self.cache.results[key][:2] for key in keys]).unbind(-1)
             return Results(score.view(indices.shape), cost.view(indices.shape))
 
         return evaluate

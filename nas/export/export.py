@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +15,7 @@ from nas.export.loader import SPACE_SOURCE
 from nas.export.read_back import NO_ONNX, ExportedFile, has_onnx, write_and_compare
 from search_spaces import Space, Task, UserError
 from search_spaces._cells import CellNetwork
+from search_spaces._files import atomic_folder
 
 FILES = ("network.py", "network.safetensors", "network.pt2", "network.onnx")
 
@@ -59,12 +58,7 @@ def export(
     network = _build(space, arch, task, state_dict)
     if onnx and not has_onnx():
         raise UserError(f"No ONNX file: {NO_ONNX}; or say --no-onnx.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the target and on its file system, so that the last step is one rename: all or nothing.
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        # `mkdtemp` lets only the user in; an export is for others too.
-        partial.chmod(0o755)
+    with atomic_folder(folder) as partial:
         own = loader.of_module(network, mean, std) if not isinstance(network, CellNetwork) else None
         if isinstance(network, CellNetwork):
             weights = source.weights(network, mean, std)
@@ -80,11 +74,6 @@ def export(
         written, no_onnx = write_and_compare(partial, network, own, task, mean, std, onnx is not False)
         if onnx and no_onnx:
             raise UserError(f"No ONNX file: {no_onnx}; say --no-onnx.")
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return Export(folder, written, sum(p.numel() for p in network.parameters()), state_dict is not None, no_onnx)
 
 

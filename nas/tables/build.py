@@ -6,7 +6,6 @@ read off one training. Shapes: `P` cells, `E` epochs.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from nas import datasets, training
 from nas.datasets import DataSet, meta_features
+from nas.tables import plan_file
 from nas.tables.table import Column
 from nas.training import Images, Recipe
 from search_spaces import CellSpace, Task, UserError, _noise, _ops
@@ -78,7 +78,7 @@ def build(plan: Plan, folder: Path, share: tuple[int, int] = (0, 1)) -> Iterator
     Args:
         share: (which, of how many): processes that each take their part of the shards.
     """
-    _same_plan(plan, folder)
+    plan_file.keep(folder, plan._asdict())
     data = datasets.load(plan.task, plan.image_size)
     picked = datasets.pick(len(data.y_train), plan.train_images)
     train = Images(data.x_train[picked], data.y_train[picked], data.mean, data.std)
@@ -178,14 +178,3 @@ def describe(plan: Plan) -> str:
         f"{plan.train_images or 'all'} training images, batch {plan.batch}, SGD with Nesterov momentum, cosine from {plan.lr}, "
         f"{plan.epochs} epochs; all functions one seed, {plan.noise_sample} functions {plan.seeds} seeds"
     )
-
-
-def _same_plan(plan: Plan, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    # Shards of two plans in one folder would be one table that nobody measured.
-    stored, asked = folder / "plan.json", json.dumps(plan._asdict())
-    if stored.exists() and stored.read_text() != asked:
-        raise UserError(
-            f"'{folder}' was begun as {stored.read_text()}; it cannot go on as {asked}. Take another --out."
-        )
-    stored.write_text(asked)

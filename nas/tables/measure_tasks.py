@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from torch import Tensor
 
 from nas import datasets, training
 from nas.datasets import DataSet, corruptions
+from nas.tables import plan_file
 from nas.tables.task_plans import Plan, Shard, fidelities, shards
 from nas.training import Images, Recipe, attack
 from nas.training.compiled import CompiledNetworks
@@ -96,7 +96,7 @@ def work(plan: Plan, folder: Path, images: Path | None) -> Iterator[int]:
             "Shards are measured by compiled code; it takes a C compiler (cc, gcc, clang) and no NAS_COMPILE=0."
         )
     data = load(plan, images)
-    _begin(plan, folder, data)
+    plan_file.keep(folder, about(plan, data))
     for shard in todo:
         with lock(folder / f"{shard.number:04d}.lock") as mine:
             # Again: another process may have finished it since the list was made.
@@ -161,16 +161,6 @@ def _calibration(logits_PNK: Tensor, y: Tensor) -> dict[str, Tensor]:
 
 def shard_file(folder: Path, number: int) -> Path:
     return folder / f"{number:04d}.safetensors"
-
-
-def _begin(plan: Plan, folder: Path, data: TaskImages) -> None:
-    """Write what the folder holds; refuse one that holds something else."""
-    folder.mkdir(parents=True, exist_ok=True)
-    stored, asked = folder / "plan.json", about(plan, data)
-    if stored.exists() and json.loads(stored.read_text()) != asked:
-        raise UserError(f"'{folder}' was begun as {stored.read_text()}; it cannot go on as {json.dumps(asked)}.")
-    with atomic_write(stored) as partial_file:
-        partial_file.write_text(json.dumps(asked))
 
 
 def about(plan: Plan, data: TaskImages) -> dict[str, Any]:

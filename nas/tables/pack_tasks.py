@@ -18,7 +18,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from nas.tables import table as tables
-from nas.tables import task_plans
+from nas.tables import plan_file, task_plans
 from nas.tables.measure_tasks import shard_file
 from nas.tables.seed_noise import noise
 from nas.tables.table import Column
@@ -79,7 +79,7 @@ def finished(plan: Plan, folder: Path) -> Finished | None:
             if name not in out:
                 out[name] = torch.full((*values.shape[:-1], len(indices), plan.seeds), torch.nan)
             out[name][..., at, seed] = values.float().masked_fill(failed_P, torch.nan)
-    return Finished(plan, json.loads((folder / "plan.json").read_text()), out)
+    return Finished(plan, plan_file.read(folder), out)
 
 
 def columns(done: Finished) -> dict[str, PackedColumn]:

@@ -1,0 +1,32 @@
+"""Worker processes: one thread each, and none outlives the process that started it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from multiprocessing.pool import Pool
+
+import torch
+
+
+def pool(jobs: int) -> Pool:
+    """`jobs` processes; leaving its `with` ends them, and so does the end of this process, however it comes."""
+    # Spawn: a fork of a process in which torch has started threads can hang.
+    return multiprocessing.get_context("spawn").Pool(jobs, _prepare)
+
+
+def _prepare() -> None:
+    """Ctrl-C is for the parent, which ends its workers; a parent that was killed cannot, so each watches it."""
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    # Not `sys.exit`: it would end this thread alone.
+    os._exit(1)
