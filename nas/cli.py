@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import importlib
 import io
 import os
@@ -16,6 +17,7 @@ from search_spaces import UserError, unknown
 _FOLDER = Path(__file__).parent / "commands"
 _NO_MEMORY = ("can't allocate memory", "out of memory")
 """What PyTorch says then, on a CPU and on a GPU."""
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class _Commands(click.Group):
@@ -70,6 +72,8 @@ def main(args: list[str] | None = None) -> None:
     except UserError as error:
         _fail(str(error))
     except OSError as error:
+        if error.errno in _DISK_FULL:
+            _fail(f"{error.strerror}. What was stored before is whole: free some space, then say the same again.")
         _fail(f"{error.strerror or error}: '{error.filename}'." if error.filename else f"{error.strerror or error}.")
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and not any(said in str(error) for said in _NO_MEMORY):

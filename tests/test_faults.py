@@ -12,7 +12,14 @@ from nas import tasks
 from nas.evaluators._training_cache import FILE, TrainingCache
 from search_spaces import UserError
 
-SMALL = {"epochs": "1", "channels": "2", "examples": "64", "final_epochs": "1", "final_channels": "2", "final_cells": "1"}
+SMALL = {
+    "epochs": "1",
+    "channels": "2",
+    "examples": "64",
+    "final_epochs": "1",
+    "final_channels": "2",
+    "final_cells": "1",
+}
 GOOD = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
 EDGES = ("skip_connect", "nor_conv_1x1", "avg_pool_3x3", "nor_conv_3x3")
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from controller._base import Prior
@@ -190,7 +190,7 @@ def write(path: Path, prior: Prior) -> None:
     """Write a prior whole or not at all; the folder must exist."""
     tensors = {name: tensor.detach().contiguous() for name, tensor in prior.params.items()}
     with atomic_write(path) as partial:
-        save_file(tensors, partial, prior.about | {"format": FORMAT})
+        partial.write_bytes(save(tensors, prior.about | {"format": FORMAT}))
 
 
 def _wrong(params: dict[str, Tensor], controller: str) -> str | None:

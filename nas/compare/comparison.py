@@ -17,6 +17,7 @@ from nas.compare.trial import TrialSpec
 from nas.run import priors
 from nas.tasks import TaskName, families, full_columns
 from search_spaces import UserError
+from search_spaces._files import atomic_write
 
 FORMAT = "nas-comparison/1"
 
@@ -120,7 +121,8 @@ def document(summaries: list[TrialSummary], after: tuple[int, ...] = ()) -> dict
 def write(document: dict[str, Any], folder: Path) -> None:
     """`results.json`, `results.csv` (the rows, nested names joined by dots)."""
     # `allow_nan=False`: NaN is not JSON, and readers other than Python refuse it.
-    (folder / "results.json").write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
+    with atomic_write(folder / "results.json") as beside:
+        beside.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
     _write_csv(folder / "results.csv", [_flat(_without_columns(row)) for row in document["rows"]])
 
 
@@ -155,7 +157,7 @@ def _flat(row: dict[str, Any], before: str = "") -> dict[str, Any]:
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     header = list(dict.fromkeys(key for row in rows for key in row))
-    with path.open("w", newline="") as file:
+    with atomic_write(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, header, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from nas.compare import curves, statistics
 from nas.compare.summary import TrialSummary
 from nas.tasks import TaskName
+from search_spaces._files import atomic_write
 
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
 _STYLES = ("-", "--", ":")
@@ -185,8 +186,10 @@ def _grid(count: int, *, square: bool = False) -> tuple[Figure, list[Axes]]:
 
 
 def _save(figure: Figure, stem: Path) -> list[Path]:
-    paths = [stem.with_suffix(".svg"), stem.with_suffix(".png")]
+    paths = []
     # Without date and version the same numbers give the same bytes.
-    figure.savefig(paths[0], metadata={"Date": None, "Creator": None})
-    figure.savefig(paths[1], dpi=110, metadata={"Software": None})
+    for suffix, without in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
+        paths.append(stem.with_suffix(f".{suffix}"))
+        with atomic_write(paths[-1]) as beside:
+            figure.savefig(beside, format=suffix, dpi=110, metadata=without)
     return paths

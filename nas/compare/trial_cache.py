@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from nas import processes
@@ -42,7 +42,7 @@ def run(spec: TrialSpec, folder: Path) -> Path:
     # One key: safetensors writes several in any order.
     about = {FORMAT: json.dumps({"spec": asdict(spec), "columns_read": columns_read, "version": version()})}
     with atomic_write(path) as partial:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, about)
+        partial.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, about))
     return path
 
 
@@ -103,4 +103,3 @@ def run_all(specs: list[TrialSpec], folder: Path, jobs: int) -> Iterator[Path]:
         return
     with processes.pool(min(jobs, len(waiting))) as pool:
         yield from pool.imap_unordered(partial(run, folder=folder), waiting)
-

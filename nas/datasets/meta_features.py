@@ -29,4 +29,4 @@ def known(data: str) -> tuple[float, ...]:
 
 @lru_cache
 def _known() -> dict[str, list[float]]:
-    return json.loads(KNOWN.read_text())
+    return json.loads(KNOWN.read_text(encoding="utf-8"))

@@ -70,13 +70,15 @@ class TrainingCache:
     def cache_to(self, file: Path) -> None:
         """Append every training to `file` from now on, and know those in it. A line cut short by a kill is trained again."""
         self.file = file
-        for line in file.read_text().splitlines() if file.exists() else []:
+        for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
             # A kill can cut the last line short; the next session begins on a new line, so only that one is lost.
             try:
                 row = legacy.training(json.loads(line))
             except ValueError:
                 continue
-            self.results[TrainingKey(row["index"], row["epochs"])] = TrainingResult(row["score"], row["seconds"], row.get("error", ""))
+            self.results[TrainingKey(row["index"], row["epochs"])] = TrainingResult(
+                row["score"], row["seconds"], row.get("error", "")
+            )
             if len(row["loss"]) > len(self.losses.get(row["index"], [])):
                 self.losses[row["index"]] = row["loss"]
 

@@ -69,7 +69,7 @@ def export(
             loader.copy_source(space, partial)
         about = {"format": "pt", "arch": space.describe(arch), "space": space.name, "task": task.name}
         about |= {"class_names": json.dumps(class_names), "input_shape": json.dumps(task.input_shape)}
-        (partial / "network.py").write_text(text)
+        (partial / "network.py").write_text(text, encoding="utf-8")
         (partial / "network.safetensors").write_bytes(safetensors.torch.save(weights, about))
         written, no_onnx = write_and_compare(partial, network, own, task, mean, std, onnx is not False)
         if onnx and no_onnx:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator
@@ -27,9 +28,12 @@ def save(program: torch.export.ExportedProgram, path: Path) -> None:
     """Without the example inputs: they are the one part that torch would pickle."""
     # A private attribute: torch offers no way to save a program without them.
     examples, program._example_inputs = program._example_inputs, None
+    # Into memory first: on a full disk torch's own writer ends the process.
+    written = io.BytesIO()
     with _quiet():
-        torch.export.save(program, path)
+        torch.export.save(program, written)
     program._example_inputs = examples
+    path.write_bytes(written.getvalue())
 
 
 def load(path: Path) -> Run:
@@ -48,7 +52,7 @@ def save_onnx(module: nn.Module, program: torch.export.ExportedProgram, pixels: 
             exported = torch.onnx.export(program, dynamo=True, **names)
             # None only for the exporter that is not asked here.
             assert exported is not None
-            exported.save(path, external_data=False)
+            path.write_bytes(exported.model_proto.SerializeToString())
         except torch.onnx.OnnxExporterError:
             save_onnx_from_module(module, pixels, path)
 
@@ -57,8 +61,10 @@ def save_onnx_from_module(module: nn.Module, pixels: Tensor, path: Path) -> None
     """By torch's older exporter, in a thirtieth of the time of `save_onnx`; ONNX Runtime runs both files equally fast."""
     names: dict[str, Any] = {"verbose": False, "input_names": ["pixels"], "output_names": ["logits"]}
     batch = {name: {0: "batch"} for name in ("pixels", "logits")}
+    written = io.BytesIO()
     with _quiet():
-        torch.onnx.export(module, (pixels,), path, dynamo=False, dynamic_axes=batch, **names)
+        torch.onnx.export(module, (pixels,), written, dynamo=False, dynamic_axes=batch, **names)
+    path.write_bytes(written.getvalue())
 
 
 def load_onnx(path: Path) -> Run:

@@ -105,5 +105,5 @@ def load_python(folder: Path) -> nn.Module:
     path = folder / "network.py"
     module = types.ModuleType("network")
     # Not `import`: the file lies anywhere, and two exports of one process would share a name in `sys.modules`.
-    exec(compile(path.read_text(), path, "exec"), module.__dict__)
+    exec(compile(path.read_text(encoding="utf-8"), path, "exec"), module.__dict__)
     return module.load(folder / "network.safetensors")

@@ -24,7 +24,7 @@ class Split(NamedTuple):
 
 @lru_cache
 def _declared() -> dict[str, Any]:
-    return json.loads((DATA / "splits.json").read_text())
+    return json.loads((DATA / "splits.json").read_text(encoding="utf-8"))
 
 
 def splits() -> dict[str, Split]:

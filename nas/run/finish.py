@@ -12,6 +12,7 @@ from nas.run import incumbent, session, store, trained_network
 from nas.run.session import Setup
 from nas.run.store import Run
 from nas.types import TrainedNetwork
+from search_spaces._files import atomic_write
 
 PAGE = "report.md"
 FOLDER = "export"
@@ -26,7 +27,8 @@ def finish(run: Run, setup: Setup) -> Export | None:
     training, winner = setup.evaluator.training, trained_network.load(run.folder)
     if training is None or winner is None or (run.folder / FOLDER).exists():
         return None
-    (run.folder / PAGE).write_text(page(run, setup, winner))
+    with atomic_write(run.folder / PAGE) as beside:
+        beside.write_text(page(run, setup, winner), encoding="utf-8")
     space = training.final_space
     return export(
         space, space.parse(winner.arch), setup.evaluator.task, winner.state_dict, run.folder / FOLDER,

@@ -17,8 +17,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from nas.tables import table as tables
 from nas.tables import plan_file, task_plans
+from nas.tables import table as tables
 from nas.tables.measure_tasks import shard_file
 from nas.tables.seed_noise import noise
 from nas.tables.table import Column

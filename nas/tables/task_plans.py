@@ -67,7 +67,7 @@ class Plan(NamedTuple):
 
 def plans() -> list[Plan]:
     """All trainings, in the order of work."""
-    work = json.loads(_WORK.read_text())
+    work = json.loads(_WORK.read_text(encoding="utf-8"))
     return [
         Plan(name, part["variant"], **work["recipe"] | work["sets"].get(name, {}) | work["variants"][part["variant"]])
         for part in work["work"]
@@ -113,7 +113,7 @@ def shards(plan: Plan) -> list[Shard]:
 
 def families(task: str) -> list[str]:
     """The families of a task: first that of its metric, then those of how its networks were trained."""
-    patterns = json.loads(_WORK.read_text())["families"]
+    patterns = json.loads(_WORK.read_text(encoding="utf-8"))["families"]
     return [name for name, globs in patterns.items() if any(fnmatch.fnmatchcase(task, glob) for glob in globs)]
 
 
@@ -124,5 +124,5 @@ def data_set(task: str) -> str:
 
 def held_out(split: str, task: str) -> bool:
     """Whether a split of `many_tasks.json` holds a task out: it does so by whole data sets and whole families."""
-    kept = json.loads(_WORK.read_text())["splits"][split]
+    kept = json.loads(_WORK.read_text(encoding="utf-8"))["splits"][split]
     return data_set(task) in kept.get("sets", ()) or not set(families(task)).isdisjoint(kept.get("families", ()))

@@ -45,8 +45,10 @@ def library(dtype: torch.dtype = torch.float32, source: Path = _SOURCE) -> ctype
 def _built(compiler: str, real: str, source: Path) -> Path:
     """The file of the compiled code, made if it is not there: its name holds all that it depends on."""
     # Another source includes this one: both are part of what it depends on.
-    own = "" if source == _SOURCE else source.read_text()
-    parts = "\0".join([_SOURCE.read_text() + own, compiler, *_FLAGS, real, platform.machine(), _processor()])
+    own = "" if source == _SOURCE else source.read_text(encoding="utf-8")
+    parts = "\0".join(
+        [_SOURCE.read_text(encoding="utf-8") + own, compiler, *_FLAGS, real, platform.machine(), _processor()]
+    )
     name = f"cells-{hashlib.sha256(parts.encode()).hexdigest()[:16]}.so"
     # Homes are shared between machines: the processor's instructions are part of the name, or one would run another's code.
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "metacell"
@@ -69,7 +71,7 @@ def _compile(compiler: str, real: str, source: Path, path: Path) -> Path:
 def _processor() -> str:
     """What tells processors apart whose instructions differ."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
     except OSError:
         return platform.processor()
