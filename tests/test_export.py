@@ -65,7 +65,7 @@ def _unwilling(monkeypatch, *, older_too):
         if dynamo:
             raise torch.onnx.OnnxExporterError("Failed to convert.\nSee the trace.")
         if older_too:
-            args[2].write_bytes(b"half a file")
+            args[2].write(b"half a file")
             raise RuntimeError("Failed to write.\nSee the trace.")
         return export_to_onnx(*args, dynamo=dynamo, **more)
 

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +15,9 @@ import torch
 from controller import Proposal
 from nas import tasks
 from nas.evaluators._training_cache import FILE, TrainingCache
-from search_spaces import UserError
+from nas.tables import plan_file
+from search_spaces import UserError, _files
+from search_spaces._files import atomic_folder
 
 SMALL = {
     "epochs": "1",
@@ -90,3 +97,111 @@ def test_a_device_that_answers_no_more_ends_the_session(raising, monkeypatch):
     evaluator.cache.device = torch.device("meta")
     with pytest.raises(UserError, match="answers no more after: CUDA error"):
         evaluator.load(torch.tensor([0]))(_proposal(evaluator))
+
+
+_LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
+from nas.cli import main
+main(sys.argv[2:])
+"""
+"""A disk that has room for files of so many bytes alone."""
+
+
+def _on_a_full_disk(size, *args, cwd):
+    done = subprocess.run(
+        [sys.executable, "-c", _LIMITED, str(size), *args], capture_output=True, text=True, cwd=cwd, timeout=600
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("nas: "), last
+    assert "stored before is whole" in last, last
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_FSIZE stands for a full disk on Linux")
+def test_a_full_disk_is_one_line_and_the_same_again_ends_well(tmp_path):
+    # 50,000 bytes hold the search, and not the network's export.
+    search = (
+        "search",
+        "--task",
+        "digits",
+        "--evals",
+        "2",
+        "--batch",
+        "2",
+        "--name",
+        "a",
+        "--controller",
+        "random_search",
+    )
+    options = [word for key, value in SMALL.items() for word in ("-t", f"{key}={value}")]
+    _on_a_full_disk(50_000, *search, *options, cwd=tmp_path)
+    assert not (tmp_path / "runs/a/export").exists()
+    compare = ("compare", "--tasks", "own201/digits", "--controllers", "random_search", "--seeds", "9", "--evals", "90")
+    _on_a_full_disk(2_000, *compare, "--out", "c", cwd=tmp_path)
+    assert [path for path in (tmp_path / "c").rglob("*") if path.is_file()] == []
+    done = subprocess.run(
+        [sys.executable, "-m", "nas", "resume", "runs/a"], capture_output=True, text=True, cwd=tmp_path, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "runs/a/export").iterdir()} >= {"network.py", "network.pt2"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="whether a process lives is read in Linux's /proc")
+def test_workers_end_when_their_parent_is_killed(tmp_path):
+    code = (
+        "import os, signal, time\nfrom nas import processes\n"
+        "if __name__ == '__main__':\n"
+        "    pool = processes.pool(2)\n    jobs = [pool.apply_async(os.getpid), pool.apply_async(os.getpid)]\n"
+        "    print(*(worker.pid for worker in pool._pool), flush=True)\n    [job.get() for job in jobs]\n"
+        "    pool.apply_async(time.sleep, (600,))\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    (tmp_path / "parent.py").write_text(code)
+    done = subprocess.run([sys.executable, tmp_path / "parent.py"], capture_output=True, text=True, timeout=600)
+    workers = [int(word) for word in done.stdout.split()]
+    assert len(workers) == 2
+    for _ in range(1200):  # A safety net and not a deadline.
+        if not any(_lives(worker) for worker in workers):
+            break
+        time.sleep(0.1)
+    assert not any(_lives(worker) for worker in workers)
+
+
+def test_a_folder_is_replaced_whole_and_leftovers_of_dead_processes_go(tmp_path):
+    target = tmp_path / "export"
+    with atomic_folder(target) as partial:
+        (partial / "file").write_text("old")
+    with pytest.raises(FileExistsError), atomic_folder(target) as partial:
+        (partial / "file").mkdir()
+        (partial / "file").mkdir()
+    assert (target / "file").read_text() == "old"
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    mine, theirs = _files._beside(target), target.with_name(f".export.{socket.gethostname()}.{dead.pid}.partial")
+    theirs.mkdir()
+    elsewhere = target.with_name(f".export.another-host.{dead.pid}.partial")
+    elsewhere.mkdir()
+    with atomic_folder(target) as partial:
+        assert partial == mine
+        (partial / "file").write_text("new")
+    assert (target / "file").read_text() == "new"
+    assert {path.name for path in tmp_path.iterdir()} == {"export", elsewhere.name}
+
+
+def test_several_builds_may_begin_at_once_and_another_plan_is_refused(tmp_path):
+    for _ in range(2):
+        plan_file.keep(tmp_path / "t", {"epochs": 1, "shape": (1, 2)})
+    with pytest.raises(UserError, match=r"was begun as .*cannot go on as"):
+        plan_file.keep(tmp_path / "t", {"epochs": 2, "shape": (1, 2)})
+    (tmp_path / "t" / plan_file.FILE).write_text('{"epochs": 1')
+    with pytest.raises(UserError, match="is no plan"):
+        plan_file.keep(tmp_path / "t", {"epochs": 1, "shape": (1, 2)})
+
+
+def _lives(process):
+    """Whether a process runs; one that ended and that nobody waited for does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -12,9 +12,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import safetensors.torch
 import torch
 from safetensors import safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from controller._base import Prior
@@ -190,7 +190,7 @@ def write(path: Path, prior: Prior) -> None:
     """Write a prior whole or not at all; the folder must exist."""
     tensors = {name: tensor.detach().contiguous() for name, tensor in prior.params.items()}
     with atomic_write(path) as partial:
-        partial.write_bytes(save(tensors, prior.about | {"format": FORMAT}))
+        partial.write_bytes(safetensors.torch.save(tensors, prior.about | {"format": FORMAT}))
 
 
 def _wrong(params: dict[str, Tensor], controller: str) -> str | None:

@@ -10,9 +10,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from safetensors import safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from nas import processes
@@ -42,7 +42,9 @@ def run(spec: TrialSpec, folder: Path) -> Path:
     # One key: safetensors writes several in any order.
     about = {FORMAT: json.dumps({"spec": asdict(spec), "columns_read": columns_read, "version": version()})}
     with atomic_write(path) as partial:
-        partial.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, about))
+        partial.write_bytes(
+            safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()}, about)
+        )
     return path
 
 

@@ -128,7 +128,7 @@ class TrainingCache:
             )
 
     def _check_device(self, error: Exception) -> None:
-        """After an error of the kind that a GPU does not recover from, every later training would fail for no fault of its own."""
+        """After an error that a GPU does not recover from, every later training would fail for no fault of its own."""
         try:
             torch.zeros(1, device=self.device).item()
         except RuntimeError:

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import safetensors.torch
 import torch
 from safetensors import safe_open
-from safetensors.torch import save
 
 from controller import MetaLearner, MetaState, stage_at
 from nas.meta import task_sampler
@@ -56,7 +56,7 @@ def save(path: Path, state: MetaState, config: dict[str, Any]) -> None:
     """
     tensors = {n: t.detach().contiguous() for n, t in state_tree.flatten(state).items()}
     with atomic_write(path) as partial:
-        partial.write_bytes(save(tensors, {"format": FORMAT, "config": json.dumps(config)}))
+        partial.write_bytes(safetensors.torch.save(tensors, {"format": FORMAT, "config": json.dumps(config)}))
 
 
 def load(path: Path, like: MetaState, config: dict[str, Any]) -> MetaState:
