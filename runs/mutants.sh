@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Would the tests notice? Changes the source in a copy and runs the tests: each change must make one of them fail.
+#   runs/mutants.sh named [WORD...]              the changes of tests/mutants/*.toml, those that have one of the words; 20 minutes
+#   runs/mutants.sh coverage                     once, for `drawn`: which test runs which line, how long it takes; 10 minutes
+#   runs/mutants.sh drawn --seed 1 --count 120   changes that cosmic-ray draws; an hour. Stopped, it goes on where it was.
+# NAS_TABLES: folders with the tables, without which tests are skipped.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PYTHONPATH="$PWD" OMP_NUM_THREADS=1
+PYTHON="${PYTHON:-.venv/bin/python}"
+"$PYTHON" -c 'import cosmic_ray, pytest_cov' 2>/dev/null \
+    || "$PYTHON" -m pip install --quiet --editable '.[mutants]' --constraint constraints.txt
+exec nice -n 19 "$PYTHON" -m runs.mutants "$@"

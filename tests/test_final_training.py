@@ -1,0 +1,134 @@
+"""The training that follows a search: on which images, by which recipe; and what is decided from the data beforehand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from nas import training
+from nas.evaluators._training_cache import TrainingKey
+from nas.evaluators.train import Train
+from nas.run import finish, session, store, trained_network
+from nas.run.config import RunConfig
+from nas.training import Images, Recipe
+from search_spaces import _ops
+from search_spaces.nasbench201 import NasBench201
+
+SMALL = {
+    "epochs": "1",
+    "examples": "64",
+    "channels": "4",
+    "final_epochs": "2",
+    "final_channels": "4",
+    "final_cells": "1",
+}
+# Its cheapest equivalent is itself.
+ARCH = torch.tensor([3, 1, 2, 1, 3, 4])
+
+
+@pytest.fixture(scope="module")
+def ours():
+    return Train.of("digits", **SMALL)
+
+
+def with_data(ours, **changed):
+    fields = {name: getattr(ours, name) for name in ours.__dataclass_fields__ if name not in ("data", "_trained")}
+    return Train(data=ours.data._replace(**changed), **fields)
+
+
+def test_the_final_network_is_trained_on_the_training_and_validation_images_and_on_no_other(ours):
+    found, data = ours.final_network(ARCH), ours.data
+    network = training.networks(ours.final_space, ARCH[None], ours.task, 0, alone=True)
+    both = torch.cat([data.x_train, data.x_valid]), torch.cat([data.y_train, data.y_valid])
+    losses = [loss.item() for loss in training.train(network, Images(*both, data.mean, data.std), ours.final_recipe)]
+    assert found.metrics["loss"] == losses
+    assert all(torch.equal(found.state_dict[name], value) for name, value in network.state_of(0).items())
+    seen = training.predictions(network, Images(data.x_test, data.y_test, data.mean, data.std))[0]
+    right = (seen == data.y_test).sum().item()
+    assert found.metrics["test_accuracy"] == round(100 * right / len(data.y_test), 3)
+    assert found.metrics["confusion"][3][5] == ((data.y_test == 3) & (seen == 5)).sum()
+
+
+def test_other_test_images_give_the_same_weights_and_other_figures(ours):
+    blind = with_data(ours, x_test=torch.zeros_like(ours.data.x_test))
+    found, other = ours.final_network(ARCH), blind.final_network(ARCH)
+    assert all(torch.equal(found.state_dict[name], value) for name, value in other.state_dict.items())
+    assert found.metrics["confusion"] != other.metrics["confusion"]
+    assert sum(map(sum, other.metrics["confusion"])) == len(ours.data.y_test)
+
+
+def test_the_report_is_of_the_final_network(ours):
+    assert ours.report(ARCH[None]).tolist() == pytest.approx([ours.final_network(ARCH).metrics["test_accuracy"]])
+
+
+def test_a_search_trains_plainly_and_the_end_with_crops_of_an_eighth_of_the_side():
+    ours = Train.of("digits")
+    images = len(ours.data.y_train)
+    assert ours.recipe == Recipe(min(12, round(24_000 / images)), 64, 0.1)
+    assert ours.final_recipe == Recipe(round(40_000 / images), 64, 0.1, crop=1)
+    assert ours.space == NasBench201(8, 1, 1)
+    assert ours.final_space == NasBench201(16, 2, 1)
+    assert ours.task.fidelities == tuple(range(1, ours.recipe.epochs + 1))
+    assert Train.of("digits", augment="false").final_recipe.crop == 0
+
+
+def colored(path, mirrored):
+    """Pictures of two classes, one bright at the left and one at the right; `mirrored`: at the top and at the bottom."""
+    y = np.arange(60) % 2
+    x = np.random.default_rng(0).integers(0, 60, (60, 20, 20, 3)).astype(np.uint8)
+    for image, label in zip(x, y):
+        half = slice(10) if label else slice(10, 20)
+        if mirrored:
+            image[half] += 150
+        else:
+            image[:, half] += 150
+    np.savez(path, x_train=x, y_train=y)
+    return f"npz:{path}"
+
+
+def test_color_pictures_are_mirrored_where_their_classes_bear_it(tmp_path):
+    assert Train.of(colored(tmp_path / "a.npz", mirrored=True)).final_recipe == Recipe(40, 64, 0.1, crop=2, flip=True)
+    assert Train.of(colored(tmp_path / "b.npz", mirrored=False)).final_recipe == Recipe(40, 64, 0.1, crop=2)
+
+
+def test_images_wider_than_16_are_halved_in_the_stem(tmp_path):
+    ours = Train.of(colored(tmp_path / "a.npz", mirrored=True))
+    assert ours.space == NasBench201(8, 1, 2)
+    assert Train.of(ours.task.name, image_size="16").space == NasBench201(8, 1, 1)
+
+
+def test_a_score_is_the_validation_accuracy_of_a_training_on_some_training_images(ours):
+    other = with_data(ours, x_valid=torch.zeros_like(ours.data.x_valid))
+    index = int(_ops.index(ARCH, ours.space.choices))
+    for evaluator in (ours, other):
+        evaluator.cache.train([TrainingKey(index, 1)])
+    assert ours.cache.losses == other.cache.losses
+    dead = other.data.y_valid.bincount().max() / len(other.data.y_valid)
+    assert other.cache.results[TrainingKey(index, 1)].score <= 100 * dead + 1e-3
+
+
+def test_a_training_that_diverges_scores_nan():
+    ours = Train.of("digits", **(SMALL | {"lr": "1e30", "batch": "16"}))
+    ours.cache.train([TrainingKey(int(_ops.index(ARCH, ours.space.choices)), 1)])
+    (found,) = ours.cache.results.values()
+    assert np.isnan(found.score)
+
+
+def test_the_network_that_is_handed_out_is_that_of_the_best_seed_and_each_seed_has_its_own_report(tmp_path):
+    options = SMALL | {"epochs": "2", "examples": "256"}
+    wanted = RunConfig(
+        task="digits", controller="random_search", first_seed=6, seeds=3, evals=1, training_options=options
+    )
+    setup = session.load(wanted)
+    with session.start(tmp_path / "run", wanted, setup) as run:
+        list(session.resume(run, setup))
+        finish.write_report(run, setup)
+        found = session.best(run.config, store.history(run))
+        reports = store.get_meta(run, "report")
+    assert found.score.unique().numel() == 3, "no seed stands for another"
+    assert found.score.argmax() != 0
+    assert reports == pytest.approx(setup.evaluator.report(found.archs).tolist(), abs=1e-4)
+    assert len(set(reports)) == 3
+    winner = trained_network.load(tmp_path / "run")
+    assert winner.arch == setup.evaluator.training.final_network(found.archs[found.score.argmax()]).arch
