@@ -24,6 +24,37 @@ class Defaults(NamedTuple):
     """Architectures evaluated at once."""
 
 
+_SPLITS = {"valid": "validation", "train": "training"}
+
+
+class Objective(NamedTuple):
+    """What stands behind the score of a task."""
+
+    split: str | None
+    """Of the examples: `valid`, `test`, `train`; None where the source names none."""
+    training_seeds: int | None
+    """Of each architecture, at most; None where the source does not say."""
+    drawn: bool = False
+    """The score is of one of them, drawn for each evaluation; else it is their mean."""
+
+    @property
+    def text(self) -> str:
+        """The split and the seeds, in words."""
+        return f"{self.split_text}, {self.seeds_text}"
+
+    @property
+    def split_text(self) -> str:
+        return f"{_SPLITS.get(self.split, self.split)} split" if self.split else "no split named"
+
+    @property
+    def seeds_text(self) -> str:
+        if self.training_seeds is None:
+            return "one training seed, drawn" if self.drawn else "number of training seeds not stated"
+        if self.training_seeds == 1:
+            return "one training seed"
+        return f"{'one drawn of' if self.drawn else 'mean of'} up to {self.training_seeds} training seeds"
+
+
 # A `state_dict` and not a module: it outlives the classes that made it, and an export needs only names and tensors.
 class TrainedNetwork(NamedTuple):
     """A network after its final training."""

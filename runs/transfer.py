@@ -71,7 +71,7 @@ def line(one: summary.TrialSummary) -> str:
     """A controller on a task in a line."""
     assert one.optimum is not None
     top = summary.row(one)["evaluations_to_top"]
-    left = [f"{one.optimum - numpy.median(one.best[:, min(at, one.best.shape[1]) - 1]):.3f}" for at in AT]
+    left = [f"{numpy.median(one.regret[:, min(at, one.best.shape[1]) - 1]):.3f}" for at in AT]
     optimum = summary.row(one)["evaluations_to_optimum"]["median"]
     shown = [
         one.spec.task, one.spec.controller.split(":")[0], to_top(one), f"{to_top(one, 'q25')} to {to_top(one, 'q75')}",

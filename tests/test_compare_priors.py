@@ -116,7 +116,7 @@ def test_the_best_after_some_evaluations_is_that_of_a_shorter_search(tmp_path):
     at_4, at_6 = curves.best_after(long, (4, 6))
     assert at_4 == curves.best_after(short, (4,))[0]
     assert at_6["score"]["median"] == pytest.approx(numpy.median(long.best[:, -1]), abs=1e-4)
-    assert set(at_6["report"]) == {"q25", "median", "q75"}
+    assert set(at_6["report"]) == {"mean", "std", "q25", "median", "q75"}
 
 
 @pytest.mark.parametrize("at", ["0", "7", "many", "3,-1"])

@@ -18,12 +18,12 @@ LATENCY = "nasbench201-hardware/fpga/latency"
 PARTS = {
     "own201/digits": TaskName("table", "own201", "digits"),
     "nasbench201/cifar10@200": TaskName("table", "nasbench201", "cifar10", 200),
-    "own201/digits@4~one-seed": TaskName("table", "own201", "digits", 4, True),
+    "own201/digits@4~one-seed": TaskName("table", "own201", "digits", 4, "one-seed"),
     "nats:/some/a+b@3~c/files/cifar10@12": TaskName("nats", "/some/a+b@3~c/files", "cifar10", 12),
     "digits": TaskName("data", "", "digits"),
     f"digits+{LATENCY}<=q30": TaskName("data", "", "digits", constraints=(f"{LATENCY}<=q30",)),
     f"own201/digits@4~one-seed+{LATENCY}<=1e+5*40+{LATENCY}<=q2": TaskName(
-        "table", "own201", "digits", 4, True, (f"{LATENCY}<=1e+5*40", f"{LATENCY}<=q2")
+        "table", "own201", "digits", 4, "one-seed", (f"{LATENCY}<=1e+5*40", f"{LATENCY}<=q2")
     ),
     "own201/digits+nasbench201/cifar10/valid_accuracy@200<=1": TaskName(
         "table", "own201", "digits", constraints=("nasbench201/cifar10/valid_accuracy@200<=1",)
@@ -69,7 +69,7 @@ def test_what_looks_like_a_constraint_is_one_where_no_such_path_is(tmp_path):
     ("name", "says"),
     [
         ("own201/digits@many", "takes a whole number"),
-        ("own201/digits~up", "after '~' there is: one-seed"),
+        ("own201/digits~up", "after '~' there is: one-seed, mean"),
         ("own201/digits+latency<=3", "Constraint 'latency<=3' takes TABLE/COLUMN<=VALUE"),
         ("own201/digits+own201/x<", "takes TABLE/COLUMN<=VALUE"),
     ],

@@ -10,10 +10,8 @@ import click
 import torch
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
-from nas import tasks
-from nas.commands import _old_flags, _shared
+from nas.commands import _compare_tables, _old_flags, _shared
 from nas.compare import comparison, trial, trial_cache
 from nas.compare.summary import TrialSummary
 from nas.compare.trial import TrialSpec
@@ -24,7 +22,11 @@ from search_spaces import UserError
     cls=_old_flags.taking({"--limit": "--constraint", "--seconds": "--simulated-seconds", "--at": "--report-after"})
 )
 @click.option(
-    "--tasks", "patterns", default="accuracy", show_default=True, help="Tasks, families, patterns; by commas."
+    "--tasks",
+    "patterns",
+    default="accuracy",
+    show_default=True,
+    help="Tasks, families, patterns, with ~mean or without; by commas.",
 )
 @click.option(
     "--controllers", required=True, help="Controllers by commas; settings after colons, as reinforce:lr=0.03."
@@ -67,11 +69,15 @@ def command(
     after: str | None,
     as_json: bool,
 ) -> None:
-    """Compare controllers on tasks of tables: search, report, evaluations to the best 0.1%, regret, with intervals.
+    """Compare controllers on tasks of tables: evaluations to the best 0.1%, regret, and the test score of what is handed out.
+
+    Where a table holds several training seeds, each evaluation draws one, and what it finds is judged by the others; `~mean`
+    behind a task or a family searches by their mean. Of an architecture chosen by the objective, the test score, its regret and
+    its rank are shown after 1, 5, 10, 30 and 100 evaluations.
 
     Each pair of controller and task is a trial with its file in OUT/trials, run once: a stopped comparison resumes, and
-    one with a further controller runs only that controller's trials. OUT has results.json, results.csv, curves.csv and the
-    figures.
+    one with a further controller runs only that controller's trials. OUT has results.json, results.csv,
+    best_after.csv, curves.csv and the figures.
 
     \b
     Example:
@@ -99,14 +105,14 @@ def command(
     folder = folder or _shared.runs_root() / "compare"
     specs = comparison.specs(patterns, named, bounds, seeds, evals, seconds, batch)
     summaries = _run(specs, folder, jobs, quiet=as_json)
-    document = comparison.document(summaries, counts)
+    document = comparison.document(summaries, counts or None)
     comparison.write(document, folder)
     if figures:
         comparison.draw(summaries, folder)
     if as_json:
         _shared.print_json(document)
     else:
-        _print_after(document["best_after"]) if counts else _print(document)
+        _compare_tables.print_after(document) if counts else _compare_tables.print_document(document)
         click.echo(f"All results are in {folder}")
 
 
@@ -135,41 +141,3 @@ def _run(specs: list[TrialSpec], folder: Path, jobs: int, *, quiet: bool) -> lis
     except KeyboardInterrupt:
         click.echo(f"\nStopped; what is compared so far is kept in {folder}. Go on: the same command.", err=True)
         sys.exit(_shared.STOPPED)  # 130, as shells know it: a script must see that the results are incomplete.
-
-
-def _print_after(rows: list[dict]) -> None:
-    for task in dict.fromkeys(row["task"] for row in rows):
-        click.echo(f"{task}  {tasks.find(task).description}")
-    table = Table("task", "controller", "evaluations", "score, median", "quartiles", "report, median", "quartiles")
-    for row in sorted(rows, key=lambda row: (row["task"], row["evaluations"])):
-        table.add_row(
-            row["task"], row["controller"], str(row["evaluations"]), *_spread(row["score"]), *_spread(row["report"])
-        )
-    # 160: in a file or a pipe there is no width to fit, and wrapped cells could not be read by a program.
-    Console(width=None if os.isatty(1) else 160).print(table)
-
-
-def _spread(found: dict | None) -> tuple[str, str]:
-    return ("-", "-") if found is None else (f"{found['median']:.2f}", f"{found['q25']:.2f} to {found['q75']:.2f}")
-
-
-def _print(document: dict) -> None:
-    table = Table("task", "controller", "score", "interval", "report", "to top 0.1%", "quartiles", "reached", "regret")
-    for row in document["rows"]:
-        score, report, top, regret = row["score"], row["report"], row["evaluations_to_top"], row["regret"]
-        table.add_row(
-            row["task"],
-            row["controller"],
-            f"{score['iqm']:.3f}",
-            f"{score['low']:.3f} to {score['high']:.3f}",
-            "-" if report is None else f"{report['mean']:.2f} +- {report['std']:.2f}",
-            _count(top["median"]),
-            f"{_count(top['q25'])} to {_count(top['q75'])}",
-            f"{top['reached']:.0%}",
-            "-" if regret is None else f"{regret['iqm']:.3f}",
-        )
-    Console(width=None if os.isatty(1) else 160).print(table)
-
-
-def _count(value: float | None) -> str:
-    return "never" if value is None else f"{value:.0f}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 
 from nas.commands import _shared
@@ -13,7 +15,10 @@ from nas.tasks.catalog import Entry
 @click.option("--family", help="Only those of a family, as 'accuracy' or 'device'.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(family: str | None, as_json: bool) -> None:
-    """List the tasks at hand: sizes, the objective and the test metric, the optimum where a table knows it.
+    """List the tasks at hand: sizes, the objective, its split and training seeds, the optimum and the top 0.1% where known.
+
+    Split `test*` means that the only column is a test column: it is searched, and there is no further test estimate. Top 0.1% is
+    counted by function: the architectures in it, their share, the distinct functions. `coarse`: ties at least double it.
 
     \b
     Example:
@@ -23,7 +28,18 @@ def command(family: str | None, as_json: bool) -> None:
     if as_json:
         _shared.print_json([entry._asdict() for entry in entries])
         return
-    headings = ("family", "archs", "input", "classes", "objective", "optimum", "task")
+    headings = (
+        "family",
+        "archs",
+        "input",
+        "classes",
+        "objective",
+        "split",
+        "training seeds",
+        "optimum",
+        "top 0.1%",
+        "task",
+    )
     _shared.print_lines([headings, *map(_row, entries)])
     click.echo("Your own: npz:FILE, folder:DIR, hf:NAME (trained); nats:PATH/TASK@EPOCHS (NATS-Bench's own files).")
 
@@ -35,6 +51,13 @@ def _row(entry: Entry) -> tuple[str, ...]:
         "x".join(map(str, entry.input_shape)),
         str(entry.num_classes),
         entry.objective.partition(",")[0].partition("/")[2] or entry.objective,
+        f"{entry.split or 'none'}{'' if entry.test_metric else '*'}",
+        re.sub(r"^number of | ?training seeds? ?", "", entry.training_seeds),
         "-" if entry.optimum is None else f"{entry.optimum:.3f}",
+        "-" if entry.top is None else _top(**entry.top),
         entry.task,
     )
+
+
+def _top(archs: int, share: float, functions: int, coarse: bool, **_: float) -> str:
+    return f"{archs} ({share:.2%}, {functions} function{'s' * (functions > 1)}{', coarse' * coarse})"

@@ -30,7 +30,9 @@ def specs(
 
     Raises `UserError` for unknown names, and for a prior that was trained on a task it is compared on.
     """
-    tasks = [str(TaskName.parse(task).constrained(texts)) for task in families.select(patterns)]
+    chosen = [str(TaskName.parse(task).constrained(texts)) for task in families.select(patterns)]
+    # A task that is named twice, as itself and by its protocol, is one.
+    tasks = list(dict.fromkeys(families.protocol(task) for task in chosen))
     if not tasks or not controllers:
         raise UserError("A comparison takes at least one task and one controller.")
     prior = {c: _fingerprint(c, tasks) for c in dict.fromkeys(controllers)}
@@ -96,11 +98,13 @@ def make(
     return [summarize(spec, trial_cache.read(path), trial_cache.read_columns_read(path)) for spec, path in paths]
 
 
-def document(summaries: list[TrialSummary], after: tuple[int, ...] = ()) -> dict[str, Any]:
-    """The results of a comparison, ready for JSON; `best_after` has the best after so many evaluations."""
+def document(summaries: list[TrialSummary], after: tuple[int, ...] | None = None) -> dict[str, Any]:
+    """The results of a comparison, ready for JSON.
+
+    `best_after` has what would be handed out after so many evaluations: `after`, or `curves.AFTER` and the end of the budget.
+    """
     groups = _groups(summaries)
     spec = summaries[0].spec
-    best_after = {"best_after": [row for one in summaries for row in curves.best_after(one, after)]} if after else {}
     return {
         "format": FORMAT,
         "version": trial_cache.version(),
@@ -115,15 +119,19 @@ def document(summaries: list[TrialSummary], after: tuple[int, ...] = ()) -> dict
             for (family, ours), (other, theirs) in itertools.permutations(groups, 2)
             if family == other
         ],
-    } | best_after
+        "best_after": [
+            row for one in summaries for row in curves.best_after(one, after or curves.ends(one.best.shape[1]))
+        ],
+    }
 
 
 def write(document: dict[str, Any], folder: Path) -> None:
-    """`results.json`, `results.csv` (the rows, nested names joined by dots)."""
+    """`results.json`, `results.csv` and `best_after.csv` (its rows; nested names joined by dots)."""
     # `allow_nan=False`: NaN is not JSON, and readers other than Python refuse it.
     with atomic_write(folder / "results.json") as beside:
         beside.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
     _write_csv(folder / "results.csv", [_flat(_without_columns(row)) for row in document["rows"]])
+    _write_csv(folder / "best_after.csv", [_flat(row) for row in document["best_after"]])
 
 
 def draw(summaries: list[TrialSummary], folder: Path) -> None:

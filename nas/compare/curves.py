@@ -30,9 +30,9 @@ def curve(summary: TrialSummary) -> list[dict[str, Any]]:
                 "seconds": rounded(summary.seconds[:, at - 1].mean()),
                 **dict(zip(("score_iqm", "score_low", "score_high"), map(rounded, score))),
                 "report_mean": rounded(_nanmean(summary.report[:, at - 1])),
-                "regret_mean": None
-                if summary.optimum is None
-                else rounded(summary.optimum - summary.best[:, at - 1].mean()),
+                "regret_mean": rounded(_nanmean(summary.regret[:, at - 1])),
+                "test_regret_mean": rounded(_nanmean(summary.test_regret[:, at - 1])),
+                "test_rank_median": rounded(_nanmedian(summary.test_rank[:, at - 1])),
             }
         )
     return rows
@@ -75,6 +75,13 @@ def reported(summaries: list[TrialSummary]) -> Curve | None:
     return None if numpy.isnan(values_KSP).any() else _banded(at, values_KSP)
 
 
+def test_regret(summaries: list[TrialSummary]) -> Curve | None:
+    """How far the test score of the best so far is below the best of the space."""
+    at = points(summaries[0].best.shape[1])
+    values_KSP = numpy.stack([c.test_regret[:, at - 1] for c in summaries])
+    return None if numpy.isnan(values_KSP).any() else _banded(at, values_KSP)
+
+
 def reached(summaries: list[TrialSummary]) -> Curve | None:
     found = numpy.concatenate([first_reached(c, c.top_threshold) for c in summaries])
     at = numpy.arange(1, summaries[0].best.shape[1] + 1)
@@ -95,21 +102,45 @@ def _banded(x: ndarray, values_KSP: ndarray) -> Curve:
     return x, y, low, high
 
 
+AFTER = (1, 5, 10, 30, 100)
+"""Evaluations after which a comparison shows what would be handed out."""
+
+
+def ends(evaluations: int) -> tuple[int, ...]:
+    """Those of `AFTER` that lie within a budget, and its end."""
+    return (*(count for count in AFTER if count < evaluations), evaluations)
+
+
 def best_after(summary: TrialSummary, after: tuple[int, ...]) -> list[dict[str, Any]]:
-    """The best found after so many evaluations: quartiles over seeds of its score, and of its report where there is one."""
-    rows = []
-    for count in after:
-        best, report = (_quartiles(column[:, count - 1]) for column in (summary.best, summary.report))
-        names = {"task": summary.spec.task, "controller": summary.spec.controller, "evaluations": count}
-        rows.append(names | {"score": best, "report": report})
-    return rows
+    """The best found after so many evaluations, chosen by the scores that the search saw.
+
+    Over seeds, what it is judged by, and where the task has a test column its test score, test regret and test rank.
+    """
+    columns = {
+        "score": summary.best,
+        "report": summary.report,
+        "test_regret": summary.test_regret,
+        "test_rank": summary.test_rank,
+    }
+    names = {"task": summary.spec.task, "controller": summary.spec.controller}
+    return [
+        names | {"evaluations": count} | {name: _spread(column[:, count - 1]) for name, column in columns.items()}
+        for count in after
+    ]
 
 
-def _quartiles(values_S: ndarray) -> dict[str, float | None] | None:
-    if numpy.isnan(values_S).all():
+def _spread(values_S: ndarray) -> dict[str, float | None] | None:
+    """Mean, standard deviation and quartiles of those that are numbers."""
+    known = values_S[~numpy.isnan(values_S)]
+    if not len(known):
         return None
-    return dict(zip(("q25", "median", "q75"), map(rounded, numpy.nanpercentile(values_S, (25, 50, 75)))))
+    quartiles = dict(zip(("q25", "median", "q75"), map(rounded, numpy.percentile(known, (25, 50, 75)))))
+    return {"mean": rounded(known.mean()), "std": rounded(known.std(ddof=1) if len(known) > 1 else 0.0)} | quartiles
 
 
 def _nanmean(values: ndarray) -> float | None:
     return None if numpy.isnan(values).all() else float(numpy.nanmean(values))
+
+
+def _nanmedian(values: ndarray) -> float | None:
+    return None if numpy.isnan(values).all() else float(numpy.nanmedian(values))

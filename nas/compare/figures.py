@@ -35,7 +35,7 @@ class Look(NamedTuple):
 
 
 def draw(summaries: list[TrialSummary], folder: Path) -> list[Path]:
-    """`regret`, `reached`, `profile`, `improvement`, and where tables know them `report` and `seconds`; the files made."""
+    """`regret`, `reached`, `profile`, `improvement`, and where known `report`, `test_regret`, `seconds`; the files made."""
     if not summaries:
         return []
     panels = _panels(summaries)
@@ -55,7 +55,10 @@ def draw(summaries: list[TrialSummary], folder: Path) -> list[Path]:
             "profile": _lines(
                 panels, looks, curves.profile, "normalised score t", "share of runs with score ≥ t", scale="linear"
             ),
-            "report": _lines(panels, looks, curves.reported, "evaluations", "report column of the best found"),
+            "report": _lines(panels, looks, curves.reported, "evaluations", "test score of the best found"),
+            "test_regret": _lines(
+                panels, looks, curves.test_regret, "evaluations", "test score below the best of the space"
+            ),
             "seconds": _lines(
                 panels, looks, curves.by_seconds, "simulated seconds", "regret (1: median of the space)", log=True
             ),

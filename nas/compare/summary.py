@@ -5,7 +5,6 @@ Shapes: `K` tasks, `S` seeds, `T` evaluations.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy
@@ -14,14 +13,12 @@ from numpy import ndarray
 from torch import Tensor
 
 from nas import tasks
-from nas.compare import statistics
+from nas.compare import statistics, yardstick
 from nas.compare.trial import ColumnsRead, Trial, TrialSpec, final_archs
 from nas.evaluators.constrained import feasible
 from nas.run import incumbent
-from nas.tasks import TaskName, constraints, families, full_columns
-
-TOP_SHARE = 0.001
-"""The best of the space that a search is to find: 1 in 1,000, the 16 best of NAS-Bench-201."""
+from nas.tasks import TaskName, constraints, families, objective, top
+from nas.tasks.top import Top
 
 
 class TrialSummary(NamedTuple):
@@ -30,11 +27,19 @@ class TrialSummary(NamedTuple):
     spec: TrialSpec
     columns_read: ColumnsRead
     family: str
+    tried: ndarray
+    """float64 `[S, T]` what each architecture is judged by (`full_columns.judged`), its score where no more is known; NaN where
+    it failed, lies beyond the budget, or was evaluated after fewer epochs than the task's own."""
     best: ndarray
-    """float64 `[S, T]` score of the best so far, after the task's own epochs; what lies beyond the budget repeats the last
-    within it."""
+    """float64 `[S, T]` the same of the best so far by the scores that the search saw; what lies beyond the budget repeats the
+    last within it. It can fall where the search was misled by the luck of one training."""
     report: ndarray
-    """float64 `[S, T]` its report column; NaN where there is none."""
+    """float64 `[S, T]` its test score; NaN where there is none."""
+    test_regret: ndarray
+    """float64 `[S, T]` how far its test score is below the best test score of the space, with the penalties of the constraints in
+    both; NaN where one of the two is not known."""
+    test_rank: ndarray
+    """float64 `[S, T]` 1 + the number of functions of the space whose test score is above its own; NaN likewise."""
     seconds: ndarray
     """float64 `[S, T]` simulated seconds spent."""
     evaluations: ndarray
@@ -43,66 +48,100 @@ class TrialSummary(NamedTuple):
     """int `[S]` distinct architectures among them."""
     feasible_share: float | None
     """Share of final architectures that keep the task's constraints; None where it has none."""
-    top_threshold: float | None
-    """The score from which an architecture is among the best `TOP_SHARE` of the space; None where the space is not known."""
-    optimum: float | None
-    median: float | None
-    """Of the space's scores: where normalised scores are 0; they are 1 at the optimum."""
+    top: Top | None
+    """Which are the best of the space, by the mean of the training seeds; None where the space is not known."""
+    top_threshold: ndarray | None
+    """float64 `[S]`: what an architecture that is among the best `TOP_SHARE` of the functions is judged by, at least."""
+    optimum: ndarray | None
+    """float64 `[S]`: the highest that an architecture of the space is judged by."""
+    median: ndarray | None
+    """float64 `[S]`: of the space, where normalized scores are 0; they are 1 at the optimum."""
+
+    @property
+    def regret(self) -> ndarray:
+        """float64 `[S, T]`: how far `best` is below the optimum; NaN where that is not known."""
+        return numpy.full_like(self.best, numpy.nan) if self.optimum is None else self.optimum[:, None] - self.best
 
     @property
     def normalised(self) -> ndarray:
         """`best` with 0 at the space's median and 1 at its optimum."""
         assert self.optimum is not None
         assert self.median is not None
-        return (self.best - self.median) / (self.optimum - self.median)
+        return (self.best - self.median[:, None]) / (self.optimum - self.median)[:, None]
 
 
 def summarize(spec: TrialSpec, trial: Trial, columns_read: ColumnsRead) -> TrialSummary:
     """A trial against its whole space: its best so far, and the best that the space has."""
     allowed = incumbent.within(trial.cost, spec.seconds)
-    score = torch.where(allowed & _whole(spec, trial), trial.score, torch.nan)
-    best = incumbent.best_so_far(score).nan_to_num(_floor(trial)).double().numpy()
+    seen = torch.where(allowed & _whole(spec, trial), trial.score, torch.nan)
+    known = yardstick.of(spec.task, spec.seeds)
+    judged = trial.score if known is None else torch.where(trial.score.isnan(), torch.nan, known.judge(trial.index))
+    tried = torch.where(seen.isnan(), torch.nan, judged)
+    best_seen, at = incumbent.so_far(seen)
+    # While nothing has succeeded, the worst of the trial: NaN would spoil every mean.
+    best = torch.where(best_seen.isnan(), _worst(judged), tried.gather(1, at))
     # Architectures by index, sorted: a change along the row is one not seen before. -1 marks those beyond the budget.
-    ordered = _ordered(spec.task)
     indices = trial.index.masked_fill(~allowed, -1).sort(1).values
     distinct = (indices.diff(dim=1, prepend=torch.full_like(indices[:, :1], -1)) > 0).sum(1)
+    test_regret, test_rank = _test(spec, trial, allowed)
     return TrialSummary(
         spec=spec,
         columns_read=columns_read,
         family=families.family_of(spec.task),
-        best=best,
+        tried=tried.double().numpy(),
+        best=best.double().numpy(),
         report=trial.report.double().numpy(),
+        test_regret=test_regret,
+        test_rank=test_rank,
         seconds=trial.cost.double().cumsum(1).numpy(),
         evaluations=allowed.sum(1).numpy(),
         distinct_archs=distinct.numpy(),
         feasible_share=_feasible_share(spec, trial),
-        top_threshold=None
-        if ordered is None
-        else ordered[max(int(numpy.ceil(TOP_SHARE * len(ordered))) - 1, 0)].item(),
-        optimum=None if ordered is None else ordered[0].item(),
-        median=None if ordered is None else ordered[len(ordered) // 2].item(),
+        top=None if known is None else known.top,
+        top_threshold=None if known is None else known.top_threshold_S.double().numpy(),
+        optimum=None if known is None else known.optimum_S.double().numpy(),
+        median=None if known is None else known.median_S.double().numpy(),
     )
+
+
+def _test(spec: TrialSpec, trial: Trial, allowed: Tensor) -> tuple[ndarray, ndarray]:
+    """The regret and the rank by test score of the best so far, `[S, T]` each."""
+    unknown = numpy.full(trial.score.shape, numpy.nan)
+    test = yardstick.test_of(spec.task)
+    if test is None:
+        return unknown, unknown
+    best_seen, at = incumbent.so_far(torch.where(allowed, trial.score, torch.nan), trial.epochs)
+    score = torch.where(best_seen.isnan(), torch.nan, test.score_N[trial.index.gather(1, at).long()])
+    rank = top.rank(score, test.best_F).double().masked_fill(score.isnan(), torch.nan)
+    return (test.best_F[0].double() - score.double()).numpy(), rank.numpy()
 
 
 def row(summary: TrialSummary) -> dict[str, Any]:
     """The summary of one controller on one task."""
     final, reports = summary.best[:, -1], summary.report[:, -1]
+    measured_on = objective.of(tasks.find(summary.spec.task))
     spent = numpy.take_along_axis(summary.seconds, summary.evaluations[:, None].clip(1) - 1, 1).mean()
     return {
         "task": summary.spec.task,
         "family": summary.family,
         "controller": summary.spec.controller,
         "prior": summary.spec.prior or None,
+        "split": measured_on.split,
+        "training_seeds": measured_on.seeds_text,
+        "top": None if summary.top is None else summary.top._asdict() | {"coarse": summary.top.coarse},
         "seeds": summary.spec.seeds,
         "evaluations": rounded(summary.evaluations.mean()),
         "distinct_archs": rounded(summary.distinct_archs.mean()),
         "seconds": rounded(spent),
         "seconds_an_evaluation": rounded(spent / max(summary.evaluations.mean(), 1)),
         "evaluations_to_top": _reached(summary, summary.top_threshold),
+        "handed_out_top": rounded(handed_out_top(summary)),
         "evaluations_to_optimum": _reached(summary, summary.optimum),
         "score": _summary(final),
-        "report": None if numpy.isnan(reports).all() else _summary(reports[~numpy.isnan(reports)]),
-        "regret": None if summary.optimum is None else _summary(summary.optimum - final),
+        "report": _known_summary(reports),
+        "regret": None if summary.optimum is None else _summary(summary.regret[:, -1]),
+        "test_regret": _known_summary(summary.test_regret[:, -1]),
+        "test_rank": _known_summary(summary.test_rank[:, -1]),
         "feasible_share": rounded(summary.feasible_share),
         "columns_read": summary.columns_read,
     }
@@ -136,20 +175,21 @@ def improvement(ours: list[TrialSummary], theirs: list[TrialSummary]) -> dict[st
     return names | {"probability": value, "low": low, "high": high}
 
 
-def first_reached(summary: TrialSummary, score: float | None) -> ndarray:
-    """The evaluation, counted from 1, at which each seed first had `score`; infinity where never, float `[S]`."""
+def first_reached(summary: TrialSummary, score: ndarray | float | None) -> ndarray:
+    """The evaluation, counted from 1, at which each seed first tried an architecture of `score` (of each seed `[S]`, or of all).
+
+    Infinity where it never did, float `[S]`.
+    """
     if score is None:
         return numpy.full(len(summary.best), numpy.inf)
-    hit_ST = summary.best >= numpy.float32(score)
+    least_S = numpy.broadcast_to(numpy.asarray(score, numpy.float32), len(summary.best))
+    hit_ST = summary.tried >= least_S[:, None]
     return numpy.where(hit_ST.any(1), hit_ST.argmax(1) + 1.0, numpy.inf)
 
 
-# Every controller of a comparison asks for the same tasks.
-@lru_cache
-def _ordered(task: str) -> Tensor | None:
-    """All scores of the space from the best down, NaN left out."""
-    scores = full_columns.everything(task)
-    return None if scores is None else scores[~scores.isnan()].double().sort(descending=True).values
+def handed_out_top(summary: TrialSummary) -> float | None:
+    """The share of searches whose best, by the scores that they saw, is in the top; None where that is not known."""
+    return None if summary.top_threshold is None else float((summary.best[:, -1] >= summary.top_threshold).mean())
 
 
 def _whole(spec: TrialSpec, trial: Trial) -> Tensor:
@@ -179,6 +219,12 @@ def _summary(values_S: ndarray) -> dict[str, Any]:
     return _interval(statistics.interval(values_S[None])) | spread
 
 
+def _known_summary(values_S: ndarray) -> dict[str, Any] | None:
+    """Of those that are numbers; None where none is."""
+    known = values_S[~numpy.isnan(values_S)]
+    return _summary(known) if len(known) else None
+
+
 def _interval(found: statistics.Interval) -> dict[str, Any]:
     return dict(zip(("iqm", "low", "high"), map(rounded, found)))
 
@@ -190,6 +236,7 @@ def rounded(value: Any) -> float | None:
     return float(f"{float(value):.6g}")
 
 
-def _floor(trial: Trial) -> float:
-    """The best so far while nothing has succeeded: the worst score of the trial, as NaN would spoil every mean."""
-    return torch.where(trial.score.isnan(), torch.inf, trial.score).min().item()
+def _worst(judged: Tensor) -> Tensor:
+    """The lowest of a trial; NaN where every evaluation failed."""
+    known = judged[~judged.isnan()]
+    return known.min() if len(known) else torch.tensor(torch.nan)

@@ -63,10 +63,8 @@ class Constrained:
         return self.inner.training
 
     def load(self, seeds: Tensor) -> Evaluate:
-        everything = _ops.enumerate_all(self.space.choices)
         # For the whole space at once: bounds are of tables, and then each evaluation is a look-up.
-        ratio = torch.stack([c.values(everything, self.space) / c.bound for c in self.constraints], -1)
-        points = penalty(ratio, torch.tensor(self.task.constraints))
+        ratio, points = self.penalties()
         evaluate = self.inner.load(seeds)
 
         def penalised(proposal: Proposal) -> Results:
@@ -75,6 +73,12 @@ class Constrained:
             return results._replace(score=results.score - points[index], constraint_ratio=ratio[index])
 
         return penalised
+
+    def penalties(self) -> tuple[Tensor, Tensor]:
+        """Of all architectures by index: value over bound `[N, L]`, and the points that the score loses for it `[N]`."""
+        everything = _ops.enumerate_all(self.space.choices)
+        ratio = torch.stack([c.values(everything, self.space) / c.bound for c in self.constraints], -1)
+        return ratio, penalty(ratio, torch.tensor(self.task.constraints))
 
     def report(self, archs: Tensor) -> Tensor | None:
         return self.inner.report(archs)

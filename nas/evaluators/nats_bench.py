@@ -22,7 +22,7 @@ from controller import Proposal, Results
 from nas import plugins
 from nas.datasets import meta_features
 from nas.tables import nats_files
-from nas.types import Defaults, Evaluate
+from nas.types import Defaults, Evaluate, Objective
 from search_spaces import Space, Task, UserError, _noise, _ops, unknown
 
 __all__ = ["NatsBench"]
@@ -79,10 +79,11 @@ class NatsBench:
 
     @property
     def description(self) -> str:
-        drawn = " of one training seed, drawn for each evaluation" if self.drawn else ""
-        return (
-            f"score: validation accuracy after {self.epochs} epochs{drawn}; report: test accuracy of the full training"
-        )
+        return f"score: accuracy after {self.epochs} epochs, {self.objective.text}; test: accuracy of the full training"
+
+    @property
+    def objective(self) -> Objective:
+        return Objective("valid", None, self.drawn)
 
     def load(self, seeds: Tensor) -> Evaluate:
         def evaluate(proposal: Proposal) -> Results:

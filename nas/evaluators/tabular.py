@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from controller import Proposal, Results
-from nas.tables import Table
-from nas.types import Defaults, Evaluate
+from nas.tables import Table, training_seeds
+from nas.types import Defaults, Evaluate, Objective
 from search_spaces import Space, Task, UserError, _noise, _ops
 
 __all__ = ["Tabular"]
@@ -50,9 +50,22 @@ class Tabular:
 
     @property
     def description(self) -> str:
-        drawn = " (one training seed drawn for each evaluation)" if self.drawn else ""
-        report = f"report: {self.report_column}" if self.report_column else "no column to report"
-        return f"score: {self.search_column}{drawn} of table {self.table.name}; {report}"
+        test = (
+            f"test: {self.report_column}"
+            if self.report_column
+            else "no test estimate, as the table has no further column"
+        )
+        return f"score: {self.search_column} of table {self.table.name}, {self.objective.text}; {test}"
+
+    @property
+    def objective(self) -> Objective:
+        """What the score is measured on, and over how many training seeds."""
+        split = self.table.columns[self.search_column].split
+        return Objective(split, training_seeds.count(self.table, self.search_column), self._is_drawn)
+
+    @property
+    def _is_drawn(self) -> bool:
+        return self.drawn and self.table.width(self.search_column) > 1
 
     def load(self, seeds: Tensor) -> Evaluate:
         own = self._look_up(Fidelity(self.search_column, self.cost_column, self.cost_scale), seeds)
@@ -91,11 +104,24 @@ class Tabular:
             rank_SB = _ops.index(proposal.archs, self.space.choices)
             if count is None:
                 return Results(_at(score, rank_SB), _at(cost, rank_SB))
-            # By the search's seed and the architecture, not by the step: asking again gives the same training.
-            column_SB = _noise.draw(seeds, rank_SB, high=_at(count, rank_SB))
-            return Results(score[rank_SB, column_SB], _at(cost, rank_SB))
+            return Results(score[rank_SB, _which(seeds, rank_SB, count)], _at(cost, rank_SB))
 
         return evaluate
+
+    def mean_of_others(self, seeds: Tensor) -> Tensor:
+        """The mean of the training seeds that searches with `seeds` `[S]` do not draw, float32 `[S, N]` by index.
+
+        It judges what they find. An architecture that was trained once has nothing else to judge it by than its one score. Where
+        nothing is drawn, the score, `[1, N]`.
+        """
+        score = self.table.by_index(self.search_column, self.space.choices)
+        if not self._is_drawn:
+            return (score if score.dim() == 1 else score.nanmean(-1))[None]
+        score, count_N = _measured_first(score)
+        every_SN = torch.arange(len(score)).expand(len(seeds), -1)
+        drawn_SN = score[every_SN, _which(seeds, every_SN, count_N)].double()
+        others_SN = (score.double().nansum(1) - drawn_SN) / (count_N - 1)
+        return torch.where(count_N > 1, others_SN, drawn_SN).float()
 
     def report(self, archs: Tensor) -> Tensor | None:
         if self.report_column is None:
@@ -110,6 +136,12 @@ class Tabular:
         if columns.cost is None:
             return torch.zeros(_ops.size(self.space.choices))
         return (self.table.by_index(columns.cost, self.space.choices) * columns.cost_scale).nan_to_num(0.0)
+
+
+def _which(seeds: Tensor, rank_SB: Tensor, count_N: Tensor) -> Tensor:
+    """Which of its `count_N` measured seeds each architecture `[S, B]` has in each search, int64 `[S, B]`."""
+    # By the search's seed and the architecture, not by the step: asking again gives the same training.
+    return _noise.draw(seeds, rank_SB, high=_at(count_N, rank_SB))
 
 
 def _measured_first(score: Tensor) -> tuple[Tensor, Tensor]:

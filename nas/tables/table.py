@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import safetensors.torch
 import torch
@@ -46,6 +46,8 @@ class Column(NamedTuple):
     epochs: int | None
     unit: str | None
     maximize: bool
+    seeds: int | None = None
+    """Training seeds that a value `[N]` is the mean of, at most; None where the table does not say."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,12 @@ class Table:
             raise unknown(f"column of table '{self.name}'", name, sorted(self.columns))
         _READS[f"{self.name}/{name}"] += 1
         return self._read(name)
+
+    def width(self, name: str) -> int:
+        """How many seeds a column holds apart, 1 for one of `[N]`; from the file's header alone."""
+        with safe_open(self.path, framework="pt") as file:
+            shape = file.get_slice(name).get_shape()
+        return shape[1] if len(shape) > 1 else 1
 
     def by_index(self, name: str, choices: tuple[int, ...]) -> Tensor:
         """The column ordered as `_ops.enumerate_all(choices)`, NaN where the table has no row."""
@@ -131,7 +139,7 @@ def write(
     header = {
         "format": FORMAT,
         "space": space,
-        "columns": json.dumps({name: about._asdict() for name, (about, _) in columns.items()}),
+        "columns": json.dumps({name: _stated(about) for name, (about, _) in columns.items()}),
         "source": source,
         "licence": licence,
         "sha256": checksum(tensors),
@@ -140,6 +148,11 @@ def write(
     # Tables are memory-mapped: a search that reads the old file keeps it, as a new one takes its name.
     with atomic_write(path) as partial:
         partial.write_bytes(safetensors.torch.save(tensors, header))
+
+
+def _stated(column: Column) -> dict[str, Any]:
+    """Without `seeds` where it says nothing: what version 0.1 reads stays what it reads."""
+    return {key: value for key, value in column._asdict().items() if key != "seeds" or value is not None}
 
 
 def checksum(tensors: dict[str, Tensor]) -> str:

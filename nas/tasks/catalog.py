@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from controller import Proposal
 from nas import datasets, plugins, tables
-from nas.tasks import families
+from nas.tasks import families, objective, top
 from nas.tasks.find import TaskColumns, find, task_columns
 from nas.tasks.name import TaskName
+from nas.types import Objective
 from search_spaces import _ops, unknown
 
 
@@ -27,11 +28,17 @@ class Entry(NamedTuple):
     num_classes: int
     objective: str
     """What a search maximizes: a column, or the validation accuracy of training."""
+    split: str | None
+    """Of the examples that the objective is measured on: `valid`, `test`; None where the source names none."""
+    training_seeds: str
+    """How many stand behind a score, in words."""
     test_metric: str | None
-    """What is reported of the best."""
+    """What is reported of the best; None where there is no test estimate, as the objective is itself all that was measured."""
     optimum: float | None
     """The highest search score in the space; None where only training would tell."""
     optimum_arch: str | None
+    top: dict[str, Any] | None
+    """The best 0.1% of the functions (`nas.tasks.top.Top`), and whether this is `coarse`; None where only training would tell."""
 
 
 def entries(family: str | None = None) -> Iterator[Entry]:
@@ -63,7 +70,7 @@ def _dataset(name: str) -> Entry:
     c, h, w = data.x_train.shape[1:]
     return Entry(
         name, "data", space.name, _ops.size(space.choices), (c, h, w), len(data.class_names),
-        "valid_accuracy", "test_accuracy", None, None,
+        "valid_accuracy", "valid", Objective("valid", 1).seeds_text, "test_accuracy", None, None, None,
     )  # fmt: skip
 
 
@@ -76,10 +83,15 @@ def _entry(task: TaskName, family: str, found: TaskColumns) -> Entry:
     evaluator = find(str(task))
     space, about = evaluator.space, evaluator.task
     archs = _ops.enumerate_all(space.choices)
-    score = evaluator.load(torch.zeros(1).long())(Proposal(archs[None])).score[0].nan_to_num(-torch.inf)
-    best = int(score.argmax())
-    objective = ", ".join([found.objective, *task.constraints])
+    score = evaluator.load(torch.zeros(1).long())(Proposal(archs[None])).score[0]
+    best, measured_on, among = (
+        int(score.nan_to_num(-torch.inf).argmax()),
+        objective.of(evaluator),
+        top.top(score, space),
+    )
+    columns = ", ".join([found.objective, *task.constraints])
     return Entry(
-        str(task), family, space.name, found.table.rows, about.input_shape, about.num_classes, objective,
-        found.test_metric, round(score[best].item(), 4), space.describe(archs[best]),
+        str(task), family, space.name, found.table.rows, about.input_shape, about.num_classes, columns,
+        measured_on.split, measured_on.seeds_text, found.test_metric, round(score[best].item(), 4),
+        space.describe(archs[best]), among._asdict() | {"coarse": among.coarse},
     )  # fmt: skip

@@ -8,7 +8,7 @@ from functools import lru_cache
 from nas import plugins, tables
 from nas.tables import Table
 from nas.tasks.find import find, task_columns
-from nas.tasks.name import TaskName
+from nas.tasks.name import TaskName, split_seeds
 from search_spaces import unknown
 
 _NAMED = {"nasbench201": "accuracy", "nasbench201-robustness": "robustness", "nasbench201-ninapro": "domain"}
@@ -35,21 +35,41 @@ def families() -> dict[str, list[str]]:
 @lru_cache
 def family_of(task: str) -> str:
     """The family that has `task`; the table's name where none does."""
-    return next((name for name, members in families().items() if task in members), TaskName.parse(task).table)
+    plain = TaskName.parse(task)
+    named = str(plain._replace(seeds=""))
+    return next((name for name, members in families().items() if named in members), plain.table)
+
+
+@lru_cache
+def protocol(task: str) -> str:
+    """The task as a comparison takes it: with one training seed drawn for each evaluation, where its table holds several.
+
+    This is what a user has who trains each architecture once. A name that ends in `~mean` keeps the mean of the seeds, which is
+    less noisy than any search outside a benchmark is.
+    """
+    name = TaskName.parse(task)
+    if name.kind != "table" or name.seeds:
+        return task
+    known = task_columns(tables.find(name.table))
+    ours = [found for found in known if found.name == name.dataset and name.epochs in (None, found.epochs)]
+    drawable = bool(ours) and max(ours, key=lambda found: found.epochs or 0).drawable is not None
+    return str(name._replace(seeds="one-seed")) if drawable else task
 
 
 def select(patterns: str) -> list[str]:
     """The tasks of a comma-separated list of names, families and patterns like `nasbench201/*`, each once.
 
-    A pattern without `@` means each task at its most epochs. Raises `UserError` for what matches nothing.
+    A pattern without `@` means each task at its most epochs; `~mean` or `~one-seed` behind a family or a pattern is for each of
+    its tasks. Raises `UserError` for what matches nothing.
     """
     known = families()
     chosen: list[str] = []
     for pattern in filter(None, (p.strip() for p in patterns.split(","))):
-        if pattern in known:
-            chosen.extend(known[pattern])
-        elif set(pattern) & set("*?["):
-            chosen.extend(_matching(pattern, known))
+        several, tilde, _ = pattern.partition("~")
+        if several in known or set(several) & set("*?["):
+            seeds = split_seeds(pattern, pattern)[1] if tilde else ""
+            found = known[several] if several in known else _matching(several, known)
+            chosen.extend(str(TaskName.parse(task)._replace(seeds=seeds)) if seeds else task for task in found)
         else:
             find(pattern)
             chosen.append(pattern)

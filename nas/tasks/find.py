@@ -9,7 +9,7 @@ from nas import plugins, tables
 from nas.datasets import meta_features
 from nas.evaluators.constrained import Constrained
 from nas.evaluators.tabular import Fidelity, Tabular
-from nas.tables import Column, Table
+from nas.tables import Column, Table, training_seeds
 from nas.tasks import constraints
 from nas.tasks.name import TaskName, base_dataset
 from nas.types import Evaluator
@@ -56,6 +56,16 @@ class TaskColumns(NamedTuple):
     cost: str | None
     cost_scale: float
 
+    @property
+    def drawable(self) -> str | None:
+        """The column with the objective of each training seed apart; None where the table does not hold several."""
+        about = self.table.columns[self.objective]
+        alike = [n for n, c in self.table.columns.items() if c._replace(seeds=None) == about._replace(seeds=None)]
+        held = (
+            n for n in sorted(alike, key=lambda n: n != self.objective) if training_seeds.can_be_drawn(self.table, n)
+        )
+        return next(held, None)
+
 
 def task_columns(table: Table) -> list[TaskColumns]:
     """The tasks of a table that have an accuracy to raise, one for each fidelity."""
@@ -86,7 +96,12 @@ def find(name: str, **options: str) -> Evaluator:
     if plain.kind == "table":
         inner = _tabular(plain, tables.find(plain.table))
     elif plain.kind == "nats":
-        where = {"path": plain.table, "dataset": plain.dataset, "epochs": plain.epochs, "one_seed": plain.one_seed}
+        where = {
+            "path": plain.table,
+            "dataset": plain.dataset,
+            "epochs": plain.epochs,
+            "one_seed": plain.seeds == "one-seed",
+        }
         inner = plugins.load("evaluator", "nats_bench").of(str(plain), **where)
     else:
         inner = plugins.load("evaluator", "train").of(plain.dataset, **options)
@@ -108,13 +123,16 @@ def _tabular(name: TaskName, table: Table) -> Tabular:
             there_are = ", ".join(str(s.epochs) for s in every)
             raise UserError(f"Task '{name}' has no metrics after {name.epochs} epochs; there are: {there_are}.")
     chosen = max(ours, key=lambda s: s.epochs or 0)
+    one_seed = name.seeds == "one-seed"
     lower = {
-        s.epochs: Fidelity(s.objective, s.cost, s.cost_scale) for s in every if s.epochs and _is_shorter(s, chosen)
+        s.epochs: Fidelity((one_seed and s.drawable) or s.objective, s.cost, s.cost_scale)
+        for s in every
+        if s.epochs and _is_shorter(s, chosen)
     }
     task = replace(describe_task(str(name), name.dataset), fidelities=(*sorted(lower), *filter(None, [chosen.epochs])))
     return Tabular(
-        space_of(table), task, table, chosen.objective, chosen.test_metric, chosen.cost, chosen.cost_scale,
-        drawn=name.one_seed, lower=lower,
+        space_of(table), task, table, (one_seed and chosen.drawable) or chosen.objective, chosen.test_metric, chosen.cost,
+        chosen.cost_scale, drawn=one_seed, lower=lower,
     )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
-"""What a comparison knows and a searcher does not: whole search columns, for bounds, portfolios and the scale of figures.
+"""What a comparison knows and a searcher does not: whole columns, for bounds, portfolios, tops and the scale of figures.
 
-Shapes: `N` architectures of a space.
+Shapes: `S` seeds, `N` architectures of a space.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from torch import Tensor
 
 from controller import Prior, Proposal, TaskSample, TaskSet
 from nas import plugins, tables
+from nas.evaluators.constrained import Constrained
+from nas.evaluators.tabular import Tabular
 from nas.tasks import families
 from nas.tasks.find import find
 from nas.tasks.name import TaskName
@@ -22,13 +24,52 @@ from search_spaces import Space, UserError, _ops
 
 @lru_cache
 def everything(task: str) -> Tensor | None:
-    """The search column of all architectures by rank, `[N]`; None where the task is no table's. Never shown to a searcher."""
+    """The objective of all architectures by index, `[N]`, over the mean of the training seeds; None where the task is no table's.
+
+    Never shown to a searcher.
+    """
     name = TaskName.parse(task)
     if name.table not in tables.names():
         return None
-    evaluator = find(str(name._replace(one_seed=False)))
+    evaluator = find(str(name._replace(seeds="")))
     archs = _ops.enumerate_all(evaluator.space.choices)[None]
     return evaluator.load(torch.tensor([0]))(Proposal(archs)).score[0]
+
+
+# A comparison has hundreds of seeds, and several controllers on each task in turn.
+@lru_cache(maxsize=4)
+def judged(task: str, count: int) -> Tensor | None:
+    """What each of `count` searches is judged by, `[S, N]`, or `[1, N]` where they share it; None where `everything` is.
+
+    Where a search sees one training seed of an architecture, the mean of those that it does not see, so that it gains nothing
+    by the luck of a draw; elsewhere the objective. With constraints, less the penalties.
+    """
+    plain = everything(task)
+    if plain is None:
+        return None
+    name = TaskName.parse(task)
+    tabular = find(str(name.unconstrained()))
+    if not isinstance(tabular, Tabular) or not tabular.objective.drawn:
+        return plain[None]
+    return tabular.mean_of_others(torch.arange(count)) - _points(task)
+
+
+@lru_cache
+def test_scores(task: str) -> Tensor | None:
+    """The test metric of all architectures by index, `[N]`, less the objective's penalties; None where there is none."""
+    if everything(task) is None:
+        return None
+    evaluator = find(task)
+    scores = evaluator.report(_ops.enumerate_all(evaluator.space.choices))
+    return None if scores is None else scores - _points(task)
+
+
+def _points(task: str) -> Tensor:
+    """What the constraints of a task take off the score of each architecture, `[N]`; zeros without constraints."""
+    evaluator = find(task)
+    if isinstance(evaluator, Constrained):
+        return evaluator.penalties()[1]
+    return torch.zeros(_ops.size(evaluator.space.choices))
 
 
 def sources(task: str) -> list[str]:

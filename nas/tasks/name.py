@@ -1,10 +1,14 @@
 """What a task's name says, read in one place.
 
-    TABLE/DATASET[@EPOCHS][~one-seed]        a column of a benchmark table, as `nasbench201/cifar10@200`
-    nats:PATH/DATASET[@EPOCHS][~one-seed]    nats_bench's own files
-    DATASET                                  trained: `digits`, `npz:FILE`, `folder:DIR`, `hf:NAME`
+    TABLE/DATASET[@EPOCHS][~SEEDS]        a column of a benchmark table, as `nasbench201/cifar10@200`
+    nats:PATH/DATASET[@EPOCHS][~SEEDS]    nats_bench's own files
+    DATASET                               trained: `digits`, `npz:FILE`, `folder:DIR`, `hf:NAME`
 
-and behind any of them constraints, each `+TABLE/COLUMN<=VALUE`, as `+nasbench201-hardware/fpga/latency<=q30`.
+SEEDS says what an evaluation gives where several training seeds were measured: `one-seed`, the score of one of them, drawn for
+each evaluation, as who trains once has it; `mean`, their mean. A name without it means the mean in a search, and `one-seed` in a
+comparison (`nas.tasks.families.protocol`).
+
+Behind any of them stand constraints, each `+TABLE/COLUMN<=VALUE`, as `+nasbench201-hardware/fpga/latency<=q30`.
 
 Files and folders may be called anything, `a+b`, `x@2`, `y~z`, `a<=b` or with a space. So what stands behind `npz:`, `folder:` and
 `hf:` is a path up to the constraints at the end of the name that have just that form. Where the path with what looks like its
@@ -21,7 +25,8 @@ from controller.models import legacy
 from search_spaces import UserError
 
 CONSTRAINT_FORM = "TABLE/COLUMN<=VALUE, as 'nasbench201-hardware/fpga/latency<=q30'"
-_ONE_SEED = "one-seed"
+Seeds = Literal["", "one-seed", "mean"]
+_SEEDS: dict[str, Seeds] = {"one-seed": "one-seed", "mean": "mean"}
 _PATHS = ("npz:", "folder:", "hf:")
 _NUMBER = r"-?[0-9.][0-9.eE-]*(?:\+[0-9]+)?"
 _CONSTRAINT = rf"[^/+]+/[^+]+<=q?{_NUMBER}(?:\*{_NUMBER})?"
@@ -41,8 +46,8 @@ class TaskName(NamedTuple):
     """Of the table; or as it is loaded, `folder:DIR`."""
     epochs: int | None = None
     """The fidelity; None: the longest there is."""
-    one_seed: bool = False
-    """An evaluation gives one training seed, drawn for each evaluation, where several were measured; else their mean."""
+    seeds: Seeds = ""
+    """Of training, where several were measured: `one-seed` draws one for each evaluation, `mean` and nothing take their mean."""
     constraints: tuple[str, ...] = ()
 
     @classmethod
@@ -57,12 +62,12 @@ class TaskName(NamedTuple):
             return cls("table", table, *_fidelity(text, rest), constraints)
         if not plain.startswith(_PATHS):
             _refuse_rest(plain)
-        return cls("data", "", plain, None, False, constraints)
+        return cls("data", "", plain, None, "", constraints)
 
     def __str__(self) -> str:
         source = {"table": f"{self.table}/", "nats": f"nats:{self.table}/", "data": ""}[self.kind]
         epochs = "" if self.epochs is None else f"@{self.epochs}"
-        plain = source + self.dataset + epochs + (f"~{_ONE_SEED}" if self.one_seed else "")
+        plain = source + self.dataset + epochs + (f"~{self.seeds}" if self.seeds else "")
         return "+".join([plain, *self.constraints])
 
     def constrained(self, texts: tuple[str, ...]) -> TaskName:
@@ -76,8 +81,8 @@ class TaskName(NamedTuple):
         return self._replace(constraints=())
 
     def strip_fidelity(self) -> TaskName:
-        """The same task at its most epochs, as the mean of its seeds."""
-        return self._replace(epochs=None, one_seed=False)
+        """The same task at its most epochs, and without its rule on training seeds."""
+        return self._replace(epochs=None, seeds="")
 
     def strip_bounds(self) -> str:
         """The name without fidelity and without the values of constraints: a prior that knows one of these knows them all."""
@@ -109,16 +114,23 @@ def _is_there(text: str) -> bool:
     return text.startswith(_PATHS) and Path(text.partition(":")[2]).exists()
 
 
-def _fidelity(name: str, rest: str) -> tuple[str, int | None, bool]:
-    """`DATASET[@EPOCHS][~one-seed]` in its parts."""
+def _fidelity(name: str, rest: str) -> tuple[str, int | None, Seeds]:
+    """`DATASET[@EPOCHS][~SEEDS]` in its parts."""
     _refuse_rest(rest)
-    rest, tilde, suffix = rest.partition("~")
-    if tilde and legacy.ONE_SEED.get(suffix, suffix) != _ONE_SEED:
-        raise UserError(f"Task '{name}' ends in '~{suffix}'; after '~' there is: {_ONE_SEED}.")
+    rest, seeds = split_seeds(rest, name)
     dataset, at, epochs = rest.partition("@")
     if at and not epochs.isdecimal():
         raise UserError(f"Task '{name}' has no metrics after '{epochs}' epochs; it takes a whole number.")
-    return dataset, int(epochs) if at else None, bool(tilde)
+    return dataset, int(epochs) if at else None, seeds
+
+
+def split_seeds(text: str, name: str) -> tuple[str, Seeds]:
+    """What stands before `~SEEDS`, and that. Raises `UserError`, which quotes `name`, for a rule on seeds that is none."""
+    rest, tilde, suffix = text.partition("~")
+    seeds = _SEEDS.get(legacy.ONE_SEED.get(suffix, suffix))
+    if tilde and seeds is None:
+        raise UserError(f"Task '{name}' ends in '~{suffix}'; after '~' there is: {', '.join(_SEEDS)}.")
+    return rest, seeds or ""
 
 
 def _refuse_rest(plain: str) -> None:

@@ -1,0 +1,112 @@
+"""What `nas compare` prints: for each task what it measures, then two tables, or the one of `--report-after`."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from nas import tasks
+
+
+def print_document(document: dict[str, Any]) -> None:
+    """The rows of a comparison, and what would be handed out after some numbers of evaluations."""
+    _print_tasks(document)
+    table = Table(
+        "task", "controller", "score", "interval", "to top 0.1%", "quartiles", "reached", "handed out", "regret"
+    )
+    for row in document["rows"]:
+        score, to_top, known = row["score"], row["evaluations_to_top"], row["top"] is not None
+        table.add_row(
+            escape(row["task"]),
+            escape(row["controller"]),
+            _number(score["iqm"], 3),
+            f"{_number(score['low'], 3)} to {_number(score['high'], 3)}",
+            # Where the best of the space is not known, nothing can be said to be among it.
+            *((_count(to_top["median"]), f"{_count(to_top['q25'])} to {_count(to_top['q75'])}") if known else ("-", "-")),
+            f"{to_top['reached']:.0%}" if known else "-",
+            f"{row['handed_out_top']:.0%}" if known else "-",
+            _number(row["regret"] and row["regret"]["iqm"], 3),
+        )  # fmt: skip
+    _print(table)
+    _print_test(document["best_after"])
+
+
+def print_after(document: dict[str, Any]) -> None:
+    """What would be handed out after the numbers of evaluations of `--report-after`."""
+    _print_tasks(document)
+    headings = ("task", "controller", "evaluations", "score, median", "quartiles", "test, median", "quartiles")
+    table = Table(*headings, "test regret", "test rank")
+    for row in sorted(document["best_after"], key=lambda row: (row["task"], row["evaluations"])):
+        table.add_row(
+            escape(row["task"]), escape(row["controller"]), str(row["evaluations"]),
+            *_spread(row["score"]), *_spread(row["report"]), _median(row["test_regret"], 2), _median(row["test_rank"], 0),
+        )  # fmt: skip
+    _print(table)
+
+
+def _print_tasks(document: dict[str, Any]) -> None:
+    """A line for each task: its objective, and how many are in its top."""
+    for row in {row["task"]: row for row in document["rows"]}.values():
+        click.echo(f"{row['task']}  {tasks.find(row['task']).description}")
+        if row["top"] is not None:
+            click.echo(f"  top 0.1%: {top_text(row['top'])}")
+
+
+def top_text(top: dict[str, Any]) -> str:
+    """How many architectures and functions the top of a task has, in words."""
+    plural = "s" * (top["functions"] > 1)
+    text = (
+        f"{top['archs']} architectures, {top['share']:.2%} of the space, {top['functions']} distinct function{plural}"
+    )
+    return text + "; coarse, as ties make it larger than it is meant to be" * top["coarse"]
+
+
+def _print_test(rows: list[dict[str, Any]]) -> None:
+    """Of the tasks that have a test column: medians over seeds of what would be handed out, chosen by validation."""
+    rows = [row for row in rows if row["report"] is not None]
+    if not rows:
+        return
+    counts = sorted({row["evaluations"] for row in rows})
+    click.echo(
+        "Test score of the best by the objective after N evaluations, in brackets its regret and its rank; medians."
+    )
+    table = Table("task", "controller", *(f"N = {count}" for count in counts))
+    found = {(row["task"], row["controller"], row["evaluations"]): row for row in rows}
+    for task, controller in dict.fromkeys((row["task"], row["controller"]) for row in rows):
+        cells = [found.get((task, controller, count)) for count in counts]
+        table.add_row(escape(task), escape(controller), *map(_test, cells))
+    _print(table)
+
+
+def _test(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return "-"
+    if row["test_rank"] is None:
+        return _median(row["report"], 2)
+    return f"{_median(row['report'], 2)} ({_median(row['test_regret'], 2)}, {_median(row['test_rank'], 0)})"
+
+
+def _print(table: Table) -> None:
+    # 160: in a file or a pipe there is no width to fit, and wrapped cells could not be read by a program.
+    Console(width=None if os.isatty(1) else 160).print(table)
+
+
+def _median(found: dict[str, Any] | None, digits: int) -> str:
+    return _number(found and found["median"], digits)
+
+
+def _spread(found: dict[str, Any] | None) -> tuple[str, str]:
+    return ("-", "-") if found is None else (f"{found['median']:.2f}", f"{found['q25']:.2f} to {found['q75']:.2f}")
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _count(value: float | None) -> str:
+    return "never" if value is None else f"{value:.0f}"
