@@ -103,11 +103,11 @@ def lucky():
     values = torch.full((len(rank), 3), 50.0)
     values[torch.arange(len(rank)), rank % 3] = 90.0
     values[rank >= 4925] = 80.0
-    return rank, values
+    return values
 
 
 def test_a_drawn_score_is_judged_by_the_mean_of_the_other_seeds(write):
-    _, values = lucky()
+    values = lucky()
     values = values + torch.arange(3)
     write(valid=values)
     seeds = torch.arange(5)
@@ -119,7 +119,7 @@ def test_a_drawn_score_is_judged_by_the_mean_of_the_other_seeds(write):
 
 
 def test_an_architecture_trained_once_is_judged_by_its_one_score(write):
-    _, values = lucky()
+    values = lucky()
     values[::3, 1:] = torch.nan
     write(valid=values)
     judged = full_columns.judged("made/data@10~one-seed", 4)
@@ -128,7 +128,7 @@ def test_an_architecture_trained_once_is_judged_by_its_one_score(write):
 
 def test_luck_is_neither_top_nor_better_than_the_best(write, tmp_path):
     """Nine tenths of what is handed out scored 90 once, above the 80 of the best; none of it is in the top."""
-    rank, values = lucky()
+    values = lucky()
     write(valid=values)
     (found,) = compared(tmp_path, ["random_search"], seeds=40, evals=30)
     assert found.spec.task == "made/data~one-seed"
@@ -156,7 +156,7 @@ def test_no_draw_of_any_search_beats_the_best_of_its_space(write, tmp_path):
 
 
 def test_a_comparison_draws_where_several_seeds_are_held_and_the_mean_is_named(write, tmp_path):
-    _, values = lucky()
+    values = lucky()
     write(valid=values)
     assert families.protocol("made/data@10") == "made/data@10~one-seed"
     assert families.protocol("made/data@10~mean") == "made/data@10~mean"
@@ -184,7 +184,7 @@ def test_a_sample_with_more_seeds_is_no_column_to_draw_from():
 
 
 def test_a_task_says_its_split_and_its_seeds(write):
-    _, values = lucky()
+    values = lucky()
     write(valid=values, test=values.mean(1))
     said = {suffix: tasks.find(f"made/data{suffix}").description for suffix in ("", "~mean", "~one-seed")}
     assert "validation split, mean of up to 3 training seeds; test: data/test_accuracy@10" in said[""] == said["~mean"]
@@ -192,7 +192,7 @@ def test_a_task_says_its_split_and_its_seeds(write):
 
 
 def test_a_search_by_the_plain_name_is_by_the_mean_as_it_was(write):
-    _, values = lucky()
+    values = lucky()
     write(valid=values)
     proposal = Proposal(ARCHS[None])
     plain, mean = (tasks.find(f"made/data{s}").load(torch.tensor([3]))(proposal).score for s in ("", "~mean"))
