@@ -272,6 +272,8 @@ def test_a_stranger_is_searched_with_and_keeps_every_law(project, nas):
         ("luck = _noise.uniform(state.seeds,", "luck = _noise.uniform(torch.arange(len(state.seeds)),", "place among"),
         ("nan_to_num(-1e9)", "nan_to_num(-1e9); assert not results.score.isnan().all(), 0", "survived"),
         ("archs = torch.where(self.space.valid(near)[..., None], near, fresh)", "archs = near + 1", "valid"),
+        ("nan_to_num(-1e9)", "nan_to_num(1e9)", "never the best"),
+        ("best, at = score.max(1)", "best, at = (-score).max(1)", "than random search"),
     ],
 )
 def test_a_law_that_is_broken_is_named(project, right, wrong, law):
@@ -322,7 +324,8 @@ def test_a_law_of_evaluators_that_is_broken_is_named(project, right, wrong, law)
         ("total = meta_state.total\n", "total = meta_state.total + torch.rand(())\n", "made twice"),
         ("total = meta_state.total\n", "total = meta_state.total.add_(1)\n", "made twice"),
         ('"portfolio"}', '"portfolios"}', "names a controller"),
-        ("sign: float = 1.0", "sign: float = -1.0", "shorter"),
+        ("sign: float = 1.0", "sign: float = -1.0", "improves searches"),
+        ("State(meta_state.step + 1, total)", "State(meta_state.step + 1, meta_state.total)", "changes its prior"),
     ],
 )
 def test_a_law_of_meta_learners_that_is_broken_is_named(project, right, wrong, law):

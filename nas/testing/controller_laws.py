@@ -12,9 +12,12 @@ import torch
 from safetensors.torch import load, save
 
 from nas import plugins
-from nas.testing import toys
+from nas.testing import synthetic_scores, toys
+from nas.testing.sign_test import ERROR, p_value
 
 _BATCHES = (1, 3, 40)
+_LOOKS = (16, 64, 256)
+"""Searches after which it is asked whether they are better than random ones; slow controllers are told by the first few."""
 
 
 def _made(component: Any) -> Any:
@@ -124,6 +127,54 @@ def failures_are_survived(component: Any) -> None:
         assert controller.space.valid(archs).all(), "an architecture is not valid once evaluations have failed"
 
 
+def learning_ends_above_random_search(component: Any) -> None:
+    """One that learns from scores proposes better ones in the end than random search, in more searches than luck explains."""
+    if learns_from_scores(component):
+        ends_above_random_search(component)
+
+
+def failures_are_not_sought(component: Any) -> None:
+    """A NaN score is never the best: in the end no more proposals fail than those of random search."""
+    (_, ours), (_, random) = _two_searches(component, torch.arange(_LOOKS[0]), failing=True)
+    more, fewer = int((ours.failed > random.failed).sum()), int((ours.failed < random.failed).sum())
+    assert p_value(more, fewer) >= ERROR, (
+        f"in the last quarter of {synthetic_scores.EVALS} evaluations, more proposals fail than those of random search in "
+        f"{more} of {_LOOKS[0]} searches, and fewer in {fewer}"
+    )
+
+
+def learns_from_scores(component: Any) -> bool:
+    """Whether a controller without a prior proposes otherwise where worst and best are exchanged."""
+    controller, seeds = _made(component), torch.arange(4)
+    runs = (synthetic_scores.evaluate(controller.space, seeds, sign=sign) for sign in (1.0, -1.0))
+    (archs, _), (turned, _) = (synthetic_scores.walk(controller, run, seeds) for run in runs)
+    return not torch.equal(archs, turned)
+
+
+def ends_above_random_search(component: Any) -> None:
+    """Raises `AssertionError` unless a sign test says so, after as few searches as it can."""
+    better = worse = done = 0
+    for count in _LOOKS:
+        (_, ours), (_, random) = _two_searches(component, torch.arange(done, count))
+        better, worse = better + int((ours.score > random.score).sum()), worse + int((ours.score < random.score).sum())
+        done = count
+        # Each look has its share of the error, as each may be taken in by luck.
+        if p_value(better, worse) < ERROR / len(_LOOKS):
+            return
+        if p_value(worse, better) < ERROR / len(_LOOKS):
+            break
+    raise AssertionError(
+        f"in the last quarter of {synthetic_scores.EVALS} evaluations, proposals score above those of random search in {better} "
+        f"searches of synthetic tasks and below in {worse}"
+    )
+
+
+def _two_searches(component: Any, seeds: torch.Tensor, **options: bool) -> Any:
+    """Of a controller and of random search, on the same synthetic tasks."""
+    made = (_made(each) for each in (component, plugins.load("controller", "random_search")))
+    return [synthetic_scores.walk(c, synthetic_scores.evaluate(c.space, seeds, **options), seeds) for c in made]
+
+
 def _same(ours: torch.Tensor, theirs: torch.Tensor, failure: str) -> None:
     assert torch.equal(ours.nan_to_num(-1), theirs.nan_to_num(-1)), failure
 
@@ -138,4 +189,6 @@ LAWS = [
     seeds_differ,
     resumes_bitwise,
     failures_are_survived,
+    failures_are_not_sought,
+    learning_ends_above_random_search,
 ]
