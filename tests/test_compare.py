@@ -171,3 +171,12 @@ def test_never_counts_as_twice_the_budget_in_a_geometric_mean():
     assert statistics.geometric_mean([2, 8], 100) == pytest.approx(4)
     assert statistics.geometric_mean([2, None], 100) == pytest.approx(20)
     assert statistics.geometric_mean([None] * 9, 100) == pytest.approx(200)
+
+
+def test_what_was_never_reached_is_above_every_budget_and_is_called_so():
+    counts = numpy.array([100.0, numpy.inf, numpy.inf])
+    assert statistics.count_text(statistics.quartiles(counts)[1]) == "never"
+    assert statistics.count_text(statistics.quartiles(counts[:2])[1]) == "100"
+    worst_reached, none = statistics.geometric_mean([100] * 9, 100), statistics.geometric_mean([None] * 9, 100)
+    assert worst_reached == pytest.approx(100)
+    assert none == pytest.approx(200)

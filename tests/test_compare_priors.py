@@ -11,7 +11,6 @@ from safetensors.torch import load_file, save_file
 from nas.compare import comparison, curves, trial_cache
 from nas.run import priors, session
 from nas.run.config import RunConfig
-from nas.tasks import TaskName
 from search_spaces import UserError
 
 TASK = "own201/digits"
@@ -66,13 +65,6 @@ def test_a_prior_is_not_compared_on_what_it_was_trained_on(prior):
     with pytest.raises(UserError, match=f"was trained on 'own201/digits@2', so that '{TASK}' is no test of it"):
         specs(f"in_context:prior={path}")
     assert specs(f"in_context:prior={path}", task="own201/rsscn7_aerial")
-
-
-def test_what_a_task_is_to_a_prior():
-    for task in ("own201/digits@4~one-seed", "own201/digits@4~drawn", "own201/digits"):
-        assert TaskName.parse(task).strip_bounds() == "own201/digits"
-    limited = "nasbench201/cifar100@200+nasbench201-hardware/fpga/latency<=q30"
-    assert TaskName.parse(limited).strip_bounds() == "nasbench201/cifar100+nasbench201-hardware/fpga/latency"
 
 
 def test_a_prior_is_for_those_that_take_one():

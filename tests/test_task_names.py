@@ -43,11 +43,10 @@ def test_what_version_0_1_called_drawn_is_one_seed():
     assert tasks.find("own201/digits~drawn").task.name == "own201/digits~one-seed"
 
 
-def test_a_name_loses_its_fidelity_its_constraints_and_its_bounds():
+def test_a_name_loses_its_fidelity_and_its_constraints():
     name = TaskName.parse(f"own201/digits@4~one-seed+{LATENCY}<=q30")
     assert str(name.strip_fidelity()) == f"own201/digits+{LATENCY}<=q30"
     assert str(name.unconstrained()) == "own201/digits@4~one-seed"
-    assert name.strip_bounds() == f"own201/digits+{LATENCY}"
     assert TaskName.parse("nasbench201-robustness/cifar10-fgsm-1.0@200").base_dataset() == "cifar10"
 
 

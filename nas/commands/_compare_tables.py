@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from nas import tasks
+from nas.compare import statistics
 
 
 def print_document(document: dict[str, Any]) -> None:
@@ -27,7 +28,7 @@ def print_document(document: dict[str, Any]) -> None:
             _number(score["iqm"], 3),
             f"{_number(score['low'], 3)} to {_number(score['high'], 3)}",
             # Where the best of the space is not known, nothing can be said to be among it.
-            *((_count(to_top["median"]), f"{_count(to_top['q25'])} to {_count(to_top['q75'])}") if known else ("-", "-")),
+            *((statistics.count_text(to_top["median"]), f"{statistics.count_text(to_top['q25'])} to {statistics.count_text(to_top['q75'])}") if known else ("-", "-")),
             f"{to_top['reached']:.0%}" if known else "-",
             f"{row['handed_out_top']:.0%}" if known else "-",
             _number(row["regret"] and row["regret"]["iqm"], 3),
@@ -106,7 +107,3 @@ def _spread(found: dict[str, Any] | None) -> tuple[str, str]:
 
 def _number(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
-
-
-def _count(value: float | None) -> str:
-    return "never" if value is None else f"{value:.0f}"

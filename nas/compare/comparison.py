@@ -15,7 +15,7 @@ from nas.compare import curves, summary, trial, trial_cache
 from nas.compare.summary import TrialSummary, summarize
 from nas.compare.trial import TrialSpec
 from nas.run import priors
-from nas.tasks import TaskName, families, full_columns
+from nas.tasks import TaskName, exposure, families, full_columns
 from search_spaces import UserError
 from search_spaces._files import atomic_write
 
@@ -74,13 +74,12 @@ def _fingerprint(controller: str, tasks: list[str]) -> str:
     prior = priors.find(wanted, name)
     if prior is None:
         raise UserError(f"Prior '{wanted}' is not there for controller '{name}'; --prior takes a file, or none.")
-    trained = {TaskName.parse(task).strip_bounds(): task for task in json.loads(prior.about.get("tasks", "[]"))}
-    # Bounds do not make a task new: a prior that saw the accuracies knows where the good architectures are.
+    known = exposure.trained_on(*(json.loads(prior.about.get(key, "[]")) for key in ("tasks", "auxiliary_columns")))
     for task in tasks:
-        bare = TaskName.parse(task).strip_bounds()
-        if bare in trained:
+        seen = exposure.seen(task, known)
+        if seen is not None:
             raise UserError(
-                f"Prior '{wanted}' was trained on '{trained[bare]}', so that '{task}' is no test of it. "
+                f"Prior '{wanted}' was trained on '{seen}', so that '{task}' is no test of it. "
                 "Compare it on other tasks, or train one that leaves it out: nas meta-train --split."
             )
     return priors.fingerprint(wanted)

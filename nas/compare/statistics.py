@@ -89,8 +89,17 @@ def quartiles(values_S: ndarray) -> tuple[float | None, float | None, float | No
 
 
 def geometric_mean(medians: Sequence[float | None], budget: int) -> float:
-    """Over tasks, of medians as `quartiles` gives them; one that was never reached counts as twice the budget."""
+    """Over tasks, of medians as `quartiles` gives them; one that was never reached counts as twice the budget.
+
+    It is above the budget, by how much is not known: twice leaves it worse than the last that was reached, without letting one
+    task decide the mean. Tables of `nas compare` and of `runs/` have no other mean of counts.
+    """
     return float(numpy.exp(numpy.log([2 * budget if m is None else m for m in medians]).mean()))
+
+
+def count_text(median: float | None) -> str:
+    """A count of evaluations as `quartiles` gives it, in words: `never` where it lies beyond the budget."""
+    return "never" if median is None else f"{median:.0f}"
 
 
 def _product(a: ndarray, b: ndarray) -> ndarray:

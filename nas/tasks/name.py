@@ -84,11 +84,6 @@ class TaskName(NamedTuple):
         """The same task at its most epochs, and without its rule on training seeds."""
         return self._replace(epochs=None, seeds="")
 
-    def strip_bounds(self) -> str:
-        """The name without fidelity and without the values of constraints: a prior that knows one of these knows them all."""
-        columns = (text.rpartition("<=")[0] for text in self.constraints)
-        return "+".join([str(self.unconstrained().strip_fidelity()), *columns])
-
     def base_dataset(self) -> str:
         """The dataset behind a table's task: that of attacks on it is the one attacked."""
         return base_dataset(self.dataset) if self.kind != "data" else self.dataset
