@@ -2,6 +2,7 @@
 
 from search_spaces._base import (
     CellSpace,
+    HasAllValid,
     HasOperationFeatures,
     OperationFeatures,
     Skeleton,
@@ -14,6 +15,7 @@ from search_spaces._base import (
 
 __all__ = [
     "CellSpace",
+    "HasAllValid",
     "HasOperationFeatures",
     "OperationFeatures",
     "Skeleton",

@@ -80,6 +80,18 @@ class Space(Protocol):
         ...
 
 
+@runtime_checkable
+class HasAllValid(Protocol):
+    """A space that says of itself whether every combination of options is valid.
+
+    Only a space of more than a million combinations needs to: a smaller one is listed. A large one that does not say so is
+    sampled by rejection.
+    """
+
+    @property
+    def all_valid(self) -> bool: ...
+
+
 class OperationFeatures(NamedTuple):
     """What an option does, in numbers that mean the same in every space: how a model sees spaces it was not trained on."""
 

@@ -11,17 +11,43 @@ import torch
 from torch import Tensor
 
 from search_spaces import _noise, _ops
-from search_spaces._base import Space
+from search_spaces._base import HasAllValid, Space, UserError
+
+MAX_LISTED = 1 << 20
+"""Combinations up to which a space is listed to learn which are valid: seconds, and memory of some 100 MB."""
+_MAX_DRAWS = 1000
+"""Draws of one architecture until one is valid. A space of which less than one combination in some hundreds is valid would need
+more; it is better written with other decisions."""
+_REDRAW = 254
+"""Stream of random numbers."""
+
+
+def is_listed(space: Space) -> bool:
+    """Whether the space is small enough that every combination may be looked at."""
+    return _ops.size(space.choices) <= MAX_LISTED
+
+
+@lru_cache
+def all_valid(space: Space) -> bool:
+    """Whether every combination of options is valid: a small space is listed, a large one says so (`HasAllValid`)."""
+    if is_listed(space):
+        return bool(space.valid(_ops.enumerate_all(space.choices)).all())
+    return isinstance(space, HasAllValid) and space.all_valid
 
 
 @lru_cache
 def valid_indices(space: Space) -> Tensor | None:
     """The indices of all valid architectures, int64 `[N]`; None where every combination of options is valid.
 
-    Lists the space: for spaces small enough for that.
+    For spaces with a list (`is_listed`).
     """
-    valid = space.valid(_ops.enumerate_all(space.choices))
-    return None if bool(valid.all()) else valid.nonzero().squeeze(-1)
+    if all_valid(space):
+        return None
+    assert is_listed(space)
+    found = space.valid(_ops.enumerate_all(space.choices)).nonzero().squeeze(-1)
+    if not len(found):
+        raise UserError(f"Space '{space.name}' holds no valid architecture: 'valid' refuses every combination.")
+    return found
 
 
 @lru_cache
@@ -30,12 +56,44 @@ def _options(choices: tuple[int, ...]) -> Tensor:
 
 
 def archs_from_bits(bits_SBD: Tensor, space: Space) -> Tensor:
-    """Uniform valid architectures `[S, B, D]` from 32 random bits a decision."""
+    """Uniform valid architectures `[S, B, D]` from 32 random bits a decision.
+
+    Raises `UserError` for a space too large to list of which next to nothing is valid.
+    """
+    if all_valid(space) or not is_listed(space):
+        archs_SBD = (bits_SBD * _options(space.choices)) >> 32
+        return replace_invalid(archs_SBD, bits_SBD, space) if may_draw_invalid(space) else archs_SBD
     valid_N = valid_indices(space)
-    if valid_N is None:
-        return (bits_SBD * _options(space.choices)) >> 32
-    # One word a sample: rejection would take a number of tries that differs between seeds, and so breaks their independence.
+    assert valid_N is not None
     return _ops.from_index(valid_N[(bits_SBD[..., 0] * len(valid_N)) >> 32], space.choices)
+
+
+def may_draw_invalid(space: Space) -> bool:
+    """Whether a policy, which decides one decision after the other, cannot know what stays valid."""
+    return not all_valid(space) and not is_listed(space)
+
+
+def replace_invalid(archs_SBD: Tensor, bits_SBD: Tensor, space: Space) -> Tensor:
+    """`archs` with a uniform valid architecture in place of each that is not valid: rejection sampling.
+
+    A place draws from a stream of its own, which its bits begin. So neither the number of draws nor what is drawn depends on the
+    other places, and a seed searches alike alone and in company.
+    """
+    archs_SBD, D = archs_SBD.clone(), len(space.choices)
+    key_SB, high_SB = bits_SBD[..., 0], bits_SBD[..., -1]
+    at = (~space.valid(archs_SBD)).nonzero(as_tuple=True)
+    for draw in range(_MAX_DRAWS):
+        if not len(at[0]):
+            return archs_SBD
+        counter = torch.arange(draw * D, (draw + 1) * D)
+        word, _ = _noise.philox(counter, (high_SB[at] ^ _REDRAW)[:, None], key_SB[at][:, None])
+        archs_SBD[at] = found = (word * _options(space.choices)) >> 32
+        left = ~space.valid(found)
+        at = tuple(place[left] for place in at)
+    raise UserError(
+        f"Space '{space.name}' is too large to list, and of {_MAX_DRAWS:,} architectures drawn at random none was valid. "
+        "Write it with decisions of which more combinations are valid; where all are, give it `all_valid = True`."
+    )
 
 
 def sample(space: Space, seeds: Tensor, step: Tensor | int, batch: int, *, stream: int = 0) -> Tensor:
@@ -49,7 +107,7 @@ def mutate_from_bits(archs_SBD: Tensor, bits_SB2: Tensor, space: Space) -> Tenso
     Where all combinations are valid the decision is drawn first and then its option, both uniformly (Real et al. 2019);
     elsewhere the neighbour is drawn uniformly among the valid ones.
     """
-    if valid_indices(space) is None:
+    if all_valid(space):
         choices_D = _options(space.choices)
         where_SB1 = (bits_SB2[..., :1] * len(space.choices)) >> 32
         high_SB1 = choices_D[where_SB1]
@@ -68,9 +126,9 @@ def mutate_from_bits(archs_SBD: Tensor, bits_SB2: Tensor, space: Space) -> Tenso
 def valid_prefixes(space: Space) -> tuple[Tensor, ...] | None:
     """Which choices can still end in a valid architecture: for decision `d`, bool `[prefixes, choices[d]]`.
 
-    Row `i` is for the first `d` decisions of index `i`. None where every combination is valid.
+    Row `i` is for the first `d` decisions of index `i`. None where every combination is valid, and where the space has no list.
     """
-    if valid_indices(space) is None:
+    if all_valid(space) or not is_listed(space):
         return None
     grid = space.valid(_ops.enumerate_all(space.choices)).reshape(space.choices)
     last = grid.dim() - 1
@@ -87,7 +145,8 @@ def padding_mask(choices: tuple[int, ...]) -> Tensor:
 def invalid_mask(space: Space, before: Tensor, d: int) -> Tensor:
     """Options of decision `d` that cannot end in a valid architecture after `before` `[..., d]`, padding included.
 
-    Bool `[..., C]`, or `[C]` where every combination of options is valid.
+    Bool `[..., C]`, or `[C]` where every combination of options is valid. In a space without a list nobody knows what can still
+    become valid: there only the padding counts, and whoever draws has what is not valid replaced (`replace_invalid`).
     """
     prefixes, choices = valid_prefixes(space), space.choices
     if prefixes is None:

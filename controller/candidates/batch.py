@@ -34,7 +34,7 @@ def take(archs_SMD: Tensor, index_SB: Tensor) -> Tensor:
 
 def is_evaluated(space: Space, archs_SMD: Tensor, state: Evaluated) -> Tensor:
     """Which of `archs_SMD` were evaluated, bool `[S, M]`."""
-    return _ops.isin(*(_ops.index(archs, space.choices) for archs in (archs_SMD, state.archs)))
+    return _ops.isin(*_ops.keys(space.choices, archs_SMD, state.archs))
 
 
 def novelty(space: Space, archs_SMD: Tensor, state: Evaluated) -> Tensor:
@@ -43,7 +43,8 @@ def novelty(space: Space, archs_SMD: Tensor, state: Evaluated) -> Tensor:
     1, but less for equivalents (`Space.canonical`) of what was evaluated: some tasks score those alike and others do not. The
     equivalent pairs evaluated so far tell, most of all those of the same architecture.
     """
-    same_SE = _ops.index(space.canonical(state.archs), space.choices)
+    both = (space.canonical(archs) for archs in (state.archs, archs_SMD))
+    same_SE, same_SM = _ops.keys(space.choices, *both)
     order_SE = same_SE.argsort(dim=-1, stable=True)
     same_SE = same_SE.gather(1, order_SE)
     repeat_SE = same_SE.diff(dim=-1) == 0
@@ -51,7 +52,6 @@ def novelty(space: Space, archs_SMD: Tensor, state: Evaluated) -> Tensor:
     # The share of equivalent pairs that scored unlike, with half a pair each way before there are any.
     unlike_S1 = ((repeat_SE & ~alike_SE).sum(-1, keepdim=True) + 0.5) / (repeat_SE.sum(-1, keepdim=True) + 1)
     alike_SE = torch.cat([torch.zeros_like(same_SE[:, :1], dtype=torch.bool), repeat_SE & alike_SE], 1)
-    same_SM = _ops.index(space.canonical(archs_SMD), space.choices)
     first_SM, last_SM = (torch.searchsorted(same_SE, same_SM, right=right) for right in (False, True))
     upto_SE = torch.nn.functional.pad(alike_SE.cumsum(-1), (1, 0))
     alike_SM = upto_SE.gather(1, last_SM) - upto_SE.gather(1, first_SM)
@@ -75,7 +75,7 @@ def select_batch(
     explore_M = torch.arange(gain_SM.shape[1]) >= pooled
     gain_SM = torch.where(explore_M, gain_SM.clamp_max(-0.5), gain_SM)
     size_SM = one_hot_SMP.square().sum(-1)
-    same_SM = _ops.index(space.canonical(archs_SMD), space.choices)
+    (same_SM,) = _ops.keys(space.choices, space.canonical(archs_SMD))
     chosen = []
     for explore_S in explore_SB.unbind(1):
         wanted_SM = torch.where(explore_S[:, None] & explore_M & (gain_SM > -1), torch.inf, gain_SM)

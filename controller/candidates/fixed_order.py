@@ -55,8 +55,10 @@ class FixedOrder:
         """The next places; beyond the last, random architectures."""
         place_SB = state.place[:, None] + torch.arange(batch)
         length = state.order.shape[1]
-        ordered_SBD = _ops.from_index(state.order.gather(1, place_SB.clamp(max=length - 1)), self.space.choices)
         random_SBD = _sampling.sample(self.space, state.seeds, state.step, batch)
+        if not length:
+            return Proposal(random_SBD)
+        ordered_SBD = _ops.from_index(state.order.gather(1, place_SB.clamp(max=length - 1)), self.space.choices)
         return Proposal(torch.where((place_SB < length)[..., None], ordered_SBD, random_SBD))
 
     def learn(self, state: State, proposal: Proposal, results: Results) -> State:
@@ -64,7 +66,9 @@ class FixedOrder:
 
 
 def _shuffled(space: Space, seeds: Tensor) -> Tensor:
-    """Indices of random architectures without repeats, `[S, L]`."""
+    """Indices of random architectures without repeats, `[S, L]`; none in a space too large to list, where repeats are rare."""
+    if not _sampling.is_listed(space):
+        return seeds.new_zeros(len(seeds), 0)
     valid_N = _sampling.valid_indices(space)
     valid_N = torch.arange(_ops.size(space.choices)) if valid_N is None else valid_N
     sort_key_SN = _noise.bits(seeds, 0, len(valid_N), stream=1)

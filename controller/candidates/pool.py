@@ -40,7 +40,7 @@ def candidate_pool(
     New ones come first. Of the others there is only what makes all searches' as many, `least` or more.
     """
     archs_SMD = _candidates(model, state, history, num_policy_samples)
-    new_SM = _ops.first_unseen(*(_ops.index(archs, model.space.choices) for archs in (archs_SMD, state.archs)))
+    new_SM = _ops.first_unseen(*_ops.keys(model.space.choices, archs_SMD, state.archs))
     order_SM = (~new_SM).int().argsort(dim=-1, stable=True)[:, : max(least, int(new_SM.sum(-1).max()))]
     return batch.take(archs_SMD, order_SM), new_SM.gather(1, order_SM)
 

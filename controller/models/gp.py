@@ -81,7 +81,7 @@ class GaussianProcess:
 
     def _new(self, state: Searched, candidates_SMD: Tensor) -> Tensor:
         """Which candidates were not tried and are not the same as an earlier candidate, bool `[S, M]`."""
-        return _ops.first_unseen(*(_ops.index(archs, self.space.choices) for archs in (candidates_SMD, state.archs)))
+        return _ops.first_unseen(*_ops.keys(self.space.choices, candidates_SMD, state.archs))
 
     def _expected_improvement(self, state: Searched, candidates_SMD: Tensor) -> Tensor:
         archs_SED, target_SE = self._remembered(state)

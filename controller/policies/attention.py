@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from controller.models import cell_encoder, features
+from controller.models import cell_encoder
 from controller.models.cell_encoder import SpaceEncoding
 from controller.models.scores import context_window, normal_scores
 from controller.models.task_features import standardised_log_cost
@@ -21,6 +21,9 @@ from search_spaces import Space, _noise, _sampling
 
 _CONTEXT = 64
 """Evaluations the network attends to at most: the best and the latest, half each. It was trained on 48 at most."""
+
+_REPLACE = 253
+"""Stream of random numbers, apart from those of whoever samples."""
 
 
 class Evaluated(Protocol):
@@ -57,7 +60,8 @@ def predict(model: TransferModel, state: Evaluated, archs_SMD: Tensor) -> tuple[
 
 
 def sample(model: TransferModel, state: Evaluated, batch: int, turn: int, stream: int) -> Tensor:
-    """Architectures `[S, batch, D]` drawn from the policy; only options that can still end in a valid one.
+    """Architectures `[S, batch, D]` drawn from the policy; only options that can still end in a valid one; in a space
+    without a list random ones take the place of what is not valid.
 
     Args:
         turn: the random numbers' step.
@@ -66,7 +70,11 @@ def sample(model: TransferModel, state: Evaluated, batch: int, turn: int, stream
     encoding, choices = cell_encoder.encode_space(model.space, torch.float64), model.space.choices
     query_S1H = network.policy_query(context)[:, None]
     noise_SBDC = _noise.gumbel(state.seeds, turn, batch, len(choices), max(choices), stream=stream).double()
-    return draw(network, model.space, encoding, query_S1H, noise_SBDC)
+    archs_SBD = draw(network, model.space, encoding, query_S1H, noise_SBDC)
+    if _sampling.may_draw_invalid(model.space):
+        bits_SBD = _noise.bits(state.seeds, turn, batch, len(choices), stream=_REPLACE)
+        archs_SBD = _sampling.replace_invalid(archs_SBD, bits_SBD, model.space)
+    return archs_SBD
 
 
 def draw(network: TaskTransformer, space: Space, encoding: SpaceEncoding, query: Tensor, noise: Tensor) -> Tensor:
@@ -102,6 +110,5 @@ def log_prob(network: TaskTransformer, space: Space, encoding: SpaceEncoding, qu
 
 def invalid_mask(space: Space, begun: Tensor, d: int) -> Tensor:
     """0 for the options of decision `d` that can end in a valid architecture after `begun` `[S, B, d]`, else -inf."""
-    enumerable = features.size(space) <= features.MAX_ENUMERABLE
-    invalid = _sampling.invalid_mask(space, begun, d) if enumerable else _sampling.padding_mask(space.choices)[d]
+    invalid = _sampling.invalid_mask(space, begun, d)
     return torch.zeros(invalid.shape, dtype=torch.float64).masked_fill(invalid, -torch.inf)

@@ -197,7 +197,7 @@ def _mask(logits_SBDC: Tensor, space: Space, archs: Tensor) -> Tensor:
     return logits_SBDC.masked_fill(torch.stack(invalid, -2), -torch.inf)
 
 
-_INIT, _SAMPLE = 255, 0
+_INIT, _SAMPLE, _REPLACE = 255, 0, 1
 
 
 def _draw(space: Space, seeds: Tensor, step: Tensor, batch: int, logits: Callable[[int, Tensor], Tensor]) -> Tensor:
@@ -211,4 +211,6 @@ def _draw(space: Space, seeds: Tensor, step: Tensor, batch: int, logits: Callabl
             noisy_SBC = logits(d, before_SBd) + gumbel_SBDC[:, :, d]
             invalid = _sampling.invalid_mask(space, before_SBd, d)
             archs_SBD[..., d] = noisy_SBC.masked_fill(invalid, -torch.inf).argmax(-1)
+    if _sampling.may_draw_invalid(space):
+        archs_SBD = _sampling.replace_invalid(archs_SBD, _noise.bits(seeds, step, batch, D, stream=_REPLACE), space)
     return archs_SBD

@@ -144,7 +144,7 @@ class TrainingCache:
 
     def _train_chunk(self, indices: list[int], start: int, end: int) -> None:
         began = time.perf_counter()
-        archs = _ops.from_index(torch.tensor(indices), self.space.choices)
+        archs = _ops.from_whole_indices(indices, self.space.choices)
         picked = datasets.pick(len(self.data.y_train), self.examples)
         train = self.images(self.data.x_train[picked], self.data.y_train[picked])
         valid = self.images(self.data.x_valid, self.data.y_valid)

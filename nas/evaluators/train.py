@@ -98,11 +98,11 @@ class Train:
                     f"The controller asks for {int(epochs.max())} epochs; the task trains {self.recipe.epochs}. "
                     f"Say --training-option epochs={int(epochs.max())}."
                 )
-            indices = _ops.index(archs, self.space.choices)
-            keys = [TrainingKey(*key) for key in zip(indices.flatten().tolist(), epochs.flatten().tolist())]
+            indices = _ops.whole_indices(archs, self.space.choices)
+            keys = [TrainingKey(*key) for key in zip(indices, epochs.flatten().tolist())]
             self.cache.train(keys)
             score, cost = torch.tensor([self.cache.results[key][:2] for key in keys]).unbind(-1)
-            return Results(score.view(indices.shape), cost.view(indices.shape))
+            return Results(score.view(epochs.shape), cost.view(epochs.shape))
 
         return evaluate
 
@@ -114,7 +114,7 @@ class Train:
         self.cache.cache_to(folder / FILE)
 
     def training_loss(self, arch: Tensor) -> list[float]:
-        return self.cache.losses.get(int(_ops.index(self._equivalents(arch), self.space.choices)), [])
+        return self.cache.losses.get(_ops.whole_indices(self._equivalents(arch), self.space.choices)[0], [])
 
     def final_network(self, arch: Tensor) -> TrainedNetwork:
         equivalent = self._equivalents(arch)

@@ -124,7 +124,11 @@ def append(run: Run, number: int, step: Step, before: State, wall: float) -> Non
         before: the state before the step; what did not change since is not written again.
         wall: seconds that the step took.
     """
-    data = {"archs": step.proposal.archs.to(torch.uint8), "score": step.results.score, "cost": step.results.cost}
+    archs = step.proposal.archs
+    archs = archs.to(
+        torch.uint8 if int(archs.max()) < 256 else torch.int32
+    )  # A width, say, may have a thousand options.
+    data = {"archs": archs, "score": step.results.score, "cost": step.results.cost}
     if step.results.constraint_ratio is not None:
         data["constraint_ratio"] = step.results.constraint_ratio
     if step.proposal.epochs is not None:

@@ -13,6 +13,7 @@ from safetensors.torch import load, save
 
 from nas import plugins
 from nas.testing import synthetic_scores, toys
+from nas.testing.large_space import LargeSpace
 from nas.testing.sign_test import ERROR, p_value
 
 _BATCHES = (1, 3, 40)
@@ -55,6 +56,20 @@ def proposals_are_valid(component: Any) -> None:
         assert archs.dtype == torch.int64, f"archs are {archs.dtype}, not int64"
         assert archs.shape == (3, 12, 4, len(controller.space.choices)), f"archs have shape {list(archs.shape)}"
         assert controller.space.valid(archs).all(), f"an architecture of space {name} is not valid"
+
+
+def spaces_without_a_list_are_searched(component: Any) -> None:
+    """It searches a space of 5^40 architectures, which cannot be listed and have no index, and resumes there bitwise."""
+    controller = component(LargeSpace())
+    run, seeds = toys.evaluate(controller.space, failing=0.1), torch.arange(2)
+    archs, _, last = toys.walk(controller, run, seeds, 3, steps=6)
+    assert controller.space.valid(archs).all(), "an architecture of the large space is not valid"
+    _, _, state = toys.walk(controller, run, seeds, 3, steps=4)
+    rest, _, again = toys.walk(controller, run, seeds, 3, steps=2, state=state)
+    _same(rest, archs[:, 4:], "other architectures after a stop at step 4 in the large space")
+    for (path, ours), (_, theirs) in zip(toys.leaves(again), toys.leaves(last)):
+        if ours is not None:
+            _same(ours, theirs, f"state.{path} differs after a stop at step 4 in the large space")
 
 
 def proposals_are_functions_of_the_state(component: Any) -> None:
@@ -183,6 +198,7 @@ LAWS = [
     fields_have_defaults,
     state_is_tensors,
     proposals_are_valid,
+    spaces_without_a_list_are_searched,
     proposals_are_functions_of_the_state,
     seeds_search_alike_alone_and_in_a_batch,
     seeds_do_not_depend_on_their_place,

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from search_spaces import Task, _sampling
+from search_spaces import HasAllValid, Task, _ops, _sampling
 
 _TASK = Task("small", (1, 12, 9), 7)
 
@@ -50,6 +50,14 @@ def valid_is_a_bool_a_row(component: Any) -> None:
     assert not space.valid(beyond).any(), f"choice {space.choices[0]} of {space.choices[0]} is valid"
 
 
+def all_valid_is_true(component: Any) -> None:
+    """A space that says `all_valid` has no combination of options that `valid` refuses."""
+    space = component()
+    if isinstance(space, HasAllValid) and space.all_valid:
+        archs = _ops.sample_unchecked(torch.tensor([0]), 0, 500, tuple(space.choices))
+        assert space.valid(archs).all(), "it says `all_valid`, and `valid` refuses a combination of options"
+
+
 def canonical_keeps_validity(component: Any) -> None:
     """`canonical` gives valid architectures and is idempotent."""
     space = component()
@@ -85,6 +93,7 @@ LAWS = [
     builds_without_arguments,
     decisions_are_named,
     valid_is_a_bool_a_row,
+    all_valid_is_true,
     canonical_keeps_validity,
     descriptions_are_parsed_back,
     networks_run,

@@ -105,4 +105,8 @@ class SeparateNetworks(AutogradNetworks):
         return {name: select(value) for name, value in self.networks[p].named_parameters()}
 
     def statistics_of(self, p: int) -> dict[str, Tensor]:
-        return dict(self.networks[p].named_buffers())
+        """What the network's own `state_dict` holds beside its parameters: not its buffers that are not persistent."""
+        network = self.networks[p]
+        trained = dict(network.named_parameters(remove_duplicate=False))
+        state = network.state_dict(keep_vars=True)
+        return {name: value for name, value in state.items() if name not in trained and torch.is_tensor(value)}

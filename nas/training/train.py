@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nas.training import augment, compiler
 from nas.training.compiled import CompiledNetworks
@@ -20,7 +20,7 @@ from search_spaces import Skeleton, Space, Task, _noise, _ops, as_cell_space
 
 _SEED_SHIFT = 20
 """Keys of 32 bits hold the architecture's index below this bit and the training seed above it: room for 2^20 indices, more than
-the 32,768 of the largest space that ships, and for 4,096 seeds."""
+the 32,768 of the largest space that ships, and for 4,096 seeds. Architectures of larger spaces share 2^20 beginnings."""
 SEEDS = 1 << (32 - _SEED_SHIFT)
 """How many training seeds there are."""
 _SMALL = 512
@@ -40,15 +40,23 @@ def networks(
     Args:
         alone: one network has all the cores.
     """
+    keys_P = _ops.hash_32(archs, space.choices) % (1 << _SEED_SHIFT) + (seed << _SEED_SHIFT)
     cell_space = as_cell_space(space)
     skeleton = cell_space.skeleton if cell_space else None
     if skeleton is None or (kind := _fastest(skeleton, task, torch.device(device), alone)) is None:
-        population = SeparateNetworks([space.build(arch, task) for arch in archs])
+        population = SeparateNetworks([_built(space, arch, task, key) for arch, key in zip(archs, keys_P.tolist())])
     else:
         names = [[space.operations[d][c] for d, c in enumerate(arch)] for arch in archs.tolist()]
         population = kind(names, task, *skeleton)
-    initialise(population, _ops.index(archs, space.choices) + (seed << _SEED_SHIFT))
+    initialise(population, keys_P)
     return population.to(device)
+
+
+def _built(space: Space, arch: Tensor, task: Task, key: int) -> nn.Module:
+    """A network of which `initialise` sets every matrix; the vectors of a user's layers, as biases, begin by the key too."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key)
+        return space.build(arch, task)
 
 
 def _fastest(
