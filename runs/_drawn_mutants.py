@@ -53,12 +53,12 @@ class Draw(NamedTuple):
         return hashlib.sha256(f"{self.file}\0{self.text}".encode()).hexdigest()[:16]
 
 
-def collect() -> int:
-    """Run the whole suite once, and keep which test ran which line."""
+def collect(tests: list[str]) -> int:
+    """Run the whole suite once, or the files `tests`, and keep which test ran which line and how long each took."""
     HERE.mkdir(parents=True, exist_ok=True)
     packages = [f"--cov={name.replace('/', '.')}" for name in WHERE]
     command = [sys.executable, "-m", "pytest", "-n", "0", *packages, "--cov-context=test", "--cov-report="]
-    command += [f"--junitxml={_TIMES}", "-o", "junit_family=xunit1"]
+    command += [f"--junitxml={_TIMES}", "-o", "junit_family=xunit1", *tests]
     return subprocess.run(command, cwd=ROOT, env=os.environ | {"COVERAGE_FILE": str(_COVERAGE)}).returncode
 
 
@@ -71,8 +71,10 @@ def drawn(seed: int, count: int, survivors: bool) -> int:
     known = {row["key"]: row for row in map(json.loads, results.read_text().splitlines())} if results.is_file() else {}
     equivalent = {(row["file"], row["old"], row["new"]): row["why"] for row in equivalents()}
     rows = []
+    # Drawn before the copy is made, so that both are of one moment.
+    draws = list(_sample(seed, count))
     with working_copy() as copy:
-        for draw in _sample(seed, count):
+        for draw in draws:
             row = known.get(draw.key)
             why = equivalent.get((draw.file, *draw.lines), "")
             if row is None or (survivors and not row["failed"] and not why):

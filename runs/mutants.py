@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tomllib
+from pathlib import Path
 from typing import NamedTuple
 
 from runs import _drawn_mutants
@@ -23,9 +24,9 @@ class Mutant(NamedTuple):
     tests: tuple[str, ...]
     """Arguments of pytest."""
 
-    def changed(self) -> str:
+    def changed(self, root: Path = ROOT) -> str:
         """The file's text after the change. Raises `ValueError` where the change does not apply."""
-        text = (ROOT / self.file).read_text()
+        text = (root / self.file).read_text()
         if (count := text.count(self.old)) != 1:
             raise ValueError(
                 f"Mutant '{self.name}' no longer applies: {self.file} has its 'old' {count} times, not once."
@@ -78,7 +79,7 @@ def named(words: list[str]) -> int:
 
 
 def _tried(copy: Copy, mutant: Mutant) -> str:
-    with copy.changed(mutant.file, mutant.changed()):
+    with copy.changed(mutant.file, mutant.changed(copy.root)):
         return copy.test(mutant.tests).failed
 
 
@@ -86,7 +87,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     kinds = parser.add_subparsers(dest="kind", required=True)
     kinds.add_parser("named").add_argument("words", nargs="*")
-    kinds.add_parser("coverage")
+    kinds.add_parser("coverage").add_argument("tests", nargs="*", help="files of tests; without them all")
     drawn = kinds.add_parser("drawn")
     drawn.add_argument("--seed", type=int, required=True)
     drawn.add_argument("--count", type=int, default=120)
@@ -95,7 +96,7 @@ def main() -> int:
     if asked.kind == "named":
         return named(asked.words)
     if asked.kind == "coverage":
-        return _drawn_mutants.collect()
+        return _drawn_mutants.collect(asked.tests)
     return _drawn_mutants.drawn(asked.seed, asked.count, asked.survivors)
 
 

@@ -46,6 +46,15 @@ def test_seeds_are_drawn_within_their_task():
     assert statistics.improvement(ours, theirs) == pytest.approx((0.5, 0.5, 0.5), abs=1e-12)
 
 
+def test_tasks_are_drawn_apart():
+    """Each seed's value on the second task is that on the first turned: drawn together, every estimate would be zero."""
+    values = numpy.random.default_rng(5).normal(size=20)
+    found = statistics.interval(numpy.stack([values, -values]))
+    assert found.value == pytest.approx(0, abs=1e-12)
+    assert found.low < -0.05
+    assert found.high > 0.05
+
+
 def test_a_resample_draws_as_many_runs_as_there_are_each_as_often_and_tasks_apart():
     draws = statistics._draws(40, 0)
     assert draws.shape == (statistics.RESAMPLES, 40)
