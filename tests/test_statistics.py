@@ -59,6 +59,8 @@ def test_a_resample_draws_as_many_runs_as_there_are_each_as_often_and_tasks_apar
     draws = statistics._draws(40, 0)
     assert draws.shape == (statistics.RESAMPLES, 40)
     assert (draws.min(), draws.max()) == (0, 39)
+    # With replacement: that 40 draws are all different happens once in 10^16 times.
+    assert all(len(set(row)) < 40 for row in draws.tolist())
     # Six standard deviations of a binomial of 40,000 draws among 40.
     assert (abs(numpy.bincount(draws.ravel()) - 1000) < 6 * 1000**0.5).all()
     assert not (draws == statistics._draws(40, 1)).all(1).any()
