@@ -26,7 +26,8 @@ def test_search_and_show_print_the_same_json_document_and_nothing_else(nasbench2
     assert document["run"] == "runs/one"
     assert (document["seeds"], document["evaluations"]) == (3, 30)
     assert [row["seed"] for row in document["best"]] == [0, 1, 2]
-    assert all(row.keys() == {"seed", "arch", "score", "report", "found_at", "epochs"} for row in document["best"])
+    keys = {"seed", "arch", "score", "report", "found_at", "epochs", "test_regret", "test_rank", "test_functions"}
+    assert all(row.keys() == keys for row in document["best"])
     assert all(1 <= row["found_at"] <= 30 and 10 <= row["score"] <= 100 for row in document["best"])
     assert json.loads(nas("show", "one", "--json", cwd=tmp_path).stdout) == document
     rows = json.loads(nas("runs", "--json", cwd=tmp_path).stdout)

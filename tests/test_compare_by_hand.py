@@ -25,8 +25,7 @@ SECONDS = 1 + VALID % 7
 INDEX = VALID.argsort()
 """The architecture of each score."""
 CACHED = (
-    full_columns.everything, full_columns.judged, full_columns.test_scores, families.protocol, yardstick.of,
-    yardstick.test_of,
+    full_columns.everything, full_columns.judged, families.protocol, yardstick.of, yardstick.test_of,
 )  # fmt: skip
 
 

@@ -164,3 +164,9 @@ def test_whole_columns_are_for_judges_only():
     assert len(searchers) > 20
     for name in searchers:
         assert "nas.tasks.full_columns" not in GRAPH[name]
+
+
+def test_whole_test_columns_are_read_by_judges_and_after_a_run_alone():
+    readers = {name for name in MODULES if "nas.tasks.test_scores" in GRAPH[name]}
+    assert readers == {"nas.tasks.full_columns", "nas.compare.yardstick", "nas.run.test_place"}
+    assert {name for name in MODULES if "nas.run.test_place" in GRAPH[name]} == {"nas.run.finish", "nas.run.session"}

@@ -43,8 +43,7 @@ def write(tmp_path, monkeypatch):
         }
         tables.write(tmp_path / "made.safetensors", "nasbench201", ARCHS, named, "made", "none")
         for cached in (
-            full_columns.everything, full_columns.judged, full_columns.test_scores, families.protocol,
-            summary.yardstick.of, summary.yardstick.test_of,
+            full_columns.everything, full_columns.judged, families.protocol, summary.yardstick.of, summary.yardstick.test_of,
         ):  # fmt: skip
             cached.cache_clear()
         return tables.find("made")
@@ -198,6 +197,21 @@ def test_a_search_by_the_plain_name_is_by_the_mean_as_it_was(write):
     plain, mean = (tasks.find(f"made/data{s}").load(torch.tensor([3]))(proposal).score for s in ("", "~mean"))
     assert torch.equal(plain, mean)
     assert torch.equal(plain[0], values.mean(1))
+
+
+def test_a_run_says_where_its_best_stands_by_test(write, nas):
+    valid = function_ranks().float()
+    test = torch.where(valid == 17, 6000.0, torch.where(valid == 4000, 5000.5, valid))
+    write(valid=valid, test=test)
+    words = ("--task", "made/data", "--controller", "random_search", "--evals", 9, "--seeds", 2, "--name", "r")
+    best = json.loads(nas("search", *words, "--json").stdout)["best"]
+    for row in best:
+        assert row["test_rank"] == 1 + int((test.unique() > row["report"]).sum())
+        assert row["test_regret"] == 6000 - row["report"]
+        assert row["test_functions"] == 4930
+    first = max(best, key=lambda row: row["score"])
+    said = f"; {first['test_regret']:.3f} below the best of the space, rank {first['test_rank']:,} of 4,930 functions"
+    assert said in nas("show", "r").stdout
 
 
 def test_with_a_constraint_the_regret_by_test_has_the_penalties_of_the_objective(write, tmp_path):

@@ -28,7 +28,7 @@ def print_document(document: dict[str, Any]) -> None:
             _number(score["iqm"], 3),
             f"{_number(score['low'], 3)} to {_number(score['high'], 3)}",
             # Where the best of the space is not known, nothing can be said to be among it.
-            *((statistics.count_text(to_top["median"]), f"{statistics.count_text(to_top['q25'])} to {statistics.count_text(to_top['q75'])}") if known else ("-", "-")),
+            *(_counts(to_top) if known else ("-", "-")),
             f"{to_top['reached']:.0%}" if known else "-",
             f"{row['handed_out_top']:.0%}" if known else "-",
             _number(row["regret"] and row["regret"]["iqm"], 3),
@@ -103,6 +103,11 @@ def _median(found: dict[str, Any] | None, digits: int) -> str:
 
 def _spread(found: dict[str, Any] | None) -> tuple[str, str]:
     return ("-", "-") if found is None else (f"{found['median']:.2f}", f"{found['q25']:.2f} to {found['q75']:.2f}")
+
+
+def _counts(found: dict[str, Any]) -> tuple[str, str]:
+    low, median, high = (statistics.count_text(found[key]) for key in ("q25", "median", "q75"))
+    return median, f"{low} to {high}"
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -59,7 +59,7 @@ def print_run(run: Run, setup: Setup) -> None:
         f"score   {top['score']:.3f} at evaluation {top['found_at']}{_after(top, setup)}" + _over_seeds(rows, "score")
     )
     if top["report"] is not None:
-        console.print(f"report  {top['report']:.3f}" + _over_seeds(rows, "report"))
+        console.print(f"test    {top['report']:.3f}" + _over_seeds(rows, "report") + _place(top))
     for text, ratio in zip(TaskName.parse(run.config.task).constraints, top.get("constraint_ratio", [])):
         console.print(f"constraint {text}: the best is at {ratio:.1%} of the bound")
     _print_trained(console, run)
@@ -72,6 +72,14 @@ def print_run(run: Run, setup: Setup) -> None:
     console.print(f"picture {run.folder / 'best.png'}, best.svg; curves: tensorboard --logdir {run.folder.parent}")
     if not document["finished"]:
         console.print(f"Go on:  nas resume {run.folder}")
+
+
+def _place(row: dict) -> str:
+    """Where the best stands by test in its whole space, if that is known."""
+    if "test_rank" not in row:
+        return ""
+    rank = f"rank {row['test_rank']:,} of {row['test_functions']:,} functions"
+    return f"; {row['test_regret']:.3f} below the best of the space, {rank}"
 
 
 def _print_trained(console: Console, run: Run) -> None:

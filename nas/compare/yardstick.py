@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nas.tasks import find, full_columns, top
+from nas.tasks import find, full_columns, test_scores, top
 from nas.tasks.top import Top
 from search_spaces import Space
 
@@ -65,5 +65,5 @@ def _of_column(score_N: Tensor, space: Space) -> tuple[float, float, float]:
 @lru_cache
 def test_of(task: str) -> HeldOut | None:
     """None where the task has no test column, or is no table's."""
-    score_N = full_columns.test_scores(task)
+    score_N = test_scores.of(find(task))
     return None if score_N is None else HeldOut(score_N, top.best_of_functions(score_N, find(task).space))

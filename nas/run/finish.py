@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from nas.export.export import Export, export
-from nas.run import incumbent, session, store, trained_network
+from nas.run import incumbent, session, store, test_place, trained_network
 from nas.run.session import Setup
 from nas.run.store import Run
 from nas.types import TrainedNetwork
@@ -51,6 +51,7 @@ def write_report(run: Run, setup: Setup) -> None:
         network = setup.evaluator.training.final_network(found.archs[incumbent.top(found)])
         trained_network.save(run.folder, network)
     reports = torch.full_like(found.score, torch.nan).masked_scatter(succeeded, values.float())
+    test_place.save(run, setup.evaluator, found.archs, reports)
     store.set_meta(run, "report", [None if math.isnan(v) else round(v, 4) for v in reports.tolist()])
 
 

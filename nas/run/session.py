@@ -16,7 +16,7 @@ from controller import Controller, Prior, State, Step
 from controller.models import legacy
 from nas import plugins, settings, tables, tasks
 from nas.loop import search
-from nas.run import budget, incumbent, priors, store
+from nas.run import budget, incumbent, priors, store, test_place
 from nas.run.budget import Progress
 from nas.run.config import RunConfig
 from nas.run.incumbent import Best
@@ -136,11 +136,13 @@ def summary(run: Run, setup: Setup) -> dict[str, Any]:
         reports = store.get_meta(run, "report") or [None] * len(rows)
         epochs = [None] * len(rows) if found.epochs is None else found.epochs.tolist()
         ratio = store.constraint_ratio(run)
-        columns = rows, found.archs, found.score.tolist(), found.at.tolist(), reports, epochs
-        for row, arch, score, at, report, after in zip(*columns):
+        places = test_place.of_each(run, len(rows))
+        columns = rows, found.archs, found.score.tolist(), found.at.tolist(), reports, epochs, places
+        for row, arch, score, at, report, after, place in zip(*columns):
             if not math.isnan(score):
                 described = setup.evaluator.space.describe(arch)
                 row |= {"arch": described, "score": round(score, 4), "report": report, "found_at": at, "epochs": after}
+                row |= place
                 if ratio is not None:
                     at_best = ratio[row["seed"] - setup.seeds[0].item(), at - 1]
                     row["constraint_ratio"] = [round(x, 4) for x in at_best.tolist()]

@@ -13,9 +13,8 @@ from torch import Tensor
 
 from controller import Prior, Proposal, TaskSample, TaskSet
 from nas import plugins, tables
-from nas.evaluators.constrained import Constrained
 from nas.evaluators.tabular import Tabular
-from nas.tasks import families
+from nas.tasks import families, test_scores
 from nas.tasks.find import find
 from nas.tasks.name import TaskName
 from nas.types import Evaluator
@@ -51,25 +50,7 @@ def judged(task: str, count: int) -> Tensor | None:
     tabular = find(str(name.unconstrained()))
     if not isinstance(tabular, Tabular) or not tabular.objective.drawn:
         return plain[None]
-    return tabular.mean_of_others(torch.arange(count)) - _points(task)
-
-
-@lru_cache
-def test_scores(task: str) -> Tensor | None:
-    """The test metric of all architectures by index, `[N]`, less the objective's penalties; None where there is none."""
-    if everything(task) is None:
-        return None
-    evaluator = find(task)
-    scores = evaluator.report(_ops.enumerate_all(evaluator.space.choices))
-    return None if scores is None else scores - _points(task)
-
-
-def _points(task: str) -> Tensor:
-    """What the constraints of a task take off the score of each architecture, `[N]`; zeros without constraints."""
-    evaluator = find(task)
-    if isinstance(evaluator, Constrained):
-        return evaluator.penalties()[1]
-    return torch.zeros(_ops.size(evaluator.space.choices))
+    return tabular.mean_of_others(torch.arange(count)) - test_scores.points(find(task))
 
 
 def sources(task: str) -> list[str]:
