@@ -9,6 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import split_priors
+from numpy import ndarray
+
 from controller import Prior
 from controller.models import prior_file
 from nas.compare import comparison, statistics, summary
@@ -16,7 +19,8 @@ from nas.meta import splits
 from nas.tasks import families
 
 OUT = Path("runs/ablations")
-BANK = ("--learner-option", "pca_steps=500")
+BANK = tuple(split_priors.recipe()[1:])
+"""How the prior that ships was trained."""
 PREDICT = ("--learner", "rl2", "--learner-option", "predict_steps=4000", "--learner-option", "policy_steps=0")
 POLICY = (*PREDICT[:-1], "policy_steps=800")
 SPLITS = ("imagenet", "devices", "transnas-micro")
@@ -47,9 +51,11 @@ or the settings of `transfer_bo` and the splits."""
 
 
 def prior(split: str, name: str, steps: tuple[str, ...]) -> Path:
-    folder = Path("runs/transfer") / f"prior-{split}" if not name else OUT / f"prior-{split}-{name}"
+    if not name:
+        return split_priors.prior(split)
+    folder = OUT / f"prior-{split}-{name}"
     if steps[0] == "without":
-        whole = prior_file.read(str(prior(split, "", BANK)))
+        whole = prior_file.read(str(split_priors.prior(split)))
         contents = prior_file.unpack(whole.params)
         spaces = {n: memory._replace(**dict.fromkeys(steps[1:])) for n, memory in contents.spaces.items()}
         folder.mkdir(parents=True, exist_ok=True)
@@ -58,12 +64,12 @@ def prior(split: str, name: str, steps: tuple[str, ...]) -> Path:
     elif not (folder / "prior.safetensors").is_file():
         command = [sys.executable, "-m", "nas", "meta-train", "--split", split, "--out", str(folder), *steps]
         if "rl2" in steps:
-            command += ["--prior", str(prior(split, "", BANK))]
+            command += ["--prior", str(split_priors.prior(split))]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return folder / "prior.safetensors"
 
 
-def reached(one: summary.TrialSummary, goal: float | None) -> float | None:
+def reached(one: summary.TrialSummary, goal: ndarray | None) -> float | None:
     """The median evaluation that first scored `goal`; None where fewer than half of the searches did."""
     return statistics.quartiles(summary.first_reached(one, goal))[1]
 

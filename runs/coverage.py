@@ -8,6 +8,7 @@ Shapes: `S` histories, `n` evaluations, `M` cells asked about, `K` parts of a mi
 
 from __future__ import annotations
 
+import split_priors
 import torch
 from torch import Tensor
 
@@ -72,7 +73,7 @@ def main() -> None:
     print("| task | evaluations | ensemble: 50% | 80% | 95% | network: 50% | 80% | 95% |\n|---|---:|" + "---:|" * 6)
     for split in SPLITS:
         policy = prior_file.read(str(POLICY)) if split == "shipped" and POLICY.is_file() else None
-        path = str(priors.SHIPPED) if split == "shipped" else f"runs/transfer/prior-{split}/prior.safetensors"
+        path = str(priors.SHIPPED) if split == "shipped" else str(split_priors.prior(split))
         for task in families.select(",".join(splits.split(split).test)):
             for length in LENGTHS:
                 ensemble, network = measured(task, prior_file.read(path), policy, length)

@@ -5,8 +5,7 @@ Called by devices.sh. Shapes: `S` seeds, `N` architectures of the space.
 
 from __future__ import annotations
 
-from pathlib import Path
-
+import split_priors
 import torch
 
 from controller import Prior
@@ -48,7 +47,7 @@ def main() -> None:
     torch.set_num_threads(1)
     print(f"| device | memory | {' | '.join(f'after {n}' for n in AFTER)} |\n|---|---|{'---:|' * len(AFTER)}")
     for split in SPLITS:
-        prior = prior_file.read(str(Path("runs/transfer") / f"prior-{split}" / "prior.safetensors"))
+        prior = prior_file.read(str(split_priors.prior(split)))
         for task in splits.split(split).test:
             limited = tasks.find(task)
             assert isinstance(limited, Constrained)

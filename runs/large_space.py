@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy
+import split_priors
 import torch
 from torch import Tensor
 
@@ -47,8 +48,9 @@ def unlisted(path: Path) -> Prior:
 
 def prior_of(split: str, name: str) -> Path:
     """The file of a prior that transfer.py has trained, if it is the full one, or ablations.py."""
-    folder = f"runs/transfer/prior-{split}" if name == "full" else f"runs/ablations/prior-{split}-{name}"
-    return Path(folder) / "prior.safetensors"
+    return (
+        split_priors.prior(split) if name == "full" else Path(f"runs/ablations/prior-{split}-{name}/prior.safetensors")
+    )
 
 
 def goal(task: str) -> float:

@@ -11,6 +11,7 @@ Shapes: `N` architectures, `F` mean functions, `R` directions.
 
 from __future__ import annotations
 
+import split_priors
 import torch
 from torch import Tensor
 
@@ -71,7 +72,7 @@ def main() -> None:
     )
     print("|---|---:|---:|---:|---:|")
     for d, split in SPLITS.items():
-        model = transfer_model.make(space, prior_file.read(f"runs/transfer/prior-{split}/prior.safetensors"))
+        model = transfer_model.make(space, prior_file.read(str(split_priors.prior(split))))
         sight, best = model.all_features, int(mean[d].argmax())
         assert sight is not None
         stand_N = torch.special.ndtri((order[d] + 0.5) / len(order[d]))
