@@ -172,9 +172,14 @@ def test_a_folder_is_replaced_whole_and_leftovers_of_dead_processes_go(tmp_path)
     target = tmp_path / "export"
     with atomic_folder(target) as partial:
         (partial / "file").write_text("old")
-    with pytest.raises(FileExistsError), atomic_folder(target) as partial:
-        (partial / "file").mkdir()
-        (partial / "file").mkdir()
+
+    def fail_halfway():
+        with atomic_folder(target) as partial:
+            (partial / "file").write_text("half")
+            raise ValueError("halfway")
+
+    with pytest.raises(ValueError, match="halfway"):
+        fail_halfway()
     assert (target / "file").read_text() == "old"
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
