@@ -1,97 +1,59 @@
-"""`transfer_bo` and `attention_policy` where a space cannot be listed: two spaces with their lists taken away.
+"""Controllers in spaces that have no list: made-up landscapes on 5^20 and 5^40 architectures, whose optimum is known.
 
-Called by large_space.sh: SEEDS EVALS [VARIANT ...]. Then mutation suggests what `transfer_bo` ranks, and the prior remembers no
-architecture, as in a space of millions of them; but a table says what was found. Priors: those of transfer.sh and ablations.sh.
+Called by large_space.sh: LANDSCAPES SEEDS EVALS [ROW ...]. A landscape is `nas.testing.large_space.Landscape`: 0 is the mean of the
+space, 100 its optimum. What a row says is the best score of a search, its median and quartiles over all searches.
 """
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+import time
 
-import numpy
-import split_priors
 import torch
 from torch import Tensor
 
-from controller import Prior
-from controller.models import features, prior_file, transfer_model
-from nas import plugins, tasks
-from nas.compare import statistics
-from nas.meta import splits
-from nas.tasks import families, full_columns, top
+from nas import plugins
+from nas.loop import search
+from nas.run import priors
+from nas.testing.large_space import Landscape
 
-SPLITS = ("imagenet", "devices", "transnas-micro")
+UNITS = (20, 40)
+"""Decisions, of five options each."""
 ROWS = {
-    "random search": ("random_search", {}, ""),
-    "evolution": ("evolution", {}, ""),
-    "bayesian": ("bayesian", {}, ""),
-    "transfer_bo, no prior": ("transfer_bo", {}, ""),
-    "transfer_bo": ("transfer_bo", {}, "full"),
-    "attention_policy, not reinforced": ("attention_policy", {}, "predict"),
-    "attention_policy": ("attention_policy", {}, "policy"),
+    "random search": ("random_search", "none"),
+    "evolution": ("evolution", "none"),
+    "local search": ("local_search", "none"),
+    "reinforce": ("reinforce", "none"),
+    "bayesian": ("bayesian", "none"),
+    "tpe": ("tpe", "none"),
+    "transfer_bo, no prior": ("transfer_bo", "none"),
+    "transfer_bo, shipped prior": ("transfer_bo", "shipped"),
+    "attention_policy, shipped prior": ("attention_policy", "shipped"),
 }
-"""A row's controller, its settings and its prior: `full`, or the name of one of ablations.py; empty for none."""
+"""A row's controller and its prior. Nothing was tuned on these landscapes; the shipped priors know cells of images alone."""
 
 
-def take_lists_away() -> None:
-    """From here on no space can be listed."""
-    features.MAX_ENUMERABLE = 0
-    transfer_model.clear_caches()
-
-
-def unlisted(path: Path) -> Prior:
-    """A prior that remembers no architecture."""
-    prior = prior_file.read(str(path))
-    return Prior(prior_file.pack(prior_file.unpack(prior.params)._replace(spaces={})), prior.about)
-
-
-def prior_of(split: str, name: str) -> Path:
-    """The file of a prior that transfer.py has trained, if it is the full one, or ablations.py."""
-    return (
-        split_priors.prior(split) if name == "full" else Path(f"runs/ablations/prior-{split}-{name}/prior.safetensors")
-    )
-
-
-def goal(task: str) -> float:
-    """The score from which an architecture is among the best 0.1% of a task's functions."""
-    score = full_columns.everything(task)
-    assert score is not None
-    return top.top(score, tasks.find(task).space).threshold
-
-
-def search(task: str, name: str, settings: dict[str, int], prior: Prior | None, seeds: Tensor, evals: int) -> Tensor:
-    """The scores in their order, `[S, evals]`."""
-    evaluator = tasks.find(task)
-    controller, evaluate = plugins.load("controller", name)(evaluator.space, **settings), evaluator.load(seeds)
-    state, scores = controller.begin(evaluator.task, seeds, *([prior] if prior else [])), []
-    for _ in range(evals):
-        proposal = controller.propose(state, 1)
-        results = evaluate(proposal)
-        state = controller.learn(state, proposal, results)
-        scores.append(results.score)
-    return torch.cat(scores, 1)
+def best_of_searches(name: str, prior_name: str, landscape: str, units: int, seeds: Tensor, evals: int) -> Tensor:
+    """The best score of each seed, `[S]`."""
+    evaluator = Landscape.of(landscape, units=str(units))
+    controller, prior = plugins.load("controller", name)(evaluator.space), priors.find(prior_name, name)
+    steps = search(controller, evaluator.load(seeds), controller.begin(evaluator.task, seeds, prior))
+    return torch.cat([step.results.score for _, step in zip(range(evals), steps)], 1).amax(1)
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    seeds, evals = torch.arange(int(sys.argv[1])), int(sys.argv[2])
-    at = {task: split for split in SPLITS for task in families.select(",".join(splits.split(split).test))}
-    goals = {task: goal(task) for task in at}
-    take_lists_away()
-    names = [task.replace("nasbench201-hardware/", "").split("/", 1)[1] for task in at]
-    print(f"| variant | {' | '.join(names)} | geometric mean |\n|---|{'---:|' * (len(names) + 1)}")
-    for row, (name, settings, trained) in ROWS.items():
-        if sys.argv[3:] and row not in sys.argv[3:]:
-            continue
-        hits = []
-        for task, split in at.items():
-            prior = unlisted(prior_of(split, trained)) if trained else None
-            hit = search(task, name, settings, prior, seeds, evals).numpy() >= numpy.float32(goals[task])
-            first = numpy.where(hit.any(1), hit.argmax(1) + 1.0, numpy.inf)
-            hits.append(statistics.quartiles(first)[1])
-        shown = ["never" if x is None else f"{x:g}" for x in hits]
-        print(f"| {row} | {' | '.join(shown)} | {statistics.geometric_mean(hits, evals):.1f} |", flush=True)
+    landscapes, seeds, evals = int(sys.argv[1]), torch.arange(int(sys.argv[2])), int(sys.argv[3])
+    print(f"| controller | {' | '.join(f'5^{units}, median | quartiles' for units in UNITS)} | ms an evaluation |")
+    print(f"|---|{'---:|---|' * len(UNITS)}---:|")
+    for row in sys.argv[4:] or ROWS:
+        shown, began = [], time.perf_counter()
+        for units in UNITS:
+            found = [best_of_searches(*ROWS[row], f"landscape {k}", units, seeds, evals) for k in range(landscapes)]
+            low, middle, high = torch.cat(found).quantile(torch.tensor([0.25, 0.5, 0.75])).tolist()
+            shown += [f"{middle:.1f}", f"{low:.1f} to {high:.1f}"]
+        cost = (time.perf_counter() - began) * 1000 / (len(UNITS) * landscapes * len(seeds) * evals)
+        print(f"| {row} | {' | '.join(shown)} | {cost:.1f} |", flush=True)
 
 
 if __name__ == "__main__":

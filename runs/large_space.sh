@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What transfer_bo, its prior and attention_policy are worth where a space cannot be listed. NAS_TABLES: folders with the tables;
-# runs/ablations.sh has trained the priors. SEEDS and EVALS may be set; arguments name the variants to try.
+# What controllers find in spaces that have no list: made-up landscapes on 5^20 and 5^40 architectures. LANDSCAPES, SEEDS (of each
+# landscape) and EVALS may be set; arguments name the rows to print. Some ten minutes on one core; needs the extra `tpe`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PYTHONPATH="$PWD" OMP_NUM_THREADS=1
-exec "${PYTHON:-.venv/bin/python}" runs/large_space.py "${SEEDS:-12}" "${EVALS:-100}" "$@"
+exec "${PYTHON:-.venv/bin/python}" runs/large_space.py "${LANDSCAPES:-4}" "${SEEDS:-6}" "${EVALS:-100}" "$@"

@@ -1,6 +1,7 @@
 """Times `transfer_bo` proposing 16 cells with the shipped prior, for one search and for 100.
 
-Called by proposal_speed.sh: [--unlisted] [TASK], digits of the shipped table without one; --unlisted takes the space's list away.
+Called by proposal_speed.sh: [--unlisted] [TASK], digits of the shipped table without one; --unlisted takes away the
+space's list, and what the prior remembers of its architectures.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ import time
 
 import torch
 
-from controller.models import prior_file
+from controller import Prior
+from controller.models import features, prior_file, transfer_model
 from controller.transfer_bo import TransferBO
 from nas import tasks
 from nas.run import priors
-from runs import large_space
 
 BATCH, STEPS = 16, 12
 
@@ -24,8 +25,9 @@ def main() -> None:
     asked = [name for name in sys.argv[1:] if name != "--unlisted"]
     evaluator, prior = tasks.find(*asked or ["own201/digits@4"]), prior_file.read(str(priors.SHIPPED))
     if "--unlisted" in sys.argv:
-        prior = large_space.unlisted(priors.SHIPPED)
-        large_space.take_lists_away()
+        prior = Prior(prior_file.pack(prior_file.unpack(prior.params)._replace(spaces={})), prior.about)
+        features.MAX_ENUMERABLE = 0
+        transfer_model.clear_caches()
     controller, rows = TransferBO(evaluator.space), []
     for count in (1, 100):
         seeds, spent = torch.arange(count), []

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from nas import plugins
+from nas.compare import trial, trial_cache
 from nas.run import priors, session, state_tree, store
 from nas.run.config import RunConfig
 from nas.testing import controller_laws as laws
@@ -161,6 +162,31 @@ def test_a_search_by_training_is_shown_and_exported(nas, tmp_path):
     assert SPACE.valid(SPACE.parse(shown["best"][0]["arch"]))
     assert "one" in nas("runs").stdout
     assert (tmp_path / "runs/one/export/network.pt2").is_file()
+
+
+def test_controllers_are_compared_there_and_their_trials_are_read_back(nas, tmp_path):
+    asked = (
+        "--controllers",
+        "random_search,evolution",
+        "--seeds",
+        3,
+        "--evals",
+        14,
+        "--jobs",
+        1,
+        "--no-figures",
+        "--json",
+    )
+    compared = nas("compare", "--tasks", f"evaluator:{LANDSCAPE}/hills", *asked)
+    assert compared.returncode == 0, compared.stderr
+    rows = json.loads(compared.stdout)["rows"]
+    assert [row["distinct_archs"] for row in rows] == [14, 14]
+    evaluator = Landscape.of("hills")
+    for path in (tmp_path / "runs/compare/trials").glob("*"):
+        done = trial_cache.read(path)
+        assert torch.equal(evaluator.scores(done.archs.long()), done.score)
+        best = trial.final_archs(evaluator, done, None)
+        assert torch.equal(evaluator.scores(best), done.score.amax(1))
 
 
 def test_noise_that_belongs_to_an_architecture_tells_most_apart():

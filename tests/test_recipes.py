@@ -19,8 +19,8 @@ def test_controllers_of_recipes_take_the_settings_they_are_given():
     from nas.compare import trial
     from runs import ablations, baselines, large_space, transfer
 
-    for name, settings, _ in large_space.ROWS.values():
-        trial.check(":".join([name, *(f"{key}={value}" for key, value in settings.items())]))
+    for name, _ in large_space.ROWS.values():
+        trial.check(name)
     for _, _, settings, _ in ablations.VARIANTS.values():
         trial.check(settings if settings.startswith("attention_policy") else f"transfer_bo{settings}")
     for name in (*transfer.COLD, *baselines.PUBLISHED):

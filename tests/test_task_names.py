@@ -21,6 +21,8 @@ PARTS = {
     "own201/digits@4~one-seed": TaskName("table", "own201", "digits", 4, "one-seed"),
     "nats:/some/a+b@3~c/files/cifar10@12": TaskName("nats", "/some/a+b@3~c/files", "cifar10", 12),
     "digits": TaskName("data", "", "digits"),
+    "evaluator:a/b.py:Mine/hills": TaskName("evaluator", "a/b.py:Mine", "hills"),
+    "evaluator:pack.module:Mine/hills": TaskName("evaluator", "pack.module:Mine", "hills"),
     f"digits+{LATENCY}<=q30": TaskName("data", "", "digits", constraints=(f"{LATENCY}<=q30",)),
     f"own201/digits@4~one-seed+{LATENCY}<=1e+5*40+{LATENCY}<=q2": TaskName(
         "table", "own201", "digits", 4, "one-seed", (f"{LATENCY}<=1e+5*40", f"{LATENCY}<=q2")

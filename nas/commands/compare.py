@@ -26,7 +26,7 @@ from search_spaces import UserError
     "patterns",
     default="accuracy",
     show_default=True,
-    help="Tasks, families, patterns, with ~mean or without; by commas.",
+    help="Tasks, families, patterns, with ~mean or without, evaluator:FILE.py:Class/NAME; by commas.",
 )
 @click.option(
     "--controllers", required=True, help="Controllers by commas; settings after colons, as reinforce:lr=0.03."

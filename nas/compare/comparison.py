@@ -36,8 +36,13 @@ def specs(
     if not tasks or not controllers:
         raise UserError("A comparison takes at least one task and one controller.")
     prior = {c: _fingerprint(c, tasks) for c in dict.fromkeys(controllers)}
-    source = {c: _source(c) for c in prior}
-    asked = [TrialSpec(t, c, seeds, evals, seconds, batch, prior[c], source[c]) for t in tasks for c in prior]
+    source = {c: _source("controller", trial.named(c)[0]) for c in prior}
+    scored = {
+        t: _source("evaluator", name.table) if name.kind == "evaluator" else "" for t, name in map(_parsed, tasks)
+    }
+    asked = [
+        TrialSpec(t, c, seeds, evals, seconds, batch, prior[c], source[c] + scored[t]) for t in tasks for c in prior
+    ]
     # A portfolio without sources is left out and not refused: the other controllers of the command have their trials.
     possible = [spec for spec in asked if full_columns.has_sources(trial.named(spec.controller)[0], spec.task)]
     if not possible:
@@ -59,9 +64,13 @@ def _takes_prior(controller: str) -> bool:
     return any(field.name == "prior" for field in dataclasses.fields(component))
 
 
-def _source(controller: str) -> str:
-    """The hash of the source of a controller from outside; empty for ours."""
-    origin = plugins.origin("controller", trial.named(controller)[0])
+def _parsed(task: str) -> tuple[str, TaskName]:
+    return task, TaskName.parse(task)
+
+
+def _source(kind: str, name: str) -> str:
+    """The hash of the source of a component from outside; empty for ours."""
+    origin = plugins.origin(kind, name)
     return origin.sha256 if origin else ""
 
 

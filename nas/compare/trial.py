@@ -54,7 +54,7 @@ class Trial(NamedTuple):
     """All evaluations of a trial."""
 
     index: Tensor
-    """int32 `[S, T]` the architectures, by index in their space."""
+    """int32 `[S, T]` the architectures, by index in their space; of more than 2^31 a number for each of the trial."""
     score: Tensor
     """float32 `[S, T]` of the objective column."""
     cost: Tensor
@@ -63,6 +63,8 @@ class Trial(NamedTuple):
     """float32 `[S, T]` test column of the best so far, read after the search; NaN where the task has none."""
     epochs: Tensor | None = None
     """int32 `[S, T]` of each evaluation; None: the task's own."""
+    archs: Tensor | None = None
+    """int32 `[S, T, D]` the architectures, where `index` does not say which they are; else None."""
 
 
 ColumnsRead = dict[str, dict[str, int]]
@@ -79,9 +81,9 @@ def run(spec: TrialSpec) -> tuple[Trial, ColumnsRead]:
     state = controller.begin(evaluator.task, seeds, prior)
     # float64: in float32 a sum of many costs drifts, and with it the end of the search.
     spent, done = torch.zeros(spec.seeds, dtype=torch.double), 0
-    index, score, cost, epochs = [], [], [], []
+    archs, score, cost, epochs = [], [], [], []
     for step in search(controller, evaluator.load(seeds), state, spec.batch):
-        index.append(_ops.index(step.proposal.archs, evaluator.space.choices).int())
+        archs.append(step.proposal.archs)
         score.append(step.results.score)
         cost.append(step.results.cost)
         epochs.append(step.proposal.epochs)
@@ -91,8 +93,10 @@ def run(spec: TrialSpec) -> tuple[Trial, ColumnsRead]:
         if (spec.evals and done >= spec.evals) or (spec.seconds and bool((spent > spec.seconds).all())):
             break
     keep = spec.evals or done
-    index, score, cost = (torch.cat(parts, 1)[:, :keep] for parts in (index, score, cost))
-    trial = Trial(index, score, cost, score, None if None in epochs else torch.cat(epochs, 1)[:, :keep].int())
+    archs, score, cost = (torch.cat(parts, 1)[:, :keep] for parts in (archs, score, cost))
+    index, numbered = _index(archs, evaluator.space)
+    epochs = None if None in epochs else torch.cat(epochs, 1)[:, :keep].int()
+    trial = Trial(index, score, cost, score, epochs, archs.int() if numbered else None)
     searched = tables.column_read_counts() - before
     in_table = full_columns.everything(spec.task) is not None
     before = tables.column_read_counts()
@@ -102,6 +106,13 @@ def run(spec: TrialSpec) -> tuple[Trial, ColumnsRead]:
         "search": dict(sorted(searched.items())),
         "report": dict(sorted((tables.column_read_counts() - before).items())),
     }
+
+
+def _index(archs: Tensor, space: Space) -> tuple[Tensor, bool]:
+    """`Trial.index` of `archs` `[S, T, D]`, and whether it only numbers those that are there."""
+    (key,) = _ops.keys(space.choices, archs)
+    numbered = _ops.size(space.choices) > torch.iinfo(torch.int32).max
+    return (key.unique(return_inverse=True)[1] if numbered else key).int(), numbered
 
 
 def named(controller: str) -> tuple[str, dict[str, str]]:
@@ -131,10 +142,10 @@ def _controller(spec: TrialSpec, space: Space) -> tuple[Controller, Prior | None
 
 def final_archs(evaluator: Evaluator, trial: Trial, seconds: float | None) -> Tensor:
     """The best architecture of each seed within the budget, int64 `[S, D]`."""
-    best = incumbent.best(
-        trial.index[..., None].long(), trial.score, incumbent.within(trial.cost, seconds), trial.epochs
-    )
-    return _ops.from_index(best.archs.squeeze(-1), evaluator.space.choices)
+    archs = trial.archs
+    if archs is None:
+        archs = _ops.from_index(trial.index.long(), evaluator.space.choices)
+    return incumbent.best(archs.long(), trial.score, incumbent.within(trial.cost, seconds), trial.epochs).archs
 
 
 def _report(spec: TrialSpec, evaluator: Evaluator, trial: Trial, in_table: bool) -> Tensor:

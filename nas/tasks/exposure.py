@@ -54,6 +54,8 @@ def seen(task: str, known: dict[str, str]) -> str | None:
 
 
 def _objective(name: TaskName) -> Identity:
+    if name.kind == "evaluator":
+        return frozenset({str(name.unconstrained())})
     if name.kind == "data":
         return frozenset({_MEASURED_ON.get(name.dataset, name.dataset)})
     if name.kind == "nats":

@@ -91,7 +91,7 @@ def find(name: str, **options: str) -> Evaluator:
     """The evaluator of a task; `options` are those of its training. Raises `UserError` for what leads nowhere."""
     parsed = TaskName.parse(name)
     plain = parsed.unconstrained()
-    if options and plain.kind != "data":
+    if options and plain.kind not in ("data", "evaluator"):
         raise UserError(f"Task '{name}' reads a table; it takes no setting '{next(iter(options))}'.")
     if plain.kind == "table":
         inner = _tabular(plain, tables.find(plain.table))
@@ -103,6 +103,8 @@ def find(name: str, **options: str) -> Evaluator:
             "one_seed": plain.seeds == "one-seed",
         }
         inner = plugins.load("evaluator", "nats_bench").of(str(plain), **where)
+    elif plain.kind == "evaluator":
+        inner = plugins.load("evaluator", plain.table).of(plain.dataset, **options)
     else:
         inner = plugins.load("evaluator", "train").of(plain.dataset, **options)
     if not parsed.constraints:

@@ -2,6 +2,7 @@
 
     TABLE/DATASET[@EPOCHS][~SEEDS]        a column of a benchmark table, as `nasbench201/cifar10@200`
     nats:PATH/DATASET[@EPOCHS][~SEEDS]    nats_bench's own files
+    evaluator:COMPONENT/NAME              an evaluator of your own, as `evaluator:my_scores.py:MyScores/NAME`
     DATASET                               trained: `digits`, `npz:FILE`, `folder:DIR`, `hf:NAME`
 
 SEEDS says what an evaluation gives where several training seeds were measured: `one-seed`, the score of one of them, drawn for
@@ -38,10 +39,10 @@ _VARIANTS = ("-aa_", "-fgsm")
 class TaskName(NamedTuple):
     """A task's name in its parts; `str` puts them together again."""
 
-    kind: Literal["table", "nats", "data"]
-    """A table's column, nats_bench's files, or a dataset that is trained on."""
+    kind: Literal["table", "nats", "evaluator", "data"]
+    """A table's column, nats_bench's files, an evaluator from outside, or a dataset that is trained on."""
     table: str
-    """The table, or the path of nats_bench's files; empty for a dataset."""
+    """The table, the path of nats_bench's files, or the evaluator; empty for a dataset."""
     dataset: str
     """Of the table; or as it is loaded, `folder:DIR`."""
     epochs: int | None = None
@@ -57,6 +58,9 @@ class TaskName(NamedTuple):
         if plain.startswith("nats:"):
             path, _, rest = plain.removeprefix("nats:").rpartition("/")
             return cls("nats", path, *_fidelity(text, rest), constraints)
+        if plain.startswith("evaluator:"):
+            component, _, rest = plain.removeprefix("evaluator:").rpartition("/")
+            return cls("evaluator", component, rest, None, "", constraints)
         table, slash, rest = plain.partition("/")
         if slash and ":" not in table:
             return cls("table", table, *_fidelity(text, rest), constraints)
@@ -65,7 +69,8 @@ class TaskName(NamedTuple):
         return cls("data", "", plain, None, "", constraints)
 
     def __str__(self) -> str:
-        source = {"table": f"{self.table}/", "nats": f"nats:{self.table}/", "data": ""}[self.kind]
+        before = {"table": "", "nats": "nats:", "evaluator": "evaluator:", "data": ""}[self.kind]
+        source = "" if self.kind == "data" else f"{before}{self.table}/"
         epochs = "" if self.epochs is None else f"@{self.epochs}"
         plain = source + self.dataset + epochs + (f"~{self.seeds}" if self.seeds else "")
         return "+".join([plain, *self.constraints])

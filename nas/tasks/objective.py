@@ -9,6 +9,9 @@ from nas.types import Evaluator, Objective
 
 
 def of(evaluator: Evaluator) -> Objective:
-    """Of an evaluator's score. One that reads no table scores by validation examples, after one training."""
+    """Of an evaluator's score. One that trains scores by validation examples, after one training; of one from
+    outside nothing is known."""
     inner = evaluator.inner if isinstance(evaluator, Constrained) else evaluator
-    return inner.objective if isinstance(inner, Tabular | NatsBench) else Objective("valid", 1)
+    if isinstance(inner, Tabular | NatsBench):
+        return inner.objective
+    return Objective(None, None) if inner.training is None else Objective("valid", 1)
