@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import re
 import resource
@@ -79,26 +80,55 @@ class Copy:
         """Run pytest until a test fails."""
         shutil.rmtree(self._cache, ignore_errors=True)
         shutil.copytree(self._primed, self._cache)
+        said = self._cache / "pytest.txt"
+        words = [*_PYTEST, f"--basetemp={self._cache / 'tests'}", *arguments]
         began = time.monotonic()
-        # A session of its own: what the tests started ends with them.
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pytest", *_PYTEST, f"--basetemp={self._cache / 'tests'}", *arguments],
-            cwd=self.root, env=self._environment(self._cache), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True, preexec_fn=_limit,
-        )  # fmt: skip
-        try:
-            # Twenty times: for a machine as busy as that, and for what waits and takes no processor time.
-            output, _ = process.communicate(timeout=20 * _CPU_SECONDS)
-        except subprocess.TimeoutExpired:
-            output = ""
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        process = _SERVER.Process(target=_run, args=(words, self.root, self._environment(self._cache), said))
+        process.start()
+        # Twenty times: for a machine as busy as that, and for what waits and takes no processor time.
+        process.join(20 * _CPU_SECONDS)
+        # The group that `_run` made: what the tests started ends with them.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.join()
+        output = said.read_text(errors="replace") if said.exists() else ""
         passed = re.search(r"(\d+) passed", output)
-        return Outcome(
-            _first_failure(process.returncode, output), int(passed[1]) if passed else 0, time.monotonic() - began
-        )
+        failed = _first_failure(process.exitcode, output)
+        return Outcome(failed, int(passed[1]) if passed else 0, time.monotonic() - began)
+
+
+_SERVER = multiprocessing.get_context("forkserver")
+# Forks of a process that has imported what is slow to import and no change can touch: half of the time of a short run.
+_SERVER.set_forkserver_preload(
+    ["torch", "scipy.stats", "sklearn.datasets", "pytest", "safetensors.torch", "rich.progress"]
+)
+
+
+def _run(words: list[str], root: Path, environment: dict[str, str], said: Path) -> None:
+    """Pytest in the copy at `root`, in this process; ends it with pytest's status."""
+    os.setsid()
+    resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS))
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+    with said.open("wb") as file, open(os.devnull) as nothing:
+        os.dup2(nothing.fileno(), 0)
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    os.chdir(root)
+    os.environ.update(environment)
+    sys.dont_write_bytecode = True
+    # Our own modules come from the copy.
+    sys.path[:] = [str(root), *(entry for entry in sys.path if Path(entry or ".").resolve() != ROOT)]
+    for name in [
+        name for name in sys.modules if name.partition(".")[0] in ("runs", "nas", "controller", "search_spaces")
+    ]:
+        del sys.modules[name]
+    import pytest
+
+    status = int(pytest.main(words))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not `sys.exit`: threads that a change left running would hold the process.
+    os._exit(status)
 
 
 @contextlib.contextmanager
@@ -108,16 +138,11 @@ def working_copy() -> Iterator[Copy]:
         yield Copy(Path(folder))
 
 
-def _limit() -> None:
-    resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS))
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-
-
-def _first_failure(status: int, output: str) -> str:
+def _first_failure(status: int | None, output: str) -> str:
     if status == 0:
         return ""
-    if status < 0:
-        return f"ended by signal {signal.Signals(-status).name}"
+    if status is None or status < 0:
+        return f"ended by {signal.Signals(-(status or -signal.SIGKILL)).name}"
     named = re.search(r"^(?:FAILED|ERROR) (\S.*?)(?: - .*)?$", output, re.MULTILINE)
     if named:
         return named[1]
