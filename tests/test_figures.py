@@ -39,7 +39,7 @@ def test_names_lie_as_near_to_their_lines_as_a_gap_between_them_allows(places, g
 
 
 def summaries():
-    """Two controllers of three seeds and four evaluations on one task; the second ends above the first in all but one pair of nine."""
+    """Two controllers of three seeds and four evaluations on one task; one pair of nine ends the other way round."""
     made = []
     for name, best in (
         ("one", [[0, 2, 4, 6], [0, 2, 6, 8], [0, 0, 0, 4]]),
