@@ -8,24 +8,8 @@ from pathlib import Path
 
 import torch
 
-from nas import tasks
-from nas.compare import trial
-from nas.compare.trial import TrialSpec
-
 ROOT = Path(__file__).parent.parent
 FIGURES = ("regret", "reached", "profile", "improvement")
-DATA = ("cifar10", "cifar100", "ImageNet16-120")
-PUBLISHED = {
-    "evolution": ("93.92 ± 0.30", "71.84 ± 0.99", "45.54 ± 1.03"),
-    "random_search": ("93.70 ± 0.36", "71.04 ± 1.07", "44.57 ± 1.25"),
-    "reinforce:policy_net=independent": ("93.85 ± 0.37", "71.71 ± 1.09", "45.24 ± 1.18"),
-    "reinforce": ("93.85 ± 0.37", "71.71 ± 1.09", "45.24 ± 1.18"),
-    "local_search": ("-", "-", "-"),
-}
-"""Test accuracy after 12,000 simulated seconds, 500 runs: NAS-Bench-201 (Dong & Yang 2020), table 5."""
-LONGER = {"cifar10": 20_000.0, "cifar100": 40_000.0, "ImageNet16-120": 120_000.0}
-"""NATS-Bench's budgets: search by validation accuracy after 12 epochs on the data set itself."""
-
 FAMILIES = {
     "accuracy": "NAS-Bench-201 after 200 epochs: CIFAR-10, CIFAR-100, ImageNet16-120.",
     "robustness": "NAS-Bench-201 on CIFAR-10 under FGSM and Square attacks of 18 strengths.",
@@ -78,36 +62,6 @@ def tpe(document: dict) -> str:
     return "\n".join(lines)
 
 
-def protocol() -> str:
-    """The published protocols, ours side by side."""
-    lines = ["\n## NAS-Bench-201's protocol\n"]
-    lines += [
-        "Search by CIFAR-10 validation accuracy after 12 epochs for 12,000 simulated seconds, 500 runs; test accuracy after 200",
-        "epochs, mean ± standard deviation: ours, then published (Dong & Yang 2020, table 5).\n",
-        f"| controller | {' | '.join(f'{d} | published' for d in DATA)} |",
-        f"|---|{'---|' * 2 * len(DATA)}",
-    ]
-    for name, published in PUBLISHED.items():
-        ours = found("nasbench201/cifar10@12", name, 12_000.0, DATA)
-        lines.append(f"| {name} | {' | '.join(f'{o} | {p}' for o, p in zip(ours, published))} |")
-    lines += [
-        "\nUnder NATS-Bench's budgets, each dataset searched by itself (test accuracy after 200 epochs, 500 runs):\n"
-    ]
-    lines += [f"| controller | {' | '.join(f'{d}, {s:,.0f} s' for d, s in LONGER.items())} |", "|---|---|---|---|"]
-    for name in PUBLISHED:
-        ours = [found(f"nasbench201/{data}@12", name, seconds, (data,))[0] for data, seconds in LONGER.items()]
-        lines.append(f"| {name} | {' | '.join(ours)} |")
-    return "\n".join(lines)
-
-
-def found(task: str, controller: str, seconds: float, data: tuple[str, ...]) -> list[str]:
-    """Test accuracy on each dataset of what 500 searches found."""
-    trace, _ = trial.run(TrialSpec(task, controller, 500, None, seconds))
-    archs = trial.final_archs(tasks.find(task), trace, seconds)
-    reports = [tasks.find(f"nasbench201/{name}@200").report(archs) for name in data]
-    return [f"{values.mean():.2f} ± {values.std():.2f}" for values in reports]
-
-
 def main() -> None:
     torch.set_num_threads(1)
     docs, made = ROOT / "docs", ROOT / "runs" / "baselines"
@@ -115,7 +69,6 @@ def main() -> None:
         shutil.copy(made / f"{name}.png", docs / f"baselines_{name}.png")
     parts = [leaderboard(json.loads((made / "results.json").read_text()))]
     parts.append(tpe(json.loads((ROOT / "runs" / "baselines_tpe" / "results.json").read_text())))
-    parts.append(protocol())
     (made / "tables.md").write_text("\n".join(parts) + "\n")
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The baselines of docs/benchmarks.md (tables in runs/baselines/tables.md) and its figures: 50 tasks, 200 seeds, 300 evaluations; TPE, whose studies
-# are Python objects, on the accuracy family with 5 seeds and 100 evaluations; NAS-Bench-201's protocol beside its figures.
+# The baselines of docs/benchmarks.md (tables in runs/baselines/tables.md) and its figures: 50 tasks, 200 seeds, 300 evaluations; TPE,
+# whose studies are Python objects, on the accuracy family with 5 seeds and 100 evaluations.
 # Needs the tables in NAS_TABLES. Goes on where it was stopped. JOBS: processes.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -40,13 +40,13 @@ TABLE_5 = {
     "evolution": (Figure(93.92, 0.30), Figure(71.84, 0.99), Figure(45.54, 1.03)),
     "reinforce": (Figure(93.85, 0.37), Figure(71.71, 1.09), Figure(45.24, 1.18)),
 }
-"""NAS-Bench-201, table 5: search on CIFAR-10 for 12,000 s, test on each data set."""
+"""NAS-Bench-201, table 5: search on CIFAR-10 for 12,000 s, test on each dataset."""
 NATS = {
     "random_search": (Figure(93.86, 0.23), Figure(71.55, 0.97), Figure(45.28, 0.97)),
     "evolution": (Figure(94.02, 0.31), Figure(72.23, 0.84), Figure(45.77, 0.80)),
     "reinforce": (Figure(93.90, 0.26), Figure(71.86, 0.89), Figure(45.64, 0.78)),
 }
-"""NATS-Bench, table 4, topology space: each data set searched by itself."""
+"""NATS-Bench, table 4, topology space: each dataset searched by itself."""
 PUBLISHED_RUNS = 500
 SECONDS = {"cifar10": 20_000.0, "cifar100": 40_000.0, "ImageNet16-120": 120_000.0}
 """NATS-Bench's budgets."""

@@ -63,7 +63,7 @@ def main() -> None:
     runs = int(sys.argv[1])
     torch.set_num_threads(1)
     space = tasks.find("nasbench201/cifar10@12").space
-    print(f"NATS-Bench's budgets, each data set searched by itself, {runs} runs\n")
+    print(f"NATS-Bench's budgets, each dataset searched by itself, {runs} runs\n")
     _header("controller")
     for name, controller in published_controllers(space).items():
         for data, published in zip(DATA, NATS[name]):
