@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import split_priors
 from numpy import ndarray
 
 from controller import Prior
@@ -17,6 +16,7 @@ from controller.models import prior_file
 from nas.compare import comparison, statistics, summary
 from nas.meta import splits
 from nas.tasks import families
+from runs import split_priors
 
 OUT = Path("runs/ablations")
 BANK = tuple(split_priors.recipe()[1:])

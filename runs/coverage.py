@@ -8,7 +8,6 @@ Shapes: `S` histories, `n` evaluations, `M` cells asked about, `K` parts of a mi
 
 from __future__ import annotations
 
-import split_priors
 import torch
 from torch import Tensor
 
@@ -21,6 +20,7 @@ from nas.meta import splits
 from nas.paths import DATA
 from nas.run import priors
 from nas.tasks import families, full_columns
+from runs import split_priors
 
 HISTORIES, ASKED, LENGTHS, SHARES = 24, 100, (8, 16, 40), (0.5, 0.8, 0.95)
 SPLITS = ("shipped", "cifar10", "imagenet", "ninapro", "transnas-micro")

@@ -5,7 +5,6 @@ Called by devices.sh. Shapes: `S` seeds, `N` architectures of the space.
 
 from __future__ import annotations
 
-import split_priors
 import torch
 
 from controller import Prior
@@ -13,6 +12,7 @@ from controller.models import constraint_gp, features, prior_file, transfer_mode
 from nas import tasks
 from nas.evaluators.constrained import Constrained
 from nas.meta import splits
+from runs import split_priors
 from search_spaces import _ops
 
 SPLITS, AFTER, SEEDS = ("devices", "more-devices"), (5, 10, 20, 40, 80), 20

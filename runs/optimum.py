@@ -11,12 +11,12 @@ Shapes: `N` architectures, `F` mean functions, `R` directions.
 
 from __future__ import annotations
 
-import split_priors
 import torch
 from torch import Tensor
 
 from controller.models import features, gp_ensemble, gp_members, kernels, prior_file, transfer_model
 from nas import tables, tasks
+from runs import split_priors
 
 SPLITS = {"cifar10": "cifar10", "cifar100": "cifar100", "ImageNet16-120": "imagenet"}
 LIKELIEST = 5000

@@ -7,7 +7,12 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import torch
-from protocol import (
+from torch import Tensor
+
+from controller import Controller
+from controller.evolution import Evolution
+from nas import tasks
+from runs.protocol import (
     DATA,
     NATS,
     PUBLISHED_RUNS,
@@ -19,11 +24,6 @@ from protocol import (
     published_controllers,
     test_accuracy,
 )
-from torch import Tensor
-
-from controller import Controller
-from controller.evolution import Evolution
-from nas import tasks
 
 DRAWINGS = 8
 """Of the two trainings of each architecture on CIFAR-10, of which our table holds the mean."""

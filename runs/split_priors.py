@@ -7,10 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import shipped_prior
-
 from controller.models import prior_file
 from nas.run import priors
+from runs import shipped_prior
 
 OUT = Path("runs/transfer")
 DRAWS = (1, 2, 3)

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import sys
 
-from split_priors import DRAWS, OUT, prior
-from transfer_tables import Row, Tried, print_tables
-
 from nas.compare import comparison
 from nas.meta import splits
+from runs.split_priors import DRAWS, OUT, prior
+from runs.transfer_tables import Row, Tried, print_tables
 
 COLD = ("random_search", "evolution", "local_search", "bayesian", "portfolio")
 

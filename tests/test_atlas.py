@@ -41,6 +41,17 @@ def prior():
     return learner.prior(last.state)
 
 
+def test_a_training_seed_changes_the_encoder_and_nothing_that_is_kept_of_an_architecture(prior):
+    learner = TransferGp(task_set(), pca_steps=2)
+    *_, last = outer_loop.train(learner, outer_loop.untrained(learner, 1), 1)
+    other = learner.prior(last.state).params
+    kept = [name for name in other if name.startswith("spaces/")]
+    assert kept
+    for name in kept:
+        torch.testing.assert_close(other[name], prior.params[name], rtol=0, atol=0, equal_nan=True)
+    assert any(not torch.equal(other[name], prior.params[name]) for name in other if name.startswith("encoder/"))
+
+
 def test_an_atlas_holds_every_landscape_along_its_directions():
     known = task_set()
     drawn = fit_components(SPACE, known)
