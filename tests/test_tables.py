@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 
 from nas import tables
-from nas.tables import Column
+from nas.tables import Column, training_seeds
 from nas.tables.verify import verify
 from search_spaces import UserError, _ops
 
@@ -164,3 +164,22 @@ def test_a_damaged_table_is_named_and_not_passed_over(tmp_path, monkeypatch):
     assert "mine" in tables.names()
     with pytest.raises(UserError, match="is not a whole"):
         tables.find("mine")
+
+
+SEEDS = {"valid": 3, "test": None}
+
+
+def test_a_column_says_how_many_seeds_it_is_the_mean_of_and_old_headers_say_nothing(tmp_path):
+    archs, values = _ops.enumerate_all((2, 2)), torch.arange(4.0)
+    about = {name: tables.Column("data", "accuracy", name, 3, "percent", True, seeds) for name, seeds in SEEDS.items()}
+    columns = {f"data/{name}@3": (column, values.clone()) for name, column in about.items()}
+    columns["data/apart@3"] = (about["valid"]._replace(seeds=None), torch.zeros(4, 5))
+    tables.write(tmp_path / "t.safetensors", "made", archs, columns, "someone", "none")
+    table = tables.read(tmp_path / "t.safetensors")
+    assert {name: table.columns[f"data/{name}@3"] for name in SEEDS} == about
+    counts = {name: training_seeds.count(table, f"data/{name}@3") for name in (*SEEDS, "apart")}
+    assert counts == SEEDS | {"apart": 5}
+    with safetensors.safe_open(table.path, "pt") as file:
+        stated = json.loads(file.metadata()["columns"])
+    assert "seeds" in stated["data/valid@3"]
+    assert "seeds" not in stated["data/test@3"], "what version 0.1 reads"

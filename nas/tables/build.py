@@ -145,7 +145,7 @@ def columns(plan: Plan, folder: Path, name: str) -> dict[str, tuple[Column, Tens
     for split, values in accuracy.items():
         spread = values[:, representatives]
         for epochs, at_fidelity in zip(fidelities(plan), spread):
-            about = Column(name, "accuracy", split, epochs, "percent", True)
+            about = Column(name, "accuracy", split, epochs, "percent", True, seeds=1)
             out[f"{name}/{split}_accuracy@{epochs}"] = (about, at_fidelity[:, 0])
         about = Column(name, "accuracy", split, plan.epochs, "percent", True)
         out[f"{name}/{split}_accuracy_per_seed@{plan.epochs}"] = (about, spread[-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
@@ -17,6 +18,8 @@ _LIMITED = "nasbench201/cifar100@200"
 """The task that the devices limit."""
 _LIMITS = "nasbench201-hardware"
 _QUANTILE = "q30"
+_WEIGHT = re.compile(r"(<=[^+*]+)\*[0-9.]+")
+"""A constraint's penalty weight, whose star is none of a pattern."""
 
 
 def families() -> dict[str, list[str]]:
@@ -66,7 +69,7 @@ def select(patterns: str) -> list[str]:
     chosen: list[str] = []
     for pattern in filter(None, (p.strip() for p in patterns.split(","))):
         several, tilde, _ = pattern.partition("~")
-        if several in known or set(several) & set("*?["):
+        if several in known or set(_WEIGHT.sub(r"\1", several)) & set("*?["):
             seeds = split_seeds(pattern, pattern)[1] if tilde else ""
             found = known[several] if several in known else _matching(several, known)
             chosen.extend(str(TaskName.parse(task)._replace(seeds=seeds)) if seeds else task for task in found)

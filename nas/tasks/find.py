@@ -143,7 +143,7 @@ def _is_shorter(one: TaskColumns, other: TaskColumns) -> bool:
     if one.epochs is None or other.epochs is None or one.epochs >= other.epochs:
         return False
     columns = one.table.columns[one.objective], other.table.columns[other.objective]
-    return columns[0]._replace(epochs=None) == columns[1]._replace(epochs=None)
+    return columns[0]._replace(epochs=None, seeds=None) == columns[1]._replace(epochs=None, seeds=None)
 
 
 def space_of(table: Table) -> Space:
