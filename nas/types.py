@@ -85,7 +85,7 @@ class Evaluator(Protocol):
 
     @property
     def description(self) -> str:
-        """One line: which metric is the score, which is reported at the end, what an evaluation is."""
+        """One line: which metric is the score, on which split and over how many training seeds; which is reported at the end."""
         ...
 
     # A field and not a type to test for: the evaluators that wrap another hand on what theirs has.

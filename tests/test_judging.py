@@ -96,6 +96,29 @@ def test_without_a_test_column_there_is_no_test_estimate(write, tmp_path, nas):
     assert "Test score" not in said
 
 
+def test_test_examples_that_were_chosen_by_give_no_estimate(tmp_path, monkeypatch):
+    monkeypatch.setenv("NAS_TABLES", str(tmp_path))
+    values = function_ranks().float()
+    columns = {
+        f"data/test_accuracy@{epochs}": (column("test")._replace(epochs=epochs), values.clone()) for epochs in (2, 10)
+    }
+    tables.write(tmp_path / "tested.safetensors", "nasbench201", ARCHS, columns, "made", "none")
+    evaluator = tasks.find("tested/data@2")
+    assert evaluator.description.endswith(
+        "test split, number of training seeds not stated; no test estimate besides it"
+    )
+    assert evaluator.report(ARCHS[:3]) is None
+
+
+def test_a_column_of_which_nothing_was_measured_has_no_optimum_and_no_top(write, nas, tmp_path):
+    write(valid=torch.full((len(ARCHS),), torch.nan), test=torch.full((len(ARCHS),), torch.nan))
+    (entry,) = json.loads(nas("tasks", "--family", "made", "--json").stdout)
+    assert (entry["optimum"], entry["top"]) == (None, None)
+    (found,) = compared(tmp_path, ["random_search"], seeds=2, evals=3)
+    (row,) = comparison.document([found])["rows"]
+    assert (row["top"], row["regret"], row["test_rank"]) == (None, None, None)
+
+
 def lucky():
     """Seeds `[N, 3]` of functions that are worth 50 and have 90 once, and of the five best, which are worth 80 each time."""
     rank = function_ranks()

@@ -45,9 +45,9 @@ class HeldOut(NamedTuple):
 # As many as tasks that the controllers of a comparison come to in turn; each has up to hundreds of columns.
 @lru_cache(maxsize=4)
 def of(task: str, seeds: int) -> Yardstick | None:
-    """The yardstick of searches with seeds 0 to `seeds - 1`; None where the task is no table's."""
+    """The yardstick of searches with seeds 0 to `seeds - 1`; None where the task is no table's, or nothing was measured."""
     score_SN, mean_N = full_columns.judged(task, seeds), full_columns.everything(task)
-    if score_SN is None or mean_N is None:
+    if score_SN is None or mean_N is None or bool(mean_N.isnan().all()):
         return None
     space = find(task).space
     found = [_of_column(score_N, space) for score_N in score_SN]

@@ -50,11 +50,7 @@ class Tabular:
 
     @property
     def description(self) -> str:
-        test = (
-            f"test: {self.report_column}"
-            if self.report_column
-            else "no test estimate, as the table has no further column"
-        )
+        test = f"test: {self.report_column}" if self.report_column else "no test estimate besides it"
         return f"score: {self.search_column} of table {self.table.name}, {self.objective.text}; {test}"
 
     @property

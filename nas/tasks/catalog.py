@@ -84,14 +84,13 @@ def _entry(task: TaskName, family: str, found: TaskColumns) -> Entry:
     space, about = evaluator.space, evaluator.task
     archs = _ops.enumerate_all(space.choices)
     score = evaluator.load(torch.zeros(1).long())(Proposal(archs[None])).score[0]
-    best, measured_on, among = (
-        int(score.nan_to_num(-torch.inf).argmax()),
-        objective.of(evaluator),
-        top.top(score, space),
-    )
-    columns = ", ".join([found.objective, *task.constraints])
+    measured_on, columns = objective.of(evaluator), ", ".join([found.objective, *task.constraints])
+    optimum = optimum_arch = among = None
+    if not score.isnan().all():  # A table may have a column of which nothing was measured yet.
+        best, counted = int(score.nan_to_num(-torch.inf).argmax()), top.top(score, space)
+        optimum, optimum_arch = round(score[best].item(), 4), space.describe(archs[best])
+        among = counted._asdict() | {"coarse": counted.coarse}
     return Entry(
         str(task), family, space.name, found.table.rows, about.input_shape, about.num_classes, columns,
-        measured_on.split, measured_on.seeds_text, found.test_metric, round(score[best].item(), 4),
-        space.describe(archs[best]), among._asdict() | {"coarse": among.coarse},
+        measured_on.split, measured_on.seeds_text, found.test_metric, optimum, optimum_arch, among,
     )  # fmt: skip

@@ -77,7 +77,9 @@ def task_columns(table: Table) -> list[TaskColumns]:
 def _columns(table: Table, task: str, epochs: int | None, scores: dict[str, Column]) -> TaskColumns:
     at_fidelity = [n for n, c in scores.items() if c.task == task and c.epochs == epochs]
     search = min(at_fidelity, key=lambda n: (_SPLIT_RANK[scores[n].split], "per_seed" in n))
-    tests = [n for n, c in scores.items() if c.task == task and c.split == "test" and n != search]
+    # The test examples that a search chose by give no estimate any more, after however many epochs.
+    chosen_by_test = scores[search].split == "test"
+    tests = [n for n, c in scores.items() if c.task == task and c.split == "test" and not chosen_by_test]
     report = min(tests, key=lambda n: (-(scores[n].epochs or 0), "per_seed" in n)) if tests else None
     costs = {c.epochs: n for n, c in table.columns.items() if c.task == task and c.metric == "train_seconds"}
     cost, scale = costs.get(epochs), 1.0

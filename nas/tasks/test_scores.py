@@ -37,8 +37,10 @@ def of(evaluator: Evaluator) -> Tensor | None:
     if not isinstance(inner, Tabular):
         return None
     score_N = inner.report(_ops.enumerate_all(inner.space.choices))
+    if score_N is None or bool(score_N.isnan().all()):
+        return None
     # The best accuracy of the space is no goal under a constraint that it does not keep.
-    return score_N if score_N is None or inner is evaluator else score_N - points(evaluator)
+    return score_N if inner is evaluator else score_N - points(evaluator)
 
 
 def points(evaluator: Evaluator) -> Tensor:
