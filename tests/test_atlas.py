@@ -100,6 +100,19 @@ def test_a_property_that_all_tasks_follow_is_no_way_to_differ():
     torch.testing.assert_close(*spans, rtol=0.05, atol=0.0)
 
 
+@pytest.mark.parametrize("wanted", [True, False])
+def test_auxiliary_columns_turn_the_components_of_a_prior_where_they_may_and_it_names_them(wanted):
+    own = torch.randn(5**6, generator=torch.Generator().manual_seed(1))
+    known = task_set(auxiliary=[AuxiliaryColumn("t/a", SPACE, own)])
+    learner = TransferGp(known, pca_steps=1, auxiliary_columns=wanted)
+    *_, last = outer_loop.train(learner, outer_loop.untrained(learner, 0), 0)
+    found = learner.prior(last.state)
+    assert json.loads(found.about["auxiliary_columns"]) == (["t/a"] if wanted else [])
+    memory = prior_file.unpack(found.params).spaces[SPACE.name]
+    expected = fit_components(SPACE, known if wanted else known._replace(auxiliary=()))
+    assert torch.equal(memory.components, expected.components)
+
+
 @pytest.mark.parametrize("space", [SPACE, TransNasMicro()])
 def test_what_devices_take_is_remembered_with_the_covariance_that_they_have(space):
     generator = torch.Generator().manual_seed(1)
