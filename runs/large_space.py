@@ -1,7 +1,7 @@
 """Controllers in spaces that have no list: made-up landscapes on 5^20 and 5^40 architectures, whose optimum is known.
 
-Called by large_space.sh: LANDSCAPES SEEDS EVALS [ROW ...]. A landscape is `nas.testing.large_space.Landscape`: 0 is the mean of the
-space, 100 its optimum. What a row says is the best score of a search, its median and quartiles over all searches.
+Called by large_space.sh: LANDSCAPES SEEDS EVALS [ROW ...]. A landscape is `nas.testing.large_space.Landscape`: 0 is the mean
+of the space, 100 its optimum. What a row says is the best score of a search, its median and quartiles over all searches.
 """
 
 from __future__ import annotations

@@ -105,7 +105,8 @@ def mutate_from_bits(archs_SBD: Tensor, bits_SB2: Tensor, space: Space) -> Tenso
     """Each architecture with one decision changed to another option, so that it stays valid.
 
     Where all combinations are valid the decision is drawn first and then its option, both uniformly (Real et al. 2019);
-    elsewhere the neighbour is drawn uniformly among the valid ones.
+    elsewhere the neighbour is drawn uniformly among the valid ones, and where there is none, in a space with a list, among the
+    valid architectures that differ in the fewest decisions.
     """
     if all_valid(space):
         choices_D = _options(space.choices)
@@ -119,7 +120,25 @@ def mutate_from_bits(archs_SBD: Tensor, bits_SB2: Tensor, space: Space) -> Tenso
     wanted_SB1 = (bits_SB2[..., :1] * open_SBK.sum(-1, keepdim=True)) >> 32
     k_SB = ((open_SBK.cumsum(-1) == wanted_SB1 + 1) & (open_SBK == 1)).long().argmax(-1)
     chosen_SBD = around_SBKD.gather(-2, k_SB[..., None, None].expand(*k_SB.shape, 1, archs_SBD.shape[-1])).squeeze(-2)
-    return torch.where(open_SBK.any(-1, keepdim=True), chosen_SBD, archs_SBD)
+    alone_SB = ~open_SBK.bool().any(-1)
+    if alone_SB.any() and is_listed(space):
+        chosen_SBD[alone_SB] = _nearest(archs_SBD[alone_SB], bits_SB2[..., 1][alone_SB], space)
+        return chosen_SBD
+    return torch.where(alone_SB[..., None], archs_SBD, chosen_SBD)
+
+
+def _nearest(archs_XD: Tensor, bits_X: Tensor, space: Space) -> Tensor:
+    """One of the valid architectures that differ from each in the fewest decisions, not itself, `[X, D]`."""
+    valid_N = valid_indices(space)
+    assert valid_N is not None
+    every_ND = _ops.from_index(valid_N, space.choices)
+    found = []
+    for arch_D, bits in zip(archs_XD, bits_X.tolist()):  # Rare, and all pairs at once would not fit in memory.
+        distance_N = (every_ND != arch_D).sum(-1)
+        distance_N = torch.where(distance_N == 0, len(space.choices) + 1, distance_N)
+        nearest_ND = every_ND[distance_N == distance_N.min()]
+        found.append(nearest_ND[(bits * len(nearest_ND)) >> 32])
+    return torch.stack(found)
 
 
 @lru_cache

@@ -42,13 +42,15 @@ def test_every_command_has_help_an_example_and_a_word_for_each_option(path):
 
 @pytest.fixture
 def home(nas, nasbench201, nats_sample, tmp_path):
-    """What the examples speak of: a finished run and a NATS-Bench download."""
+    """What the examples speak of: a finished run, a NATS-Bench download and results of one's own."""
     done = nas("search", "--task", "nasbench201/cifar10@12", "--evals", "10", "--name", "digits-evolution-1")
     assert done.returncode == 0, done.stderr
     download = tmp_path / "NATS-tss-v1_0-3ffb9-simple"
     download.mkdir()
     for name in ("000000", "000001", "meta"):
         shutil.copy(nats_sample / f"{name}.pickle.pbz2", download)
+    cell = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|none~1|nor_conv_1x1~2|"
+    (tmp_path / "my_results.csv").write_text(f"arch,accuracy,seconds\n{cell},91.5,30\n")
 
 
 @pytest.mark.parametrize("path", ALL, ids=" ".join)

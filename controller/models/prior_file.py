@@ -62,6 +62,17 @@ class SpaceMemory(NamedTuple):
     constraint_factors: Tensor | None = None
     """`[N, 1 + factors]` of what may be constrained the mean logarithm over devices, and factors in which devices differ."""
 
+    def rows(self, row: Tensor) -> SpaceMemory:
+        """Of some of the architectures, by their rows `[n]`; still in units of the whole space."""
+        factors = self.constraint_factors
+        return SpaceMemory(
+            self.mean[row],
+            self.components[row],
+            self.family_means[row],
+            self.task_coords,
+            None if factors is None else factors[row],
+        )
+
 
 class Runs(NamedTuple):
     """What was learned from a user's own runs, a row each, beside the tasks of meta-training."""

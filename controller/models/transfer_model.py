@@ -30,7 +30,7 @@ from controller.models.mean_functions import (
 from controller.models.pretrained import PretrainedPrior
 from controller.models.prior_file import SpaceMemory
 from controller.models.task_features import task_features
-from search_spaces import Space, Task, UserError, _ops, _sampling
+from search_spaces import Space, Task, UserError, _measured, _ops, _sampling
 
 NO_PRIOR = 0
 """The fingerprint of a model without a prior."""
@@ -63,9 +63,13 @@ class TransferModel:
     @cached_property
     def memory(self) -> SpaceMemory | None:
         """What the prior knows of the space's architectures one by one; None where it has seen no table of the space."""
-        if self.prior is None or features.enumerate_valid(self.space) is None:
+        every = features.enumerate_valid(self.space)
+        if self.prior is None or every is None:
             return None
-        return self.prior.spaces.get(self.space.name)
+        memory, whole = self.prior.spaces.get(self.space.name), _measured.whole_of(self.space)
+        if memory is None or whole is self.space:
+            return memory
+        return memory.rows(features.row_of(whole, every.archs))
 
     @cached_property
     def means(self) -> MeanFunctions | None:

@@ -8,14 +8,11 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import Progress
 from rich.table import Table as Grid
 
 from nas import tables
-from nas.commands import _shared
-from nas.tables import Table, nats_import
-from nas.tables.seed_noise import noise
+from nas.commands import _shared, _table_import, _table_shown
+from nas.tables import Table
 from nas.tables.table import SUFFIX
 from nas.tables.verify import knows_space, verify
 from search_spaces import UserError
@@ -60,7 +57,7 @@ def info(table: str | None, as_json: bool) -> None:
     if table is None:
         _list([tables.find(name) for name in tables.names()], as_json)
     else:
-        _describe(_named(table), as_json)
+        _table_shown.describe(_named(table), as_json)
 
 
 @command.command("verify")
@@ -82,42 +79,7 @@ def verify_command(table: str) -> None:
     click.echo(f"{opened.path}: {opened.rows:,} architectures, {len(opened.columns)} columns, whole; {checked}{space}.")
 
 
-@command.group("import", invoke_without_command=True)
-@click.pass_context
-def import_(ctx: click.Context) -> None:
-    """Turn another benchmark's files into a table.
-
-    \b
-    Example:
-      nas table import nats NATS-tss-v1_0-3ffb9-simple --out nats.safetensors
-    """
-    if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
-
-
-@import_.command()
-@click.argument("path", type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The table to write.")
-@click.option("--force", is_flag=True, help="Replace the table if it is there.")
-def nats(path: Path, out: Path, force: bool) -> None:
-    """Import the official NATS-Bench download at PATH: the '-simple' folder or the single .pickle.pbz2 file.
-
-    Its pickles are read by a reader that admits plain values only. Ctrl-C stops; the same command goes on.
-
-    \b
-    Example:
-      nas table import nats NATS-tss-v1_0-3ffb9-simple --out nats.safetensors
-    """
-    if out.suffix != SUFFIX:
-        raise UserError(f"--out is '{out}'; a table's name ends in '{SUFFIX}'.")
-    if out.exists() and not force:
-        raise UserError(f"'{out}' exists already; --force replaces it.")
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
-        line = bar.add_task("importing", total=None)
-        for progress in nats_import.run(path, out):
-            bar.update(line, completed=progress.done, total=progress.of)
-    _describe(tables.read(out), as_json=False)
+command.add_command(_table_import.import_)
 
 
 def _named(table: str) -> Table:
@@ -127,7 +89,7 @@ def _named(table: str) -> Table:
 
 def _list(found: list[Table], as_json: bool) -> None:
     if as_json:
-        _shared.print_json([_document(table, columns=False) for table in found])
+        _shared.print_json([_table_shown.document(table, columns=False) for table in found])
         return
     grid = Grid(box=None, header_style="bold")
     for heading in ("table", "space", "architectures", "columns"):
@@ -135,51 +97,3 @@ def _list(found: list[Table], as_json: bool) -> None:
     for table in found:
         grid.add_row(table.name, table.space, f"{table.rows:,}", str(len(table.columns)))
     Console().print(grid)
-
-
-def _describe(table: Table, as_json: bool) -> None:
-    if as_json:
-        _shared.print_json(_document(table, columns=True))
-        return
-    console = Console(highlight=False)
-    console.print(f"[bold]{escape(table.name)}[/]  space {table.space}, {table.rows:,} architectures", soft_wrap=True)
-    console.print(f"file     {table.path}", soft_wrap=True, markup=False)
-    console.print(f"source   {table.source}", soft_wrap=True, markup=False)
-    console.print(f"licence  {table.licence}", soft_wrap=True, markup=False)
-    grid = Grid(box=None, header_style="bold")
-    for heading in ("column", "unit", "seeds", "known", "lowest", "median", "highest"):
-        grid.add_column(
-            heading, justify="left" if heading in ("column", "unit") else "right", no_wrap=heading == "column"
-        )
-    for row in _document(table, columns=True)["columns"]:
-        numbers = ("-" if row[k] is None else f"{row[k]:.4g}" for k in ("lowest", "median", "highest"))
-        grid.add_row(escape(row["name"]), row["unit"] or "", str(row["seeds"]), f"{row['known']:.1%}", *numbers)
-    console.print(grid)
-    for row in _document(table, columns=True)["columns"]:
-        if row["noise"]:
-            spread = row["noise"]
-            console.print(
-                f"noise of {row['name']}: deviation {spread['deviation']:.2f} {row['unit']} between seeds, rank correlation of "
-                f"two seeds {spread['ceiling']:.2f} ({spread['archs']:,} architectures), "
-                "which no predictor can be expected to exceed",
-                soft_wrap=True, markup=False,
-            )  # fmt: skip
-
-
-def _document(table: Table, *, columns: bool) -> dict:
-    about = {"table": table.name, "file": str(table.path), "space": table.space, "architectures": table.rows}
-    about |= {"source": table.source, "licence": table.licence, "sha256": table.sha256}
-    rows = []
-    for name, column in table.columns.items() if columns else ():
-        values = table.column(name)
-        known = values[~values.isnan()]
-        spread = (known.min(), known.median(), known.max()) if len(known) else ()
-        rows.append(
-            {"name": name, **column._asdict(), "seeds": values.shape[1] if values.dim() > 1 else 1}
-            | {
-                "known": len(known) / values.numel(),
-                "noise": measured._asdict() if (measured := noise(values)) else None,
-            }
-            | dict(zip(("lowest", "median", "highest"), [round(v.item(), 6) for v in spread] or [None] * 3))
-        )
-    return about | ({"columns": rows} if columns else {"columns": len(table.columns)})

@@ -18,7 +18,7 @@ from controller.models import features, prior_file, scores, task_features, trans
 from controller.models.prior_file import Families, Runs, Tasks
 from nas import tasks
 from nas.run import priors, store
-from search_spaces import UserError
+from search_spaces import UserError, _measured
 
 _FAMILY = "runs"
 _SHARE = 0.4
@@ -156,7 +156,7 @@ def fit(prior: Prior, folder: Path) -> RunFit:
     place = None
     if space.name in known.spaces:
         directions, everywhere = known.spaces[space.name].components, known.spaces[space.name].mean
-        at = features.row_of(space, archs_nD)
+        at = features.row_of(_measured.whole_of(space), archs_nD)
         place = _ridge(stand - everywhere[at], directions[at]).float()
     known_features = task_features.task_features(evaluator.task)
     return RunFit(folder.name, digest, config.task, space.name, known_features, coefficients.float(), place)

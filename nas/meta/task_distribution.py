@@ -21,7 +21,7 @@ from nas import plugins, tables, tasks
 from nas.meta import splits
 from nas.tables import Column
 from nas.tasks import families
-from search_spaces import Space, UserError, _sampling
+from search_spaces import Space, UserError, _measured, _sampling
 
 _LIMITS, _QUANTILE = "nasbench201-hardware", "q30"
 _LIMITED = ("latency", "energy", "params", "flops", "train_seconds")
@@ -135,7 +135,10 @@ def _log_value(value_N: Tensor, known_N: Tensor) -> Tensor:
 
 def _has_space(table: str) -> bool:
     space = tables.find(table).space.replace("-", "_")
-    return space in plugins.names("space") and features.size(plugins.load("space", space)()) <= features.MAX_ENUMERABLE
+    if space not in plugins.names("space") or features.size(plugins.load("space", space)()) > features.MAX_ENUMERABLE:
+        return False
+    whole = tasks.space_of(tables.find(table))  # Priors are of whole spaces, and a part is none of them.
+    return _measured.whole_of(whole) is whole
 
 
 @lru_cache(maxsize=512)

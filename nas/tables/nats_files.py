@@ -85,4 +85,6 @@ def _guarded(path: Path, items: Iterator[Any]) -> Iterator[Any]:
             struct.error, MemoryError) as error:  # fmt: skip
         if isinstance(error, UserError):
             raise
-        raise UserError(f"'{path}' cannot be read as NATS-Bench data: {error}.") from None
+        raise UserError(
+            f"'{path}' cannot be read as NATS-Bench data: {error}; `nas table import csv` reads results of your own."
+        ) from None

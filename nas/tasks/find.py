@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple
 
 from nas import plugins, tables
@@ -13,7 +15,7 @@ from nas.tables import Column, Table, training_seeds
 from nas.tasks import constraints
 from nas.tasks.name import TaskName, base_dataset
 from nas.types import Evaluator
-from search_spaces import Space, Task, UserError, unknown
+from search_spaces import Space, Task, UserError, _measured, _ops, _sampling, unknown
 
 
 class _Data(NamedTuple):
@@ -149,8 +151,19 @@ def _is_shorter(one: TaskColumns, other: TaskColumns) -> bool:
 
 
 def space_of(table: Table) -> Space:
-    """The space a table measures, with the benchmark's own network."""
-    return plugins.load("space", table.space)()
+    """The space a table measures, with the benchmark's own network; of one that it holds in part, that part."""
+    return _measured_space(table.path, table.path.stat().st_mtime_ns, table.space)
+
+
+@lru_cache(maxsize=64)
+def _measured_space(path: Path, _modified: int, space: str) -> Space:
+    whole = plugins.load("space", space)()
+    if not _sampling.is_listed(whole):
+        raise UserError(
+            f"Table '{path}' is of space '{whole.name}' with {_ops.size(whole.choices):.3g} combinations; tables take spaces "
+            f"of at most {_sampling.MAX_LISTED:,}."
+        )
+    return _measured.measured(whole, tables.read(path).archs)
 
 
 def describe_task(name: str, data: str) -> Task:

@@ -1,0 +1,130 @@
+"""A space of which only some architectures are known, as a table that holds 300 of 15,625 cells.
+
+Searches propose among these: an architecture without a figure could only fail. All else is the whole space's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+
+from search_spaces import _ops
+from search_spaces._base import (
+    CellSpace,
+    HasOperationFeatures,
+    OperationFeatures,
+    Skeleton,
+    Space,
+    Task,
+    UserError,
+    as_cell_space,
+)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The architectures of `whole` that have a figure. `canonical` may name one without: it tells which compute the same."""
+
+    whole: Space
+    indices: tuple[int, ...] = field(repr=False)
+    """Of the architectures in `whole`."""
+
+    @property
+    def name(self) -> str:
+        return self.whole.name
+
+    @property
+    def choices(self) -> tuple[int, ...]:
+        return self.whole.choices
+
+    @property
+    def decisions(self) -> tuple[str, ...]:
+        return self.whole.decisions
+
+    @property
+    def operations(self) -> tuple[tuple[str, ...], ...]:
+        return self.whole.operations
+
+    @property
+    def operation_features(self) -> tuple[tuple[OperationFeatures, ...], ...]:
+        if isinstance(self.whole, HasOperationFeatures):
+            return self.whole.operation_features
+        return tuple((OperationFeatures(other=1.0),) * options for options in self.choices)
+
+    def valid(self, archs: Tensor) -> Tensor:
+        within = _ops.in_range(archs, self.choices)
+        return within & _is_measured(self)[_ops.index(torch.where(within[..., None], archs, 0), self.choices)]
+
+    def canonical(self, archs: Tensor) -> Tensor:
+        return self.whole.canonical(archs)
+
+    def build(self, arch: Tensor, task: Task) -> nn.Module:
+        return self.whole.build(arch, task)
+
+    def describe(self, arch: Tensor) -> str:
+        return self.whole.describe(arch)
+
+    def parse(self, text: str) -> Tensor:
+        return self.whole.parse(text)
+
+
+@dataclass(frozen=True)
+class MeasuredCells(Measured):
+    """`Measured` of a space of cells."""
+
+    @property
+    def _cells(self) -> CellSpace:
+        cells = as_cell_space(self.whole)
+        assert cells is not None
+        return cells
+
+    @property
+    def edges(self) -> tuple[tuple[int, int], ...]:
+        return self._cells.edges
+
+    @property
+    def reference_arch(self) -> Tensor:
+        return self._cells.reference_arch
+
+    @property
+    def skeleton(self) -> Skeleton | None:
+        return self._cells.skeleton
+
+    def equivalents(self, archs: Tensor, *, deep: bool = False) -> Tensor:
+        return self._cells.equivalents(archs, deep=deep)
+
+    def proxy(self, channels: int, cells: int, stem_stride: int) -> CellSpace:
+        return self._cells.proxy(channels, cells, stem_stride)
+
+    def cost(self, archs: Tensor, task: Task) -> tuple[Tensor, Tensor]:
+        return self._cells.cost(archs, task)
+
+
+def measured(whole: Space, archs: Tensor) -> Space:
+    """`whole` with nothing but the valid ones of `archs` `[N, D]`; itself where these are all that it has.
+
+    Raises `UserError` where none is valid.
+    """
+    indices = _ops.index(archs[whole.valid(archs)].long(), whole.choices).unique()
+    if not len(indices):
+        raise UserError(f"None of the {len(archs):,} architectures is one of space '{whole.name}'.")
+    if len(indices) == int(whole.valid(_ops.enumerate_all(whole.choices)).sum()):
+        return whole
+    kind = MeasuredCells if as_cell_space(whole) else Measured
+    return kind(whole, tuple(indices.tolist()))
+
+
+def whole_of(space: Space) -> Space:
+    """The space that a `Measured` one is a part of; any other is its own."""
+    return space.whole if isinstance(space, Measured) else space
+
+
+@lru_cache(maxsize=16)
+def _is_measured(space: Measured) -> Tensor:
+    """Bool `[N]` by index in the whole space."""
+    found = torch.zeros(_ops.size(space.choices), dtype=torch.bool)
+    found[list(space.indices)] = True
+    return found
