@@ -272,3 +272,18 @@ def test_a_trial_in_which_all_failed_has_no_score_and_is_printed(write, tmp_path
     assert numpy.isnan(found.best).all()
     text = json.dumps(comparison.document([found]), allow_nan=False)
     assert math.isfinite(len(text))
+
+
+def test_a_printed_comparison_names_every_task_whole_and_says_what_it_measures(write, nas):
+    values = lucky()
+    write(valid=values, test=values.mean(1))
+    words = ("--tasks", "made", "--controllers", "random_search,oracle", "--seeds", 3, "--evals", 12, "--jobs", 1)
+    said = nas("compare", *words, "--no-figures").stdout
+    assert "made/data@10~one-seed  score: data/valid_accuracy@10" in said
+    assert "one drawn of up to 3 training seeds; test: data/test_accuracy@10" in said
+    assert "distinct functions" in said
+    assert "after N evaluations, in brackets its regret and its rank" in said
+    for heading in ("to top 0.1%", "handed out", "N = 1 ", "N = 5 ", "N = 10", "N = 12"):
+        assert heading in said
+    assert sum(line.startswith("│ made/data@10~one-seed │") for line in said.splitlines()) == 4
+    assert "optimum" not in said

@@ -8,7 +8,7 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from nas import tasks
 from nas.compare import statistics
@@ -17,9 +17,7 @@ from nas.compare import statistics
 def print_document(document: dict[str, Any]) -> None:
     """The rows of a comparison, and what would be handed out after some numbers of evaluations."""
     _print_tasks(document)
-    table = Table(
-        "task", "controller", "score", "interval", "to top 0.1%", "quartiles", "reached", "handed out", "regret"
-    )
+    table = _table("score", "interval", "to top 0.1%", "quartiles", "reached", "handed out", "regret")
     for row in document["rows"]:
         score, to_top, known = row["score"], row["evaluations_to_top"], row["top"] is not None
         table.add_row(
@@ -31,7 +29,7 @@ def print_document(document: dict[str, Any]) -> None:
             *(_counts(to_top) if known else ("-", "-")),
             f"{to_top['reached']:.0%}" if known else "-",
             f"{row['handed_out_top']:.0%}" if known else "-",
-            _number(row["regret"] and row["regret"]["iqm"], 3),
+            _number(None if row["regret"] is None else row["regret"]["iqm"], 3),
         )  # fmt: skip
     _print(table)
     _print_test(document["best_after"])
@@ -40,8 +38,8 @@ def print_document(document: dict[str, Any]) -> None:
 def print_after(document: dict[str, Any]) -> None:
     """What would be handed out after the numbers of evaluations of `--report-after`."""
     _print_tasks(document)
-    headings = ("task", "controller", "evaluations", "score, median", "quartiles", "test, median", "quartiles")
-    table = Table(*headings, "test regret", "test rank")
+    headings = ("evaluations", "score, median", "quartiles", "test, median", "quartiles", "test regret", "test rank")
+    table = _table(*headings)
     for row in sorted(document["best_after"], key=lambda row: (row["task"], row["evaluations"])):
         table.add_row(
             escape(row["task"]), escape(row["controller"]), str(row["evaluations"]),
@@ -76,7 +74,7 @@ def _print_test(rows: list[dict[str, Any]]) -> None:
     click.echo(
         "Test score of the best by the objective after N evaluations, in brackets its regret and its rank; medians."
     )
-    table = Table("task", "controller", *(f"N = {count}" for count in counts))
+    table = _table(*(f"N = {count}" for count in counts))
     found = {(row["task"], row["controller"], row["evaluations"]): row for row in rows}
     for task, controller in dict.fromkeys((row["task"], row["controller"]) for row in rows):
         cells = [found.get((task, controller, count)) for count in counts]
@@ -92,13 +90,18 @@ def _test(row: dict[str, Any] | None) -> str:
     return f"{_median(row['report'], 2)} ({_median(row['test_regret'], 2)}, {_median(row['test_rank'], 0)})"
 
 
+def _table(*headings: str) -> Table:
+    """Of tasks and controllers, whose names are folded and never cut."""
+    return Table(Column("task", overflow="fold"), Column("controller", overflow="fold"), *headings)
+
+
 def _print(table: Table) -> None:
-    # 160: in a file or a pipe there is no width to fit, and wrapped cells could not be read by a program.
-    Console(width=None if os.isatty(1) else 160).print(table)
+    # 400: in a file or a pipe there is no width to fit, and folded cells could not be read by a program.
+    Console(width=None if os.isatty(1) else 400).print(table)
 
 
 def _median(found: dict[str, Any] | None, digits: int) -> str:
-    return _number(found and found["median"], digits)
+    return _number(None if found is None else found["median"], digits)
 
 
 def _spread(found: dict[str, Any] | None) -> tuple[str, str]:

@@ -207,7 +207,7 @@ def _feasible_share(spec: TrialSpec, trial: Trial) -> float | None:
     return feasible(final_archs(evaluator, trial, spec.seconds), evaluator.space, bounds).double().mean().item()
 
 
-def _reached(summary: TrialSummary, score: float | None) -> dict[str, Any]:
+def _reached(summary: TrialSummary, score: ndarray | None) -> dict[str, Any]:
     counts = first_reached(summary, score)
     q25, median, q75 = statistics.quartiles(counts)
     return {"q25": q25, "median": median, "q75": q75, "reached": rounded(numpy.isfinite(counts).mean())}
