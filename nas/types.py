@@ -111,6 +111,11 @@ class TrainingEvaluator(Evaluator, Protocol):
         """The space of the final network: usually wider and deeper than the proxy that the search trains."""
         ...
 
+    @property
+    def data_notes(self) -> tuple[str, ...]:
+        """Lines about the images: how many of each class are in each split, what is left out, what overlaps."""
+        ...
+
     def cache_to(self, folder: Path) -> None:
         """Write each training into a run's `folder`, and take from there what earlier sessions trained."""
         ...

@@ -100,7 +100,7 @@ def test_a_folder_of_any_name_is_searched_shown_resumed_forecast_and_exported(na
     task = ("--task", f"folder:{name}", "--constraint", f"{LATENCY}<=q30", *quick)
     search = (*task, "--controller", "random_search", "--evals", "2", "--batch", "2", "--name", "one", "--json")
     document = json.loads(nas("search", *search).stdout)
-    assert document["task"] == f"folder:{name}+{LATENCY}<=q30"
+    assert document["task"] == f"folder:{tmp_path / name}+{LATENCY}<=q30"
     assert len(document["best"][0]["constraint_ratio"]) == 1
     assert f"constraint {LATENCY}<=q30: the best is at" in nas("show", "one").stdout
     assert nas("resume", "one").returncode == 0

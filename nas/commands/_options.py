@@ -14,7 +14,7 @@ from nas import plugins
 from nas.run import session
 from nas.run.config import RunConfig
 from nas.run.session import Setup
-from nas.tasks import TaskName
+from nas.tasks import TaskName, absolute
 from search_spaces import UserError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -97,7 +97,7 @@ def configure(
     if "space" in training:
         training["space"] = plugins.absolute(training["space"])
     config = RunConfig(
-        task=str(TaskName.parse(task).constrained(constraint)),
+        task=str(TaskName.parse(absolute(task)).constrained(constraint)),
         controller=plugins.absolute(legacy.controller(controller)),
         controller_options=legacy.settings_asked_for(controller, options),
         training_options=training,

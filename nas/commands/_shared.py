@@ -23,7 +23,7 @@ STOPPED = 130
 
 def runs_root() -> Path:
     """The folder of runs: `NAS_RUNS`, or `runs` here."""
-    return Path(os.environ.get("NAS_RUNS", "runs"))
+    return Path(os.environ.get("NAS_RUNS", "runs")).expanduser()
 
 
 def run_folder(name: str) -> Path:
@@ -35,7 +35,11 @@ def run_folder(name: str) -> Path:
 def free_name(task: str, controller: str) -> Path:
     """A folder that no run has yet, named after what it searches."""
     short = controller.rpartition(":")[2]  # Of FILE.py:Class the class.
-    stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in f"{task}-{short}").strip("-.")
+    kind, colon, where = task.partition(":")
+    plain = (
+        f"{kind}:{Path(where).name}" if colon and Path(where).is_absolute() else task
+    )  # Not the folders above the images.
+    stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in f"{plain}-{short}").strip("-.")
     number = 1
     while (runs_root() / f"{stem}-{number}").exists():
         number += 1

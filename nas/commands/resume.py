@@ -6,6 +6,7 @@ import click
 
 from nas.commands import _shared, show
 from nas.run import session, store
+from nas.tasks import absolute
 from search_spaces import UserError
 
 
@@ -24,6 +25,9 @@ def command(run: str, as_json: bool, **same: str | int | None) -> None:
       nas resume runs/digits-evolution-1
     """
     with store.open_run(_shared.run_folder(run)) as opened:
+        # A run keeps the whole path of its images; runs of earlier versions the path as it was typed.
+        if same["task"] is not None and absolute(str(same["task"])) == absolute(opened.config.task):
+            same["task"] = None
         for key, value in same.items():
             if value is not None and value != getattr(opened.config, key):
                 raise UserError(

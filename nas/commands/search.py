@@ -38,6 +38,8 @@ def command(name: str | None, dry_run: bool, as_json: bool, **options: Any) -> N
         if not as_json:
             click.echo(f"Searching {config.task} with {config.controller}, {_budget(config)}; the run is {folder}")
             click.echo(setup.evaluator.description)
+            for note in store.get_meta(run, "data") or []:
+                click.echo(f"data: {note}")
         _shared.work(run, setup, quiet=as_json)
         if as_json:
             _shared.print_json(session.summary(run, setup))

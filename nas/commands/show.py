@@ -8,7 +8,7 @@ from rich.console import Console
 
 from nas.commands import _shared
 from nas.export import draw
-from nas.run import finish, incumbent, session, store, trained_network
+from nas.run import finish, incumbent, session, store, test_accuracy, trained_network
 from nas.run.session import Setup
 from nas.run.store import Run
 from nas.tasks import TaskName
@@ -86,9 +86,11 @@ def _print_trained(console: Console, run: Run) -> None:
     winner = trained_network.load(run.folder)
     if winner is None:
         return
-    low, high = winner.metrics["interval"]
-    accuracy = winner.metrics["test_accuracy"]
-    console.print(f"test accuracy {accuracy:.2f}%, 95% interval {low:.2f}% to {high:.2f}%; {run.folder / finish.PAGE}")
+    interval, compared = test_accuracy.sentences(winner)
+    console.print(
+        f"test accuracy {winner.metrics['test_accuracy']:.2f}%, {interval} {run.folder / finish.PAGE}", markup=False
+    )
+    console.print(compared, markup=False)
     folder = finish.exported(run)
     if folder is not None:
         console.print(

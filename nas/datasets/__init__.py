@@ -2,5 +2,6 @@
 
 from nas.datasets.images import DataSet, RawData, pick, resize
 from nas.datasets.load import load, names
+from nas.datasets.summary import check, describe
 
-__all__ = ["DataSet", "RawData", "load", "names", "pick", "resize"]
+__all__ = ["DataSet", "RawData", "check", "describe", "load", "names", "pick", "resize"]

@@ -13,6 +13,9 @@ LARGEST = 32
 """Images are scaled down to this side unless another is asked for: the size of CIFAR, which the prior's tables were trained on
 and which a CPU can train."""
 
+_STRETCHED = 8
+"""Times its width that an image is scaled as a whole; a longer one is cut first, which could change the last bit of a pixel."""
+
 
 class DataSet(NamedTuple):
     """Images uint8 `[N, C, H, W]`, labels int64 `[N]` from 0, in three splits."""
@@ -28,6 +31,8 @@ class DataSet(NamedTuple):
     mean: Tensor
     """float32 `[C]` of x / 255 over the training split, as the next."""
     std: Tensor
+    notes: tuple[str, ...] = ()
+    """What a user should know: where the splits come from, what was left out."""
 
 
 class RawData(NamedTuple):
@@ -37,6 +42,10 @@ class RawData(NamedTuple):
     """`train`, and perhaps `valid` and `test`."""
     class_names: tuple[str, ...] | None
     """By rank of label; None: the labels themselves."""
+    notes: tuple[str, ...] = ()
+    """What is not used, and why."""
+    origins: dict[str, str] = {}
+    """What the data call each split that they bring, `test` as `x_test`."""
 
 
 def resize(x: Tensor, side: int | None) -> Tensor:
@@ -45,6 +54,10 @@ def resize(x: Tensor, side: int | None) -> Tensor:
     side = min(height, width, LARGEST) if side is None else side
     if (height, width) == (side, side):
         return x
+    if max(height, width) > _STRETCHED * min(height, width):
+        # Only the middle square is left in the end: a line of pixels must not be scaled up as a whole.
+        x = _middle(x, 3 * min(height, width))
+        height, width = x.shape[2:]
     scale = side / min(height, width)
     size = (max(side, round(height * scale)), max(side, round(width * scale)))
     # In parts: as float32 a whole dataset of large images would not fit in memory. Antialiasing, or thin strokes vanish.
@@ -52,8 +65,13 @@ def resize(x: Tensor, side: int | None) -> Tensor:
         torch.nn.functional.interpolate(part.float(), size, mode="bilinear", antialias=True, align_corners=False)
         for part in x.split(1024)
     ]
-    top, left = (size[0] - side) // 2, (size[1] - side) // 2
-    return torch.cat(parts)[..., top : top + side, left : left + side].round().clamp(0, 255).byte()
+    return _middle(torch.cat(parts), side).round().clamp(0, 255).byte()
+
+
+def _middle(x: Tensor, side: int) -> Tensor:
+    height, width = min(side, x.shape[2]), min(side, x.shape[3])
+    top, left = (x.shape[2] - height) // 2, (x.shape[3] - width) // 2
+    return x[..., top : top + height, left : left + width]
 
 
 def pick(count: int, size: int | None) -> Tensor:

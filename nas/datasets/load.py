@@ -11,15 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nas.datasets import readers
+from nas.datasets import arrays, folders, hub
 from nas.datasets.images import DataSet, RawData, resize
+from nas.datasets.labels import summarize
 from search_spaces import UserError, _noise, unknown
 
 _HELD_OUT = 0.2
 """The share of each class that goes to a split which the dataset does not bring; not ablated."""
 # Of their own and not the search's: every search on a dataset has the same splits, so that its results compare.
 _SPLIT_SEEDS = {"test": 1, "valid": 2}
-
+_SMALLEST = 4
+"""Side of an image: two stages of the usual networks halve it."""
 
 Reader = Callable[[str, int | None], RawData]
 """From the text after the colon, and the side of the images (None: the data's own), to the data."""
@@ -36,9 +38,9 @@ def load(name: str, image_size: int | None = None) -> DataSet:
     Raises `UserError` for what cannot be trained on: one line that names the file or the class.
     """
     kind, colon, where = name.partition(":")
-    by_kind: dict[str, Reader] = {"npz": readers.npz, "folder": readers.folder, "hf": readers.hugging_face}
-    if image_size is not None and image_size < 4:
-        raise UserError(f"image_size is {image_size}; it takes at least 4.")
+    by_kind: dict[str, Reader] = {"npz": arrays.npz, "folder": folders.folder, "hf": hub.hugging_face}
+    if image_size is not None and image_size < _SMALLEST:
+        raise UserError(f"image_size is {image_size}; it takes at least {_SMALLEST}.")
     if colon and kind in by_kind:
         return _complete(name, by_kind[kind](where, image_size))
     if name == "digits":
@@ -56,43 +58,69 @@ def _digits(image_size: int | None) -> RawData:
 
 
 def _complete(name: str, raw: RawData) -> DataSet:
-    """Labels from 0, the splits that are missing, the normalisation."""
+    """Labels from 0, the splits that are missing, the normalization."""
     labels = torch.unique(raw.splits["train"][1])
     class_names = raw.class_names or tuple(str(label) for label in labels.tolist())
-    if len(labels) < 2:
-        raise UserError(f"Dataset '{name}' has {len(labels)} class; it takes two or more.")
     splits = {}
     for split, (x, y) in raw.splits.items():
-        unknown = y[~torch.isin(y, labels)]
-        if len(unknown):
-            raise UserError(f"Dataset '{name}' has class {unknown[0]} in its {split} split and not in training.")
+        foreign = y[~torch.isin(y, labels)]
+        if len(foreign):
+            raise UserError(f"Dataset '{name}' has class {foreign[0]} in its {split} split and not in training.")
         splits[split] = (x, torch.searchsorted(labels, y))
+    present = [class_names[label] for label in labels.tolist()] if len(class_names) > len(labels) else [*class_names]
+    _refuse_too_few(name, splits, tuple(present))
     # The test split first: it must not depend on whether a validation split had to be taken as well.
     for split in ("test", "valid"):
         if split not in splits:
-            splits["train"], splits[split] = _stratified(name, splits["train"], class_names, _SPLIT_SEEDS[split])
+            splits["train"], splits[split] = _stratified(splits["train"], len(present), _SPLIT_SEEDS[split])
     (x_train, y_train), (x_valid, y_valid), (x_test, y_test) = splits["train"], splits["valid"], splits["test"]
     # float64: the sums run over millions of pixels.
     pixels = x_train.double().transpose(0, 1).flatten(1) / 255
     mean, std = pixels.mean(1).float(), pixels.std(1).float()
     # A channel that never changes would be divided by zero.
     std = torch.where(std > 1e-4, std, torch.ones(()))
-    return DataSet(name, x_train, y_train, x_valid, y_valid, x_test, y_test, class_names, mean, std)
+    notes = (_origins(raw), *raw.notes)
+    return DataSet(name, x_train, y_train, x_valid, y_valid, x_test, y_test, tuple(present), mean, std, notes)
+
+
+def _refuse_too_few(name: str, splits: dict[str, tuple[Tensor, Tensor]], class_names: tuple[str, ...]) -> None:
+    """Raise `UserError` for classes and images that cannot be split and trained on."""
+    x, y = splits["train"]
+    if len(class_names) < 2:
+        raise UserError(f"Dataset '{name}' has {len(class_names)} class; it takes two or more.")
+    if min(x.shape[2:]) < _SMALLEST:
+        raise UserError(
+            f"Dataset '{name}' has images of {x.shape[3]} x {x.shape[2]} pixels; it takes {_SMALLEST} x {_SMALLEST}."
+        )
+    needed = 1 + ("test" not in splits) + ("valid" not in splits)
+    counts = y.bincount(minlength=len(class_names)).tolist()
+    few = [f"'{class_name}' ({count})" for class_name, count in zip(class_names, counts) if count < needed]
+    if few:
+        parts = [*(["validate"] if "valid" not in splits else []), *(["test"] if "test" not in splits else [])]
+        raise UserError(
+            f"{'Class' if len(few) == 1 else f'{len(few)} classes:'} {summarize(few)} of dataset '{name}' "
+            f"{'has' if len(few) == 1 else 'have'} too few images to {' and '.join(['train', *parts])} on; "
+            f"a class takes {needed}."
+        )
+
+
+def _origins(raw: RawData) -> str:
+    """Where validation and test images come from."""
+    names = {"valid": "validation", "test": "test"}
+    held_out = " and ".join(word for split, word in names.items() if split not in raw.splits)
+    said = [f"{word} images: '{raw.origins.get(split, split)}'" for split, word in names.items() if split in raw.splits]
+    said += [f"{held_out} images: {_HELD_OUT:.0%} of each class, held out of training"] if held_out else []
+    return "; ".join(said)
 
 
 def _stratified(
-    name: str, split: tuple[Tensor, Tensor], class_names: tuple[str, ...], seed: int
+    split: tuple[Tensor, Tensor], classes: int, seed: int
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """The rest and the part held out: of each class at least one image, never all."""
     x, y = split
     order = _noise.bits(torch.tensor([seed]), 0, len(y))[0].argsort(stable=True)
     held_out = torch.zeros(len(y), dtype=torch.bool)
-    for label, class_name in enumerate(class_names):
+    for label in range(classes):
         members = order[y[order] == label]
-        if len(members) < 2:
-            raise UserError(
-                f"Class '{class_name}' of dataset '{name}' has too few images to train, validate and test on; "
-                "it takes three, or two where the dataset brings a test split."
-            )
         held_out[members[: max(1, round(_HELD_OUT * len(members)))]] = True
     return (x[~held_out], y[~held_out]), (x[held_out], y[held_out])

@@ -50,11 +50,16 @@ class Train:
         """What was trained so far for the search."""
         return TrainingCache(self.space, self.task, self.data, self.recipe, self.examples, self.device)
 
+    @cached_property
+    def data_notes(self) -> tuple[str, ...]:
+        return datasets.describe(self.data)
+
     @classmethod
     def of(cls, name: str, **settings: str) -> Train:
         """The evaluator of a dataset. Raises `UserError` for a setting that does not exist."""
         asked = _settings.read(settings)
         data = datasets.load(name, asked.image_size)
+        datasets.check(data)
         channels, side, _ = data.x_train.shape[1:]
         count = len(data.y_train)
         examples = min(count, asked.examples)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from nas.export.export import Export, export
-from nas.run import incumbent, session, store, test_place, trained_network
+from nas.run import data_report, incumbent, session, store, test_accuracy, test_place, trained_network
 from nas.run.session import Setup
 from nas.run.store import Run
 from nas.types import TrainedNetwork
@@ -57,14 +57,14 @@ def write_report(run: Run, setup: Setup) -> None:
 
 def page(run: Run, setup: Setup, winner: TrainedNetwork) -> str:
     """A page in Markdown: what was searched, what was found, how good it is, which classes it takes for which."""
-    low, high = winner.metrics["interval"]
     past = store.history(run)
     head = [
         f"# {run.config.task}: {winner.metrics['test_accuracy']:.2f}% of the test images",
-        f"95% interval {low:.2f}% to {high:.2f}% (Wilson).",
+        *test_accuracy.sentences(winner),
         f"Found by `{run.config.controller}` in {past.score.shape[1]} evaluations, {past.wall:.0f} s of search.",
         f"{setup.evaluator.description}.",
         f"Architecture: `{winner.arch}`",
+        *data_report.section(run, past),
         "## Confusion matrix",
         "Rows are the truth, columns what the network says.",
     ]

@@ -53,6 +53,8 @@ def start(folder: Path, config: RunConfig, setup: Setup) -> Run:
     """A new run in `folder`, its state before the first step stored."""
     origins = _origins(config)
     run = store.create(folder, config, initial_state(setup))
+    if setup.evaluator.training is not None:
+        store.set_meta(run, "data", list(setup.evaluator.training.data_notes))
     if origins:
         store.set_meta(run, "components", {kind: origin._asdict() for kind, origin in origins.items()})
     return run
@@ -156,6 +158,7 @@ def summary(run: Run, setup: Setup) -> dict[str, Any]:
         "cost_seconds": round(past.cost.double().sum(1).mean().item(), 3) if past.steps else 0.0,
         "wall_seconds": round(past.wall, 3),
         "columns_read": store.get_meta(run, "columns_read") or {},
+        "data": store.get_meta(run, "data") or [],
         "best": rows,
     }
 

@@ -94,6 +94,17 @@ class TaskName(NamedTuple):
         return base_dataset(self.dataset) if self.kind != "data" else self.dataset
 
 
+def absolute(text: str) -> str:
+    """The name with a path that leads there from any folder: `folder:~/photos` as `folder:/home/me/photos`."""
+    kind, _, where = text.partition(":")
+    if f"{kind}:" not in _PATHS[:2] or not where.strip():
+        return text
+    try:
+        return f"{kind}:{Path(where).expanduser().absolute()}"
+    except RuntimeError:  # `~name` of somebody who is not known here.
+        return text
+
+
 def base_dataset(dataset: str) -> str:
     """The dataset whose images were attacked: `cifar10` of `cifar10-fgsm-0.1`."""
     for variant in _VARIANTS:
@@ -111,7 +122,14 @@ def _split_constraints(text: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _is_there(text: str) -> bool:
-    return text.startswith(_PATHS) and Path(text.partition(":")[2]).exists()
+    return text.startswith(_PATHS) and _exists(text.partition(":")[2])
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):  # Longer than paths may be, or with a zero byte.
+        return False
 
 
 def _fidelity(name: str, rest: str) -> tuple[str, int | None, Seeds]:

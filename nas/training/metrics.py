@@ -63,3 +63,18 @@ def classification_metrics(seen: Tensor, truth: Tensor, classes: int) -> dict[st
         "interval": [round(100 * (middle - half), 3), round(100 * (middle + half), 3)],
         "confusion": confusion.tolist(),
     }
+
+
+def balanced_accuracy(confusion: list[list[int]]) -> float:
+    """The mean over classes of the percent of each that is right; rows are true classes, those without images do not count.
+
+    Brodersen et al. 2010, "The balanced accuracy and its posterior distribution".
+    """
+    shares = [row[k] / sum(row) for k, row in enumerate(confusion) if sum(row)]
+    return 100 * sum(shares) / len(shares)
+
+
+def majority_accuracy(confusion: list[list[int]]) -> float:
+    """Percent right of a network that always names the commonest class of these images; rows are true classes."""
+    counts = [sum(row) for row in confusion]
+    return 100 * max(counts) / sum(counts)

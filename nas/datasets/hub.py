@@ -1,0 +1,67 @@
+"""A dataset of the Hugging Face hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from nas.datasets import image_files
+from nas.datasets.image_files import Header
+from nas.datasets.images import RawData, resize
+from nas.datasets.labels import readable
+from nas.datasets.split_names import by_split
+from search_spaces import UserError
+
+
+def hugging_face(where: str, image_size: int | None) -> RawData:
+    """A dataset of the Hugging Face hub with an image column and a class label; takes the extra `hf`."""
+    try:
+        import datasets  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise UserError("hf: takes the package 'datasets'; pip install 'metacell[hf]' brings it.") from None
+    # As broad as it gets: the package and the hub raise whatever they like, and all of it means the same to the user.
+    try:
+        loaded = datasets.load_dataset(where)  # pyright: ignore[reportAttributeAccessIssue]
+    except Exception as error:
+        raise UserError(f"Hugging Face dataset '{where}' cannot be loaded: {error}") from None
+    origins = by_split(loaded)
+    if "train" not in origins:
+        raise UserError(f"Hugging Face dataset '{where}' has splits {', '.join(loaded)}; it takes one called 'train'.")
+    parts = {split: loaded[name] for split, name in origins.items()}
+    features = parts["train"].features
+    # By the class's name: the package is optional, so that its types cannot be imported here.
+    image = next((k for k, f in features.items() if type(f).__name__ == "Image"), None)
+    label = next((k for k, f in features.items() if type(f).__name__ == "ClassLabel"), None)
+    if image is None or label is None:
+        raise UserError(
+            f"Hugging Face dataset '{where}' has columns {', '.join(features)}; it takes an Image and a ClassLabel."
+        )
+    notes = [f"split '{name}' is not used" for name in loaded if name not in origins.values()]
+    for split in ("valid", "test"):  # Competitions keep the labels of the test images: all are -1.
+        if split in parts and set(parts[split][label]) == {-1}:
+            notes.append(f"split '{origins[split]}' is unlabeled and not used")
+            del parts[split]
+    headers = {split: [Header(*row.size, row.mode) for row in part[image]] for split, part in parts.items()}
+    deep = {
+        split: [image_files.range_of_image(row) for row, found in zip(part[image], headers[split]) if found.is_deep]
+        for split, part in parts.items()
+    }
+    scale = image_files.scale_of_deep(where, deep)
+    mode = "L" if all(found.is_grey for found in headers["train"]) else "RGB"
+    splits = {}
+    for split, part in parts.items():
+        x = _squares((image_files.to_channels(row, mode, scale) for row in part[image]), image_size)
+        splits[split] = (x, torch.tensor(part[label]))
+    # Only the classes with images: a hub's list of names may have more than its training split.
+    present = torch.unique(splits["train"][1]).tolist()
+    names = tuple(readable(features[label].names[i]) for i in present)
+    return RawData(splits, names, tuple(notes), {split: origins[split] for split in parts})
+
+
+def _squares(images: Iterable[Tensor], side: int | None) -> Tensor:
+    small = [resize(image, side) for image in images]
+    # Without a side asked for, each image keeps its own up to the largest: the smallest of them fits all.
+    common = min(image.shape[-1] for image in small)
+    return torch.cat([resize(image, common) for image in small])

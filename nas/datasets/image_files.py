@@ -1,0 +1,189 @@
+"""Image files: what their headers say, and their pixels as bytes, by Pillow."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from nas.datasets import pixel_scale
+from nas.datasets.labels import readable
+from nas.datasets.pixel_scale import PixelRange, PixelScale
+from search_spaces import UserError
+
+SUFFIXES = {
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"
+}  # fmt: skip
+"""Files that must be images: one that is broken is an error. Any other file is an image if its content says so."""
+# Pillow knows more, some of them by other programs (Ghostscript) and some without a mark in the file that tells them apart.
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "AVIF", "JPEG2000")
+GREY = {"1", "L", "LA", "La"}
+"""Pillow's modes with one channel of light, beside those of more than 8 bits; all others are converted to RGB."""
+_DEEP = ("I", "F")
+_LARGEST = 89_478_485
+"""Pixels of an image: where Pillow begins to warn of images that are made to fill the memory."""
+_LONGEST = 100
+"""Times its width that an image may be long: of a longer one the middle square shows nothing, and it would be scaled up to it."""
+_WHITE = 255
+_NAMED = 3
+
+
+class Header(NamedTuple):
+    """What is known of an image before its pixels are read."""
+
+    width: int
+    height: int
+    mode: str
+
+    @property
+    def is_grey(self) -> bool:
+        return self.mode in GREY or self.is_deep
+
+    @property
+    def is_deep(self) -> bool:
+        """More than 8 bits in one channel."""
+        return self.mode.startswith(_DEEP)
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether its size is that of a picture."""
+        short, long = sorted((self.width, self.height))
+        return short * long <= _LARGEST and long <= _LONGEST * short
+
+
+class Broken(NamedTuple):
+    """A file that cannot be read, and why."""
+
+    path: Path
+    reason: str
+
+
+@cache
+def _formats() -> list[str]:
+    """Those of `_FORMATS` that this Pillow reads: older ones lack AVIF."""
+    Image.init()
+    return [name for name in _FORMATS if name in Image.OPEN]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Pillow warns of what it mends itself, of each file anew."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def is_image(path: Path) -> bool:
+    """Whether the content of a regular file is an image, whatever it is called."""
+    return isinstance(header(path), Header)
+
+
+def header(path: Path) -> Header | Broken:
+    """The header of a file, without its pixels."""
+    try:
+        with Image.open(path, formats=_formats()) as image:
+            return Header(*image.size, image.mode)
+    except Image.DecompressionBombError:  # More than twice `_LARGEST`.
+        return Header(_LARGEST + 1, 1, "")
+    # As broad as it gets: at damaged bytes Pillow raises whatever its readers run into.
+    except Exception as error:
+        return Broken(path, _reason(error))
+
+
+def pixels(path: Path, mode: str, scale: PixelScale | None) -> Tensor | Broken:
+    """The pixels of a file, as `to_channels` gives them."""
+    try:
+        with Image.open(path, formats=_formats()) as image:
+            return to_channels(image, mode, scale)
+    except UserError as error:
+        return Broken(path, str(error))
+    except Exception as error:  # As above.
+        return Broken(path, _reason(error))
+
+
+def deep_range(path: Path) -> PixelRange | Broken:
+    """The values of a file of more than 8 bits."""
+    try:
+        with Image.open(path, formats=_formats()) as image:
+            return range_of_image(image)
+    except UserError as error:
+        return Broken(path, str(error))
+    except Exception as error:  # As above.
+        return Broken(path, _reason(error))
+
+
+def range_of_image(image: Any) -> PixelRange:
+    """The values of a Pillow image of more than 8 bits. Raises `UserError` for values that are not finite."""
+    return pixel_scale.range_of("it", np.asarray(image))
+
+
+def refuse(where: str, broken: list[Broken], total: int) -> None:
+    """Raise `UserError` that counts the files and names the first of them, if there are any."""
+    if broken:
+        named = ", ".join(f"'{readable(str(b.path))}' ({b.reason})" for b in broken[:_NAMED])
+        more = f" and {len(broken) - _NAMED} more" if len(broken) > _NAMED else ""
+        raise UserError(
+            f"{len(broken)} of {total} files of '{where}' cannot be read as images: {named}{more}; mend or remove them."
+        )
+
+
+def to_channels(image: Any, mode: str, scale: PixelScale | None) -> Tensor:
+    """A Pillow image as uint8 `[1, C, H, W]`, upright, on white where it is transparent.
+
+    Args:
+        mode: `L` or `RGB`.
+        scale: of images with more than 8 bits a channel.
+    """
+    image.load()  # Readers of TIFF turn the image themselves, and only then.
+    image = _upright(image)
+    if image.mode.startswith(_DEEP):
+        # Pillow clips 16-bit images to white when it converts them itself.
+        assert scale is not None
+        image = Image.fromarray(scale.to_bytes(np.asarray(image)))
+    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        paper = Image.new("RGBA", image.size, (_WHITE,) * 4)
+        image = Image.alpha_composite(paper, image)
+    values = np.array(image.convert(mode), dtype=np.uint8)
+    return torch.from_numpy(values.reshape(*values.shape[:2], -1)).permute(2, 0, 1)[None]
+
+
+def scale_of_deep(where: str, ranges: dict[str, list[PixelRange]]) -> PixelScale | None:
+    """One scale for all images with more than 8 bits, of the ranges of each split's; None where training has none.
+
+    Raises `UserError` where another split is not on it.
+    """
+    found = {split: pixel_scale.common_range(each) for split, each in ranges.items() if each}
+    if "train" not in found:
+        if found:
+            raise UserError(
+                f"'{where}' has images of more than 8 bits in its {next(iter(found))} split and none in training; "
+                "save both alike."
+            )
+        return None
+    for split, one in found.items():
+        pixel_scale.check_alike(f"'{where}': the {split} split", one, found["train"])
+    return pixel_scale.scale_of(f"'{where}'", found["train"])
+
+
+def _upright(image: Any) -> Any:
+    """Turned as a camera's note in the file says and every viewer does (EXIF orientation)."""
+    try:
+        turned = ImageOps.exif_transpose(image, in_place=False) if image.getexif().get(0x0112, 1) != 1 else None
+    except Exception:  # A damaged note: viewers show such images as they lie.
+        turned = None
+    return turned or image
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).partition("\n")[0].strip()
+    # The path stands before it already.
+    return "its content is no image" if text.startswith("cannot identify") else text or type(error).__name__
