@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
+from pathlib import Path
 
 import numpy
 import pytest
@@ -151,6 +154,18 @@ def test_curves_by_hand():
     assert row["evaluations"] == 1
     assert row["seconds"] == 1
     assert row["regret_mean"] == pytest.approx((COUNT - 1 - COUNT // 2) / 2, rel=1e-5)
+
+
+def test_a_trial_of_an_earlier_day_is_found_under_its_name():
+    folder = Path("out")
+    spec = TrialSpec("own201/digits@4", "reinforce:lr=0.03", 5, 20, None)
+    words = b"own201/digits@4--reinforce:lr=0.03"
+    digest = hashlib.sha256(words).hexdigest()[:8]
+    assert spec.path(folder) == folder / "trials" / f"own201-digits-4--reinforce-lr-0.03-{digest}.safetensors"
+    # Prior and source are told apart by the digest; seeds and budgets are not: a file of others is refused.
+    assert dataclasses.replace(spec, prior="abc").path(folder) != spec.path(folder)
+    long = TrialSpec("own201/digits@4", f"reinforce:{'x' * 200}=1", 5, 20, None)
+    assert len(long.path(folder).name) == 100 + 1 + 8 + len(".safetensors")
 
 
 def test_points_of_a_curve_are_few_and_have_both_ends():

@@ -107,6 +107,25 @@ def test_the_cell_of_the_file_computes_the_same_for_every_pattern_of_live_edges(
             torch.testing.assert_close(twin(x), cell(x), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("cell", "live"),
+    [
+        (("nor_conv_3x3", "none", "none", "skip_connect", "none", "none"), ["skip_03"]),
+        (("nor_conv_3x3", "skip_connect", "none", "none", "none", "none"), []),
+        (("none", "none", "nor_conv_1x1", "avg_pool_3x3", "none", "none"), ["pool3x3_03"]),
+        (("none", "none", "nor_conv_1x1", "none", "none", "skip_connect"), ["shift_12", "skip_23"]),
+        (("none", "none", "avg_pool_3x3", "none", "nor_conv_3x3", "skip_connect"), ["shift_13"]),
+        (
+            ("skip_connect", "none", "nor_conv_1x1", "none", "none", "nor_conv_3x3"),
+            ["skip_01", "conv1x1_12", "conv3x3_23"],
+        ),
+    ],
+)
+def test_edges_are_kept_whose_result_reaches_the_output(cell, live):
+    """What comes from a node that nothing reaches is nothing; a convolution of nothing is a shift, and rests on no other edge."""
+    assert [edge.name for edge in live_edges(cell)] == live
+
+
 def test_the_python_file_needs_only_torch_and_names_only_what_the_cell_uses(tmp_path):
     folder = written(SMALL, GOOD, tmp_path / "out", class_names=("zero", 'the "one"')).folder
     text = (folder / "network.py").read_text()

@@ -13,6 +13,7 @@ from nas.training import Images, Recipe, compiler
 from nas.training.compiled import CompiledNetworks
 from nas.training.network_batch import initialise
 from nas.training.population import GroupedNetworks, SeparateNetworks
+from nas.training.train import SEEDS
 from search_spaces import Task, _cells
 from tests.test_population import ALIVE, batches
 
@@ -76,7 +77,8 @@ def test_a_training_resumed_sees_the_batches_and_rates_that_the_whole_one_sees()
 def test_momentum_and_weight_decay_are_those_of_the_recipe_and_the_defaults_those_of_nas_bench_201():
     assert recorded(Recipe(1, momentum=0.7, weight_decay=0.03))[0][1:] == (0.7, 0.03)
     assert recorded(Recipe(1))[0][1:] == (0.9, 5e-4)
-    assert Recipe(1).lr == 0.1
+    assert Recipe(1) == Recipe(1, 64, 0.1, 0.9, 5e-4, crop=0, flip=False, cutout=0, seed=0)
+    assert SEEDS == 4096, "what a key of 32 bits has beside an architecture's 20"
 
 
 def by_hand(network, data, momentum, decay):
