@@ -86,7 +86,7 @@ def _ridge_top_k(model: TransferModel, state: Searched, history: History) -> Ten
         return _noise.integers(state.seeds, state.step, k, high=len(table_NF), stream=_FIRST)
     row_SE = model.row_of(history.archs)
     weight_SF1 = kernels.ridge(table_NF, row_SE, history.scores[..., None], _RIDGE_NOISE)
-    mean_SN = weight_SF1.squeeze(-1) @ table_NF.mT
+    mean_SN = kernels.products_of_rows(weight_SF1.squeeze(-1), table_NF.mT)
     if state.constraint_ratio.shape[-1]:
         mean_SN = mean_SN - constraints.ridge_penalty(model, state)
     return mean_SN.float().topk(k, -1).indices

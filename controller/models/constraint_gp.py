@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from controller.models import kernels
-from controller.models.kernels import CHUNK, KernelInputs
+from controller.models.kernels import KernelInputs
 from search_spaces import Space, _ops
 
 # The constants below were chosen on the four devices of split `devices` (`runs/devices.sh`), nothing on those of `more-devices`;
@@ -93,12 +93,12 @@ def ridge_features(every: ConstraintInputs) -> tuple[Tensor, float]:
 
 
 def predict(every: ConstraintInputs, at_SE: Tensor, log_SE: Tensor, ahead_SM: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation `[S, M]` at rows `ahead_SM` of `every`, after `log_SE` at its rows `at_SE`.
-
-    A few searches at a time.
-    """
-    chunks = zip(*(x.split(CHUNK) for x in (at_SE, log_SE, ahead_SM)))
-    mean, std = zip(*(_predict(every.rows(at), value, every.rows(ahead)) for at, value, ahead in chunks))
+    """Mean and standard deviation `[S, M]` at rows `ahead_SM` of `every`, after `log_SE` at its rows `at_SE`."""
+    found = (
+        _predict(every.rows(at), value, every.rows(ahead))
+        for at, value, ahead in kernels.by_search(at_SE, log_SE, ahead_SM)
+    )
+    mean, std = zip(*found)
     return torch.cat(mean), torch.cat(std)
 
 

@@ -101,6 +101,8 @@ def ridge_penalty(model: TransferModel, state: Constrained) -> Tensor:
     log_SEL = constraint_gp.clipped_log_ratio(state.constraint_ratio, every) - every.mean_log[row_SE][..., None]
     center_S1L = log_SEL.mean(1, keepdim=True)
     weight_SFL = kernels.ridge(table_NF, row_SE, log_SEL - center_S1L, noise)
-    log_LSN = (weight_SFL.permute(2, 0, 1) @ table_NF.mT).add_(center_S1L.permute(2, 0, 1)).add_(every.mean_log)
+    weight_LSF = weight_SFL.permute(2, 0, 1)
+    log_LSN = kernels.products_of_rows(weight_LSF.flatten(0, 1), table_NF.mT).unflatten(0, weight_LSF.shape[:2])
+    log_LSN = log_LSN.add_(center_S1L.permute(2, 0, 1)).add_(every.mean_log)
     points_LSN = log_LSN.exp_().sub_(1).clamp_min_(0).mul_(state.penalty_weights.T[..., None])
     return points_to_normal_scores(unpenalised_scores(state)) * points_LSN.sum(0)

@@ -5,13 +5,12 @@ Shapes: `N`, `n`, `M` architectures, `G`, `P`, `Q`, `F` features, `U` mean funct
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-CHUNK = 4
-"""Searches that are computed at a time: what they need then stays in the processor's cache (a factor of five)."""
 _TASK_WIDTH = 0.2
 """Squared distance along the components, along which tasks have unit variance, at which the task kernel falls to 1/e. Chosen by
 how well held-out tasks were predicted and by searches with random first evaluations on twelve tasks of `runs/transfer.sh`."""
@@ -36,6 +35,16 @@ class KernelInputs(NamedTuple):
     def rows(self, index: Tensor) -> KernelInputs:
         """The rows of an index `[...]` of architectures."""
         return KernelInputs(*(rows(x, index) for x in self))
+
+
+def by_search(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Copies of each search's part `[1, ...]` of tensors `[S, ...]`.
+
+    A library picks the order of a sum by shapes and by where in memory operands lie, so that in one product the bits of a search
+    depend on those beside it. What law 1 rests on is computed one search at a time; it also stays in the processor's cache.
+    """
+    for parts in zip(*(x.split(1) for x in tensors)):
+        yield tuple(part.clone() for part in parts)
 
 
 def kernel_matrices(a: KernelInputs, b: KernelInputs) -> Tensor:
@@ -72,13 +81,18 @@ def rows(table: Tensor, index: Tensor) -> Tensor:
     return table.index_select(0, index.flatten()).view(*index.shape, *table.shape[1:])
 
 
+def products_of_rows(a: Tensor, b: Tensor) -> Tensor:
+    """`a @ b` of a row `[S, F]` for each search and a common `[F, N]`."""
+    return torch.cat([row @ b for (row,) in by_search(a)])
+
+
 def ridge(table: Tensor, index: Tensor, target: Tensor, noise: float) -> Tensor:
     """Weights `[S, F, L]` of features `[N, F]` for targets `[S, n, L]` of rows `[S, n]`, given the variance of their noise.
 
     The posterior mean of a linear Gaussian process in weight space (Rasmussen & Williams 2006, equation 2.8): cheap for all `N`.
     """
     weight = []
-    for subset, wanted in zip(index.split(CHUNK), target.split(CHUNK)):
+    for subset, wanted in by_search(index, target):
         seen = rows(table, subset)
         gram = seen.mT @ seen
         gram.diagonal(dim1=-2, dim2=-1).add_(noise)
