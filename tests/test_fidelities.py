@@ -67,6 +67,14 @@ def test_the_best_is_among_those_after_the_most_epochs_by_hand():
     assert incumbent.top(found) == 0
 
 
+def test_of_equal_scores_the_first_is_the_best():
+    archs = torch.arange(8).view(2, 4, 1)
+    found = incumbent.best(archs, torch.tensor([[1.0, 3, 3, 3], [torch.nan, 2, torch.nan, 2]]))
+    assert found.at.tolist() == [2, 2]
+    assert found.archs.tolist() == [[1], [5]]
+    assert incumbent.top(found._replace(score=torch.tensor([3.0, 3.0]))) == 0
+
+
 def test_without_epochs_the_best_so_far_is_the_running_maximum():
     score = torch.tensor([[torch.nan, 3.0, 1, 3, 4]])
     best, at = incumbent.so_far(score)

@@ -108,9 +108,11 @@ def test_without_weight_and_advantage_nothing_is_learned():
 
 
 def test_the_advantage_is_the_regret_removed_from_then_on_against_the_same_tasks_searches():
-    score = torch.tensor([[0.0, 2.0, 1.0], [1.0, 1.0, 1.0]])
-    blank = torch.zeros(2, 3)
+    # Two searches of each of two tasks; the scores of the second task are those of the first and ten more.
+    score = torch.tensor([[0.0, 2.0, 1.0], [1.0, 1.0, 1.0], [10.0, 12.0, 11.0], [11.0, 11.0, 11.0]])
+    blank = torch.zeros(4, 3)
     x = rollouts.Rollouts(TransNasMicro(), blank, blank, blank.long(), score, blank, blank, 2)
     # Rewards: [0, 2, 0] and [1, 0, 0]; to go: [2, 2, 0] and [1, 0, 0].
     s = 2**0.5
-    torch.testing.assert_close(x.advantage(), torch.tensor([[1 / s, 1 / s, 0.0], [-1 / s, -1 / s, 0.0]]))
+    expected = torch.tensor([[1 / s, 1 / s, 0.0], [-1 / s, -1 / s, 0.0]])
+    torch.testing.assert_close(x.advantage(), expected.repeat(2, 1), atol=1e-5, rtol=1e-5)

@@ -1,7 +1,9 @@
 """Who searches, and that it pays: laws over every controller on synthetic tasks, judged by sign tests."""
 
 import pytest
+import torch
 
+from controller.models.scores import nan_to_worst
 from nas import plugins
 from nas.testing.controller_laws import ends_above_random_search, failures_are_not_sought, learns_from_scores
 from nas.testing.sign_test import p_value
@@ -24,6 +26,11 @@ def test_no_score_changes_what_the_others_propose_without_a_prior(name):
 @EVERY
 def test_no_controller_takes_a_failed_evaluation_for_the_best(name):
     failures_are_not_sought(plugins.load("controller", name))
+
+
+def test_what_failed_compares_as_the_worst():
+    score = torch.tensor([3.0, torch.nan, -torch.inf, torch.inf])
+    assert nan_to_worst(score).tolist() == [3.0, -torch.inf, -torch.inf, torch.inf]
 
 
 def test_the_sign_test_is_that_of_scipy():

@@ -27,7 +27,7 @@ from luck by 256 searches."""
 _MEAN, _DEVIATION = 50.0, 10.0
 """Of scores: like percentages, in which some controllers have settings."""
 _PAIRS = 0.5
-"""Weight of a pair's effect beside an option's: the best option of a decision depends on the others, and still tells something."""
+"""Weight of a pair's effect beside an option's: the best option of a decision depends on the others, and still tells."""
 _FULL = TASK.fidelities[-1]
 
 
