@@ -14,12 +14,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from controller import State
+from controller import State, TaskScores, TaskSet
 from controller.candidates import batch, exploration
-from controller.models import features, gp, task_features, transfer_model
+from controller.models import features, gp, task_features, task_pca, transfer_model
 from controller.transfer_bo import TransferBO
 from nas import plugins
+from nas.meta import outer_loop
 from nas.run import priors
+from nas.testing import synthetic_tasks
 from nas.testing.toys import TASK, evaluate, walk
 from search_spaces import Task, _ops
 from search_spaces.nasbench201 import NasBench201
@@ -104,6 +106,24 @@ def chosen() -> Tensor:
     return torch.cat([new, explored.float()], 1)
 
 
+def losses(name: str, **options) -> Tensor:
+    """What the updates of a meta-learner report, on tasks of two spaces."""
+    known = synthetic_tasks.task_set(synthetic_tasks.scores(2))
+    generator = torch.Generator().manual_seed(4)
+    described = features.enumerate_valid(SPACE)
+    flat = torch.zeros(len(described.archs))
+    large = [
+        TaskScores(
+            f"large-{k}", "large", SPACE, TASK, task_pca.normal_scores(described.path_stats.float() @ weights), flat
+        )
+        for k, weights in enumerate(torch.randn(5, described.path_stats.shape[1], generator=generator))
+    ]
+    both = TaskSet((*known.tasks, *large), (*known.spaces, SPACE))
+    learner = plugins.load("meta-learner", name)(both, **options)
+    steps = outer_loop.train(learner, outer_loop.untrained(learner, 0), 0)
+    return torch.tensor([value for step in steps for _, value in sorted(step.metrics.items())])
+
+
 CONSTRAINED = replace(DESCRIBED, constraints=(20.0, 5.0))
 
 NUMBERS: dict[str, Callable[[], Tensor]] = {
@@ -123,6 +143,8 @@ NUMBERS: dict[str, Callable[[], Tensor]] = {
     "policy of reinforce": lambda: policy("reinforce"),
     "policy of ppo": lambda: policy("ppo"),
     "novelty and exploration": chosen,
+    "losses of transfer_gp": lambda: losses("transfer_gp", pca_steps=2, per_arch_memory=False),
+    "losses of rl2": lambda: losses("rl2", predict_steps=1, policy_steps=1, synthetic=False),
     "path statistics": lambda: features.describe(SPACE, ARCHS).path_stats,
     "task features": lambda: task_features.task_features(DESCRIBED),
 }

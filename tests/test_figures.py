@@ -77,6 +77,13 @@ def test_lines_and_percents_of_the_figures_are_those_of_the_curves(tmp_path, mon
     for line, one in zip(axes.lines, found, strict=True):
         assert line.get_ydata().tolist() == pytest.approx(curves.regret([one])[1].clip(1e-3).tolist())
     assert axes.get_title("left") == "digits"
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("evaluations", "regret (1: median of the space)")
+    assert not any(text.get_annotation_clip() for text in axes.texts), "names stand outside of the axes"
+    assert [band.get_facecolor()[0][3] for band in axes.collections] == [0.15, 0.15]
+    (shares,) = drawn["profile"].axes
+    assert (shares.get_xscale(), shares.get_yscale()) == ("linear", "linear")
+    assert not shares.collections, "a share has no band"
     assert [text.get_text() for text in axes.texts] == ["two", "one"], "named from the bottom up"
     colors = {line.get_color() for line in axes.lines}
     assert len(colors) == 2
