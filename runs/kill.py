@@ -24,7 +24,7 @@ import torch.utils.tensorboard
 
 from nas import cli
 
-_IN_A_ROW = 5
+_IN_A_ROW = 10
 _PARENT_DEATH_SIGNAL = 1
 """`PR_SET_PDEATHSIG` of Linux: no fork outlives this process."""
 _LONG = ("table build",)
