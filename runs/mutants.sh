@@ -8,6 +8,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export PYTHONPATH="$PWD" OMP_NUM_THREADS=1
 PYTHON="${PYTHON:-.venv/bin/python}"
-"$PYTHON" -c 'import cosmic_ray, pytest_cov' 2>/dev/null \
-    || "$PYTHON" -m pip install --quiet --editable '.[mutants]' --constraint constraints.txt
+# Named changes need no more than the tests do: nothing is installed for them.
+if [[ ${1:-} != named ]] && ! "$PYTHON" -c 'import cosmic_ray, pytest_cov' 2>/dev/null; then
+    "$PYTHON" -m pip install --quiet --editable '.[mutants]' --constraint constraints.txt
+fi
 exec nice -n 19 "$PYTHON" -m runs.mutants "$@"
