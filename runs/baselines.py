@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import statistics
 from pathlib import Path
 
 import torch
+
+from nas.compare.statistics import count_text
 
 ROOT = Path(__file__).parent.parent
 FIGURES = ("regret", "reached", "profile", "improvement")
@@ -35,12 +38,30 @@ def leaderboard(document: dict) -> str:
 def line(row: dict) -> str:
     score, top = row["normalised_score"], row["evaluations_to_top"]
     interval = f"{score['iqm']:.3f} ({score['low']:.3f} to {score['high']:.3f})"
-    quartiles = f"{count(top['q25'])} to {count(top['q75'])}"
-    return f"| {row['controller']} | {interval} | {count(top['median'])} | {quartiles} | {top['reached']:.0%} |"
+    quartiles = f"{count_text(top['q25'])} to {count_text(top['q75'])}"
+    return f"| {row['controller']} | {interval} | {count_text(top['median'])} | {quartiles} | {top['reached']:.0%} |"
 
 
-def count(value: float | None) -> str:
-    return "never" if value is None else f"{value:.0f}"
+def handed_out(document: dict) -> str:
+    """By family, where its tasks have a test column: mean test regret after so many evaluations, and the mean of median ranks."""
+    known = [row for row in document["best_after"] if row["test_regret"] is not None]
+    family = {row["task"]: row["family"] for row in document["rows"]}
+    lines = []
+    for name in dict.fromkeys(family[row["task"]] for row in known):
+        ours = [row for row in known if family[row["task"]] == name]
+        at = sorted({row["evaluations"] for row in ours})
+        lines += [f"\n## {name}: test regret of what is handed out\n"]
+        lines += [f"| controller | {' | '.join(f'after {n}' for n in at)} |", f"|---|{'---:|' * len(at)}"]
+        for controller in dict.fromkeys(row["controller"] for row in ours):
+            cells = [ending([r for r in ours if r["controller"] == controller and r["evaluations"] == n]) for n in at]
+            lines.append(f"| {controller} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def ending(rows: list[dict]) -> str:
+    regret = statistics.mean(row["test_regret"]["mean"] for row in rows)
+    rank = statistics.mean(row["test_rank"]["median"] for row in rows)
+    return f"{regret:.2f} ({rank:.0f})"
 
 
 def tpe(document: dict) -> str:
@@ -55,7 +76,7 @@ def tpe(document: dict) -> str:
             row["task"],
             row["controller"],
             f"{row['score']['iqm']:.2f}",
-            count(top["median"]),
+            count_text(top["median"]),
             f"{top['reached']:.0%}",
         )
         lines.append(f"| {' | '.join(summaries)} |")
@@ -67,7 +88,8 @@ def main() -> None:
     docs, made = ROOT / "docs", ROOT / "runs" / "baselines"
     for name in FIGURES:
         shutil.copy(made / f"{name}.png", docs / f"baselines_{name}.png")
-    parts = [leaderboard(json.loads((made / "results.json").read_text()))]
+    document = json.loads((made / "results.json").read_text())
+    parts = [leaderboard(document), handed_out(document)]
     parts.append(tpe(json.loads((ROOT / "runs" / "baselines_tpe" / "results.json").read_text())))
     (made / "tables.md").write_text("\n".join(parts) + "\n")
 

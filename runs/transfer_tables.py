@@ -128,7 +128,7 @@ def print_ends(groups: Sequence[Sequence[str]], found: Sequence[Tried], what: st
     _print_row("task" if len(groups[0]) == 1 else "tasks", "searches", *(f"after {count}" for count in at))
     _print_rule(2, len(at))
     for members in groups:
-        name = _short(members[0]) if len(members) == 1 else f"{families.family_of(members[0])} ({len(members)})"
+        name = _short(members[0]) if len(members) == 1 else f"{_family(members[0])} ({len(members)})"
         for label in ("transfer_bo", "drawn tasks", *CONTROLLERS):
             ours = [tried.summary for tried in found if tried.task in members and tried.row.label == label]
             if {one.spec.task for one in ours} == set(members):
@@ -170,8 +170,13 @@ def _has_test(found: Sequence[Tried], task: str) -> bool:
 
 
 def _by_family(every: Sequence[str]) -> list[list[str]]:
-    families_of = {task: families.family_of(task) for task in every}
+    families_of = {task: _family(task) for task in every}
     return [[t for t in every if families_of[t] == family] for family in dict.fromkeys(families_of.values())]
+
+
+def _family(task: str) -> str:
+    """That of the table's tasks; tasks with a constraint are one, whichever their dataset."""
+    return "device" if TaskName.parse(task).constraints else families.family_of(task)
 
 
 def _short(task: str) -> str:
