@@ -124,6 +124,25 @@ class TrainingEvaluator(Evaluator, Protocol):
         """The mean training loss after each epoch of the proxy of `arch` `[D]`; empty if it was not trained."""
         ...
 
+    @property
+    def validation_images(self) -> int:
+        """How many images a score is the accuracy on."""
+        ...
+
+    def equivalents(self, archs: Tensor) -> Tensor:
+        """The one architecture `[..., D]` that is trained for all that compute the same."""
+        ...
+
+    def retrain(self, archs: Tensor, repeat: int) -> Tensor:
+        """Validation accuracy in percent `[N]` of the proxies of `archs` `[N, D]`, trained with another seed.
+
+        NaN where training failed. It is cached as every training is.
+
+        Args:
+            repeat: the number of the other seed, from 1; 0 is the search's own.
+        """
+        ...
+
     def final_network(self, arch: Tensor) -> TrainedNetwork:
         """The network of `arch` `[D]` in `final_space`, after its final training."""
         ...

@@ -32,7 +32,7 @@ def images(ours, split):
 
 def test_fewer_epochs_are_the_beginning_of_the_same_training():
     ours = evaluator()
-    network = training.networks(ours.space, ours._equivalents(ARCHS[0]), ours.task, ours.recipe.seed)
+    network = training.networks(ours.space, ours.equivalents(ARCHS[0]), ours.task, ours.recipe.seed)
     epochs = training.train(network, images(ours, "train"), ours.recipe)
     curve = [training.accuracy(network, images(ours, "valid")) for _ in epochs]
     assert torch.equal(torch.stack(curve), torch.stack([scores(ours, 1), scores(ours, 2)]))
@@ -120,7 +120,9 @@ def test_what_a_killed_sitting_trained_is_not_trained_again_and_a_line_cut_short
 def test_a_search_never_sees_the_test_images():
     ours = evaluator()
     blind = ours.data._replace(x_test=torch.zeros_like(ours.data.x_test), y_test=torch.zeros_like(ours.data.y_test))
-    fields = {name: getattr(ours, name) for name in ours.__dataclass_fields__ if name not in ("data", "_trained")}
+    fields = {
+        name: getattr(ours, name) for name in ours.__dataclass_fields__ if name not in ("data", "_trained", "_repeats")
+    }
     assert torch.equal(scores(Train(data=blind, **fields), 1), scores(ours, 1))
 
 

@@ -66,6 +66,11 @@ _SEARCH = (
         help="Budget: seconds of each seed, as the task's cost column counts them.",
     ),
     option("--minutes", also=("--wall-minutes",), type=float, help="Budget: minutes of wall clock on this machine."),
+    click.option(
+        "--leaders", type=int,
+        help="On data that is trained on, the last evaluations retrain so many of the best with other seeds to tell them apart; "
+        "0: none. By default 2 to 8, by the budget.",
+    ),
     click.option("--batch", type=int, help="Architectures that a seed evaluates at once; by default the task's."),
     option(
         "--controller-option", "-c", "controller_options", also=("--set",), multiple=True, metavar="NAME=VALUE",
@@ -87,7 +92,7 @@ def search_options(command: Command) -> Command:
 
 def configure(
     *, task: str, constraint: tuple[str, ...], controller: str, controller_options: tuple[str, ...],
-    training_options: tuple[str, ...], batch: int | None, evals: int | None, space: str | None,
+    training_options: tuple[str, ...], batch: int | None, evals: int | None, leaders: int | None, space: str | None,
     evaluator: str | None, **rest: Any,
 ) -> tuple[RunConfig, Setup]:  # fmt: skip
     """The configuration that `search_options` ask for, complete with the task's own batch and budget; and what it names."""
@@ -107,11 +112,19 @@ def configure(
         **rest,
     )
     setup = session.load(config)
+    if setup.evaluator.training is None:
+        if leaders:
+            raise UserError(
+                f"--leaders is {leaders}; task '{task}' looks its scores up and trains nothing, so there is none to train again. "
+                "Leave it out."
+            )
+        leaders = 0
     unlimited = evals is None and config.simulated_seconds is None and config.minutes is None
     complete = dataclasses.replace(
         config,
         batch=setup.evaluator.defaults.batch if batch is None else batch,
         evals=setup.evaluator.defaults.budget if unlimited else evals,
+        leaders=leaders,
     )
     return complete, setup
 

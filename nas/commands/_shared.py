@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from nas.run import budget, finish, session, store
+from nas.run import budget, finish, leaders, session, store
 from nas.run.session import Setup
 from nas.run.store import Run
 
@@ -70,7 +70,7 @@ def work(run: Run, setup: Setup, *, quiet: bool = False) -> None:
             for progress in session.resume(run, setup):
                 score, remaining = progress.found.score, budget.remaining(config, progress)
                 best = f"best {score.nanmean():.3f}" if not score.isnan().all() else "none succeeded yet"
-                of = f"/{config.evals}" if config.evals else f" of about {remaining.evaluations}"
+                of = f"/{remaining.evaluations}" if config.evals else f" of about {remaining.evaluations}"
                 text = f"{progress.evaluations}{of} evaluations"
                 share = budget.share_spent(config, progress)
                 left = f"about {duration(remaining.seconds)} left"
@@ -78,7 +78,9 @@ def work(run: Run, setup: Setup, *, quiet: bool = False) -> None:
                 if config.minutes and bar.disable and not quiet and printed < int(4 * share) < 4:
                     printed = int(4 * share)
                     click.echo(f"{text}, {best}; {left} to search", err=True)
-        with Console(stderr=True).status("training the winner to the end") if sys.stderr.isatty() else nullcontext():
+        with _status("training the leaders again"):
+            leaders.choose(run, setup.evaluator)
+        with _status("training the winner to the end"):
             finish.finish(run, setup)
     except KeyboardInterrupt:
         evaluations = store.history(run).score.shape[1]
@@ -86,6 +88,10 @@ def work(run: Run, setup: Setup, *, quiet: bool = False) -> None:
             f"\nStopped after {evaluations} evaluations; all are stored. Go on: nas resume {run.folder}", err=True
         )
         sys.exit(STOPPED)
+
+
+def _status(text: str) -> AbstractContextManager[Any]:
+    return Console(stderr=True).status(text) if sys.stderr.isatty() else nullcontext()
 
 
 def _bar() -> Progress:

@@ -52,7 +52,7 @@ def _pick(rows: list[dict], seed: int | None) -> str:
     ours = [row for row in rows if seed is None or row["seed"] == seed]
     if not ours:
         raise UserError(f"--seed is {seed}; the run has {', '.join(str(row['seed']) for row in rows)}.")
-    return max(ours, key=lambda row: row["score"])["arch"]
+    return session.top_row(ours)["arch"]
 
 
 def document(done: Export, arch: str) -> dict:

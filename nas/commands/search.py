@@ -10,8 +10,8 @@ import click
 from controller.transfer_bo import TransferBO
 from nas.commands import _options, _shared, forecast, show
 from nas.meta import task_similarity
-from nas.run import session, store
-from nas.run.config import RunConfig
+from nas.run import budget, session, store
+from nas.run.config import RunConfig, leader_trainings
 from search_spaces import UserError
 
 
@@ -59,7 +59,9 @@ def _folder(name: str | None, config: RunConfig) -> Path:
 
 
 def _budget(config: RunConfig) -> str:
-    parts = [f"{config.evals} evaluations" if config.evals else ""]
+    trainings = leader_trainings(budget.leaders_within(config, config.evals)) if config.evals else 0
+    last = f" (the last {trainings} train the leaders again)" if trainings else ""
+    parts = [f"{config.evals} evaluations{last}" if config.evals else ""]
     parts += [f"{config.simulated_seconds:g} simulated seconds" if config.simulated_seconds else ""]
     parts += [f"{config.minutes:g} minutes" if config.minutes else ""]
     return " or ".join(filter(None, parts)) + (f", {config.seeds} seeds" if config.seeds > 1 else "")

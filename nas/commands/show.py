@@ -9,6 +9,8 @@ from rich.console import Console
 from nas.commands import _shared
 from nas.export import draw
 from nas.run import finish, incumbent, session, store, test_accuracy, trained_network
+from nas.run.leaders import Leader
+from nas.run.noise import Noise
 from nas.run.session import Setup
 from nas.run.store import Run
 from nas.tasks import TaskName
@@ -44,13 +46,13 @@ def print_run(run: Run, setup: Setup) -> None:
     unfinished = "" if document["finished"] else ", not finished"
     console.print(
         f"[bold]{run.folder}[/]  {document['task']} with {document['controller']}, {seeds}, "
-        f"{document['evaluations']} evaluations{unfinished}"
+        f"{document['evaluations']} evaluations{_retrained(document)}{unfinished}"
     )
     rows = [row for row in document["best"] if row["arch"] is not None]
     if not rows:
         console.print("No evaluation has succeeded yet.")
         return
-    top = max(rows, key=lambda row: (row["epochs"] or 0, row["score"]))
+    top = session.top_row(rows)
     arch = setup.evaluator.space.parse(top["arch"])
     console.print(draw.text(setup.evaluator.space, arch))
     console.print(f"best    {top['arch']}")
@@ -58,6 +60,7 @@ def print_run(run: Run, setup: Setup) -> None:
     console.print(
         f"score   {top['score']:.3f} at evaluation {top['found_at']}{_after(top, setup)}" + _over_seeds(rows, "score")
     )
+    _print_choice(console, top)
     if top["report"] is not None:
         console.print(f"test    {top['report']:.3f}" + _over_seeds(rows, "report") + _place(top))
     for text, ratio in zip(TaskName.parse(run.config.task).constraints, top.get("constraint_ratio", [])):
@@ -96,6 +99,22 @@ def _print_trained(console: Console, run: Run) -> None:
         console.print(
             f"network {folder}: network.py and its weights, a torch.export program; load them as network.py says"
         )
+
+
+def _retrained(document: dict) -> str:
+    """How many trainings told the leaders apart, where any did."""
+    return f" and {document['leader_trainings']} to tell the leaders apart" if document["leader_trainings"] else ""
+
+
+def _print_choice(console: Console, top: dict) -> None:
+    """How sure the choice is, where it was made by training."""
+    if top.get("noise") is None:
+        return
+    leaders = [Leader(**leader) for leader in top["leaders"]]
+    if len(leaders) > 1:
+        means = ", ".join(f"{leader.mean:.2f} ({len(leader.scores)})" for leader in leaders)
+        console.print(f"leaders mean score over training seeds (how many): {means}; the first is handed out")
+    console.print(f"noise   {Noise(**top['noise']).sentence()}")
 
 
 def _after(row: dict, setup: Setup) -> str:

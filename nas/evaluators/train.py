@@ -19,10 +19,15 @@ from nas.datasets import DataSet, meta_features
 from nas.evaluators import _settings
 from nas.evaluators._training_cache import FILE, TrainingCache, TrainingKey
 from nas.training import Images, Recipe, augment, metrics
+from nas.training.train import SEEDS
 from nas.types import Defaults, Evaluate, TrainedNetwork, TrainingEvaluator
 from search_spaces import Space, Task, UserError, _ops, as_cell_space
 
 __all__ = ["Train"]
+
+_SEED_STEP = 409
+"""From a training seed to the next other one. A prime, so that all seeds are passed through before one returns; and far from 1,
+so that the other seeds of a run are not the own seeds of runs with `seed=1` and `seed=2`."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class Train:
     examples: int
     device: torch.device
     _trained: dict[str, TrainedNetwork] = field(default_factory=dict, repr=False, compare=False)
+    _repeats: dict[int, TrainingCache] = field(default_factory=dict, repr=False, compare=False)
 
     defaults = Defaults(budget=32, batch=16)
 
@@ -95,7 +101,7 @@ class Train:
 
     def load(self, seeds: Tensor) -> Evaluate:
         def evaluate(proposal: Proposal) -> Results:
-            archs = self._equivalents(proposal.archs)
+            archs = self.equivalents(proposal.archs)
             horizon = torch.full(archs.shape[:2], self.recipe.epochs)
             epochs = horizon if proposal.epochs is None else proposal.epochs
             if bool((epochs > horizon).any()):
@@ -115,21 +121,42 @@ class Train:
         tested = [self.final_network(arch).metrics["test_accuracy"] for arch in archs.flatten(0, -2)]
         return torch.tensor(tested).view(archs.shape[:-1])
 
+    @property
+    def validation_images(self) -> int:
+        return len(self.data.y_valid)
+
     def cache_to(self, folder: Path) -> None:
         self.cache.cache_to(folder / FILE)
 
+    def retrain(self, archs: Tensor, repeat: int) -> Tensor:
+        cache, indices = self._repeat(repeat), _ops.whole_indices(self.equivalents(archs), self.space.choices)
+        keys = [TrainingKey(index, self.recipe.epochs) for index in indices]
+        cache.train(keys)
+        return torch.tensor([cache.results[key].score for key in keys])
+
+    def _repeat(self, number: int) -> TrainingCache:
+        """The trainings with the other seed of that number, in a file of their own beside those of the search."""
+        if number == 0:
+            return self.cache
+        if number not in self._repeats:
+            recipe = self.recipe._replace(seed=(self.recipe.seed + number * _SEED_STEP) % SEEDS)
+            self._repeats[number] = TrainingCache(self.space, self.task, self.data, recipe, self.examples, self.device)
+        cache, beside = self._repeats[number], self.cache.file
+        if beside is not None and (file := beside.with_stem(f"{beside.stem}-{number}")) != cache.file:
+            cache.cache_to(file)
+        return cache
+
     def training_loss(self, arch: Tensor) -> list[float]:
-        return self.cache.losses.get(_ops.whole_indices(self._equivalents(arch), self.space.choices)[0], [])
+        return self.cache.losses.get(_ops.whole_indices(self.equivalents(arch), self.space.choices)[0], [])
 
     def final_network(self, arch: Tensor) -> TrainedNetwork:
-        equivalent = self._equivalents(arch)
+        equivalent = self.equivalents(arch)
         key = self.final_space.describe(equivalent)
         if key not in self._trained:
             self._trained[key] = self._train_fully(equivalent)
         return self._trained[key]
 
-    def _equivalents(self, archs: Tensor) -> Tensor:
-        """The cheapest cells that compute the same, `[..., D]`."""
+    def equivalents(self, archs: Tensor) -> Tensor:
         cells = as_cell_space(self.space)
         return cells.equivalents(archs, deep=True) if cells else self.space.canonical(archs)
 

@@ -21,7 +21,8 @@ from nas import tables, tasks
 from nas.loop import search
 from nas.meta import task_similarity, timing
 from nas.meta.timing import SyntheticEvaluator
-from nas.run.config import RunConfig
+from nas.run import budget
+from nas.run.config import RunConfig, leader_trainings
 from nas.run.session import Setup
 from nas.tasks import families, full_columns
 from search_spaces import Space, Task
@@ -72,7 +73,9 @@ def forecast(config: RunConfig, setup: Setup, prior: Prior) -> Forecast:
         (config.minutes, took.wall * config.seeds / 60),
     )
     allowed = [budget / each for budget, each in budgets if budget is not None and each > 0]
-    evaluations = max(1, int(min(allowed, default=setup.evaluator.defaults.budget)))
+    whole = max(1, int(min(allowed, default=setup.evaluator.defaults.budget)))
+    # The last evaluations search nothing, and take as long as others.
+    evaluations = whole - leader_trainings(budget.leaders_within(config, whole))
     simulated = min(evaluations, _MOST)
     top_ST = _simulate(setup, prior, value_SN, simulated, min(config.batch, simulated))
     start_S = value_SN[:, features.row_of(space, reference)]
@@ -90,8 +93,8 @@ def forecast(config: RunConfig, setup: Setup, prior: Prior) -> Forecast:
         reference_tables=tuple(scales),
         share_beaten=min(_share(value_SN, top_ST[:, -1]).median().item(), 1 - 1 / value_SN.shape[1]),
         evals_to_beat_baseline=int(ahead[0]) + 1 if len(ahead) else None,
-        simulated_seconds=took.simulated * evaluations,
-        wall_seconds=took.wall * evaluations * config.seeds,
+        simulated_seconds=took.simulated * whole,
+        wall_seconds=took.wall * whole * config.seeds,
         method=took.method,
         sampled_tasks=len(value_SN),
         prior_tasks=len(json.loads(prior.about.get("tasks", "[]"))),

@@ -45,7 +45,7 @@ def estimate(config: RunConfig, setup: Setup, value_SN: Tensor) -> TimeEstimate:
     """A rehearsal on simulated scores with all that a run writes, and what an evaluation of the task itself takes."""
     evaluator, B = setup.evaluator, config.batch
     synthetic = SyntheticEvaluator(evaluator.space, evaluator.task, value_SN[:1].repeat(config.seeds, 1))
-    rehearsal = replace(config, evals=_STEPS * B, simulated_seconds=None, minutes=None)
+    rehearsal = replace(config, evals=_STEPS * B, simulated_seconds=None, minutes=None, leaders=0)
     stamps = []
     with (
         tempfile.TemporaryDirectory() as folder,

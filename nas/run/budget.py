@@ -1,13 +1,20 @@
-"""What a run may use up: evaluations, simulated seconds, minutes of wall clock; how much is used up, and what remains."""
+"""What a run may use up: evaluations, simulated seconds, minutes of wall clock; how much is used up, and what remains.
+
+The last evaluations of a run that trains tell its leaders apart (`nas.run.leaders`): the search ends so early that they fit in.
+"""
 
 from __future__ import annotations
 
 import math
 from typing import NamedTuple
 
-from nas.run.config import RunConfig
+from nas.run.config import LEADERS_SHARE, RunConfig, leader_trainings
 from nas.run.incumbent import Best
 from nas.run.store import History
+
+_MOST_LEADERS = 8
+"""Where the run does not say how many. The gain is flat from 4 to 8 (`docs/your_data.md`), and more would not fit under the
+share of small budgets."""
 
 
 class Progress(NamedTuple):
@@ -23,18 +30,27 @@ class Progress(NamedTuple):
 
 
 def spent(config: RunConfig, past: History) -> bool:
-    """Whether a budget of the run is used up."""
+    """Whether the search has used up a budget of the run, less what the leaders will take."""
+    used = _used(past)
+    evaluations, simulated, minutes = _for_search(config, *used)
     return (
-        (config.evals is not None and past.score.shape[1] >= config.evals)
-        or (config.simulated_seconds is not None and bool((past.cost.double().sum(1) > config.simulated_seconds).all()))
-        or (config.minutes is not None and past.wall >= 60 * config.minutes)
+        (evaluations is not None and used[0] >= evaluations)
+        or (simulated is not None and used[1] > simulated)
+        or (minutes is not None and used[2] >= 60 * minutes)
     )
 
 
+def next_batch(config: RunConfig, past: History) -> int:
+    """Evaluations of each seed in the next step of a search whose budget is not spent."""
+    evaluations = _for_search(config, *_used(past))[0]
+    return config.batch if evaluations is None else min(config.batch, int(evaluations) - past.score.shape[1])
+
+
 def share_spent(config: RunConfig, progress: Progress) -> float:
-    """How much of the budget is used up, 0 to 1."""
-    spent = zip(_budgets(config), (progress.evaluations, progress.cost, progress.wall / 60))
-    return min(1.0, max(used / budget for budget, used in spent if budget is not None))
+    """How much of the search's budget is used up, 0 to 1."""
+    used = progress.evaluations, progress.cost, progress.wall
+    spent = zip(_for_search(config, *used), (used[0], used[1], used[2] / 60))
+    return min(1.0, max(part / budget for budget, part in spent if budget is not None))
 
 
 class Remaining(NamedTuple):
@@ -49,13 +65,58 @@ class Remaining(NamedTuple):
 def remaining(config: RunConfig, progress: Progress) -> Remaining:
     """Predict the end of a search: the first of its budgets that runs out, with the step in which it does."""
     done, pace = progress.evaluations, max(progress.wall, 1e-9) / progress.evaluations
-    costs = zip(_budgets(config), (1.0, progress.cost / done, pace / 60))
-    ends = [budget / cost for budget, cost in costs if budget is not None and cost > 0]
+    budgets = _for_search(config, done, progress.cost, progress.wall)
+    ends = [
+        budget / cost
+        for budget, cost in zip(budgets, (1.0, progress.cost / done, pace / 60))
+        if budget is not None and cost > 0
+    ]
     steps = math.ceil(max(0.0, min(ends, default=done) - done) / config.batch - 1e-6)
     last = done + steps * config.batch
-    last = last if config.evals is None else min(last, config.evals)
+    last = last if budgets[0] is None else min(last, int(budgets[0]))
     return Remaining((last - done) * pace, last)
 
 
-def _budgets(config: RunConfig) -> tuple[float | None, float | None, float | None]:
-    return config.evals, config.simulated_seconds, config.minutes
+def leaders(config: RunConfig, evaluations: int, simulated: float, wall: float) -> int:
+    """How many leaders the last evaluations tell apart; 0: none, the first of the best is handed out.
+
+    Their trainings are at most a share of the evaluations that the whole budget pays for, at the pace so far.
+
+    Args:
+        evaluations: of each seed so far; simulated, wall: seconds that they took.
+    """
+    paces = (simulated / evaluations, wall / evaluations / 60) if evaluations else (0.0, 0.0)
+    budgets = (config.evals, 1.0), (config.simulated_seconds, paces[0]), (config.minutes, paces[1])
+    pays_for = min((budget / pace for budget, pace in budgets if budget is not None and pace > 0), default=0.0)
+    return leaders_within(config, pays_for)
+
+
+def leaders_within(config: RunConfig, evaluations: float) -> int:
+    """How many leaders a budget of so many evaluations in all tells apart; 0: none."""
+    count = _MOST_LEADERS if config.leaders is None else config.leaders
+    while leader_trainings(count) > LEADERS_SHARE * evaluations:
+        count = (count + 1) // 2
+    return count if count > 1 else 0
+
+
+def leaders_of(config: RunConfig, past: History) -> int:
+    """`leaders` after the steps so far."""
+    return leaders(config, *_used(past))
+
+
+def _used(past: History) -> tuple[int, float, float]:
+    """Evaluations of each seed, simulated seconds of the one that spent least, seconds of wall clock."""
+    return past.score.shape[1], past.cost.double().sum(1).min().item(), past.wall
+
+
+def _for_search(
+    config: RunConfig, evaluations: int, simulated: float, wall: float
+) -> tuple[float | None, float | None, float | None]:
+    """Evaluations, simulated seconds and minutes that are the search's own: the leaders' trainings take what others took."""
+    trainings = leader_trainings(leaders(config, evaluations, simulated, wall))
+    share = 1.0 if evaluations == 0 else evaluations / (evaluations + trainings)
+    return (
+        None if config.evals is None else config.evals - trainings,
+        None if config.simulated_seconds is None else config.simulated_seconds * share,
+        None if config.minutes is None else config.minutes * share,
+    )

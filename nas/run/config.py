@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from controller.models import legacy
 from search_spaces import UserError
+
+LEADERS_SHARE = 0.25
+"""The largest share of a run's evaluations that retrains leaders: the rest searches. Retraining more was worth no more in
+simulated choices (`runs/leaders.sh choices`)."""
+
+
+def leader_trainings(leaders: int) -> int:
+    """The trainings by which successive halving tells so many leaders apart: one of each in every round, until one is left."""
+    trainings = 0
+    while leaders > 1:
+        trainings, leaders = trainings + leaders, (leaders + 1) // 2
+    return trainings
 
 
 @dataclass(frozen=True)
@@ -37,12 +50,28 @@ class RunConfig:
     """Budget: of each seed, as the task's cost column counts them."""
     minutes: float | None = None
     """Budget: of wall clock on this machine, all sessions together."""
+    leaders: int | None = 0
+    """How many of the best are trained again with other seeds by the last evaluations (`nas.run.leaders`), 0 or 1 for none;
+    None: as many as the budget bears."""
 
     def __post_init__(self) -> None:
         for name in ("seeds", "batch", "evals", "simulated_seconds", "minutes"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UserError(f"--{name.replace('_', '-')} is {value}; it takes a number above zero.")
+        self._check_leaders()
+
+    def _check_leaders(self) -> None:
+        if self.leaders is None:
+            return
+        if self.leaders < 0:
+            raise UserError(f"--leaders is {self.leaders}; it takes 0 (none) or more.")
+        needed = leader_trainings(self.leaders)
+        if self.evals is not None and needed > LEADERS_SHARE * self.evals:
+            raise UserError(
+                f"--leaders {self.leaders} takes {needed} of the {self.evals} evaluations; it may take a quarter of them. "
+                f"Ask for fewer leaders, or for --evals {math.ceil(needed / LEADERS_SHARE)}."
+            )
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

@@ -8,9 +8,13 @@ from pathlib import Path
 import torch
 
 from nas.export.export import Export, export
+<<<<<<< HEAD
 from nas.run import data_report, incumbent, session, store, test_accuracy, test_place, trained_network
+=======
+from nas.run import leaders, session, store, trained_network
+>>>>>>> e410739 (WIP leaders)
 from nas.run.session import Setup
-from nas.run.store import Run
+from nas.run.store import History, Run
 from nas.types import TrainedNetwork
 from search_spaces._files import atomic_write
 
@@ -19,7 +23,7 @@ FOLDER = "export"
 
 
 def finish(run: Run, setup: Setup) -> Export | None:
-    """Read the report once; where there is data, train the winner, write `report.md` and `export/` beside the run.
+    """Tell the leaders apart, read the report once; where there is data, train the winner, write `report.md` and `export/`.
 
     What was done before is not done again.
     """
@@ -40,7 +44,10 @@ def write_report(run: Run, setup: Setup) -> None:
     """Read the report column of each seed's best, once, and keep it with the run; with it the best network, trained."""
     if store.get_meta(run, "report") is not None:
         return
-    found = session.best(run.config, store.history(run))
+    past = store.history(run)
+    leaders.choose(run, setup.evaluator)
+    best = session.best(run.config, past)
+    found = leaders.handed_out(run, past, best)
     succeeded = ~found.score.isnan()
     if not succeeded.any():
         return
@@ -48,7 +55,7 @@ def write_report(run: Run, setup: Setup) -> None:
     if values is None:
         return
     if setup.evaluator.training is not None:
-        network = setup.evaluator.training.final_network(found.archs[incumbent.top(found)])
+        network = setup.evaluator.training.final_network(found.archs[leaders.top(run, past, found)])
         trained_network.save(run.folder, network)
     reports = torch.full_like(found.score, torch.nan).masked_scatter(succeeded, values.float())
     test_place.save(run, setup.evaluator, found.archs, reports)
@@ -60,11 +67,20 @@ def page(run: Run, setup: Setup, winner: TrainedNetwork) -> str:
     past = store.history(run)
     head = [
         f"# {run.config.task}: {winner.metrics['test_accuracy']:.2f}% of the test images",
+<<<<<<< HEAD
         *test_accuracy.sentences(winner),
         f"Found by `{run.config.controller}` in {past.score.shape[1]} evaluations, {past.wall:.0f} s of search.",
         f"{setup.evaluator.description}.",
         f"Architecture: `{winner.arch}`",
         *data_report.section(run, past),
+=======
+        f"95% interval {low:.2f}% to {high:.2f}% (Wilson).",
+        f"Found by `{run.config.controller}` in {past.score.shape[1]} evaluations, {past.wall:.0f} s of search; "
+        f"{leaders.trainings(run, past)} more trainings told its leaders apart.",
+        f"{setup.evaluator.description}.",
+        f"Architecture: `{winner.arch}`",
+        *_choice(run, past),
+>>>>>>> e410739 (WIP leaders)
         "## Confusion matrix",
         "Rows are the truth, columns what the network says.",
     ]
@@ -73,6 +89,26 @@ def page(run: Run, setup: Setup, winner: TrainedNetwork) -> str:
     rows += [[name, *map(str, counts)] for name, counts in zip(names, winner.metrics["confusion"])]
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     return "\n\n".join([*head, table]) + "\n"
+
+
+def _choice(run: Run, past: History) -> list[str]:
+    """How sure the choice is, and the leaders among which it was made: those of the search that is handed out."""
+    chosen = leaders.choices(run, past)
+    if chosen is None:
+        return []
+    first = chosen[leaders.top(run, past, leaders.handed_out(run, past, session.best(run.config, past)))]
+    if first.noise is None:
+        return []
+    lines = ["## How sure the choice is", f"{first.noise.sentence()}."]
+    if len(first.leaders) < 2:
+        return lines
+    escaped = "\\|"
+    rows = ["| leader | score of the search | other training seeds | mean |", "|---|---|---|---|"]
+    for leader in first.leaders:
+        own, *others = ["failed" if score is None else f"{score:.2f}" for score in leader.scores]
+        rows.append(f"| `{leader.arch.replace('|', escaped)}` | {own} | {', '.join(others)} | {leader.mean:.2f} |")
+    how = "The leaders were trained again with other seeds; each round kept the better half. The first is handed out."
+    return [*lines, how, "\n".join(rows)]
 
 
 def exported(run: Run) -> Path | None:

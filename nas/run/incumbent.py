@@ -29,11 +29,10 @@ def within(cost: Tensor, seconds: float | None) -> Tensor:
     return torch.ones_like(cost, dtype=torch.bool) if seconds is None else cost.double().cumsum(1) <= seconds
 
 
-def best(archs: Tensor, score: Tensor, allowed: Tensor | None = None, epochs: Tensor | None = None) -> Best:
-    """The first of the highest scores of each seed, among those after the most epochs it came to.
+def comparable(score: Tensor, allowed: Tensor | None = None, epochs: Tensor | None = None) -> Tensor:
+    """Which evaluations count, bool `[S, E]`: those that succeeded, among those after the most epochs that a seed came to.
 
     Args:
-        archs: int64 `[S, E, D]`.
         score: float32 `[S, E]`, NaN where evaluation failed.
         allowed: bool `[S, E]`; the others do not count.
         epochs: int64 `[S, E]` of each evaluation; None: all after as many.
@@ -41,9 +40,15 @@ def best(archs: Tensor, score: Tensor, allowed: Tensor | None = None, epochs: Te
     counts = ~score.isnan() if allowed is None else ~score.isnan() & allowed
     if epochs is not None:
         counts = counts & (epochs == torch.where(counts, epochs, -1).amax(1, keepdim=True))
-    comparable = torch.where(counts, score, -torch.inf)
-    at = comparable.argmax(1)
-    top = torch.where(counts.any(1), comparable.gather(1, at[:, None])[:, 0], torch.nan)
+    return counts
+
+
+def best(archs: Tensor, score: Tensor, allowed: Tensor | None = None, epochs: Tensor | None = None) -> Best:
+    """The first of the highest scores of each seed among the `comparable` ones; `archs` is int64 `[S, E, D]`."""
+    counts = comparable(score, allowed, epochs)
+    highest = torch.where(counts, score, -torch.inf)
+    at = highest.argmax(1)
+    top = torch.where(counts.any(1), highest.gather(1, at[:, None])[:, 0], torch.nan)
     reached = None if epochs is None else epochs.gather(1, at[:, None])[:, 0]
     return Best(archs[torch.arange(len(archs)), at], top, at + 1, reached)
 

@@ -16,7 +16,11 @@ from controller import Controller, Prior, State, Step
 from controller.models import legacy
 from nas import plugins, settings, tables, tasks
 from nas.loop import search
+<<<<<<< HEAD
 from nas.run import budget, incumbent, priors, store, test_place
+=======
+from nas.run import budget, incumbent, leaders, priors, store
+>>>>>>> e410739 (WIP leaders)
 from nas.run.budget import Progress
 from nas.run.config import RunConfig
 from nas.run.incumbent import Best
@@ -101,7 +105,7 @@ def resume(run: Run, setup: Setup) -> Iterator[Progress]:
     log = TensorBoardLog(run.folder, setup.controller, past.score.shape[1])
     steps, mark = None, time.perf_counter()
     while not budget.spent(config, past):
-        batch = config.batch if config.evals is None else min(config.batch, config.evals - past.score.shape[1])
+        batch = budget.next_batch(config, past)
         if steps is None or batch < config.batch:
             evaluate = setup.evaluator.load(setup.seeds)
             steps = search(setup.controller, evaluate, state, batch)
@@ -134,10 +138,11 @@ def summary(run: Run, setup: Setup) -> dict[str, Any]:
         for seed in setup.seeds.tolist()
     ]
     if past.steps:
-        found = best(run.config, past)
+        found = leaders.handed_out(run, past, best(run.config, past))
         reports = store.get_meta(run, "report") or [None] * len(rows)
         epochs = [None] * len(rows) if found.epochs is None else found.epochs.tolist()
         ratio = store.constraint_ratio(run)
+<<<<<<< HEAD
         places = test_place.of_each(run, len(rows))
         columns = rows, found.archs, found.score.tolist(), found.at.tolist(), reports, epochs, places
         for row, arch, score, at, report, after, place in zip(*columns):
@@ -145,6 +150,16 @@ def summary(run: Run, setup: Setup) -> dict[str, Any]:
                 described = setup.evaluator.space.describe(arch)
                 row |= {"arch": described, "score": round(score, 4), "report": report, "found_at": at, "epochs": after}
                 row |= place
+=======
+        chosen = leaders.choices(run, past) or [None] * len(rows)
+        columns = rows, found.archs, found.score.tolist(), found.at.tolist(), reports, epochs, chosen
+        for row, arch, score, at, report, after, choice in zip(*columns):
+            if not math.isnan(score):
+                described = setup.evaluator.space.describe(arch)
+                row |= {"arch": described, "score": round(score, 4), "report": report, "found_at": at, "epochs": after}
+                if choice is not None:
+                    row |= choice.to_json()
+>>>>>>> e410739 (WIP leaders)
                 if ratio is not None:
                     at_best = ratio[row["seed"] - setup.seeds[0].item(), at - 1]
                     row["constraint_ratio"] = [round(x, 4) for x in at_best.tolist()]
@@ -154,13 +169,19 @@ def summary(run: Run, setup: Setup) -> dict[str, Any]:
         "controller": run.config.controller,
         "seeds": run.config.seeds,
         "evaluations": past.score.shape[1],
+        "leader_trainings": leaders.trainings(run, past),
         "finished": budget.spent(run.config, past),
         "cost_seconds": round(past.cost.double().sum(1).mean().item(), 3) if past.steps else 0.0,
-        "wall_seconds": round(past.wall, 3),
+        "wall_seconds": round(past.wall + leaders.wall(run, past), 3),
         "columns_read": store.get_meta(run, "columns_read") or {},
         "data": store.get_meta(run, "data") or [],
         "best": rows,
     }
+
+
+def top_row(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of the rows of `summary` that have an architecture, that of the search whose architecture is handed out."""
+    return max(rows, key=lambda row: (row["epochs"] or 0, leaders.row_mean(row)))
 
 
 def _extend(past: History, step: Step, wall: float) -> History:

@@ -1,0 +1,286 @@
+"""The last evaluations of a run that trains tell its leaders apart, within the budget, to the bit, by validation images alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from controller import Proposal, Results
+from nas import tasks
+from nas.evaluators._training_cache import TrainingCache
+from nas.run import budget, finish, leaders, noise, session, store, trained_network
+from nas.run.config import RunConfig, leader_trainings
+from nas.run.session import Setup
+from nas.types import Defaults
+from search_spaces import Space, Task, UserError, _noise, _ops
+from search_spaces.nasbench201 import NasBench201
+
+SMALL = {
+    "epochs": "1",
+    "channels": "4",
+    "examples": "128",
+    "final_epochs": "1",
+    "final_channels": "4",
+    "final_cells": "1",
+}
+
+
+@dataclass(frozen=True)
+class Lucky:
+    """Trains nothing: the first score of an architecture is luck, and every other seed tells the truth."""
+
+    space: Space = NasBench201()
+    task: Task = Task("lucky", (1, 8, 8), 10)
+    fails: frozenset[int] = frozenset()
+    """Indices whose other trainings fail."""
+    asked: list[tuple[int, int]] = field(default_factory=list)
+    """(repeat, architectures) of each call with another seed."""
+    evaluated: list[int] = field(default_factory=list)
+
+    defaults = Defaults(budget=32, batch=4)
+    description = "luck"
+    validation_images = 400
+
+    @property
+    def training(self) -> Any:
+        return self
+
+    final_space = property(lambda self: self.space)
+
+    def luck(self, archs: Tensor) -> Tensor:
+        return 50 + 10 * _uniform(self.equivalents(archs), 0)
+
+    def truth(self, archs: Tensor) -> Tensor:
+        return 50 + 10 * _uniform(self.equivalents(archs), 1)
+
+    def load(self, seeds: Tensor) -> Any:
+        def evaluate(proposal: Proposal) -> Results:
+            self.evaluated.append(proposal.archs.shape[1])
+            return Results(self.luck(proposal.archs), torch.ones(proposal.archs.shape[:2]))
+
+        return evaluate
+
+    def report(self, archs: Tensor) -> None:
+        return None
+
+    def cache_to(self, folder: Any) -> None: ...
+
+    def training_loss(self, arch: Tensor) -> list[float]:
+        return []
+
+    def equivalents(self, archs: Tensor) -> Tensor:
+        return self.space.equivalents(archs, deep=True)  # pyright: ignore[reportAttributeAccessIssue]
+
+    def retrain(self, archs: Tensor, repeat: int) -> Tensor:
+        if repeat == 0:
+            return self.luck(archs)
+        self.asked.append((repeat, len(archs)))
+        failed = [int(i) in self.fails for i in _ops.index(self.equivalents(archs), self.space.choices)]
+        return self.truth(archs).masked_fill(torch.tensor(failed), torch.nan)
+
+
+def _uniform(archs: Tensor, stream: int) -> Tensor:
+    index = _ops.index(archs, NasBench201.choices)
+    return _noise.uniform(index.flatten(), 0, 1, stream=stream)[:, 0].view(index.shape)
+
+
+def searched(folder, evaluator, **asked):
+    """A run that ended and chose, and its history."""
+    config = RunConfig(controller="random_search", **{"task": "digits", "batch": 4, "leaders": None} | asked)
+    setup = session.load(replace(config, task="own201/digits"))._replace(evaluator=evaluator)
+    run = session.start(folder, config, setup)
+    list(session.resume(run, setup))
+    leaders.choose(run, evaluator)
+    return run, setup, store.history(run)
+
+
+def functions(evaluator, archs):
+    return [tuple(arch) for arch in evaluator.equivalents(archs).tolist()]
+
+
+def test_where_the_first_score_is_luck_the_best_of_the_leaders_by_their_other_seeds_is_handed_out(tmp_path):
+    ours = Lucky()
+    run, setup, past = searched(tmp_path / "run", ours, evals=32)
+    with run:
+        chosen = leaders.choices(run, past)[0]
+        (row,) = session.summary(run, setup)["best"]
+    order = past.score[0].argsort(descending=True, stable=True)
+    distinct = list(dict.fromkeys(functions(ours, past.archs[0, order])))
+    four = torch.tensor(distinct[:4])
+    assert {leader.arch for leader in chosen.leaders} == {
+        ours.space.describe(past.archs[0, x.at - 1]) for x in chosen.leaders
+    }
+    handed = ours.space.parse(row["arch"])
+    # Luck counts as one of the two scores in the first round, and as one of three in the second.
+    first = (ours.luck(four) + ours.truth(four)) / 2
+    two = four[first.argsort(descending=True)[:2]]
+    best = two[((ours.luck(two) + 2 * ours.truth(two)) / 3).argmax()]
+    assert functions(ours, handed[None]) == functions(ours, best[None])
+    assert functions(ours, handed[None]) != functions(ours, session.best(run.config, past).archs)
+    assert ours.asked == [(1, 4), (2, 2)]
+    assert [len(leader.scores) for leader in chosen.leaders] == [3, 3, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("evals", "asked", "trained"), [(7, None, 0), (8, None, 2), (32, None, 6), (56, None, 14), (32, 3, 5), (32, 0, 0)]
+)
+def test_the_search_and_the_leaders_take_the_budget_together(tmp_path, evals, asked, trained):
+    ours = Lucky()
+    run, setup, past = searched(tmp_path / "run", ours, evals=evals, leaders=asked)
+    with run:
+        assert session.summary(run, setup)["leader_trainings"] == trained
+    assert past.score.shape[1] == sum(ours.evaluated) == evals - trained
+    assert sum(count for _, count in ours.asked) == trained
+
+
+def test_a_budget_of_time_keeps_a_share_for_the_leaders():
+    config = RunConfig(minutes=10, leaders=None)
+    past = store.History(torch.zeros(1, 0, 1).long(), torch.zeros(1, 26), torch.zeros(1, 26), 486.0, 2)
+    assert not budget.spent(config, past)
+    # 26 evaluations in 488 s: the six trainings of four leaders would end at 600.6 s.
+    assert budget.spent(config, past._replace(wall=488.0))
+    assert budget.leaders_of(config, past._replace(wall=488.0)) == 4
+    assert not budget.spent(replace(config, leaders=0), past._replace(wall=488.0))
+
+
+def test_leaders_that_take_more_than_a_quarter_of_the_budget_are_refused_with_what_would_do():
+    with pytest.raises(UserError, match="--leaders 8 takes 14 of the 32 evaluations; .* --evals 56"):
+        RunConfig(evals=32, leaders=8)
+    assert RunConfig(evals=56, leaders=8).leaders == 8
+    with pytest.raises(UserError, match="--leaders is -1"):
+        RunConfig(leaders=-1)
+
+
+def test_the_trainings_of_successive_halving_by_hand():
+    assert [leader_trainings(n) for n in (0, 1, 2, 3, 4, 5, 8)] == [0, 0, 2, 5, 6, 10, 14]
+
+
+def test_a_run_of_an_earlier_version_has_no_leaders():
+    text = RunConfig(evals=32, leaders=None).to_json().replace(', "leaders": null', "")
+    assert "leaders" not in text
+    assert RunConfig.from_json(text).leaders == 0
+
+
+def test_a_leader_whose_training_failed_is_never_handed_out(tmp_path):
+    ours = Lucky()
+    run, _, past = searched(tmp_path / "one", ours, evals=32)
+    best = leaders.choices(run, past)[0].leaders[0]
+    run.connection.close()
+    index = int(_ops.index(ours.equivalents(ours.space.parse(best.arch)), ours.space.choices))
+    run, _, past = searched(tmp_path / "two", Lucky(fails=frozenset([index])), evals=32)
+    with run:
+        chosen = leaders.choices(run, past)[0].leaders
+    assert chosen[0].arch != best.arch
+    assert [leader.scores[-1] for leader in chosen if leader.arch == best.arch] == [None]
+
+
+def test_a_search_chooses_alike_alone_and_in_company(tmp_path):
+    both, _, past = searched(tmp_path / "both", Lucky(), evals=24, seeds=2)
+    with both:
+        together = leaders.choices(both, past)
+    for seed in (0, 1):
+        run, _, past = searched(tmp_path / f"{seed}", Lucky(), evals=24, first_seed=seed)
+        with run:
+            assert leaders.choices(run, past) == [together[seed]]
+
+
+def test_searches_by_a_table_have_no_leaders(tmp_path, nas):
+    config = RunConfig(task="own201/digits", controller="random_search", evals=32)
+    setup = session.load(config)
+    with session.start(tmp_path / "run", config, setup) as run:
+        list(session.resume(run, setup))
+        finish.finish(run, setup)
+        document = session.summary(run, setup)
+    assert (document["evaluations"], document["leader_trainings"]) == (32, 0)
+    assert "noise" not in document["best"][0]
+    refused = nas("search", "--task", "own201/digits", "--leaders", "4")
+    assert refused.returncode == 2
+    assert "--leaders is 4" in refused.stderr
+
+
+def _digits_run(folder) -> tuple[store.Run, Setup]:
+    config = RunConfig(controller="random_search", evals=8, batch=3, training_options=SMALL, leaders=2)
+    setup = session.load(config)
+    run = session.start(folder, config, setup)
+    list(session.resume(run, setup))
+    return run, setup
+
+
+def test_a_run_killed_while_its_leaders_train_ends_in_the_same_bits_and_trains_none_twice(tmp_path, monkeypatch):
+    whole, setup = _digits_run(tmp_path / "whole")
+    with whole:
+        finish.finish(whole, setup)
+        expected = leaders.choices(whole, store.history(whole))
+        page = (whole.folder / finish.PAGE).read_text()
+    killed, setup = _digits_run(tmp_path / "killed")
+    killed.connection.close()
+    trained, real = [], TrainingCache._train_chunk
+
+    def counted(self, indices, *rest):
+        if len(trained) == 1:
+            trained.append(None)
+            raise KeyboardInterrupt
+        trained.append((self.recipe.seed, *indices))
+        real(self, indices, *rest)
+
+    monkeypatch.setattr(TrainingCache, "_train_chunk", counted)
+    monkeypatch.setattr("nas.evaluators._training_cache.batch_limit", lambda device: 1)
+    with store.open_run(killed.folder) as run, pytest.raises(KeyboardInterrupt):
+        finish.finish(run, session.load(run.config))
+    with store.open_run(killed.folder) as run:
+        setup = session.load(run.config)
+        assert not list(session.resume(run, setup))
+        finish.finish(run, setup)
+        assert leaders.choices(run, store.history(run)) == expected
+        assert "told its leaders apart" in page
+        assert "## How sure the choice is" in page
+    assert len(trained) == 3
+    assert len({x for x in trained if x}) == 2
+    assert {seed for seed, _ in filter(None, trained)} == {409}
+    first, second = (trained_network.load(folder) for folder in (whole.folder, killed.folder))
+    assert first.arch == second.arch
+    assert all(torch.equal(first.state_dict[name], second.state_dict[name]) for name in first.state_dict)
+
+
+def test_the_choice_never_sees_the_test_images(tmp_path):
+    found = []
+    for name, blind in (("seeing", False), ("blind", True)):
+        run, setup = _digits_run(tmp_path / name)
+        data = setup.evaluator.data
+        if blind:
+            data = data._replace(x_test=torch.zeros_like(data.x_test), y_test=torch.zeros_like(data.y_test))
+        evaluator = replace(tasks.find("digits", **SMALL), data=data)
+        with run:
+            leaders.choose(run, evaluator)
+            found.append(leaders.choices(run, store.history(run)))
+    assert found[0] == found[1]
+
+
+def test_another_seed_is_another_training_and_the_search_own_is_cached(tmp_path):
+    ours = tasks.find("digits", **SMALL)
+    archs = torch.tensor([[3, 3, 3, 1, 1, 3], [2, 2, 2, 2, 2, 2]])
+    scores = ours.load(torch.tensor([0]))(Proposal(archs[None])).score[0]
+    assert torch.equal(ours.retrain(archs, 0), scores)
+    again = tasks.find("digits", **SMALL | {"seed": "409"})
+    assert torch.equal(ours.retrain(archs, 1), again.load(torch.tensor([0]))(Proposal(archs[None])).score[0])
+    assert not torch.equal(ours.retrain(archs, 1), scores)
+
+
+def test_the_noise_of_a_search_by_hand():
+    # 90% of 96 images, two hits and two misses more: 88.4 of 100.
+    assert noise.standard_error(90, 96) == pytest.approx(100 * math.sqrt(0.884 * 0.116 / 100))
+    # Deviations of +-1 about 11 and +-2 about 20: (2 + 8) over one degree of freedom each.
+    assert noise.between_seeds([[10, 12], [18, 22], [7.0], [math.nan, 3.0]]) == pytest.approx(math.sqrt(5))
+    assert noise.between_seeds([[10], []]) is None
+    found = noise.estimate([90, 90, 86, 85, 60], 90, 96, [[90]])
+    assert (found.tied, found.distinct) == (2, 5)
+    assert found.margin == pytest.approx(1.959964 * math.sqrt(2) * found.validation)
+    assert found.within == 3 + (found.margin >= 5)
+    wider = noise.estimate([90, 90, 86, 85, 60], 90, 96, [[10, 12], [18, 22]])
+    assert wider.margin == pytest.approx(1.959964 * math.sqrt(2 * (wider.validation**2 + 5)))
+    assert "5 architectures are within noise" not in found.sentence()
