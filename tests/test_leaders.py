@@ -13,7 +13,7 @@ from torch import Tensor
 from controller import Proposal, Results
 from nas import tasks
 from nas.evaluators._training_cache import TrainingCache
-from nas.run import budget, finish, leaders, noise, session, store, trained_network
+from nas.run import budget, choice, finish, leaders, noise, session, store, trained_network
 from nas.run.config import RunConfig, leader_trainings
 from nas.run.session import Setup
 from nas.types import Defaults
@@ -49,6 +49,7 @@ class Lucky:
     defaults = Defaults(budget=32, batch=4)
     description = "luck"
     validation_images = 400
+    data_notes = ()
 
     @property
     def training(self) -> Any:
@@ -111,7 +112,7 @@ def test_where_the_first_score_is_luck_the_best_of_the_leaders_by_their_other_se
     ours = Lucky()
     run, setup, past = searched(tmp_path / "run", ours, evals=32)
     with run:
-        chosen = leaders.choices(run, past)[0]
+        chosen = choice.choices(run, past)[0]
         (row,) = session.summary(run, setup)["best"]
     order = past.score[0].argsort(descending=True, stable=True)
     distinct = list(dict.fromkeys(functions(ours, past.archs[0, order])))
@@ -173,12 +174,12 @@ def test_a_run_of_an_earlier_version_has_no_leaders():
 def test_a_leader_whose_training_failed_is_never_handed_out(tmp_path):
     ours = Lucky()
     run, _, past = searched(tmp_path / "one", ours, evals=32)
-    best = leaders.choices(run, past)[0].leaders[0]
+    best = choice.choices(run, past)[0].leaders[0]
     run.connection.close()
     index = int(_ops.index(ours.equivalents(ours.space.parse(best.arch)), ours.space.choices))
     run, _, past = searched(tmp_path / "two", Lucky(fails=frozenset([index])), evals=32)
     with run:
-        chosen = leaders.choices(run, past)[0].leaders
+        chosen = choice.choices(run, past)[0].leaders
     assert chosen[0].arch != best.arch
     assert [leader.scores[-1] for leader in chosen if leader.arch == best.arch] == [None]
 
@@ -186,11 +187,11 @@ def test_a_leader_whose_training_failed_is_never_handed_out(tmp_path):
 def test_a_search_chooses_alike_alone_and_in_company(tmp_path):
     both, _, past = searched(tmp_path / "both", Lucky(), evals=24, seeds=2)
     with both:
-        together = leaders.choices(both, past)
+        together = choice.choices(both, past)
     for seed in (0, 1):
         run, _, past = searched(tmp_path / f"{seed}", Lucky(), evals=24, first_seed=seed)
         with run:
-            assert leaders.choices(run, past) == [together[seed]]
+            assert choice.choices(run, past) == [together[seed]]
 
 
 def test_searches_by_a_table_have_no_leaders(tmp_path, nas):
@@ -218,9 +219,10 @@ def _digits_run(folder) -> tuple[store.Run, Setup]:
 def test_a_run_killed_while_its_leaders_train_ends_in_the_same_bits_and_trains_none_twice(tmp_path, monkeypatch):
     whole, setup = _digits_run(tmp_path / "whole")
     with whole:
-        finish.finish(whole, setup)
-        expected = leaders.choices(whole, store.history(whole))
-        page = (whole.folder / finish.PAGE).read_text()
+        finish.write_report(whole, setup)
+        expected = choice.choices(whole, store.history(whole))
+        first = trained_network.load(whole.folder)
+        page = finish.page(whole, setup, first)
     killed, setup = _digits_run(tmp_path / "killed")
     killed.connection.close()
     trained, real = [], TrainingCache._train_chunk
@@ -235,18 +237,18 @@ def test_a_run_killed_while_its_leaders_train_ends_in_the_same_bits_and_trains_n
     monkeypatch.setattr(TrainingCache, "_train_chunk", counted)
     monkeypatch.setattr("nas.evaluators._training_cache.batch_limit", lambda device: 1)
     with store.open_run(killed.folder) as run, pytest.raises(KeyboardInterrupt):
-        finish.finish(run, session.load(run.config))
+        finish.write_report(run, session.load(run.config))
     with store.open_run(killed.folder) as run:
         setup = session.load(run.config)
         assert not list(session.resume(run, setup))
-        finish.finish(run, setup)
-        assert leaders.choices(run, store.history(run)) == expected
+        finish.write_report(run, setup)
+        assert choice.choices(run, store.history(run)) == expected
         assert "told its leaders apart" in page
         assert "## How sure the choice is" in page
     assert len(trained) == 3
     assert len({x for x in trained if x}) == 2
     assert {seed for seed, _ in filter(None, trained)} == {409}
-    first, second = (trained_network.load(folder) for folder in (whole.folder, killed.folder))
+    second = trained_network.load(killed.folder)
     assert first.arch == second.arch
     assert all(torch.equal(first.state_dict[name], second.state_dict[name]) for name in first.state_dict)
 
@@ -261,7 +263,7 @@ def test_the_choice_never_sees_the_test_images(tmp_path):
         evaluator = replace(tasks.find("digits", **SMALL), data=data)
         with run:
             leaders.choose(run, evaluator)
-            found.append(leaders.choices(run, store.history(run)))
+            found.append(choice.choices(run, store.history(run)))
     assert found[0] == found[1]
 
 
@@ -288,5 +290,5 @@ def test_the_noise_of_a_search_by_hand():
     wider = noise.estimate([90, 90, 86, 85, 60], 90, 96, [[10, 12], [18, 22]])
     assert wider.margin == pytest.approx(1.959964 * math.sqrt(2 * (wider.validation**2 + 5)))
     assert found.sentence().startswith(
-        "4 of 5 architectures are within noise of the best score, 2 share it. Noise is 8.88 points"
+        "4 of 5 architectures are within noise of the best score, 2 share it. Noise is 8.88"
     )

@@ -9,7 +9,7 @@ from rich.console import Console
 from nas.commands import _shared
 from nas.export import draw
 from nas.run import finish, incumbent, session, store, test_accuracy, trained_network
-from nas.run.leaders import Leader
+from nas.run.choice import Leader
 from nas.run.noise import Noise
 from nas.run.session import Setup
 from nas.run.store import Run

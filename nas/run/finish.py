@@ -8,13 +8,9 @@ from pathlib import Path
 import torch
 
 from nas.export.export import Export, export
-<<<<<<< HEAD
-from nas.run import data_report, incumbent, session, store, test_accuracy, test_place, trained_network
-=======
-from nas.run import leaders, session, store, trained_network
->>>>>>> e410739 (WIP leaders)
+from nas.run import choice, data_report, leaders, session, store, test_accuracy, test_place, trained_network
 from nas.run.session import Setup
-from nas.run.store import History, Run
+from nas.run.store import Run
 from nas.types import TrainedNetwork
 from search_spaces._files import atomic_write
 
@@ -46,8 +42,7 @@ def write_report(run: Run, setup: Setup) -> None:
         return
     past = store.history(run)
     leaders.choose(run, setup.evaluator)
-    best = session.best(run.config, past)
-    found = leaders.handed_out(run, past, best)
+    found = choice.handed_out(run, past, session.best(run.config, past))
     succeeded = ~found.score.isnan()
     if not succeeded.any():
         return
@@ -55,7 +50,7 @@ def write_report(run: Run, setup: Setup) -> None:
     if values is None:
         return
     if setup.evaluator.training is not None:
-        network = setup.evaluator.training.final_network(found.archs[leaders.top(run, past, found)])
+        network = setup.evaluator.training.final_network(found.archs[choice.top(run, past, found)])
         trained_network.save(run.folder, network)
     reports = torch.full_like(found.score, torch.nan).masked_scatter(succeeded, values.float())
     test_place.save(run, setup.evaluator, found.archs, reports)
@@ -67,20 +62,13 @@ def page(run: Run, setup: Setup, winner: TrainedNetwork) -> str:
     past = store.history(run)
     head = [
         f"# {run.config.task}: {winner.metrics['test_accuracy']:.2f}% of the test images",
-<<<<<<< HEAD
         *test_accuracy.sentences(winner),
-        f"Found by `{run.config.controller}` in {past.score.shape[1]} evaluations, {past.wall:.0f} s of search.",
-        f"{setup.evaluator.description}.",
-        f"Architecture: `{winner.arch}`",
-        *data_report.section(run, past),
-=======
-        f"95% interval {low:.2f}% to {high:.2f}% (Wilson).",
         f"Found by `{run.config.controller}` in {past.score.shape[1]} evaluations, {past.wall:.0f} s of search; "
-        f"{leaders.trainings(run, past)} more trainings told its leaders apart.",
+        f"{choice.trainings(run, past)} more trainings told its leaders apart.",
         f"{setup.evaluator.description}.",
         f"Architecture: `{winner.arch}`",
-        *_choice(run, past),
->>>>>>> e410739 (WIP leaders)
+        *choice.section(run, past, session.best(run.config, past)),
+        *data_report.section(run, past),
         "## Confusion matrix",
         "Rows are the truth, columns what the network says.",
     ]
@@ -89,26 +77,6 @@ def page(run: Run, setup: Setup, winner: TrainedNetwork) -> str:
     rows += [[name, *map(str, counts)] for name, counts in zip(names, winner.metrics["confusion"])]
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     return "\n\n".join([*head, table]) + "\n"
-
-
-def _choice(run: Run, past: History) -> list[str]:
-    """How sure the choice is, and the leaders among which it was made: those of the search that is handed out."""
-    chosen = leaders.choices(run, past)
-    if chosen is None:
-        return []
-    first = chosen[leaders.top(run, past, leaders.handed_out(run, past, session.best(run.config, past)))]
-    if first.noise is None:
-        return []
-    lines = ["## How sure the choice is", f"{first.noise.sentence()}."]
-    if len(first.leaders) < 2:
-        return lines
-    escaped = "\\|"
-    rows = ["| leader | score of the search | other training seeds | mean |", "|---|---|---|---|"]
-    for leader in first.leaders:
-        own, *others = ["failed" if score is None else f"{score:.2f}" for score in leader.scores]
-        rows.append(f"| `{leader.arch.replace('|', escaped)}` | {own} | {', '.join(others)} | {leader.mean:.2f} |")
-    how = "The leaders were trained again with other seeds; each round kept the better half. The first is handed out."
-    return [*lines, how, "\n".join(rows)]
 
 
 def exported(run: Run) -> Path | None:

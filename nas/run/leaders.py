@@ -10,50 +10,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
-from typing import Any, NamedTuple
 
 import torch
 
-from nas.run import budget, incumbent, noise, store
+from nas.run import budget, choice, incumbent, noise, store
+from nas.run.choice import Choice, Leader
 from nas.run.config import RunConfig
-from nas.run.incumbent import Best
-from nas.run.noise import Noise
 from nas.run.store import History, Run
 from nas.types import Evaluator, TrainingEvaluator
-
-_DIGITS = 6
-"""Of means of scores: ties must not be broken by rounding errors of float64."""
-KEY = "leaders"
-"""What a run keeps of the choice: `Choice` as JSON."""
-
-
-class Leader(NamedTuple):
-    """One of the architectures that were told apart."""
-
-    arch: str
-    at: int
-    """The evaluation that scored it first, counted from 1."""
-    scores: list[float | None]
-    """Of the search, then of each other training seed; None where a training failed."""
-
-    @property
-    def mean(self) -> float:
-        """Over its trainings; below all others where one of them failed."""
-        return _mean(self.scores)
-
-
-class Choice(NamedTuple):
-    """What one search hands out, and why."""
-
-    leaders: list[Leader]
-    """The one that is handed out comes first."""
-    noise: Noise | None
-    """Of its scores; None where none succeeded."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Its JSON document, as the run keeps it."""
-        return {"leaders": [leader._asdict() for leader in self.leaders], "noise": self.noise and self.noise._asdict()}
 
 
 def choose(run: Run, evaluator: Evaluator) -> None:
@@ -62,66 +26,12 @@ def choose(run: Run, evaluator: Evaluator) -> None:
     A search whose score is looked up has no leaders: the first of its best is handed out.
     """
     training, past = evaluator.training, store.history(run)
-    if training is None or not past.steps or choices(run, past) is not None:
+    if training is None or not past.steps or choice.choices(run, past) is not None:
         return
     training.cache_to(run.folder)
     started = time.perf_counter()
     found = _halve(run.config, evaluator, training, past)
-    seconds = time.perf_counter() - started
-    searches = [choice.to_json() for choice in found]
-    store.set_meta(run, KEY, {"evaluations": past.score.shape[1], "wall": seconds, "searches": searches})
-
-
-def wall(run: Run, past: History) -> float:
-    """Seconds of wall clock that telling the leaders apart took; 0 before it is done."""
-    document = _document(run, past)
-    return 0.0 if document is None else document["wall"]
-
-
-def trainings(run: Run, past: History) -> int:
-    """How many trainings of each search told its leaders apart, at most; 0 before it is done."""
-    return max((sum(len(leader.scores) - 1 for leader in c.leaders) for c in choices(run, past) or []), default=0)
-
-
-def row_mean(row: dict[str, Any]) -> float:
-    """The mean score of a row of a run's summary over the trainings of its leader; its score where there was one training."""
-    return _mean(row["leaders"][0]["scores"]) if row.get("leaders") else row["score"]
-
-
-def choices(run: Run, past: History) -> list[Choice] | None:
-    """The choice of each search, once it is made for the evaluations that there are; else None."""
-    document = _document(run, past)
-    if document is None:
-        return None
-    return [
-        Choice([Leader(**leader) for leader in search["leaders"]], search["noise"] and Noise(**search["noise"]))
-        for search in document["searches"]
-    ]
-
-
-def _document(run: Run, past: History) -> dict[str, Any] | None:
-    document = store.get_meta(run, KEY)
-    # A run that was given more evaluations chooses anew.
-    return None if document is None or document["evaluations"] != past.score.shape[1] else document
-
-
-def handed_out(run: Run, past: History, found: Best) -> Best:
-    """What each search hands out: the leader that was chosen, else the best `found`. `score` is that of the search."""
-    chosen = choices(run, past)
-    if chosen is None:
-        return found
-    at = torch.tensor([c.leaders[0].at if c.leaders else int(first) for c, first in zip(chosen, found.at)])
-    rows = torch.arange(len(at))
-    return found._replace(archs=past.archs[rows, at - 1], score=past.score[rows, at - 1], at=at)
-
-
-def top(run: Run, past: History, found: Best) -> int:
-    """The search whose leader has the best mean of its scores; without leaders, whose best is the best."""
-    chosen = choices(run, past)
-    if chosen is not None:
-        means = [c.leaders[0].mean if c.leaders else math.nan for c in chosen]
-        found = found._replace(score=torch.tensor(means, dtype=torch.float64))
-    return incumbent.top(found)
+    choice.save(run, past, found, time.perf_counter() - started)
 
 
 def _halve(config: RunConfig, evaluator: Evaluator, training: TrainingEvaluator, past: History) -> list[Choice]:
@@ -144,8 +54,10 @@ def _halve(config: RunConfig, evaluator: Evaluator, training: TrainingEvaluator,
             places, training.retrain(archs, 0).tolist(), training.retrain(archs, repeat).tolist()
         ):
             # A score can be an accuracy less a penalty, which is the same for every training seed.
-            scores[s][at].append(round(scores[s][at][0] + other - own, _DIGITS))
-        left = [sorted(left[s], key=lambda at: -_mean(scores[s][at]))[: math.ceil(len(left[s]) / 2)] for s in searches]
+            scores[s][at].append(round(scores[s][at][0] + other - own, choice.DIGITS))
+        left = [
+            sorted(left[s], key=lambda at: -choice.mean(scores[s][at]))[: math.ceil(len(left[s]) / 2)] for s in searches
+        ]
     return [_choice(evaluator, training, past, s, orders[s], scores[s]) for s in searches]
 
 
@@ -174,7 +86,7 @@ def _choice(
     """The leaders of search `s` from the one chosen down: those that stayed longer first."""
     if not order:
         return Choice([], None)
-    ranked = sorted(scores, key=lambda at: (-len(scores[at]), -_mean(scores[at])))
+    ranked = sorted(scores, key=lambda at: (-len(scores[at]), -choice.mean(scores[at])))
     describe = evaluator.space.describe
     leaders = [
         Leader(describe(past.archs[s, at]), at + 1, [None if math.isnan(x) else round(x, 4) for x in scores[at]])
@@ -185,10 +97,3 @@ def _choice(
         [past.score[s, at].item() for at in order], accuracy, training.validation_images, list(scores.values())
     )
     return Choice(leaders, found)
-
-
-def _mean(scores: Iterable[float | None]) -> float:
-    """The mean of all scores of a leader; below all others where one of its trainings failed."""
-    known = [math.nan if score is None else score for score in scores]
-    average = sum(known) / len(known)
-    return -math.inf if math.isnan(average) else round(average, _DIGITS)

@@ -16,11 +16,7 @@ from controller import Controller, Prior, State, Step
 from controller.models import legacy
 from nas import plugins, settings, tables, tasks
 from nas.loop import search
-<<<<<<< HEAD
-from nas.run import budget, incumbent, priors, store, test_place
-=======
-from nas.run import budget, incumbent, leaders, priors, store
->>>>>>> e410739 (WIP leaders)
+from nas.run import budget, choice, incumbent, priors, store, test_place
 from nas.run.budget import Progress
 from nas.run.config import RunConfig
 from nas.run.incumbent import Best
@@ -138,28 +134,17 @@ def summary(run: Run, setup: Setup) -> dict[str, Any]:
         for seed in setup.seeds.tolist()
     ]
     if past.steps:
-        found = leaders.handed_out(run, past, best(run.config, past))
+        found = choice.handed_out(run, past, best(run.config, past))
         reports = store.get_meta(run, "report") or [None] * len(rows)
         epochs = [None] * len(rows) if found.epochs is None else found.epochs.tolist()
         ratio = store.constraint_ratio(run)
-<<<<<<< HEAD
-        places = test_place.of_each(run, len(rows))
-        columns = rows, found.archs, found.score.tolist(), found.at.tolist(), reports, epochs, places
-        for row, arch, score, at, report, after, place in zip(*columns):
+        rest = [a | b for a, b in zip(test_place.of_each(run, len(rows)), choice.of_each(run, past))]
+        columns = rows, found.archs, found.score.tolist(), found.at.tolist(), reports, epochs, rest
+        for row, arch, score, at, report, after, more in zip(*columns):
             if not math.isnan(score):
                 described = setup.evaluator.space.describe(arch)
                 row |= {"arch": described, "score": round(score, 4), "report": report, "found_at": at, "epochs": after}
-                row |= place
-=======
-        chosen = leaders.choices(run, past) or [None] * len(rows)
-        columns = rows, found.archs, found.score.tolist(), found.at.tolist(), reports, epochs, chosen
-        for row, arch, score, at, report, after, choice in zip(*columns):
-            if not math.isnan(score):
-                described = setup.evaluator.space.describe(arch)
-                row |= {"arch": described, "score": round(score, 4), "report": report, "found_at": at, "epochs": after}
-                if choice is not None:
-                    row |= choice.to_json()
->>>>>>> e410739 (WIP leaders)
+                row |= more
                 if ratio is not None:
                     at_best = ratio[row["seed"] - setup.seeds[0].item(), at - 1]
                     row["constraint_ratio"] = [round(x, 4) for x in at_best.tolist()]
@@ -169,10 +154,10 @@ def summary(run: Run, setup: Setup) -> dict[str, Any]:
         "controller": run.config.controller,
         "seeds": run.config.seeds,
         "evaluations": past.score.shape[1],
-        "leader_trainings": leaders.trainings(run, past),
+        "leader_trainings": choice.trainings(run, past),
         "finished": budget.spent(run.config, past),
         "cost_seconds": round(past.cost.double().sum(1).mean().item(), 3) if past.steps else 0.0,
-        "wall_seconds": round(past.wall + leaders.wall(run, past), 3),
+        "wall_seconds": round(past.wall + choice.wall(run, past), 3),
         "columns_read": store.get_meta(run, "columns_read") or {},
         "data": store.get_meta(run, "data") or [],
         "best": rows,
@@ -181,7 +166,7 @@ def summary(run: Run, setup: Setup) -> dict[str, Any]:
 
 def top_row(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Of the rows of `summary` that have an architecture, that of the search whose architecture is handed out."""
-    return max(rows, key=lambda row: (row["epochs"] or 0, leaders.row_mean(row)))
+    return max(rows, key=lambda row: (row["epochs"] or 0, choice.row_mean(row)))
 
 
 def _extend(past: History, step: Step, wall: float) -> History:
