@@ -24,7 +24,7 @@ from runs._mutation import ROOT, working_copy
 
 WHERE = ("controller", "search_spaces", "nas/compare", "nas/training")
 HERE = ROOT / "runs" / "mutants"
-_COVERAGE, _TIMES = HERE / "coverage.db", HERE / "times.xml"
+_COVERAGE = HERE / "coverage.db"
 _SECONDS = 90
 """Of tests for one change, as timed: a line that half of the suite runs would else take the whole suite."""
 
@@ -54,17 +54,25 @@ class Draw(NamedTuple):
 
 
 def collect(tests: list[str]) -> int:
-    """Run the whole suite once, or the files `tests`, and keep which test ran which line and how long each took."""
+    """Run the whole suite, or add the files `tests` to what is known, and keep which test ran which line and how long it took."""
     HERE.mkdir(parents=True, exist_ok=True)
+    for path in [] if tests else [_COVERAGE, *_times()]:
+        path.unlink(missing_ok=True)
     packages = [f"--cov={name.replace('/', '.')}" for name in WHERE]
     command = [sys.executable, "-m", "pytest", "-n", "0", *packages, "--cov-context=test", "--cov-report="]
-    command += [f"--junitxml={_TIMES}", "-o", "junit_family=xunit1", *tests]
+    command += [
+        "--cov-append",
+        f"--junitxml={HERE / f'times-{len(_times())}.xml'}",
+        "-o",
+        "junit_family=xunit1",
+        *tests,
+    ]
     return subprocess.run(command, cwd=ROOT, env=os.environ | {"COVERAGE_FILE": str(_COVERAGE)}).returncode
 
 
 def drawn(seed: int, count: int, survivors: bool) -> int:
     """Try `count` changes drawn with `seed`, those not tried before; print each and the score."""
-    if not _COVERAGE.is_file() or not _TIMES.is_file():
+    if not _COVERAGE.is_file() or not _times():
         print("First say: runs/mutants.sh coverage", file=sys.stderr)
         return 2
     results = HERE / f"drawn-{seed}.jsonl"
@@ -216,7 +224,12 @@ def _lines_run(file: str) -> dict[int, set[str]]:
 def _seconds() -> dict[str, float]:
     """How long each test took, those that passed."""
     found = {}
-    for case in ElementTree.parse(_TIMES).getroot().iter("testcase"):
-        if not len(case):
-            found[f"{case.get('file')}::{case.get('name')}"] = float(case.get("time", 0))
+    for path in _times():
+        for case in ElementTree.parse(path).getroot().iter("testcase"):
+            if not len(case):
+                found[f"{case.get('file')}::{case.get('name')}"] = float(case.get("time", 0))
     return found
+
+
+def _times() -> list[Path]:
+    return sorted(HERE.glob("times*.xml"))
