@@ -10,23 +10,15 @@ import ast
 import difflib
 import hashlib
 import json
-import os
 import random
-import subprocess
 import sys
 import tomllib
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import NamedTuple
 
+from runs import _mutant_coverage
+from runs._mutant_coverage import HERE, WHERE
 from runs._mutation import ROOT, working_copy
-
-WHERE = ("controller", "search_spaces", "nas/compare", "nas/training")
-HERE = ROOT / "runs" / "mutants"
-_COVERAGE = HERE / "coverage.db"
-_SECONDS = 90
-"""Of tests for one change, as timed: a line that half of the suite runs would else take the whole suite."""
 
 
 class Draw(NamedTuple):
@@ -53,26 +45,9 @@ class Draw(NamedTuple):
         return hashlib.sha256(f"{self.file}\0{self.text}".encode()).hexdigest()[:16]
 
 
-def collect(tests: list[str]) -> int:
-    """Run the whole suite, or add the files `tests` to what is known, and keep which test ran which line and how long it took."""
-    HERE.mkdir(parents=True, exist_ok=True)
-    for path in [] if tests else [_COVERAGE, *_times()]:
-        path.unlink(missing_ok=True)
-    packages = [f"--cov={name.replace('/', '.')}" for name in WHERE]
-    command = [sys.executable, "-m", "pytest", "-n", "0", *packages, "--cov-context=test", "--cov-report="]
-    command += [
-        "--cov-append",
-        f"--junitxml={HERE / f'times-{len(_times())}.xml'}",
-        "-o",
-        "junit_family=xunit1",
-        *tests,
-    ]
-    return subprocess.run(command, cwd=ROOT, env=os.environ | {"COVERAGE_FILE": str(_COVERAGE)}).returncode
-
-
 def drawn(seed: int, count: int, survivors: bool) -> int:
     """Try `count` changes drawn with `seed`, those not tried before; print each and the score."""
-    if not _COVERAGE.is_file() or not _times():
+    if not _mutant_coverage.there():
         print("First say: runs/mutants.sh coverage", file=sys.stderr)
         return 2
     results = HERE / f"drawn-{seed}.jsonl"
@@ -86,7 +61,7 @@ def drawn(seed: int, count: int, survivors: bool) -> int:
             row = known.get(draw.key)
             why = equivalent.get((draw.file, *draw.lines), "")
             if row is None or (survivors and not row["failed"] and not why):
-                tests = _tests(draw)
+                tests = _mutant_coverage.tests_of(draw.file, draw.line)
                 with copy.changed(draw.file, draw.text):
                     outcome = copy.test(tests) if tests else None
                 row = {"key": draw.key, "file": draw.file, "line": draw.line, "operator": draw.operator}
@@ -179,57 +154,3 @@ def _without_meaning(source: str) -> list[tuple[tuple[int, int], tuple[int, int]
             # The `@` stands a column before.
             found.append(((part.lineno, part.col_offset - 1), (part.end_lineno, part.end_col_offset + 1)))
     return found
-
-
-def _tests(draw: Draw) -> list[str]:
-    """The tests that run the changed statement, the quickest first, as many as `_SECONDS` allow."""
-    lines = _lines_run(draw.file)
-    of_line = {test for line in _statement(draw) for test in lines.get(line, ())}
-    # A line that is run at import belongs to no test: those that run anything of its file see it.
-    found = of_line or {test for tests in lines.values() for test in tests}
-    times, chosen, total = _seconds(), [], 0.0
-    for test in sorted(found & times.keys(), key=lambda test: (times[test], test)):
-        total += times[test]
-        if total > _SECONDS:
-            break
-        chosen.append(test)
-    return chosen
-
-
-def _statement(draw: Draw) -> range:
-    """The lines of the innermost statement around the change; of one with a body, its head."""
-    best = range(draw.line, draw.line + 1)
-    for node in ast.walk(ast.parse((ROOT / draw.file).read_text())):
-        if isinstance(node, ast.stmt):
-            body = getattr(node, "body", None)
-            end = body[0].lineno if body else (node.end_lineno or node.lineno) + 1
-            if node.lineno <= draw.line < end and (node.lineno >= best.start or len(best) == 1):
-                best = range(node.lineno, end)
-    return best
-
-
-@lru_cache
-def _lines_run(file: str) -> dict[int, set[str]]:
-    """The tests that ran each line of a file."""
-    from coverage import CoverageData
-
-    data = CoverageData(str(_COVERAGE))
-    data.read()
-    measured = next((name for name in data.measured_files() if name.endswith(f"/{file}")), "")
-    found = data.contexts_by_lineno(measured) if measured else {}
-    return {line: {c.rpartition("|")[0] for c in contexts if "|" in c} for line, contexts in found.items()}
-
-
-@lru_cache
-def _seconds() -> dict[str, float]:
-    """How long each test took, those that passed."""
-    found = {}
-    for path in _times():
-        for case in ElementTree.parse(path).getroot().iter("testcase"):
-            if not len(case):
-                found[f"{case.get('file')}::{case.get('name')}"] = float(case.get("time", 0))
-    return found
-
-
-def _times() -> list[Path]:
-    return sorted(HERE.glob("times*.xml"))

@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
-from runs import _drawn_mutants
+from runs import _drawn_mutants, _mutant_coverage
 from runs._mutation import ROOT, Copy, Outcome, working_copy
 
 FOLDER = ROOT / "tests" / "mutants"
@@ -96,7 +96,7 @@ def main() -> int:
     if asked.kind == "named":
         return named(asked.words)
     if asked.kind == "coverage":
-        return _drawn_mutants.collect(asked.tests)
+        return _mutant_coverage.collect(asked.tests)
     return _drawn_mutants.drawn(asked.seed, asked.count, asked.survivors)
 
 

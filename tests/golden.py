@@ -23,21 +23,24 @@ from nas.meta import outer_loop
 from nas.run import priors
 from nas.testing import synthetic_tasks
 from nas.testing.toys import TASK, evaluate, walk
-from search_spaces import Task, _ops
+from search_spaces import Space, Task, _ops
 from search_spaces.nasbench201 import NasBench201
 from search_spaces.natsbench_size import NatsBenchSize
 from search_spaces.transnas_micro import TransNasMicro
+from tests.test_user_space import Chain
 
 FILE = Path(__file__).parent / "data" / "golden.json"
 SPACE = NasBench201()
 SEEDS = torch.tensor([3, 8])
 ARCHS = _ops.from_index((torch.arange(8) * 1951 + 77) % 5**6, SPACE.choices)
 DESCRIBED = Task("toy", (3, 32, 32), 10, features=(5000.0, *(0.1 * k for k in range(8))), fidelities=(1, 4, 16))
-WHOLE_NUMBERS = ("random_search", "evolution", "local_search", "successive_halving", "hyperband", "portfolio")
-"""Controllers that decide by whole numbers and comparisons alone: their proposals are the same on every machine."""
+_NAMES = ("random_search", "evolution", "local_search", "successive_halving", "hyperband", "portfolio")
+WHOLE_NUMBERS = {name: (name, SPACE) for name in _NAMES} | {f"{name}, holes": (name, Chain()) for name in _NAMES[:3]}
+"""Controllers that decide by whole numbers and comparisons alone, and spaces, one of them with combinations that are not valid:
+their proposals are the same on every machine."""
 
 
-def proposals(name: str, space=SPACE, count: int = 36, size: int = 3) -> list[list[int]]:
+def proposals(name: str, space: Space, count: int = 36, size: int = 3) -> list[list[int]]:
     """By index, of two searches."""
     archs, *_ = walk(plugins.load("controller", name)(space), evaluate(space, failing=0.1), SEEDS, size, count // size)
     return _ops.index(archs.flatten(1, 2), space.choices).tolist()
@@ -157,7 +160,7 @@ def numbers() -> dict[str, list[float]]:
 
 def main() -> None:
     """Write the file anew."""
-    whole = {name: proposals(name) for name in WHOLE_NUMBERS}
+    whole = {name: proposals(*what) for name, what in WHOLE_NUMBERS.items()}
     rows = {"proposals": whole, "numbers": numbers()}
     text = ",\n".join(
         f'"{kind}": {{\n' + ",\n".join(f" {json.dumps(k)}: {json.dumps(v)}" for k, v in found.items()) + "\n}"

@@ -13,7 +13,7 @@ KEPT = json.loads(golden.FILE.read_text())
 
 @pytest.mark.parametrize("name", golden.WHOLE_NUMBERS)
 def test_a_search_by_whole_numbers_proposes_what_it_proposed(name):
-    assert golden.proposals(name) == KEPT["proposals"][name]
+    assert golden.proposals(*golden.WHOLE_NUMBERS[name]) == KEPT["proposals"][name]
 
 
 @pytest.mark.parametrize("name", golden.NUMBERS)
