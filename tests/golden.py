@@ -136,6 +136,7 @@ NUMBERS: dict[str, Callable[[], Tensor]] = {
     "acquisition, shipped prior, before anything": lambda: acquisition(0, "shipped"),
     "acquisition, shipped prior": lambda: acquisition(12, "shipped"),
     "acquisition, shipped prior, more evaluations than are screened": lambda: acquisition(40, "shipped"),
+    "acquisition, shipped prior, as many evaluations as are screened": lambda: acquisition(24, "shipped"),
     "acquisition, shipped prior, a space without its tables": lambda: acquisition(12, "shipped", NatsBenchSize()),
     "acquisition, shipped prior, another space of cells": lambda: acquisition(12, "shipped", TransNasMicro()),
     "acquisition, constraints": lambda: acquisition(12, "shipped", task=CONSTRAINED),

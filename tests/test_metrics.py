@@ -44,6 +44,12 @@ def test_the_calibration_error_by_hand():
     assert metrics.calibration_error(p[None], y).tolist() == pytest.approx([100 * expected])
 
 
+def test_confidence_too_high_and_too_low_do_not_cancel():
+    p = torch.tensor([[0.9, 0.1], [0.55, 0.45]])
+    # Sure and wrong: 0.9 off. Unsure and right: 0.45 off.
+    assert metrics.calibration_error(p[None], torch.tensor([1, 0])).tolist() == pytest.approx([100 * (0.9 + 0.45) / 2])
+
+
 def test_accuracy_is_the_percent_of_all_images_that_each_network_has_right():
     class Fixed:
         """Networks that see the class which the image's first pixel says, the second one class further."""

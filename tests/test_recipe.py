@@ -15,6 +15,7 @@ from nas.training.network_batch import initialise
 from nas.training.population import GroupedNetworks, SeparateNetworks
 from nas.training.train import SEEDS
 from search_spaces import Task, _cells
+from search_spaces.nasbench201 import NasBench201
 from tests.test_population import ALIVE, batches
 
 TASK = Task("toy", (1, 8, 8), 5)
@@ -117,8 +118,11 @@ def test_a_step_is_that_of_nesterov_momentum_and_weight_decay_by_hand(kind):
     # Rates, momentum and decay that are unlike each other: none can stand for another.
     data = [(x, y, rate) for (x, y), rate in zip(batches(TASK, 3, torch.float64), (0.1, 0.03, 0.06))]
     loss_P = networks.learn(data, 0.8, 0.05)
+    seen = networks.logits(data[0][0])
+    torch.testing.assert_close(networks.logits(data[0][0][:3]), seen[:, :3], rtol=1e-7, atol=1e-8)
     for p, network in enumerate(alone):
         velocity, loss = by_hand(network, data, 0.8, 0.05)
+        torch.testing.assert_close(seen[p], network.eval()(data[0][0]).detach(), rtol=1e-7, atol=1e-8)
         assert loss_P[p].item() == pytest.approx(loss, rel=1e-6)
         weights, momenta = networks.state_of(p), networks.momentum_of(p)
         for name, weight in network.named_parameters():
@@ -126,6 +130,23 @@ def test_a_step_is_that_of_nesterov_momentum_and_weight_decay_by_hand(kind):
                 continue
             torch.testing.assert_close(weights[name], weight.detach(), rtol=1e-9, atol=1e-11, msg=name)
             torch.testing.assert_close(momenta[name], velocity[name], rtol=1e-9, atol=1e-11, msg=name)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_weights_depend_on_the_architecture_and_the_seed_and_on_nothing_else(compiled, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr("nas.training.compiler.library", lambda: None)
+    space = NasBench201(4, 1)
+    archs = torch.tensor([[3, 1, 2, 4, 2, 3], [2, 3, 3, 1, 0, 2]])
+
+    def stem(archs, p, seed):
+        return training.networks(space, archs, TASK, seed).state_of(p)["stem.0.weight"].clone()
+
+    first = stem(archs, 0, seed=0)
+    assert torch.equal(first, stem(archs[:1], 0, seed=0))
+    assert torch.equal(first, stem(archs.flip(0), 1, seed=0))
+    assert not torch.equal(first, stem(archs, 1, seed=0))
+    assert not torch.equal(first, stem(archs, 0, seed=1))
 
 
 def test_weights_begin_uniform_within_the_inverse_root_of_what_they_sum_over():
