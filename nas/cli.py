@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from nas import _crash
 from search_spaces import UserError, unknown
 
 _FOLDER = Path(__file__).parent / "commands"
@@ -60,7 +61,10 @@ def cli(ctx: click.Context) -> None:
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the command line; a user's error is one line on standard error and exit status 2."""
+    """Run the command line; a user's error is one line on standard error and exit status 2, one of our own is one and 70.
+
+    With NAS_TRACEBACK=1 our own errors are shown as Python shows them.
+    """
     _take_any_environment()
     try:
         sys.exit(cli.main(args, prog_name="nas", standalone_mode=False) or 0)
@@ -75,10 +79,13 @@ def main(args: list[str] | None = None) -> None:
         if error.errno in _DISK_FULL:
             _fail(f"{error.strerror}. What was stored before is whole: free some space, then say the same again.")
         _fail(f"{error.strerror or error}: '{error.filename}'." if error.filename else f"{error.strerror or error}.")
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not any(said in str(error) for said in _NO_MEMORY):
+    except Exception as error:
+        if isinstance(error, MemoryError) or any(said in str(error) for said in _NO_MEMORY):
+            _fail("There is not enough memory for this; fewer --seeds, or a smaller --batch, take less.")
+        if os.environ.get("NAS_TRACEBACK") == "1":
             raise
-        _fail("There is not enough memory for this; fewer --seeds, or a smaller --batch, take less.")
+        click.echo(f"nas: {_crash.line(error, sys.argv[1:] if args is None else args)}", err=True)
+        sys.exit(_crash.STATUS)
 
 
 def _take_any_environment() -> None:

@@ -1,0 +1,37 @@
+"""What to do with an error that nobody foresaw: keep its traceback in a file, and say so in a line."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+STATUS = 70
+"""Exit status of an error inside the program (EX_SOFTWARE of sysexits.h): 2 is a user's."""
+
+
+def line(error: BaseException, args: list[str]) -> str:
+    """The line that says what happened and which file has the traceback; the file is written here, where one can be."""
+    what = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+    kept = _keep("".join(traceback.format_exception(error)), args)
+    where = f"the traceback is in '{kept}'" if kept else "no folder could take its traceback"
+    return f"nas stopped at an error of its own, {what}; {where}. Please report it."
+
+
+def _keep(text: str, args: list[str]) -> Path | None:
+    """The file that holds the traceback: in the user's cache, else in the folder of temporary files; None if neither can."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+    head = f"{time.strftime('%Y-%m-%d %H:%M:%S')}  nas {' '.join(args)}\n\n"
+    for folder in (cache / "metacell" / "tracebacks", Path(tempfile.gettempdir())):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            # A new file each time, for the user's eyes alone: two crashes at once do not mix.
+            handle, name = tempfile.mkstemp(prefix="nas-", suffix=".txt", dir=folder)
+            with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(head + text)
+            return Path(name)
+        except OSError:
+            continue
+    return None
