@@ -28,7 +28,7 @@ def secret_table(tmp_path, monkeypatch):
         "cifar10/valid_accuracy@200": archs.float().mean(-1),
         "cifar10/test_accuracy@200": SECRET + archs.float().sum(-1) * 1e6,
     }
-    common = {"task": "cifar10", "metric": "accuracy", "epochs": 200, "unit": "percent", "maximize": True}
+    common = {"task": "cifar10", "metric": "accuracy", "epochs": 200, "unit": None, "maximize": True}
     about = {name: {**common, "split": name.removeprefix("cifar10/").split("_")[0]} for name in columns}
     header = {"format": "nas-table/1", "space": "nasbench201", "columns": json.dumps(about)}
     save_file({"archs": archs.to(torch.int8), **columns}, tmp_path / "secret.safetensors", header)

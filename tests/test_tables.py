@@ -157,11 +157,12 @@ def test_a_file_beside_tables_that_is_none_is_passed_over(tmp_path, monkeypatch)
         tables.find("weights")
 
 
-def test_a_damaged_table_is_named_and_not_passed_over(tmp_path, monkeypatch):
+def test_a_damaged_table_is_named_and_stops_no_listing(tmp_path, monkeypatch):
     path = write(tmp_path / "mine.safetensors")
     path.write_bytes(path.read_bytes()[:100])
     monkeypatch.setenv("NAS_TABLES", str(tmp_path))
-    assert "mine" in tables.names()
+    assert "mine" not in tables.names()
+    assert [str(path) in why for why in tables.unreadable()] == [True]
     with pytest.raises(UserError, match="is not a whole"):
         tables.find("mine")
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from controller._base import Prior, Proposal, Results
-from search_spaces import Space, Task, _noise, _ops, _sampling
+from search_spaces import Space, Task, UserError, _noise, _ops, _sampling
 
 LENGTH = 1024
 """Places of the order that a state keeps, more than any comparison evaluates; after them come random architectures."""
@@ -45,7 +45,13 @@ class FixedOrder:
         if prior is None:
             return State(seeds, zero_S, zero_S, _shuffled(self.space, seeds))
         # What no source measured, or is not valid, comes last; `oracle` and `worst` must not put it first either.
-        rank = prior.params["rank"].nan_to_num(torch.inf)
+        rank = prior.params.get("rank", torch.zeros(0))
+        if rank.dim() != 2 or len(rank) not in (1, len(seeds)) or rank.shape[1] != _ops.size(self.space.choices):
+            raise UserError(
+                f"The prior ranks {list(rank.shape)} architectures; space '{self.space.name}' takes a rank for each of "
+                f"{_ops.size(self.space.choices):,}."
+            )
+        rank = rank.nan_to_num(torch.inf)
         if self.worst_first:
             rank = torch.where(rank.isinf(), rank, -rank)
         order = rank.argsort(dim=-1, stable=True)[:, :LENGTH]

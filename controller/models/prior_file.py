@@ -18,7 +18,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from controller._base import Prior
-from controller.models import legacy
+from controller.models import legacy, prior_checks
 from search_spaces import UserError
 from search_spaces._files import atomic_write
 
@@ -98,20 +98,6 @@ class Contents(NamedTuple):
     runs: Runs | None = None
 
 
-_SHAPES = {
-    "families": {"coords": "FR", "scale": "RR", "weights": "F"},
-    "tasks": {"features": "KT", "share": "K", "coords": "KR"},
-    "runs": {"features": "UT", "share": "U", "coords": "UR"},
-}
-_SPACE_SHAPES = {
-    "mean": "N", "components": "NA", "family_means": "N-", "task_coords": "KA",
-    "constraint_factors": "N-",
-}  # fmt: skip
-"""Sizes of tensors; the same letter is the same size everywhere, N and A within a space. Any size: `-`."""
-_CHECKED = ("transfer_bo", "attention_policy")
-"""Controllers whose priors have these contents; another controller's tensors are its own affair."""
-
-
 TRAINING_ONLY = ("prediction_head.", "task_to_components.")
 """Parts of the networks that no search asks, only their training: a prior's file does not hold them."""
 
@@ -189,9 +175,7 @@ def read(path: str) -> Prior:
         raise UserError(
             f"'{path}' has format '{about.get('format')}'; a prior has '{FORMAT}', before that '{legacy.PRIOR_FORMAT}'."
         )
-    wrong = "its header names no controller" if "controller" not in about else None
-    if about.get("controller") in _CHECKED:
-        wrong = _wrong(params, about["controller"])
+    wrong = prior_checks.wrong(params, about)
     if wrong is not None:
         raise UserError(f"'{path}' is no whole prior: {wrong}; train or fetch it again.")
     return Prior(params, about)
@@ -202,39 +186,3 @@ def write(path: Path, prior: Prior) -> None:
     tensors = {name: tensor.detach().contiguous() for name, tensor in prior.params.items()}
     with atomic_write(path) as partial:
         partial.write_bytes(safetensors.torch.save(tensors, prior.about | {"format": FORMAT}))
-
-
-def _wrong(params: dict[str, Tensor], controller: str) -> str | None:
-    """What is wrong with the tensors of a controller's prior in a few words; None if nothing is."""
-    sizes: dict[str, int] = {}
-    for name, tensor in sorted(params.items()):
-        group, _, field = name.rpartition("/")
-        if not tensor.is_floating_point():
-            return f"tensor '{name}' holds {tensor.dtype}, not fractions"
-        if field != "task_coords" and not bool(tensor.isfinite().all()):
-            return f"tensor '{name}' holds NaN or infinity"
-        if group in ("encoder", "policy"):
-            continue
-        space = group.removeprefix("runs/").removeprefix("spaces/") if group not in _SHAPES else ""
-        shapes = _SHAPES.get(group, _SPACE_SHAPES if "spaces/" in group else {})
-        if field not in shapes or (group.startswith("runs/") and field != "task_coords"):
-            return f"no prior has a tensor '{name}'"
-        letters = shapes[field].replace("K", "U") if group.startswith("runs/") else shapes[field]
-        wanted = [
-            sizes.setdefault(f"{space}/{x}" if x in "NA" else x, n) for x, n in zip(letters, tensor.shape) if x != "-"
-        ]
-        if tensor.dim() != len(letters) or wanted != [n for x, n in zip(letters, tensor.shape) if x != "-"]:
-            return f"tensor '{name}' has shape {list(tensor.shape)}, which does not fit the others"
-    needed = {n.rpartition("/")[0] + "/" + f for n in params for f in _needed(n)}
-    if controller == "transfer_bo":
-        needed |= {f"families/{n}" for n in Families._fields}
-    missing = sorted(needed - params.keys())
-    return f"there is no tensor '{missing[0]}'" if missing else None
-
-
-def _needed(name: str) -> tuple[str, ...]:
-    """The fields that the group of a tensor must have."""
-    group = name.rpartition("/")[0]
-    if group.startswith("spaces/"):
-        return tuple(f for f in SpaceMemory._fields if f not in SpaceMemory._field_defaults)
-    return tuple(_SHAPES.get(group, ()))

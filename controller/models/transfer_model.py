@@ -67,7 +67,15 @@ class TransferModel:
         if self.prior is None or every is None:
             return None
         memory, whole = self.prior.spaces.get(self.space.name), _measured.whole_of(self.space)
-        if memory is None or whole is self.space:
+        listed = features.enumerate_valid(whole)
+        if memory is None or listed is None:
+            return None
+        if len(memory.mean) != len(listed.archs):
+            raise UserError(
+                f"The prior remembers {len(memory.mean):,} architectures of space '{whole.name}', which has "
+                f"{len(listed.archs):,}; train it again, or take another."
+            )
+        if whole is self.space:
             return memory
         return memory.rows(features.row_of(whole, every.archs))
 

@@ -51,6 +51,12 @@ def print_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=2, allow_nan=False))
 
 
+def say_passed_over(reasons: list[str]) -> None:
+    """A line on standard error for each thing that a listing leaves out because it cannot be read."""
+    for reason in reasons:
+        click.echo(f"nas: passed over: {' '.join(reason.split())}", err=True)
+
+
 def print_lines(rows: list[tuple[str, ...]]) -> None:
     """Rows in columns, headings first. What stands last may be long: it is never cut, so that it can be copied."""
     widths = [max(map(len, column)) for column in zip(*rows)]

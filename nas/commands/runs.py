@@ -8,6 +8,7 @@ import click
 
 from nas.commands import _shared
 from nas.run import budget, session, store
+from search_spaces import UserError
 
 
 @click.command()
@@ -19,10 +20,14 @@ def command(as_json: bool) -> None:
     Example:
       nas runs
     """
-    rows = []
+    rows, passed_over = [], []
     for folder in store.runs_in(_shared.runs_root()):
-        with store.open_run(folder) as run:
-            rows.append(_row(run))
+        try:
+            with store.open_run(folder) as run:
+                rows.append(_row(run))
+        except UserError as error:  # One run that cannot be read must not hide the others.
+            passed_over.append(str(error))
+    _shared.say_passed_over(passed_over)
     if as_json:
         _shared.print_json(rows)
         return

@@ -24,7 +24,9 @@ def command(family: str | None, as_json: bool) -> None:
     Example:
       nas tasks
     """
-    entries = list(catalog.entries(family))
+    passed_over: list[str] = []
+    entries = list(catalog.entries(family, passed_over))
+    _shared.say_passed_over(passed_over)
     if as_json:
         _shared.print_json([entry._asdict() for entry in entries])
         return

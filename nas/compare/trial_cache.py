@@ -8,20 +8,15 @@ from dataclasses import asdict
 from functools import lru_cache, partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
-import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from nas import processes
-from nas.compare import trial
+from nas.compare import trial, trial_file
 from nas.compare.trial import ColumnsRead, Trial, TrialSpec
 from search_spaces import UserError
 from search_spaces._files import atomic_write
-
-FORMAT = "nas-compare/2"
 
 
 def run(spec: TrialSpec, folder: Path) -> Path:
@@ -40,7 +35,7 @@ def run(spec: TrialSpec, folder: Path) -> Path:
         name: tensor for name, tensor in done._asdict().items() if tensor is not None and _is_informative(name, tensor)
     }
     # One key: safetensors writes several in any order.
-    about = {FORMAT: json.dumps({"spec": asdict(spec), "columns_read": columns_read, "version": version()})}
+    about = {trial_file.FORMAT: json.dumps({"spec": asdict(spec), "columns_read": columns_read, "version": version()})}
     with atomic_write(path) as partial:
         partial.write_bytes(
             safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()}, about)
@@ -55,12 +50,12 @@ def _is_informative(name: str, tensor: Tensor) -> bool:
 
 def read_spec(path: Path) -> TrialSpec:
     """What a file's trial ran."""
-    return TrialSpec(**_about(path)["spec"])
+    return trial_file.about(path).spec
 
 
 def read_version(path: Path) -> str:
     """The version of the code that ran a trial; empty for those without one."""
-    return _about(path).get("version", "")
+    return trial_file.about(path).version
 
 
 @lru_cache
@@ -80,19 +75,12 @@ def outdated(specs: list[TrialSpec], folder: Path) -> list[Path]:
 
 def read_columns_read(path: Path) -> ColumnsRead:
     """Which columns a trial read, and how often."""
-    return _about(path)["columns_read"]
+    return trial_file.about(path).columns_read
 
 
 def read(path: Path) -> Trial:
-    """The evaluations of a trial."""
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    return Trial(**({"cost": torch.zeros_like(tensors["score"])} | tensors))
-
-
-def _about(path: Path) -> dict[str, Any]:
-    with safe_open(path, framework="pt") as file:
-        return json.loads((file.metadata() or {}).get(FORMAT, "{}"))
+    """The evaluations of a trial. Raises `UserError` for a file that is none, or not whole."""
+    return trial_file.read(path)
 
 
 def run_all(specs: list[TrialSpec], folder: Path, jobs: int) -> Iterator[Path]:

@@ -1,5 +1,5 @@
 """Benchmark tables: finding, reading, writing."""
 
-from nas.tables.table import Column, Table, column_read_counts, find, folders, names, read, write
+from nas.tables.table import Column, Table, column_read_counts, find, folders, names, read, unreadable, write
 
-__all__ = ["Column", "Table", "column_read_counts", "find", "folders", "names", "read", "write"]
+__all__ = ["Column", "Table", "column_read_counts", "find", "folders", "names", "read", "unreadable", "write"]

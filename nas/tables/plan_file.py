@@ -31,7 +31,7 @@ def read(folder: Path) -> dict[str, Any]:
     """The plan of a folder of shards."""
     try:
         stored = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         stored = None
     if not isinstance(stored, dict):
         raise UserError(f"'{folder / FILE}' is no plan of measurements; delete its folder, or take another --out.")

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from nas.paths import TABLES
+from nas.tables import checks
 from search_spaces import UserError, _ops, unknown
 from search_spaces._files import atomic_write
 
@@ -69,15 +71,23 @@ class Table:
 
     @cached_property
     def archs(self) -> Tensor:
-        """int8 `[N, D]`."""
-        return self._read("archs")
+        """int8 `[N, D]`. Raises `UserError` for what no table holds, as two rows of one architecture."""
+        archs = self._read("archs")
+        self._refuse(checks.archs(archs, self.space), "")
+        return archs
 
     def column(self, name: str) -> Tensor:
-        """float32 `[N]` or `[N, seeds]`, by row. Raises `UserError` for a column that is not there."""
+        """float32 `[N]` or `[N, seeds]`, by row. Raises `UserError` for a column that is not there, or not as it says."""
         if name not in self.columns:
             raise unknown(f"column of table '{self.name}'", name, sorted(self.columns))
         _READS[f"{self.name}/{name}"] += 1
-        return self._read(name)
+        values = self._read(name)
+        self._refuse(checks.column(self.columns[name].unit, values, self.rows), f"column '{name}' ")
+        return values
+
+    def _refuse(self, problems: Iterable[str], what: str) -> None:
+        for problem in problems:
+            raise UserError(f"Table '{self.path}' is not whole: {what}{problem}. Fetch or import it again.")
 
     def width(self, name: str) -> int:
         """How many seeds a column holds apart, 1 for one of `[N]`; from the file's header alone."""
@@ -93,8 +103,11 @@ class Table:
         return by_index
 
     def _read(self, name: str) -> Tensor:
-        with safe_open(self.path, framework="pt") as file:
-            return file.get_tensor(name)
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                return file.get_tensor(name)
+        except (SafetensorError, OSError, KeyError) as error:  # It was whole when it was opened.
+            raise UserError(f"Table '{self.path}' has changed since it was opened ({error}); try again.") from None
 
 
 def read(path: Path) -> Table:
@@ -102,7 +115,7 @@ def read(path: Path) -> Table:
     try:
         with safe_open(path, framework="pt") as file:
             header, stored = file.metadata() or {}, set(file.keys())
-            rows = file.get_slice("archs").get_shape()[0] if "archs" in stored else 0
+            rows = (file.get_slice("archs").get_shape() or [0])[0] if "archs" in stored else 0
     except FileNotFoundError:
         raise UserError(f"There is no table '{path}'.") from None
     except (SafetensorError, OSError) as error:
@@ -112,9 +125,13 @@ def read(path: Path) -> Table:
     if "columns" not in header or "space" not in header or not rows:
         raise UserError(f"'{path}' lacks its 'columns', 'space' or 'archs'; a table has all three.")
     try:
-        columns = {name: Column(**about) for name, about in json.loads(header["columns"]).items()}
-    except (ValueError, TypeError, AttributeError) as error:
+        given = dict(json.loads(header["columns"]))
+    except (ValueError, TypeError, RecursionError) as error:
         raise UserError(f"'{path}' has a header whose 'columns' cannot be read ({error}).") from None
+    wrong = next((words for name, about in given.items() if (words := checks.about(name, about))), None)
+    if wrong is not None:
+        raise UserError(f"'{path}' has a header whose 'columns' cannot be read: it {wrong}; fetch or import it again.")
+    columns = {name: Column(**about) for name, about in given.items()}
     # The header is what searches read, the tensors what they get: neither may name what the other lacks.
     unlike = sorted(columns.keys() ^ (stored - {"archs"}))
     if unlike:
@@ -175,11 +192,26 @@ def folders() -> list[Path]:
 
 
 def names() -> list[str]:
-    """Every table there is, the first folder's first."""
-    found = [
-        f.name.removesuffix(SUFFIX) for folder in folders() for f in sorted(folder.glob(f"*{SUFFIX}")) if _is_table(f)
-    ]
+    """Every table there is, the first folder's first; `unreadable` has the files that are passed over."""
+    found = [f.name.removesuffix(SUFFIX) for f in _files() if _why_unreadable(f) is None]
     return list(dict.fromkeys(found))
+
+
+def unreadable() -> list[str]:
+    """Why files beside the tables that should be tables are none, a line each: one bad neighbor must not stop a listing."""
+    return [why for f in _files() if (why := _why_unreadable(f)) is not None]
+
+
+def _files() -> list[Path]:
+    return [f for folder in folders() for f in sorted(folder.glob(f"*{SUFFIX}")) if _is_table(f)]
+
+
+def _why_unreadable(path: Path) -> str | None:
+    try:
+        _read_cached(path, path.stat().st_mtime_ns)
+    except (UserError, OSError) as error:
+        return str(error)
+    return None
 
 
 def _is_table(path: Path) -> bool:

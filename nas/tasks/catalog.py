@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -13,7 +13,7 @@ from nas.tasks import families, objective, top
 from nas.tasks.find import TaskColumns, find, task_columns
 from nas.tasks.name import TaskName
 from nas.types import Objective
-from search_spaces import _ops, unknown
+from search_spaces import UserError, _ops, unknown
 
 
 class Entry(NamedTuple):
@@ -41,11 +41,13 @@ class Entry(NamedTuple):
     """The best 0.1% of the functions (`nas.tasks.top.Top`), and whether this is `coarse`; None where only training would tell."""
 
 
-def entries(family: str | None = None) -> Iterator[Entry]:
+def entries(family: str | None = None, passed_over: list[str] | None = None) -> Iterator[Entry]:
     """Datasets that are always there, then the tables' tasks, then constrained ones; of one family if it is named.
 
-    Raises `UserError` for a family that is not there.
+    Raises `UserError` for a family that is not there. Of a table that cannot be read the reason goes to `passed_over`, once.
     """
+    passed_over = [] if passed_over is None else passed_over
+    passed_over += tables.unreadable()
     known = families.families()
     if family is not None and family not in (*known, "data"):
         raise unknown("family of tasks", family, ["data", *known])
@@ -58,10 +60,23 @@ def entries(family: str | None = None) -> Iterator[Entry]:
     for found in (s for name in tables.names() for s in task_columns(tables.find(name))):
         plain = TaskName("table", found.table.name, found.name)
         if plain in family_of and family in (None, family_of[plain]):
-            yield _entry(plain._replace(epochs=found.epochs), family_of[plain], found)
+            yield from _readable(
+                lambda f=found, p=plain: _entry(p._replace(epochs=f.epochs), family_of[p], f), passed_over
+            )
     for name, members in parsed.items():
         if family in (None, name):
-            yield from (_constrained(task, name) for task in members if task.constraints)
+            for task in members:
+                if task.constraints:
+                    yield from _readable(lambda t=task, n=name: _constrained(t, n), passed_over)
+
+
+def _readable(entry: Callable[[], Entry], passed_over: list[str]) -> Iterator[Entry]:
+    """The entry, if its table can be read."""
+    try:
+        yield entry()
+    except UserError as error:
+        if str(error) not in passed_over:
+            passed_over.append(str(error))
 
 
 def _dataset(name: str) -> Entry:

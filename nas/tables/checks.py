@@ -1,0 +1,99 @@
+"""What the values of a table must be: types, shapes, architectures of its space, ranges. Each problem is a few words.
+
+`Table` asks for what it reads, and `nas table verify` for everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nas import plugins
+
+_NEVER_NEGATIVE = ("percent", "million", "second", "millisecond", "seconds", "milliseconds", "millijoule", "joule")
+_ABOUT = {
+    "task": str,
+    "metric": str,
+    "split": str | None,
+    "epochs": int | None,
+    "unit": str | None,
+    "maximize": bool,
+    "seeds": int | None,
+}
+_SPLITS = ("train", "valid", "test", None)
+
+
+def knows_space(space: str) -> bool:
+    """Whether a space is one that is here, so that its architectures can be checked."""
+    return space.replace("-", "_") in plugins.names("space")
+
+
+def about(name: str, given: Any) -> str | None:
+    """What is wrong with what a header says of a column; None where nothing is."""
+    if not isinstance(given, dict):
+        return f"says '{given}' of column '{name}', where a column has task, metric and split"
+    for key, type_ in _ABOUT.items():
+        value = given.get(key)
+        # To Python true is a number too.
+        if (key in given or key in ("task", "metric", "maximize")) and (
+            not isinstance(value, type_) or (isinstance(value, bool) and type_ is not bool)
+        ):
+            return f"says that column '{name}' has {key} '{value}'"
+    unknown = sorted(given.keys() - _ABOUT.keys())
+    if unknown:
+        return f"says '{unknown[0]}' of column '{name}', which no column has"
+    if given.get("split") not in _SPLITS:
+        return f"says that column '{name}' has split '{given['split']}'; there are train, valid and test"
+    if any(given.get(key) is not None and given[key] < 1 for key in ("epochs", "seeds")):
+        return f"says that column '{name}' has epochs or seeds below 1"
+    return None
+
+
+def archs(values: Tensor, space_name: str) -> Iterator[str]:
+    """What is wrong with the architectures of a table."""
+    if values.dtype != torch.int8 or values.dim() != 2:
+        yield f"'archs' is {values.dtype} with {values.dim()} dimensions; it takes int8 with 2"
+        return
+    if not values.numel():
+        yield "there is no architecture"
+        return
+    twice = len(values) - len(torch.unique(values, dim=0))
+    if twice:
+        yield f"{twice} of {len(values)} architectures are there twice"
+    if knows_space(space_name):
+        yield from _in_space(values, space_name)
+    elif bool((values < 0).any()):
+        row = int((values < 0).any(1).nonzero()[0])
+        yield f"architecture {values[row].tolist()} of row {row} has a decision below 0"
+
+
+def _in_space(values: Tensor, space_name: str) -> Iterator[str]:
+    space = plugins.load("space", space_name)()
+    if values.shape[1] != len(space.choices):
+        yield f"architectures have {values.shape[1]} decisions; space '{space_name}' takes {len(space.choices)}"
+        return
+    invalid = ~space.valid(values)
+    if invalid.any():
+        row = int(invalid.nonzero()[0])
+        yield f"architecture {values[row].tolist()} of row {row} is not in space '{space_name}'"
+
+
+def column(unit: str | None, values: Tensor, rows: int) -> Iterator[str]:
+    """What is wrong with the values of a column, in `unit`."""
+    if values.dtype != torch.float32 or values.dim() not in (1, 2) or len(values) != rows:
+        yield f"is {values.dtype} {list(values.shape)}; it takes torch.float32 [{rows}] or [{rows}, seeds]"
+        return
+    known = values[~values.isnan()]
+    if not len(known):
+        return
+    low, high = known.min().item(), known.max().item()
+    # NaN is a value that was not measured; an infinity is a mistake of whoever wrote the table.
+    if not -torch.inf < low <= high < torch.inf:
+        yield "holds infinities"
+    elif unit == "percent" and not 0 <= low <= high <= 100:
+        yield f"holds {low if low < 0 else high:g}; percent lie between 0 and 100"
+    elif unit in _NEVER_NEGATIVE and low < 0:
+        yield f"holds {low:g}; a number of {unit} is not below 0"
