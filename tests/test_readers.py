@@ -190,6 +190,6 @@ def test_a_prior_that_means_nothing_is_one_line_and_begins_no_run(case, table, n
 @pytest.mark.parametrize("text", ["", "[]", '{"task": ', "null", '{"task": "digits"}', "\ufeff{}", "[" * 100_000])
 def test_a_plan_that_is_none_is_refused_and_left_as_it_is(text, tmp_path):
     (tmp_path / "plan.json").write_text(text)
-    with pytest.raises(UserError, match="is no plan of measurements|was begun as"):
+    with pytest.raises(UserError, match=r"is no plan of measurements|was begun as"):
         plan_file.keep(tmp_path, {"task": "digits", "epochs": 1})
     assert (tmp_path / "plan.json").read_text() == text
