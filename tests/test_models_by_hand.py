@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from controller.models import prior_file, transfer_model
+from controller import Results
+from controller.models import prior_file, scores, transfer_model
+from controller.transfer_bo import TransferBO
 from nas.run import priors
 from nas.testing.toys import TASK
 from nas.training.program import compiled
@@ -21,6 +23,33 @@ def test_a_ridge_regression_sees_every_feature_and_a_constant():
     assert model.ridge_features.shape == (5**6, sum(x.shape[1] for x in every) + 1)
     assert (model.ridge_features[:, -1] == 1).all()
     assert torch.equal(model.ridge_features[:, : every.one_hot.shape[1]], every.one_hot)
+
+
+def test_a_failed_evaluation_lies_just_below_the_lowest_of_its_own_search():
+    """Each search has its own lowest score; a new score between is placed by its own search alone."""
+    nan = torch.nan
+    score = torch.tensor([[5.0, nan, 1.0, 3.0], [500.0, 100.0, nan, 300.0]])
+    new = torch.tensor([[0.999, 2.0, nan], [99.0, 200.0, nan]])
+    together = scores.normal_scores_relative_to(score, new)
+    for s in range(2):
+        alone = scores.normal_scores_relative_to(score[s : s + 1], new[s : s + 1])
+        assert torch.equal(together[s : s + 1], alone)
+    normal = scores.normal_scores(score)
+    assert torch.allclose(together[0, 1], normal[0, [2, 3]].mean())
+    assert torch.allclose(together[:, 2], normal[[0, 1], [1, 2]]), "a failure is placed with the failures"
+    assert (together[:, 0] < normal[[0, 1], [2, 1]]).all()
+
+
+def test_a_constraint_that_was_not_measured_is_taken_for_kept():
+    controller = TransferBO(SPACE)
+    task = Task("toy", (3, 32, 32), 10, constraints=(5.0, 2.0))
+    state = controller.begin(task, torch.arange(2))
+    proposal = controller.propose(state, 2)
+    ratio = torch.tensor([[[0.5, torch.nan], [2.0, 1.5]]]).expand(2, -1, -1)
+    results = Results(torch.ones(2, 2), torch.ones(2, 2), ratio)
+    learned = controller.learn(state, proposal, results)
+    assert learned.constraint_ratio[0].tolist() == [[0.5, 1.0], [2.0, 1.5]]
+    assert learned.penalty_weights.tolist() == [[5.0, 2.0]] * 2
 
 
 def test_a_policy_joins_the_prior_whose_encoder_it_was_trained_on_and_no_other():
