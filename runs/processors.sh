@@ -1,19 +1,26 @@
 #!/usr/bin/env bash
-# Law 1 (a seed searches alike alone and in company) on the arithmetic of other processors: the tests of it under each
-# instruction set that PyTorch, MKL and oneDNN can be told to take. One line for each; other processors are simulated only so far
-# as these variables reach. About twenty minutes on two idle cores. ./runs/processors.sh [PYTHON]; TESTS names fewer tests.
+# Law 1 (a seed searches alike alone and in company) and training on the arithmetic of other processors: the tests that rest on
+# arithmetic, under each instruction set that PyTorch, MKL and oneDNN can be told to take. A line for each; other processors are
+# simulated only so far as these variables reach. About 15 minutes on two idle cores.
+#   ./runs/processors.sh [PYTHON]     TESTS: other files; WORDS: pytest's -k, empty for all of their tests
 set -u
 cd "$(dirname "$0")/.."
 PYTHON=${1:-.venv/bin/python}
-TESTS=${TESTS:-tests/test_products.py tests/test_laws.py tests/test_population.py tests/test_compiled.py tests/test_train.py}
+TESTS=${TESTS:-tests/test_products.py tests/test_company.py tests/test_laws.py tests/test_population.py tests/test_compiled.py \
+  tests/test_train.py tests/test_train_curves.py}
+# TPE's arithmetic is Optuna's, one seed at a time.
+WORDS=${WORDS-"(company or alone or place or product or alike or logits or taken_up) and not tpe"}
 failed=0
 
 try() {
-  if out=$(env "$@" "$PYTHON" -m pytest $TESTS 2>&1); then verdict=pass; else verdict=FAIL failed=1; fi
-  echo "| ${*:-as it is} | $verdict | $(tail -n 1 <<<"$out") |"
+  if out=$(env "$@" "$PYTHON" -m pytest -p no:cacheprovider $TESTS -k "$WORDS" 2>&1); then verdict=pass; else verdict=FAIL failed=1; fi
+  echo "| ${*:-as it is} | $verdict | $(tail -n 1 <<<"$out" | sed 's/ in .*//') |"
   [[ $verdict = pass ]] || grep -E '^(FAILED|ERROR)' <<<"$out"
 }
 
+LC_ALL=C lscpu | sed -n 's/^Model name: */Processor: /p'
+"$PYTHON" -c 'import torch; print("PyTorch", torch.__version__, "takes", torch.backends.cpu.get_cpu_capability())'
+echo
 echo "| environment | law 1 | tests |"
 echo "|---|---|---|"
 try

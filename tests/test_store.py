@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import sqlite3
 import subprocess
 import sys
-import time
-from contextlib import closing
 
 import pytest
 import torch
@@ -32,45 +30,49 @@ def _unbroken(folder, controller, evals):
         return store.history(run), state_tree.flatten(store.state(run, setup.controller.begin(None, setup.seeds)))
 
 
-def _steps_stored(folder) -> int:
-    try:
-        with closing(sqlite3.connect(f"file:{folder / store.FILE}?mode=ro", uri=True, timeout=5)) as connection:
-            return connection.execute("select count(*) from step").fetchone()[0]
-    except sqlite3.Error:
-        return 0
+_STOPS_ITSELF = """
+import os, signal, sys
+from nas import cli
+from nas.run import store
+# What a shell starts in its background, and all below it, is deaf to Ctrl-C; the tests may run there.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+append, steps = store.append, int(sys.argv.pop(1))
+def stored(run, number, *rest):
+    append(run, number, *rest)
+    if number + 1 == steps:
+        os.kill(os.getpid(), signal.SIGSTOP)
+store.append = stored
+cli.main(sys.argv[1:])
+"""
 
 
-def _heed_interrupts():
-    """What a shell starts in its background, and all below it, is deaf to Ctrl-C; the tests may run there."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _kill_after(command, folder, steps, sent=signal.SIGKILL):
+def _kill_after(args, steps, sent=signal.SIGKILL):
+    """Send a signal to a command once it has stored so many steps: it stops there, so that no clock is raced."""
     pipe = subprocess.PIPE
-    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, preexec_fn=_heed_interrupts)
-    deadline = time.monotonic() + 600
-    while process.poll() is None and _steps_stored(folder) < steps and time.monotonic() < deadline:
-        time.sleep(0.002)
+    process = subprocess.Popen(
+        [sys.executable, "-c", _STOPS_ITSELF, str(steps), *args], stdout=pipe, stderr=pipe, text=True
+    )
+    _, status = os.waitpid(process.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status), "the run ended before it could be killed; give it more evaluations"
     process.send_signal(sent)
+    process.send_signal(signal.SIGCONT)
     return process, process.communicate(timeout=600)
 
 
 @pytest.mark.parametrize("controller", ["evolution", "reinforce"])
 def test_a_run_killed_at_several_instants_ends_as_one_never_stopped(controller, nasbench201, tmp_path):
-    evals = 400
+    evals = 200
     expected, expected_state = _unbroken(tmp_path / "unbroken", controller, evals)
     folder = tmp_path / "killed"
     options = ["--task", _TASK, "--controller", controller, "--seeds", "3", "--batch", "2", "--evals", str(evals)]
-    command = [*_COMMAND, "search", *options, "--name", str(folder)]
-    kills = 0
+    args = ["search", *options, "--name", str(folder)]
     for steps in (1, 40, 90):
-        process, _ = _kill_after(command, folder, steps)
-        kills += process.returncode == -signal.SIGKILL
-        command = [*_COMMAND, "resume", str(folder)]
-    assert kills == 3, "the run ended before it could be killed; give it more evaluations"
-    with store.open_run(folder) as run:
-        assert 90 <= len(list(store.steps(run))) < evals // 2
-    subprocess.run(command, check=True, capture_output=True)
+        process, _ = _kill_after(args, steps)
+        assert process.returncode == -signal.SIGKILL
+        args = ["resume", str(folder)]
+        with store.open_run(folder) as run:
+            assert len(list(store.steps(run))) == steps
+    subprocess.run([*_COMMAND, *args], check=True, capture_output=True)
     with store.open_run(folder) as run:
         got = store.history(run)
         like = session.load(run.config).controller.begin(None, torch.arange(3))
@@ -84,19 +86,8 @@ def test_a_run_killed_at_several_instants_ends_as_one_never_stopped(controller, 
 
 def test_ctrl_c_keeps_what_was_done_and_says_how_to_go_on(nasbench201, tmp_path):
     folder = tmp_path / "stopped"
-    command = [
-        *_COMMAND,
-        "search",
-        "--task",
-        _TASK,
-        "--controller",
-        "evolution",
-        "--evals",
-        "100000",
-        "--name",
-        str(folder),
-    ]
-    process, (_, said) = _kill_after(command, folder, 5, signal.SIGINT)
+    args = ["search", "--task", _TASK, "--controller", "evolution", "--evals", "100000", "--name", str(folder)]
+    process, (_, said) = _kill_after(args, 5, signal.SIGINT)
     assert process.returncode == 130
     assert f"nas resume {folder}" in said
     assert "Traceback" not in said
