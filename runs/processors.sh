@@ -2,7 +2,8 @@
 # Law 1 (a seed searches alike alone and in company) and training on the arithmetic of other processors: the tests that rest on
 # arithmetic, under each instruction set that PyTorch, MKL and oneDNN can be told to take. A line for each; other processors are
 # simulated only so far as these variables reach. About 15 minutes on two idle cores.
-#   ./runs/processors.sh [PYTHON]     TESTS: other files; WORDS: pytest's -k, empty for all of their tests
+#   ./runs/processors.sh [PYTHON [ROW...]]   of a row's variables only, as "MKL_CBWR=AVX2"
+# TESTS: other files; WORDS: pytest's -k, empty for all of their tests.
 set -u
 cd "$(dirname "$0")/.."
 PYTHON=${1:-.venv/bin/python}
@@ -23,11 +24,15 @@ LC_ALL=C lscpu | sed -n 's/^Model name: */Processor: /p'
 echo
 echo "| environment | law 1 | tests |"
 echo "|---|---|---|"
-try
-for isa in default avx2 avx512; do try ATEN_CPU_CAPABILITY=$isa; done
-for isa in COMPATIBLE AVX2 AVX512; do try MKL_CBWR=$isa; done
-for isa in SSE41 AVX2 AVX512_CORE; do try ONEDNN_MAX_CPU_ISA=$isa; done
-try NAS_TEST_THREADS=2 OMP_WAIT_POLICY=PASSIVE
-try NAS_TEST_THREADS=2 OMP_WAIT_POLICY=PASSIVE ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=AVX2 ONEDNN_MAX_CPU_ISA=AVX2
-try ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE ONEDNN_MAX_CPU_ISA=SSE41
+rows=(
+  ""
+  ATEN_CPU_CAPABILITY={default,avx2,avx512}
+  MKL_CBWR={COMPATIBLE,AVX2,AVX512}
+  ONEDNN_MAX_CPU_ISA={SSE41,AVX2,AVX512_CORE}
+  "ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE ONEDNN_MAX_CPU_ISA=SSE41"
+  "NAS_TEST_THREADS=2 OMP_WAIT_POLICY=PASSIVE"
+  "NAS_TEST_THREADS=2 OMP_WAIT_POLICY=PASSIVE ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=AVX2 ONEDNN_MAX_CPU_ISA=AVX2"
+)
+(($# > 1)) && rows=("${@:2}")
+for row in "${rows[@]}"; do try $row; done
 exit $failed
