@@ -110,6 +110,15 @@ def test_an_encoder_that_has_seen_what_is_held_out_is_refused(train, tmp_path):
     assert "which split 'cifar10' holds out" in said
 
 
+def test_the_command_trains_without_what_its_split_holds_out(train, monkeypatch):
+    asked = []
+    for kind in ("training_tasks", "auxiliary_columns"):
+        found = getattr(task_distribution, kind)
+        monkeypatch.setattr(task_distribution, kind, lambda out, found=found: [asked.append(out), *found(out)][1:])
+    assert train("portfolio", "out", "--split", "imagenet")[0] == 0
+    assert asked == [splits.split("imagenet").held_out] * 2
+
+
 @pytest.mark.parametrize("name", plugins.names("meta-learner"))
 def test_a_step_changes_nothing_of_the_state_before_it(three_tasks, name):
     learner = plugins.load("meta-learner", name)(three_tasks, **OPTIONS[name])
