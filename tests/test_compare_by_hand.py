@@ -34,7 +34,7 @@ CACHED = (
 
 @pytest.fixture(autouse=True)
 def made_up(tmp_path, monkeypatch):
-    def column(metric, split, unit="percent"):
+    def column(metric, split, unit="points"):
         return Column("toy", metric, split, 200, unit, True)
 
     columns = {
