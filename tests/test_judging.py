@@ -29,7 +29,7 @@ def function_ranks():
 
 
 def column(split, metric="accuracy"):
-    return Column("data", metric, split, 10, "percent", True)
+    return Column("data", metric, split, 10, "points", True)
 
 
 @pytest.fixture
