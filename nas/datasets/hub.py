@@ -43,7 +43,9 @@ def hugging_face(where: str, image_size: int | None) -> RawData:
         if split in parts and set(parts[split][label]) == {-1}:
             notes.append(f"split '{origins[split]}' is unlabeled and not used")
             del parts[split]
-    headers = {split: [Header(*row.size, row.mode) for row in part[image]] for split, part in parts.items()}
+    headers = {
+        split: [Header(row.size[0], row.size[1], row.mode) for row in part[image]] for split, part in parts.items()
+    }
     deep = {
         split: [image_files.range_of_image(row) for row, found in zip(part[image], headers[split]) if found.is_deep]
         for split, part in parts.items()

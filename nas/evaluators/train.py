@@ -56,7 +56,7 @@ class Train:
         """What was trained so far for the search."""
         return TrainingCache(self.space, self.task, self.data, self.recipe, self.examples, self.device)
 
-    @cached_property
+    @property
     def data_notes(self) -> tuple[str, ...]:
         return datasets.describe(self.data)
 

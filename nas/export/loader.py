@@ -43,6 +43,7 @@ def write_loader(task: Task, space: Space, arch: Tensor, class_names: tuple[str,
     return source_templates.LOADER.format(
         arch=json.dumps(space.describe(arch)), space=json.dumps(space.name), takes=takes,
         shape=" x ".join(map(str, task.input_shape)), names=json.dumps(class_names),
+        check=source_templates.check(task.input_shape, normalises),
     )  # fmt: skip
 
 

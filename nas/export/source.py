@@ -100,6 +100,7 @@ def write(network: CellNetwork, task: Task, arch: str, class_names: tuple[str, .
         source_templates.RELU_CONV_BN if convs else "",
         source_templates.RESIDUAL if residual else "",
         _cell(edges, wider),
+        source_templates.check(task.input_shape, normalised),
         _network(network, normalised),
         source_templates.LOAD,
     ]

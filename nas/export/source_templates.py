@@ -68,6 +68,27 @@ BUFFERS = """
         self.register_buffer("mean", torch.zeros({channels}, 1, 1))
         self.register_buffer("std", torch.ones({channels}, 1, 1))"""
 
+CHECK = '''
+def check(pixels: Tensor) -> None:
+    """Raise an error for images of another shape, type or scale than the network was trained on."""
+    if torch.jit.is_tracing():  # A trace would keep what is asked here as if it were always so.
+        return
+    if pixels.dim() != 4 or pixels.shape[1] != {channels}:
+        raise ValueError(f"the network takes images [N, {channels}, {height}, {width}], not {{list(pixels.shape)}}")
+    if not pixels.is_floating_point():
+        raise TypeError(f"the network takes {pixels}, floats, not {{pixels.dtype}}"){scale}
+'''
+
+SCALE = """
+    # A program that is compiled or scripted is not to depend on values.
+    if torch.jit.is_scripting() or torch.compiler.is_compiling():
+        return
+    if pixels.numel() > 0:
+        low, high = round(float(pixels.detach().min()), 2), round(float(pixels.detach().max()), 2)
+        # Beyond interpolation's overshoot: pixels from 0 to 255, or with the mean subtracted already.
+        if low < -0.5 or high > 1.5:
+            raise ValueError(f"the network takes pixels / 255, from 0 to 1, not from {low} to {high}")"""
+
 NETWORK = '''
 class Network(nn.Module):
     """Stem, cells with residual blocks between the stages, classifier."""
@@ -90,6 +111,7 @@ class Network(nn.Module):
         )
 
     def forward(self, pixels: Tensor) -> Tensor:
+        check(pixels)
         return self.head(self.body(self.stem({inputs})))
 '''
 
@@ -119,13 +141,33 @@ It takes {takes}, float32 [N, {shape}], and gives logits [N, classes].
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
 ARCHITECTURE = {arch}
 SPACE = {space}
 CLASS_NAMES = {names}
+{check}
+
+class Network(nn.Module):
+    """The program, which itself does not look at what it is given."""
+
+    def __init__(self, program: nn.Module):
+        super().__init__()
+        self.program = program
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        check(pixels)
+        return self.program(pixels)
 
 
-def load(path="network.safetensors"):
+def load(path: str | Path = "network.safetensors") -> Network:
     """The network, ready to be used; its program lies beside `path`."""
-    return torch.export.load(Path(path).with_name("network.pt2")).module()
+    return Network(torch.export.load(Path(path).with_name("network.pt2")).module())
 '''
+
+
+def check(shape: tuple[int, ...], normalizes: bool) -> str:
+    """The function that refuses what the network was not trained on; the values only where it takes `pixels / 255`."""
+    channels, height, width = shape
+    takes, scale = ("pixels / 255", SCALE) if normalizes else ("normalized pixels", "")
+    return CHECK.format(channels=channels, height=height, width=width, pixels=takes, scale=scale)
