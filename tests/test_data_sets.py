@@ -224,6 +224,16 @@ def test_a_hugging_face_data_set_is_read_by_its_features(monkeypatch):
     assert data.x_test.shape == (6, 3, 10, 10)
 
 
+def test_a_split_of_the_hub_that_keeps_its_labels_is_not_used(monkeypatch):
+    kept = _Hub(6)
+    kept.columns["label"] = [-1] * 6
+    hub = types.SimpleNamespace(load_dataset=lambda name: {"training": _Hub(20), "test": kept, "unsupervised": _Hub(2)})
+    monkeypatch.setitem(sys.modules, "datasets", hub)
+    data = datasets.load("hf:someone/letters")
+    assert [len(y) for y in (data.y_train, data.y_valid, data.y_test)] == [12, 4, 4]
+    assert data.notes[1:] == ("split 'unsupervised' is not used", "split 'test' is unlabeled and not used")
+
+
 def test_without_the_extra_hugging_face_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(UserError, match="metacell\\[hf\\]"):
