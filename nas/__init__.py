@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,6 +20,26 @@ __all__ = ["Defaults", "Evaluate", "Evaluator", "TrainedNetwork", "TrainingEvalu
 
 # Before torch is loaded: threads that spin while they wait make training five times slower beside any other busy process.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+_BESIDE = ("controller", "search_spaces")
+"""The other packages that metacell brings."""
+
+
+def _refuse_hidden() -> None:
+    """A project's own `controller.py` is found before ours and would fail somewhere inside it."""
+    for name in _BESIDE:
+        spec = importlib.util.find_spec(name)
+        found = "" if spec is None or spec.origin is None else spec.origin
+        if Path(found).resolve().parent != Path(__file__).resolve().parent.parent / name:
+            where = f"'{found}' hides it" if found else "it is not there"
+            raise ImportError(
+                f"metacell needs its own package '{name}', and {where}. metacell takes the names controller, nas and "
+                "search_spaces: rename yours, or start Python in another folder."
+            )
+
+
+_refuse_hidden()
 
 
 def __getattr__(name: str) -> Any:

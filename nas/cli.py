@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from nas import _crash
+from nas.terminal import printable
 from search_spaces import UserError, unknown
 
 _FOLDER = Path(__file__).parent / "commands"
@@ -99,5 +100,5 @@ def _take_any_environment() -> None:
 
 
 def _fail(message: str) -> None:
-    click.echo(f"nas: {' '.join(message.split())}", err=True)
+    click.echo(f"nas: {printable(' '.join(message.split()))}", err=True)
     sys.exit(2)

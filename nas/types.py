@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -145,4 +145,24 @@ class TrainingEvaluator(Evaluator, Protocol):
 
     def final_network(self, arch: Tensor) -> TrainedNetwork:
         """The network of `arch` `[D]` in `final_space`, after its final training."""
+        ...
+
+
+@runtime_checkable
+class HasDataDigest(Protocol):
+    """An evaluator whose data can be told from any other: a run keeps the digest, and goes on with no other data."""
+
+    @property
+    def data_digest(self) -> str | None:
+        """Of all that scores depend on: images and labels, or the columns of a table. None: it cannot say."""
+        ...
+
+
+@runtime_checkable
+class HasEngine(Protocol):
+    """An evaluator that knows what trains its networks: a run keeps it, and says when it goes on by another."""
+
+    @property
+    def engine(self) -> str:
+        """In words, with all versions: one line that is the same where trainings are the same bitwise."""
         ...

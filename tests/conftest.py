@@ -3,7 +3,10 @@
 NAS_TEST_THREADS asks for more of them (runs/processors.sh).
 """
 
+import atexit
 import os
+import shutil
+import tempfile
 from types import SimpleNamespace
 
 import pytest
@@ -15,6 +18,9 @@ from nas.cli import main
 threads = os.environ.get("NAS_TEST_THREADS", "1")
 torch.set_num_threads(int(threads))
 os.environ["OMP_NUM_THREADS"] = threads
+# What tests run of their own components is none of what the user has run.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="metacell-tests-")
+atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 
 @pytest.fixture

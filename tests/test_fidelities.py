@@ -109,7 +109,7 @@ def test_a_run_keeps_the_epochs_of_every_evaluation_and_one_without_them_is_read
         step = Step(
             Proposal(torch.zeros(2, 1, 6).long()), Results(torch.zeros(2, 1), torch.zeros(2, 1)), store.state(run, None)
         )
-        store.append(run, 9, step, None, 0.1)
+        store.append(run, 9, step, None, 0.1, str)
         assert store.history(run).epochs is None
 
 

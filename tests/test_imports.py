@@ -4,6 +4,9 @@ Spaces <- controllers <- nas; inside them a package imports only those before it
 """
 
 import ast
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -171,4 +174,16 @@ def test_whole_columns_are_for_judges_only():
 def test_whole_test_columns_are_read_by_judges_and_after_a_run_alone():
     readers = {name for name in MODULES if "nas.tasks.test_scores" in GRAPH[name]}
     assert readers == {"nas.tasks.full_columns", "nas.compare.yardstick", "nas.run.test_place"}
-    assert {name for name in MODULES if "nas.run.test_place" in GRAPH[name]} == {"nas.run.finish", "nas.run.session"}
+    assert {name for name in MODULES if "nas.run.test_place" in GRAPH[name]} == {"nas.run.finish", "nas.run.summary"}
+
+
+@pytest.mark.parametrize("hidden", ["controller.py", "search_spaces/__init__.py"])
+def test_a_project_with_a_module_of_our_name_is_told_so(hidden, tmp_path):
+    (tmp_path / hidden).parent.mkdir(exist_ok=True)
+    (tmp_path / hidden).write_text("")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", "import nas"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert f"{hidden}' hides it. metacell takes the names controller, nas and search_spaces" in last

@@ -141,7 +141,7 @@ def test_a_run_stopped_and_opened_again_ends_as_one_never_stopped(name, tmp_path
                 steps = session.resume(run, setup)
                 list(itertools.islice(steps, stop))
                 steps.close()
-        with store.open_run(folder) as run:
+        with store.open_run(folder, write=True) as run:
             list(session.resume(run, session.load(run.config)))
             past, state = store.history(run), store.state(run, session.initial_state(setup))
             ended.append((past.archs, past.score, state_tree.flatten(state)))

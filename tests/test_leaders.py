@@ -16,6 +16,7 @@ from nas.evaluators._training_cache import TrainingCache
 from nas.run import budget, choice, finish, leaders, noise, session, store, trained_network
 from nas.run.config import RunConfig, leader_trainings
 from nas.run.session import Setup
+from nas.run.summary import summary
 from nas.types import Defaults
 from search_spaces import Space, Task, UserError, _noise, _ops
 from search_spaces.nasbench201 import NasBench201
@@ -110,10 +111,10 @@ def functions(evaluator, archs):
 
 def test_where_the_first_score_is_luck_the_best_of_the_leaders_by_their_other_seeds_is_handed_out(tmp_path):
     ours = Lucky()
-    run, setup, past = searched(tmp_path / "run", ours, evals=32)
+    run, _, past = searched(tmp_path / "run", ours, evals=32)
     with run:
         chosen = choice.choices(run, past)[0]
-        (row,) = session.summary(run, setup)["best"]
+        (row,) = summary(run)["best"]
     order = past.score[0].argsort(descending=True, stable=True)
     distinct = list(dict.fromkeys(functions(ours, past.archs[0, order])))
     four = torch.tensor(distinct[:4])
@@ -136,9 +137,9 @@ def test_where_the_first_score_is_luck_the_best_of_the_leaders_by_their_other_se
 )
 def test_the_search_and_the_leaders_take_the_budget_together(tmp_path, evals, asked, trained):
     ours = Lucky()
-    run, setup, past = searched(tmp_path / "run", ours, evals=evals, leaders=asked)
+    run, _, past = searched(tmp_path / "run", ours, evals=evals, leaders=asked)
     with run:
-        assert session.summary(run, setup)["leader_trainings"] == trained
+        assert summary(run)["leader_trainings"] == trained
     assert past.score.shape[1] == sum(ours.evaluated) == evals - trained
     assert sum(count for _, count in ours.asked) == trained
 
@@ -200,7 +201,7 @@ def test_searches_by_a_table_have_no_leaders(tmp_path, nas):
     with session.start(tmp_path / "run", config, setup) as run:
         list(session.resume(run, setup))
         finish.finish(run, setup)
-        document = session.summary(run, setup)
+        document = summary(run)
     assert (document["evaluations"], document["leader_trainings"]) == (32, 0)
     assert "noise" not in document["best"][0]
     refused = nas("search", "--task", "own201/digits", "--leaders", "4")
@@ -224,7 +225,7 @@ def test_a_run_killed_while_its_leaders_train_ends_in_the_same_bits_and_trains_n
         first = trained_network.load(whole.folder)
         page = finish.page(whole, setup, first)
     killed, setup = _digits_run(tmp_path / "killed")
-    killed.connection.close()
+    killed.close()
     trained, real = [], TrainingCache._train_chunk
 
     def counted(self, indices, *rest):
@@ -236,9 +237,9 @@ def test_a_run_killed_while_its_leaders_train_ends_in_the_same_bits_and_trains_n
 
     monkeypatch.setattr(TrainingCache, "_train_chunk", counted)
     monkeypatch.setattr("nas.evaluators._training_cache.batch_limit", lambda device: 1)
-    with store.open_run(killed.folder) as run, pytest.raises(KeyboardInterrupt):
+    with store.open_run(killed.folder, write=True) as run, pytest.raises(KeyboardInterrupt):
         finish.write_report(run, session.load(run.config))
-    with store.open_run(killed.folder) as run:
+    with store.open_run(killed.folder, write=True) as run:
         setup = session.load(run.config)
         assert not list(session.resume(run, setup))
         finish.write_report(run, setup)

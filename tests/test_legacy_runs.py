@@ -63,7 +63,7 @@ def test_the_configuration_of_0_1_has_the_names_of_today(runs):
 
 def _longer(folder, evaluations):
     """The run as if more had been asked of it."""
-    with store.open_run(folder) as run:
+    with store.open_run(folder, write=True) as run:
         asked = store.get_meta(run, "asked")
         store.set_meta(run, "asked", asked | {"evals": evaluations})
 

@@ -11,6 +11,7 @@ from controller.models.cell_encoder import CellEncoder
 from controller.transfer_bo import TransferBO
 from nas.run import session, store
 from nas.run.config import RunConfig
+from nas.run.summary import summary
 from search_spaces import _ops
 from search_spaces.nasbench201 import NasBench201
 from tests import _toys
@@ -149,7 +150,7 @@ def test_what_was_told_is_stored_with_the_run(table, tmp_path):
             pass
         archs, told = zip(*((proposal.archs, results.constraint_ratio) for proposal, results, _ in store.steps(run)))
         state = store.state(run, setup.controller.begin(setup.evaluator.task, setup.seeds, setup.prior))
-        best = session.summary(run, setup)["best"]
+        best = summary(run)["best"]
     wanted = setup.evaluator.load(setup.seeds)
     for archs_SBD, over_SBL in zip(archs, told):
         assert torch.equal(over_SBL, wanted(Proposal(archs_SBD)).constraint_ratio)

@@ -448,7 +448,10 @@ def test_a_run_says_when_its_component_has_changed(project, nas, monkeypatch):
     monkeypatch.chdir(project / "elsewhere")  # The run finds its component from any folder.
     with (project / "my_sa.py").open("a") as file:
         file.write("# Another line.\n")
-    changed = nas("resume", project / "runs/a")
+    refused = nas("resume", project / "runs/a")
+    assert refused.returncode == 2
+    assert "Python code that you have not run before as it is now" in refused.stderr
+    changed = nas("resume", project / "runs/a", "--trust")
     assert changed.returncode == 0, changed.stderr
     assert len([line for line in changed.stderr.splitlines() if "has changed since the run began" in line]) == 1
 

@@ -37,8 +37,8 @@ from nas.run import store
 # What a shell starts in its background, and all below it, is deaf to Ctrl-C; the tests may run there.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 append, steps = store.append, int(sys.argv.pop(1))
-def stored(run, number, *rest):
-    append(run, number, *rest)
+def stored(run, number, *rest, **named):
+    append(run, number, *rest, **named)
     if number + 1 == steps:
         os.kill(os.getpid(), signal.SIGSTOP)
 store.append = stored
@@ -116,15 +116,26 @@ def test_a_step_that_fails_to_be_stored_leaves_the_run_whole(nasbench201, tmp_pa
     assert torch.equal(got.archs, expected.archs)
 
 
-def test_two_processes_cannot_both_go_on_with_a_run(nasbench201, tmp_path):
+def test_a_second_process_is_refused_before_it_writes_and_reading_goes_on(nasbench201, tmp_path):
     asked = _asked("evolution", 100)
     setup = session.load(asked)
-    with session.start(tmp_path / "run", asked, setup) as run, store.open_run(tmp_path / "run") as again:
-        first, second = session.resume(run, setup), session.resume(again, setup)
-        next(first)
-        next(second)
-        with pytest.raises(store.UserError, match="Cannot write the run"):
-            next(first)
+    with session.start(tmp_path / "run", asked, setup) as run:
+        going = session.resume(run, setup)
+        next(going)
+        before = {f.name: f.read_bytes() for f in (tmp_path / "run").iterdir()}
+        for refused in (
+            lambda: store.open_run(run.folder, write=True),
+            lambda: session.start(run.folder, asked, setup),
+        ):
+            with pytest.raises(store.UserError, match=r"Another process works on run|exists already"):
+                refused()
+        assert {f.name: f.read_bytes() for f in (tmp_path / "run").iterdir()} == before
+        with store.open_run(run.folder) as shown:
+            assert store.history(shown).steps == 1
+        list(going)
+        got = store.history(run)
+    expected, _ = _unbroken(tmp_path / "unbroken", "evolution", 100)
+    assert torch.equal(got.archs, expected.archs)
 
 
 def test_a_run_of_another_version_is_refused(tmp_path):
@@ -136,7 +147,7 @@ def test_a_run_of_another_version_is_refused(tmp_path):
 
 
 def test_a_run_does_not_overwrite_another(tmp_path):
-    store.create(tmp_path / "run", RunConfig(), {}).connection.close()
+    store.create(tmp_path / "run", RunConfig(), {}).close()
     with pytest.raises(store.UserError, match="exists already"):
         store.create(tmp_path / "run", RunConfig(), {})
 

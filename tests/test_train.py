@@ -14,6 +14,7 @@ from nas import tasks, training
 from nas.evaluators._training_cache import TrainingCache
 from nas.run import finish, session, store
 from nas.run.config import RunConfig
+from nas.run.summary import summary
 from nas.training import Images, Recipe
 from search_spaces import UserError
 
@@ -121,7 +122,7 @@ def test_a_search_on_data_ends_with_a_network_tested_once_a_page_and_the_export(
     with session.start(tmp_path / "run", asked, setup) as run:
         list(session.resume(run, setup))
         exported = finish.finish(run, setup)
-        (row,) = session.summary(run, setup)["best"]
+        (row,) = summary(run)["best"]
         page = (run.folder / finish.PAGE).read_text()
     assert exported is not None
     assert all(written.difference < 1e-4 for written in exported.files)
@@ -153,7 +154,7 @@ def test_a_search_on_data_killed_by_ctrl_c_in_the_final_training_finishes_on_res
         monkeypatch.undo()
         assert store.get_meta(run, "report") is None
         assert finish.finish(run, setup) is not None
-        assert json.dumps(session.summary(run, setup)["best"][0]["report"])
+        assert json.dumps(summary(run)["best"][0]["report"])
 
 
 def test_the_best_so_far_of_a_folder_of_pictures_is_a_search_in_one_command(tmp_path):

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Column, Table
 
 from nas import tasks
 from nas.compare import statistics
+from nas.terminal import printable
 
 
 def print_document(document: dict[str, Any]) -> None:
@@ -21,8 +21,8 @@ def print_document(document: dict[str, Any]) -> None:
     for row in document["rows"]:
         score, to_top, known = row["score"], row["evaluations_to_top"], row["top"] is not None
         table.add_row(
-            escape(row["task"]),
-            escape(row["controller"]),
+            printable(row["task"]),
+            printable(row["controller"]),
             _number(score["iqm"], 3),
             f"{_number(score['low'], 3)} to {_number(score['high'], 3)}",
             # Where the best of the space is not known, nothing can be said to be among it.
@@ -42,7 +42,7 @@ def print_after(document: dict[str, Any]) -> None:
     table = _table(*headings)
     for row in sorted(document["best_after"], key=lambda row: (row["task"], row["evaluations"])):
         table.add_row(
-            escape(row["task"]), escape(row["controller"]), str(row["evaluations"]),
+            printable(row["task"]), printable(row["controller"]), str(row["evaluations"]),
             *_spread(row["score"]), *_spread(row["report"]), _median(row["test_regret"], 2), _median(row["test_rank"], 0),
         )  # fmt: skip
     _print(table)
@@ -51,7 +51,7 @@ def print_after(document: dict[str, Any]) -> None:
 def _print_tasks(document: dict[str, Any]) -> None:
     """A line for each task: its objective, and how many are in its top."""
     for row in {row["task"]: row for row in document["rows"]}.values():
-        click.echo(f"{row['task']}  {tasks.find(row['task']).description}")
+        click.echo(printable(f"{row['task']}  {tasks.find(row['task']).description}"))
         if row["top"] is not None:
             click.echo(f"  top 0.1%: {top_text(row['top'])}")
 
@@ -78,7 +78,7 @@ def _print_test(rows: list[dict[str, Any]]) -> None:
     found = {(row["task"], row["controller"], row["evaluations"]): row for row in rows}
     for task, controller in dict.fromkeys((row["task"], row["controller"]) for row in rows):
         cells = [found.get((task, controller, count)) for count in counts]
-        table.add_row(escape(task), escape(controller), *map(_test, cells))
+        table.add_row(printable(task), printable(controller), *map(_test, cells))
     _print(table)
 
 
@@ -97,7 +97,7 @@ def _table(*headings: str) -> Table:
 
 def _print(table: Table) -> None:
     # 400: in a file or a pipe there is no width to fit, and folded cells could not be read by a program.
-    Console(width=None if os.isatty(1) else 400).print(table)
+    Console(width=None if os.isatty(1) else 400, markup=False).print(table)
 
 
 def _median(found: dict[str, Any] | None, digits: int) -> str:

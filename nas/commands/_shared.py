@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import shutil
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,11 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from nas import training
 from nas.run import budget, finish, leaders, session, store
 from nas.run.session import Setup
 from nas.run.store import Run
+from nas.terminal import printable
 
 STOPPED = 130
 """Exit status after Ctrl-C, as shells have it."""
@@ -32,18 +37,35 @@ def run_folder(name: str) -> Path:
     return path if path.is_dir() or len(path.parts) > 1 else runs_root() / name
 
 
-def free_name(task: str, controller: str) -> Path:
-    """A folder that no run has yet, named after what it searches."""
+_LONGEST_NAME = 80
+"""Characters of a name that is made from a task, before its number: file systems take 255 bytes."""
+
+
+@contextmanager
+def new_folder(task: str, controller: str) -> Iterator[Path]:
+    """A folder named after what it searches, made here and now, so that searches that start together have one each.
+
+    It goes again if what is done inside fails.
+    """
     short = controller.rpartition(":")[2]  # Of FILE.py:Class the class.
     kind, colon, where = task.partition(":")
-    plain = (
-        f"{kind}:{Path(where).name}" if colon and Path(where).is_absolute() else task
-    )  # Not the folders above the images.
-    stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in f"{plain}-{short}").strip("-.")
-    number = 1
-    while (runs_root() / f"{stem}-{number}").exists():
-        number += 1
-    return runs_root() / f"{stem}-{number}"
+    # Not the folders above the images.
+    plain = f"{kind}:{Path(where).name}" if colon and Path(where).is_absolute() else task
+    stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in f"{plain}-{short}").strip("-.")[:_LONGEST_NAME]
+    runs_root().mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        folder = runs_root() / f"{stem}-{number}"
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        break
+    try:
+        yield folder
+    except BaseException:
+        if not (folder / store.FILE).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def print_json(document: Any) -> None:
@@ -54,13 +76,14 @@ def print_json(document: Any) -> None:
 def say_passed_over(reasons: list[str]) -> None:
     """A line on standard error for each thing that a listing leaves out because it cannot be read."""
     for reason in reasons:
-        click.echo(f"nas: passed over: {' '.join(reason.split())}", err=True)
+        click.echo(f"nas: passed over: {printable(' '.join(reason.split()))}", err=True)
 
 
 def print_lines(rows: list[tuple[str, ...]]) -> None:
     """Rows in columns, headings first. What stands last may be long: it is never cut, so that it can be copied."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    for row in rows:
+    shown = [tuple(map(printable, row)) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*shown)]
+    for row in shown:
         click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths)).rstrip())
 
 
@@ -70,6 +93,8 @@ def work(run: Run, setup: Setup, *, quiet: bool = False) -> None:
     Without a terminal and if not `quiet`, a search with --minutes prints the time left after its first step and each quarter.
     """
     config, printed = run.config, -1
+    if setup.evaluator.training is not None and (failure := training.compiler_failure()):
+        click.echo(f"PyTorch trains the networks, more slowly: {printable(failure)}", err=True)
     try:
         with _bar() as bar:
             line = bar.add_task("searching", total=1.0, evaluations="0 evaluations", best="", remaining="")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table as Grid
 
 from nas.commands import _shared
 from nas.tables import Table
 from nas.tables.seed_noise import noise
+from nas.terminal import printable
 
 
 def describe(table: Table, as_json: bool) -> None:
@@ -16,11 +16,11 @@ def describe(table: Table, as_json: bool) -> None:
     if as_json:
         _shared.print_json(document(table, columns=True))
         return
-    console = Console(highlight=False)
-    console.print(f"[bold]{escape(table.name)}[/]  space {table.space}, {table.rows:,} architectures", soft_wrap=True)
-    console.print(f"file     {table.path}", soft_wrap=True, markup=False)
-    console.print(f"source   {table.source}", soft_wrap=True, markup=False)
-    console.print(f"licence  {table.licence}", soft_wrap=True, markup=False)
+    console = Console(highlight=False, markup=False)
+    console.print(printable(table.name), style="bold", end="", soft_wrap=True)
+    console.print(printable(f"  space {table.space}, {table.rows:,} architectures"), soft_wrap=True)
+    for name, text in (("file", table.path), ("source", table.source), ("licence", table.licence)):
+        console.print(f"{name:<8} {printable(str(text))}", soft_wrap=True)
     grid = Grid(box=None, header_style="bold")
     for heading in ("column", "unit", "seeds", "known", "lowest", "median", "highest"):
         grid.add_column(
@@ -28,16 +28,17 @@ def describe(table: Table, as_json: bool) -> None:
         )
     for row in document(table, columns=True)["columns"]:
         numbers = ("-" if row[k] is None else f"{row[k]:.4g}" for k in ("lowest", "median", "highest"))
-        grid.add_row(escape(row["name"]), row["unit"] or "", str(row["seeds"]), f"{row['known']:.1%}", *numbers)
+        name, unit = printable(row["name"]), printable(row["unit"] or "")
+        grid.add_row(name, unit, str(row["seeds"]), f"{row['known']:.1%}", *numbers)
     console.print(grid)
     for row in document(table, columns=True)["columns"]:
         if row["noise"]:
             spread = row["noise"]
             console.print(
-                f"noise of {row['name']}: deviation {spread['deviation']:.2f} {row['unit']} between seeds, rank correlation of "
-                f"two seeds {spread['ceiling']:.2f} ({spread['archs']:,} architectures), "
+                printable(f"noise of {row['name']}: deviation {spread['deviation']:.2f} {row['unit']} between seeds, ")
+                + f"rank correlation of two seeds {spread['ceiling']:.2f} ({spread['archs']:,} architectures), "
                 "which no predictor can be expected to exceed",
-                soft_wrap=True, markup=False,
+                soft_wrap=True,
             )  # fmt: skip
 
 

@@ -7,9 +7,12 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from nas import plugins
 from nas.commands import _shared
 from nas.export.export import Export, export
-from nas.run import session, store, trained_network
+from nas.run import store, subject, trained_network, trust
+from nas.run.summary import summary, top_row
+from nas.terminal import printable
 from search_spaces import UserError
 
 
@@ -19,24 +22,34 @@ from search_spaces import UserError
 @click.option("--seed", type=int, help="Of which seed; by default the one with the highest score.")
 @click.option("--onnx/--no-onnx", default=None, help="Write ONNX too; by default where its packages are installed.")
 @click.option("--force", is_flag=True, help="Replace an earlier export in that folder.")
+@click.option(
+    "--trust", "trusted", is_flag=True, help="Run the file of a space that the run names and you have not run before."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-def command(run: str, to: Path, seed: int | None, onnx: bool | None, force: bool, as_json: bool) -> None:
+def command(run: str, to: Path, seed: int | None, onnx: bool | None, force: bool, trusted: bool, as_json: bool) -> None:
     """Write a run's network as Python, weights, torch.export program and ONNX; compare each with the network, time it.
+
+    It takes the run's folder alone. Only where the run's space is a file of somebody's own, that file is run.
 
     \b
     Example:
       nas export runs/digits-evolution-1 --to exported
     """
     with store.open_run(_shared.run_folder(run)) as opened:
-        setup = session.load(opened.config)
-        rows = [row for row in session.summary(opened, setup)["best"] if row["arch"] is not None]
+        about = subject.read(opened)
+        rows = [row for row in summary(opened)["best"] if row["arch"] is not None]
         stored = trained_network.load(opened.folder)
     arch = _pick(rows, seed) if seed is not None or stored is None else stored.arch
     weights = stored if stored is not None and stored.arch == arch else None
-    training, task = setup.evaluator.training, setup.evaluator.task
-    space = training.final_space if training else setup.evaluator.space
+    kept = about.final_space or about.space
+    if not kept.ours and plugins.is_outside(kept.component):
+        named = [trust.locate("space", kept.component)]
+        if not trusted:
+            trust.refuse_unknown(run, named)
+        trust.remember(named)
+    space = subject.built_space(kept)
     done = export(
-        space, space.parse(arch), task, weights.state_dict if weights else None, to,
+        space, space.parse(arch), about.task, weights.state_dict if weights else None, to,
         mean=weights.mean if weights else None, std=weights.std if weights else None,
         class_names=weights.class_names if weights else (), onnx=onnx, force=force,
     )  # fmt: skip
@@ -52,7 +65,7 @@ def _pick(rows: list[dict], seed: int | None) -> str:
     ours = [row for row in rows if seed is None or row["seed"] == seed]
     if not ours:
         raise UserError(f"--seed is {seed}; the run has {', '.join(str(row['seed']) for row in rows)}.")
-    return session.top_row(ours)["arch"]
+    return top_row(ours)["arch"]
 
 
 def document(done: Export, arch: str) -> dict:
@@ -63,14 +76,14 @@ def document(done: Export, arch: str) -> dict:
 
 def print_export(done: Export, arch: str) -> None:
     """Print what was written, how far it is from the network, how fast it runs here."""
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(f"Export {arch}", markup=False)
-    console.print(f"to {done.folder}: {done.parameters:,} parameters in network.safetensors", markup=False)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console.print(f"Export {printable(arch)}")
+    console.print(f"to {printable(str(done.folder))}: {done.parameters:,} parameters in network.safetensors")
     for file in done.files:
         console.print(
             f"  {file.file:<13} largest difference {file.difference:.1e}, {file.milliseconds:.3f} ms an image"
         )
     if done.no_onnx:
-        console.print(f"  no ONNX file: {done.no_onnx}", markup=False)
+        console.print(f"  no ONNX file: {done.no_onnx}")
     if not done.trained:
         console.print("The weights are untrained: a table holds none. Train network.py on your data.")

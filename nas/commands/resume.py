@@ -1,44 +1,85 @@
-"""`nas resume`: a stopped run goes on."""
+"""`nas resume`: a stopped run goes on, a finished one gets more budget."""
 
 from __future__ import annotations
 
+import dataclasses
+
 import click
 
-from nas.commands import _shared, show
-from nas.run import session, store
-from nas.tasks import absolute
+from nas.commands import _options, _shared, show
+from nas.run import provenance, session, store, trust
+from nas.run.config import RunConfig
+from nas.run.store import Run
+from nas.run.summary import summary
+from nas.terminal import printable
 from search_spaces import UserError
 
 
 @click.command()
 @click.argument("run")
-@click.option("--task", help="Refused if the run has another.")
+@click.option("--evals", type=int, help="More budget: evaluations of each seed, those that are done included.")
+@_options.option(
+    "--simulated-seconds",
+    also=("--seconds",),
+    type=float,
+    help="More budget: simulated seconds, all sessions together.",
+)
+@_options.option(
+    "--minutes", also=("--wall-minutes",), type=float, help="More budget: minutes of wall clock, all sessions together."
+)
+@click.option("--task", help="Where the run's data are now; refused if they are other data.")
+@click.option("--prior", help="Where the file of the run's prior is now; refused if it is another prior.")
 @click.option("--controller", help="Refused if the run has another.")
 @click.option("--seeds", type=int, help="Refused if the run has another number.")
 @click.option("--batch", type=int, help="Refused if the run has another.")
+@click.option(
+    "--trust", "trusted", is_flag=True, help="Run Python files that the run names and you have not run before."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-def command(run: str, as_json: bool, **same: str | int | None) -> None:
-    """Go on with a run that was stopped or killed, exactly where it was.
+def command(
+    run: str, as_json: bool, trusted: bool, task: str | None, prior: str | None, evals: int | None,
+    simulated_seconds: float | None, minutes: float | None, **same: str | int | None,
+) -> None:  # fmt: skip
+    """Go on with a run that was stopped or killed, exactly where it was; give a finished one more budget.
+
+    With --evals 100 a run of 50 evaluations goes on to what a run of 100 is.
 
     \b
     Example:
       nas resume runs/digits-evolution-1
     """
-    with store.open_run(_shared.run_folder(run)) as opened:
-        # A run keeps the whole path of its images; runs of earlier versions the path as it was typed.
-        if same["task"] is not None and absolute(str(same["task"])) == absolute(opened.config.task):
-            same["task"] = None
+    with store.open_run(_shared.run_folder(run), write=True) as opened:
         for key, value in same.items():
             if value is not None and value != getattr(opened.config, key):
-                raise UserError(
-                    f"Run '{opened.folder}' has --{key} {getattr(opened.config, key)}; it cannot go on with {value}. "
-                    "Leave the option out, or start a new run."
-                )
-        setup = session.load(opened.config)
-        for line in session.changed_components(opened):
-            click.echo(line, err=True)
+                raise _another(opened, key, value)
+        config = _located(opened, task, prior)
+        if not trusted:
+            trust.refuse_unknown(str(opened.folder), trust.outside(config))
+        trust.remember(trust.outside(config))
+        setup = session.load(config)
+        lines = session.go_on(opened, setup, config)
+        opened, more = session.extend(opened, evals=evals, simulated_seconds=simulated_seconds, minutes=minutes)
+        for line in lines + more:
+            click.echo(printable(line), err=True)
         _shared.work(opened, setup, quiet=as_json)
         if as_json:
-            _shared.print_json(session.summary(opened, setup))
+            _shared.print_json(summary(opened))
         else:
-            show.print_run(opened, setup)
+            show.print_run(opened)
+
+
+def _located(run: Run, task: str | None, prior: str | None) -> RunConfig:
+    """The run's configuration, with files where the command line says that they are; whether they are the same is asked later."""
+    config = provenance.located(run)
+    if task is not None and task not in (config.task, run.config.task):
+        if not (provenance.is_at_a_path(task) and provenance.is_at_a_path(config.task)):
+            raise _another(run, "task", task)
+        config = dataclasses.replace(config, task=provenance.with_whole_path(task))
+    return config if prior is None else dataclasses.replace(config, prior=prior)
+
+
+def _another(run: Run, key: str, value: str | int) -> UserError:
+    return UserError(
+        f"Run '{run.folder}' has --{key} {getattr(run.config, key)}; it cannot go on with {value}. "
+        "Leave the option out, or start a new run."
+    )

@@ -14,7 +14,7 @@ from search_spaces import UserError
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(as_json: bool) -> None:
-    """List the runs under ./runs (or NAS_RUNS).
+    """List the runs under ./runs (or NAS_RUNS). A folder that cannot be read as a run is passed over with a line.
 
     \b
     Example:

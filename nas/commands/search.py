@@ -12,6 +12,10 @@ from nas.commands import _options, _shared, forecast, show
 from nas.meta import task_similarity
 from nas.run import budget, session, store
 from nas.run.config import RunConfig, leader_trainings
+from nas.run.session import Setup
+from nas.run.store import Run
+from nas.run.summary import summary
+from nas.terminal import printable
 from search_spaces import UserError
 
 
@@ -33,29 +37,35 @@ def command(name: str | None, dry_run: bool, as_json: bool, **options: Any) -> N
     if dry_run:
         forecast.print_forecast(config, setup, as_json=as_json)
         return
-    folder = _folder(name, config)
-    with session.start(folder, config, setup) as run:
+    with _start(name, config, setup) as run:
         if not as_json:
-            click.echo(f"Searching {config.task} with {config.controller}, {_budget(config)}; the run is {folder}")
+            click.echo(f"Searching {config.task} with {config.controller}, {_budget(config)}; the run is {run.folder}")
             click.echo(setup.evaluator.description)
             for note in store.get_meta(run, "data") or []:
-                click.echo(f"data: {note}")
+                click.echo(printable(f"data: {note}"))
         _shared.work(run, setup, quiet=as_json)
         if as_json:
-            _shared.print_json(session.summary(run, setup))
+            _shared.print_json(summary(run))
         else:
-            show.print_run(run, setup)
+            show.print_run(run)
             if isinstance(setup.controller, TransferBO) and setup.prior is not None:
                 last = store.state(run, session.initial_state(setup))
                 click.echo(task_similarity.describe_similarity(setup.controller, last))
 
 
-def _folder(name: str | None, config: RunConfig) -> Path:
-    if name is None:
-        return _shared.free_name(config.task, config.controller)
-    if not name.strip(" ./"):  # It would be the folder of all runs itself.
-        raise UserError(f"--name is '{name}'; it takes a name, or a path to a new folder.")
-    return Path(name) if len(Path(name).parts) > 1 else _shared.runs_root() / name
+def _start(name: str | None, config: RunConfig, setup: Setup) -> Run:
+    """The run, in the folder of that name, or in one that no other search has taken, also not at this moment."""
+    if name is not None:
+        return session.start(_folder(name), config, setup)
+    with _shared.new_folder(config.task, config.controller) as folder:
+        return session.start(folder, config, setup)
+
+
+def _folder(name: str) -> Path:
+    path = Path(name)
+    if not name.strip(" ./") or ".." in path.parts:  # The folder of all runs itself, or one beside it by mistake.
+        raise UserError(f"--name is '{name}'; it takes a name, or a path to a new folder without '..'.")
+    return path if len(path.parts) > 1 else _shared.runs_root() / name
 
 
 def _budget(config: RunConfig) -> str:

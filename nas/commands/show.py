@@ -5,15 +5,18 @@ from __future__ import annotations
 import click
 import torch
 from rich.console import Console
+from torch import Tensor
 
 from nas.commands import _shared
 from nas.export import draw
-from nas.run import finish, incumbent, session, store, test_accuracy, trained_network
+from nas.run import finish, incumbent, store, subject, test_accuracy, trained_network
 from nas.run.choice import Leader
 from nas.run.noise import Noise
-from nas.run.session import Setup
 from nas.run.store import Run
-from nas.tasks import TaskName
+from nas.run.summary import summary, top_row
+from nas.terminal import printable
+from search_spaces import Space, Task
+from search_spaces._files import atomic_write
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _WIDTH = 60
@@ -25,56 +28,78 @@ _WIDTH = 60
 def command(run: str, as_json: bool) -> None:
     """Show a run: its best cell drawn here and as PNG and SVG, the trajectory, what it cost.
 
+    It reads the run's folder alone, wherever that is, and runs no code that the run names.
+
     \b
     Example:
       nas show runs/digits-evolution-1
     """
     with store.open_run(_shared.run_folder(run)) as opened:
-        setup = session.load(opened.config)
         if as_json:
-            _shared.print_json(session.summary(opened, setup))
+            _shared.print_json(summary(opened))
         else:
-            print_run(opened, setup)
+            print_run(opened)
 
 
-def print_run(run: Run, setup: Setup) -> None:
-    """Print what a run came to; draw its best cell into the run's folder."""
-    console = Console(highlight=False, soft_wrap=True)
-    document = session.summary(run, setup)
+def print_run(run: Run) -> None:
+    """Print what a run came to; draw its best cell into the run's folder, where that can be written."""
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    document = summary(run)
     past = store.history(run)
     seeds = f"{document['seeds']} seed{'s' * (document['seeds'] > 1)}"
     unfinished = "" if document["finished"] else ", not finished"
+    console.print(printable(str(run.folder)), style="bold", end="")
     console.print(
-        f"[bold]{run.folder}[/]  {document['task']} with {document['controller']}, {seeds}, "
-        f"{document['evaluations']} evaluations{_retrained(document)}{unfinished}"
+        printable(
+            f"  {document['task']} with {document['controller']}, {seeds}, "
+            f"{document['evaluations']} evaluations{_retrained(document)}{unfinished}"
+        )
     )
     rows = [row for row in document["best"] if row["arch"] is not None]
     if not rows:
         console.print("No evaluation has succeeded yet.")
         return
-    top = session.top_row(rows)
-    arch = setup.evaluator.space.parse(top["arch"])
-    console.print(draw.text(setup.evaluator.space, arch))
-    console.print(f"best    {top['arch']}")
-    console.print(setup.evaluator.description)
+    about = subject.read(run)
+    space = subject.shown_space(run, about.space)
+    top = top_row(rows)
+    arch = past.archs[top["seed"] - run.config.first_seed, top["found_at"] - 1]
+    console.print(printable(draw.text(space, arch)))
+    console.print(f"best    {printable(top['arch'])}")
+    console.print(printable(about.description))
     console.print(
-        f"score   {top['score']:.3f} at evaluation {top['found_at']}{_after(top, setup)}" + _over_seeds(rows, "score")
+        f"score   {top['score']:.3f} at evaluation {top['found_at']}{_after(top, about.task)}"
+        + _over_seeds(rows, "score")
     )
     _print_choice(console, top)
     if top["report"] is not None:
         console.print(f"test    {top['report']:.3f}" + _over_seeds(rows, "report") + _place(top))
-    for text, ratio in zip(TaskName.parse(run.config.task).constraints, top.get("constraint_ratio", [])):
-        console.print(f"constraint {text}: the best is at {ratio:.1%} of the bound")
+    for text, ratio in zip(about.constraints, top.get("constraint_ratio", [])):
+        console.print(f"constraint {printable(text)}: the best is at {ratio:.1%} of the bound")
     _print_trained(console, run)
     console.print(f"path    {_sparkline(past)}")
     simulated, wall = document["cost_seconds"], document["wall_seconds"]
     console.print(f"cost    {simulated:.1f} simulated seconds a seed, {wall:.1f} s of wall clock")
-    figure = draw.figure(setup.evaluator.space, arch)
-    for suffix in ("png", "svg"):
-        figure.savefig(run.folder / f"best.{suffix}", dpi=150)
-    console.print(f"picture {run.folder / 'best.png'}, best.svg; curves: tensorboard --logdir {run.folder.parent}")
+    folder = printable(str(run.folder))
+    curves = f"curves: tensorboard --logdir {printable(str(run.folder.parent))}"
+    if _draw(run, space, arch):
+        console.print(f"picture {folder}/best.png, best.svg; {curves}")
+    else:
+        console.print(f"picture not written, as {folder} cannot be; {curves}")
     if not document["finished"]:
-        console.print(f"Go on:  nas resume {run.folder}")
+        console.print(f"Go on:  nas resume {folder}")
+
+
+def _draw(run: Run, space: Space, arch: Tensor) -> bool:
+    """Whether the picture of the best cell could be written."""
+    figure = draw.figure(space, arch)
+    try:
+        for suffix in ("png", "svg"):
+            # Beside it, then renamed: a link of that name in a folder from elsewhere is replaced, not followed.
+            with atomic_write(run.folder / f"best.{suffix}") as partial:
+                figure.savefig(partial, dpi=150, format=suffix)
+    except OSError:
+        return False
+    return True
 
 
 def _place(row: dict) -> str:
@@ -90,14 +115,13 @@ def _print_trained(console: Console, run: Run) -> None:
     if winner is None:
         return
     interval, compared = test_accuracy.sentences(winner)
-    console.print(
-        f"test accuracy {winner.metrics['test_accuracy']:.2f}%, {interval} {run.folder / finish.PAGE}", markup=False
-    )
-    console.print(compared, markup=False)
+    page = printable(str(run.folder / finish.PAGE))
+    console.print(f"test accuracy {winner.metrics['test_accuracy']:.2f}%, {interval} {page}")
+    console.print(printable(compared))
     folder = finish.exported(run)
     if folder is not None:
         console.print(
-            f"network {folder}: network.py and its weights, a torch.export program; load them as network.py says"
+            f"network {printable(str(folder))}: network.py and its weights, a torch.export program; load them as network.py says"
         )
 
 
@@ -117,9 +141,9 @@ def _print_choice(console: Console, top: dict) -> None:
     console.print(f"noise   {Noise(**top['noise']).sentence()}")
 
 
-def _after(row: dict, setup: Setup) -> str:
+def _after(row: dict, task: Task) -> str:
     """How long the best was trained, where that was not the task's whole length."""
-    own = setup.evaluator.task.fidelities
+    own = task.fidelities
     return f", after {row['epochs']} of {own[-1]} epochs" if own and row["epochs"] not in (None, own[-1]) else ""
 
 

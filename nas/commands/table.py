@@ -15,6 +15,7 @@ from nas.commands import _shared, _table_import, _table_shown
 from nas.tables import Table
 from nas.tables.table import SUFFIX
 from nas.tables.verify import knows_space, verify
+from nas.terminal import printable
 from search_spaces import UserError
 
 
@@ -96,5 +97,5 @@ def _list(found: list[Table], as_json: bool) -> None:
     for heading in ("table", "space", "architectures", "columns"):
         grid.add_column(heading, no_wrap=True, justify="right" if heading in ("architectures", "columns") else "left")
     for table in found:
-        grid.add_row(table.name, table.space, f"{table.rows:,}", str(len(table.columns)))
-    Console().print(grid)
+        grid.add_row(printable(table.name), printable(table.space), f"{table.rows:,}", str(len(table.columns)))
+    Console(markup=False).print(grid)

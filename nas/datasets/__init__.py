@@ -1,7 +1,8 @@
 """Images to train on: datasets by name, their readers, and what describes them."""
 
+from nas.datasets.digest import digest
 from nas.datasets.images import DataSet, RawData, pick, resize
 from nas.datasets.load import load, names
 from nas.datasets.summary import check, describe
 
-__all__ = ["DataSet", "RawData", "check", "describe", "load", "names", "pick", "resize"]
+__all__ = ["DataSet", "RawData", "check", "describe", "digest", "load", "names", "pick", "resize"]

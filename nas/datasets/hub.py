@@ -21,6 +21,12 @@ def hugging_face(where: str, image_size: int | None) -> RawData:
         import datasets  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise UserError("hf: takes the package 'datasets'; pip install 'metacell[hf]' brings it.") from None
+    # Before 4.0 the package ran the Python that a dataset on the hub brings.
+    if int(datasets.__version__.partition(".")[0]) < 4:
+        raise UserError(
+            f"hf: takes the package 'datasets' from 4.0 on, which runs no code of a dataset; this is {datasets.__version__}. "
+            "pip install 'metacell[hf]' brings it."
+        )
     # As broad as it gets: the package and the hub raise whatever they like, and all of it means the same to the user.
     try:
         loaded = datasets.load_dataset(where)  # pyright: ignore[reportAttributeAccessIssue]

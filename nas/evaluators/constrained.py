@@ -5,6 +5,7 @@ Score = accuracy - sum of penalty_weight x max(0, value / bound - 1) over the co
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from controller import Proposal, Results, penalty
 from nas.tables import Table
-from nas.types import Defaults, Evaluate, Evaluator, TrainingEvaluator
+from nas.types import Defaults, Evaluate, Evaluator, HasDataDigest, TrainingEvaluator
 from search_spaces import Space, Task, _ops
 
 __all__ = ["Constrained"]
@@ -57,6 +58,13 @@ class Constrained:
     def description(self) -> str:
         bounds = ", ".join(f"{c.column} <= {c.bound:g} ({c.penalty_weight:g} points)" for c in self.constraints)
         return f"{self.inner.description}; constraints: {bounds}"
+
+    @property
+    def data_digest(self) -> str | None:
+        """Of the other's data and of the columns that are bounded."""
+        inner = self.inner.data_digest if isinstance(self.inner, HasDataDigest) else ""
+        own = [c.table.digest([c.column]) for c in self.constraints]
+        return hashlib.sha256("".join([inner or "", *own]).encode()).hexdigest()[:16] if inner else None
 
     @property
     def training(self) -> TrainingEvaluator | None:

@@ -1,7 +1,8 @@
 """Scores from people's own NATS-Bench files, through nats_bench's API: the same metrics as `tabular`, no import needed.
 
-nats_bench unpickles what it opens, so these files must be trusted; `nas table import nats` reads them without trust, once, and
-is then a thousand times faster. Shapes: `S` searches, `B` architectures.
+nats_bench would unpickle what it opens, and with that run whatever a file says. So it opens no file: `nats_files` reads them
+without trust, and the API stands on the plain values that it verified. `nas table import nats` reads them once, and is then a
+thousand times faster. Shapes: `S` searches, `B` architectures.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +24,7 @@ from controller import Proposal, Results
 from nas import plugins
 from nas.datasets import meta_features
 from nas.tables import nats_files
+from nas.tables.nats_files import Download
 from nas.types import Defaults, Evaluate, Objective
 from search_spaces import Space, Task, UserError, _noise, _ops, unknown
 
@@ -40,13 +43,56 @@ class _Metrics(NamedTuple):
 
 
 @dataclass(frozen=True)
+class _Files:
+    """nats_bench's API over a download, an architecture at a time where the download is a folder."""
+
+    download: Download
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """The row of each architecture in `meta_archs`."""
+        return {text: row for row, text in enumerate(self.download.meta_archs)}
+
+    @cached_property
+    def api(self) -> Any:
+        """From `nats_bench.create`, without any architecture yet."""
+        import nats_bench
+
+        nothing = {"meta_archs": self.download.meta_archs, "arch2infos": {}, "evaluated_indexes": []}
+        with _quiet():
+            return nats_bench.create(nothing, "tss" if "|" in self.download.meta_archs[0] else "sss", verbose=False)
+
+    @cached_property
+    def _everything(self) -> dict[int, dict[str, Any]]:
+        """Of the single file, which has no order to look one up in: all architectures, in memory as with nats_bench."""
+        return nats_files.load_all(self.download)
+
+    @contextlib.contextmanager
+    def holding(self, index: int) -> Iterator[Any]:
+        """The API while it knows an architecture, of which the download may have nothing."""
+        from nats_bench.api_utils import ArchResults
+
+        folder = self.download.path.is_dir()
+        infos = nats_files.infos(self.download, index) if folder else self._everything.get(index, {})
+        with _quiet():
+            self.api.arch2infos_dict[index] = {
+                recipe: ArchResults.create_from_state_dict(state) for recipe, state in infos.items()
+            }
+            self.api.evaluated_indexes.add(index)
+            try:
+                yield self.api
+            finally:
+                # It would grow to the whole benchmark.
+                del self.api.arch2infos_dict[index]
+
+
+@dataclass(frozen=True)
 class NatsBench:
     """Validation accuracy while the search lasts, test accuracy of the full training after it."""
 
     space: Space
     task: Task
-    api: Any
-    """From `nats_bench.create`."""
+    files: _Files
     data: str
     """`cifar10`, `cifar100` or `ImageNet16-120`."""
     drawn: bool = False
@@ -68,10 +114,13 @@ class NatsBench:
         if epochs is not None and epochs not in recipes:
             there_are = ", ".join(map(str, recipes))
             raise UserError(f"Task '{name}' has no metrics after {epochs} epochs; there are: {there_are}.")
-        api = _create(Path(path), "tss" if topology else "sss")
         fidelities = tuple(recipe for recipe in recipes if recipe <= (epochs or max(recipes)))
         task = Task(name, *_DATA[dataset], meta_features.known(dataset), fidelities)
-        return cls(space, task, api, dataset, one_seed)
+        return cls(space, task, _Files(download), dataset, one_seed)
+
+    @property
+    def data_digest(self) -> str:
+        return nats_files.digest(self.files.download)
 
     @property
     def epochs(self) -> int:
@@ -125,26 +174,16 @@ class NatsBench:
 
     def _infos(self, arch: Tensor, data: str, recipe: str) -> list[dict[str, Any]]:
         """The results of each training seed in nats_bench; nothing for an architecture that is not in its files."""
-        index = self.api.query_index_by_arch(self.space.describe(arch))
-        try:
-            with _quiet():
-                results = self.api.query_by_index(index, data, hp=recipe)
-                infos = [self.api.get_more_info(index, data, hp=recipe, is_random=seed) for seed in results]
-        # All that nats_bench raises for an architecture, dataset or recipe that its files lack.
-        except (ValueError, KeyError, OSError, AssertionError):
+        index = self.files.index.get(self.space.describe(arch))
+        if index is None:
             return []
-        finally:
-            # It caches every architecture it read and would grow to the whole benchmark.
-            if self.api.fast_mode:
-                self.api.arch2infos_dict.pop(index, None)
-        return infos
-
-
-def _create(path: Path, space: str) -> Any:
-    import nats_bench
-
-    with _quiet():
-        return nats_bench.create(str(path), space, fast_mode=path.is_dir(), verbose=False)
+        with self.files.holding(index) as api:
+            try:
+                results = api.query_by_index(index, data, hp=recipe)
+                return [api.get_more_info(index, data, hp=recipe, is_random=seed) for seed in results]
+            # All that nats_bench raises for a dataset or recipe that its files lack.
+            except (ValueError, KeyError, AssertionError):
+                return []
 
 
 def _mean(values: list[float]) -> float:

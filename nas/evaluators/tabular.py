@@ -63,6 +63,11 @@ class Tabular:
     def _is_drawn(self) -> bool:
         return self.drawn and self.table.width(self.search_column) > 1
 
+    @property
+    def data_digest(self) -> str:
+        """Of what a search reads; other columns of the table may come and go."""
+        return self.table.digest([c for c in (self.search_column, self.cost_column) if c is not None])
+
     def load(self, seeds: Tensor) -> Evaluate:
         own = self._look_up(Fidelity(self.search_column, self.cost_column, self.cost_scale), seeds)
         # Columns of lower fidelities are read when a proposal first asks for them: most searches ask for none.

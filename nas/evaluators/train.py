@@ -99,6 +99,15 @@ class Train:
             f"{_size(self.space)}; report: test accuracy of {_size(self.final_space)} after {self.final_recipe.epochs} epochs"
         )
 
+    @cached_property
+    def data_digest(self) -> str:
+        """Of the images as they were read, their splits and their classes; of no file's name."""
+        return datasets.digest(self.data)
+
+    @property
+    def engine(self) -> str:
+        return training.engine(self.space, self.task, self.device)
+
     def load(self, seeds: Tensor) -> Evaluate:
         def evaluate(proposal: Proposal) -> Results:
             archs = self.equivalents(proposal.archs)

@@ -16,8 +16,7 @@ from torch import Tensor
 from controller import Prior, penalty
 from controller.models import features, prior_file, scores, task_features, transfer_model
 from controller.models.prior_file import Families, Runs, Tasks
-from nas import tasks
-from nas.run import priors, store
+from nas.run import priors, store, subject, trust
 from search_spaces import UserError, _measured
 
 _FAMILY = "runs"
@@ -132,18 +131,21 @@ def _with(prior: Prior, runs: Runs, about: dict[str, str]) -> Prior:
 def fit(prior: Prior, folder: Path) -> RunFit:
     """What explains a run's scores best, given how tasks vary; without what its limits took off.
 
-    `UserError` for a run of fewer than 3 evaluations.
+    The run's folder says all of it: neither its data nor its evaluator are loaded. `UserError` for a run of fewer than 3
+    evaluations, and for one in a space whose code this user has not run.
     """
     with store.open_run(folder) as run:
-        past, config, over = store.history(run), run.config, store.constraint_ratio(run)
+        past, config, over, about = store.history(run), run.config, store.constraint_ratio(run), subject.read(run)
+        if not about.space.ours:
+            trust.refuse_unknown(str(folder), trust.outside(config))
+        space = subject.built_space(about.space)
     if past.score.shape[1] < 3:
         raise UserError(f"Run '{folder}' has {past.score.shape[1]} evaluations; it takes at least 3 to learn from.")
     longest = torch.ones_like(past.score, dtype=torch.bool) if past.epochs is None else past.epochs == past.epochs.max()
-    evaluator = tasks.find(config.task, **config.training_options)
     score_SE = past.score
     if over is not None:  # Rounded, as what was taken off and is put back leaves ties a rounding error apart.
-        score_SE = (score_SE + penalty(over, torch.tensor(evaluator.task.constraints))).round(decimals=3)
-    space, archs_nD, score_n = evaluator.space, past.archs[longest], score_SE[longest]
+        score_SE = (score_SE + penalty(over, torch.tensor(about.task.constraints))).round(decimals=3)
+    archs_nD, score_n = past.archs[longest], score_SE[longest]
     digest = hashlib.sha256(archs_nD.numpy().tobytes() + score_n.numpy().tobytes()).hexdigest()[:16]
     known = transfer_model.make(space, prior).prior
     assert known is not None
@@ -158,7 +160,7 @@ def fit(prior: Prior, folder: Path) -> RunFit:
         directions, everywhere = known.spaces[space.name].components, known.spaces[space.name].mean
         at = features.row_of(_measured.whole_of(space), archs_nD)
         place = _ridge(stand - everywhere[at], directions[at]).float()
-    known_features = task_features.task_features(evaluator.task)
+    known_features = task_features.task_features(about.task)
     return RunFit(folder.name, digest, config.task, space.name, known_features, coefficients.float(), place)
 
 

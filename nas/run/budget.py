@@ -6,11 +6,15 @@ The last evaluations of a run that trains tell its leaders apart (`nas.run.leade
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 from nas.run.config import LEADERS_SHARE, RunConfig, leader_trainings
 from nas.run.incumbent import Best
 from nas.run.store import History
+from search_spaces import UserError
+
+_NAMES = ("evals", "simulated_seconds", "minutes")
 
 _MOST_LEADERS = 8
 """Where the run does not say how many. The gain is flat from 4 to 8 (`docs/your_data.md`), and more would not fit under the
@@ -44,6 +48,29 @@ def next_batch(config: RunConfig, past: History) -> int:
     """Evaluations of each seed in the next step of a search whose budget is not spent."""
     evaluations = _for_search(config, *_used(past))[0]
     return config.batch if evaluations is None else min(config.batch, int(evaluations) - past.score.shape[1])
+
+
+def extended(config: RunConfig, past: History, given: dict[str, float]) -> RunConfig:
+    """The configuration with the budgets `given`, counted from the run's start, in place of its own.
+
+    A budget that is not given stays, unless it is used up: it would end the run again at once. Raises `UserError` for a given
+    one that is used up.
+    """
+    kept = {name: getattr(config, name) for name in _NAMES if name not in given}
+    kept = {
+        name: value for name, value in kept.items() if value is not None and not _used_up(config, name, value, past)
+    }
+    for name, value in given.items():
+        if _used_up(config, name, value, past):
+            raise UserError(
+                f"--{name.replace('_', '-')} is {value:g}, all sessions together, and the run has used that up "
+                f"({past.score.shape[1]} evaluations, {past.wall / 60:.1f} minutes); it takes more."
+            )
+    return replace(config, **(dict.fromkeys(_NAMES) | kept | given))
+
+
+def _used_up(config: RunConfig, name: str, value: float, past: History) -> bool:
+    return spent(replace(config, **(dict.fromkeys(_NAMES) | {name: value})), past)
 
 
 def share_spent(config: RunConfig, progress: Progress) -> float:

@@ -13,6 +13,7 @@ import torch
 
 from nas.run import incumbent, store
 from nas.run.incumbent import Best
+from nas.run.markdown import code
 from nas.run.noise import Noise
 from nas.run.store import History, Run
 
@@ -128,7 +129,7 @@ def section(run: Run, past: History, found: Best) -> list[str]:
     rows = ["| leader | score of the search | other training seeds | mean |", "|---|---|---|---|"]
     for leader in first.leaders:
         own, *others = ["failed" if score is None else f"{score:.2f}" for score in leader.scores]
-        rows.append(f"| `{leader.arch.replace('|', escaped)}` | {own} | {', '.join(others)} | {leader.mean:.2f} |")
+        rows.append(f"| {code(leader.arch).replace('|', escaped)} | {own} | {', '.join(others)} | {leader.mean:.2f} |")
     how = "The leaders were trained again with other seeds; each round kept the better half. The first is handed out."
     return [*lines, how, "\n".join(rows)]
 

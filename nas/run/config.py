@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from controller.models import legacy
 from search_spaces import UserError
@@ -84,4 +85,20 @@ class RunConfig:
         unknown = sorted(given.keys() - known)
         if unknown:
             raise UserError(f"The run was configured with '{unknown[0]}', which this version of nas does not know.")
+        types = get_type_hints(cls)
+        wrong = [name for name, value in given.items() if not _is_of(value, types[name])]
+        if wrong:
+            raise UserError(
+                f"The run was configured with {given[wrong[0]]!r} for '{wrong[0]}', which takes no such value."
+            )
         return cls(**given)
+
+
+def _is_of(value: Any, declared: Any) -> bool:
+    """Whether a value read from JSON is of a field's type."""
+    if get_origin(declared) is UnionType:
+        return any(_is_of(value, one) for one in get_args(declared))
+    if get_origin(declared) is dict:
+        return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
+    allowed = (int, float) if declared is float else declared
+    return isinstance(value, allowed) and not isinstance(value, bool)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nas.run import store
+from nas.run.markdown import escape
 from nas.run.store import History, Run
 
 
@@ -11,4 +12,4 @@ def section(run: Run, past: History) -> list[str]:
     notes = store.get_meta(run, "data") or []
     failed, tried = int(past.score.isnan().sum()), past.score.numel()
     faults = [f"{failed} of {tried} evaluations failed: their training diverged or stopped."] if failed else []
-    return (["## Data", "\n".join(f"- {note}" for note in notes)] if notes else []) + faults
+    return (["## Data", "\n".join(f"- {escape(note)}" for note in notes)] if notes else []) + faults

@@ -6,9 +6,11 @@ import math
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 
 from nas.export.export import Export, export
 from nas.run import choice, data_report, leaders, session, store, test_accuracy, test_place, trained_network
+from nas.run.markdown import code, escape
 from nas.run.session import Setup
 from nas.run.store import Run
 from nas.types import TrainedNetwork
@@ -25,14 +27,16 @@ def finish(run: Run, setup: Setup) -> Export | None:
     """
     write_report(run, setup)
     training, winner = setup.evaluator.training, trained_network.load(run.folder)
-    if training is None or winner is None or (run.folder / FOLDER).exists():
+    if training is None or winner is None:
         return None
     with atomic_write(run.folder / PAGE) as beside:
         beside.write_text(page(run, setup, winner), encoding="utf-8")
+    if _exported_arch(run) == winner.arch:
+        return None
     space = training.final_space
     return export(
         space, space.parse(winner.arch), setup.evaluator.task, winner.state_dict, run.folder / FOLDER,
-        mean=winner.mean, std=winner.std, class_names=winner.class_names,
+        mean=winner.mean, std=winner.std, class_names=winner.class_names, force=True,
     )  # fmt: skip
 
 
@@ -61,22 +65,31 @@ def page(run: Run, setup: Setup, winner: TrainedNetwork) -> str:
     """A page in Markdown: what was searched, what was found, how good it is, which classes it takes for which."""
     past = store.history(run)
     head = [
-        f"# {run.config.task}: {winner.metrics['test_accuracy']:.2f}% of the test images",
-        *test_accuracy.sentences(winner),
-        f"Found by `{run.config.controller}` in {past.score.shape[1]} evaluations, {past.wall:.0f} s of search; "
+        f"# {escape(run.config.task)}: {winner.metrics['test_accuracy']:.2f}% of the test images",
+        *map(escape, test_accuracy.sentences(winner)),
+        f"Found by {code(run.config.controller)} in {past.score.shape[1]} evaluations, {past.wall:.0f} s of search; "
         f"{choice.trainings(run, past)} more trainings told its leaders apart.",
-        f"{setup.evaluator.description}.",
-        f"Architecture: `{winner.arch}`",
+        f"{escape(setup.evaluator.description)}.",
+        f"Architecture: {code(winner.arch)}",
         *choice.section(run, past, session.best(run.config, past)),
         *data_report.section(run, past),
         "## Confusion matrix",
         "Rows are the truth, columns what the network says.",
     ]
-    names = [name.replace("|", "/") for name in winner.class_names]
+    names = [escape(name) for name in winner.class_names]
     rows = [["", *names], ["---"] * (len(names) + 1)]
     rows += [[name, *map(str, counts)] for name, counts in zip(names, winner.metrics["confusion"])]
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     return "\n\n".join([*head, table]) + "\n"
+
+
+def _exported_arch(run: Run) -> str | None:
+    """Of the run's own export: a run that got more budget may have found a better one since."""
+    try:
+        with safe_open(run.folder / FOLDER / "network.safetensors", framework="pt") as file:
+            return (file.metadata() or {}).get("arch")
+    except (OSError, SafetensorError):
+        return None
 
 
 def exported(run: Run) -> Path | None:

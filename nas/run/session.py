@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,13 +15,17 @@ from controller import Controller, Prior, State, Step
 from controller.models import legacy
 from nas import plugins, settings, tables, tasks
 from nas.loop import search
-from nas.run import budget, choice, incumbent, priors, store, test_place
+from nas.run import budget, database, incumbent, priors, provenance, state_tree, store, subject, trials, trust
 from nas.run.budget import Progress
 from nas.run.config import RunConfig
 from nas.run.incumbent import Best
 from nas.run.store import History, Run
 from nas.run.tensorboard import TensorBoardLog
 from nas.types import Evaluator
+from search_spaces import UserError
+
+_PRIOR = "/prior"
+"""The leaf of a state that tells its prior from any other."""
 
 
 class Setup(NamedTuple):
@@ -50,14 +53,38 @@ def load(config: RunConfig) -> Setup:
 
 
 def start(folder: Path, config: RunConfig, setup: Setup) -> Run:
-    """A new run in `folder`, its state before the first step stored."""
+    """A new run in `folder`, its state before the first step stored, and with it all that shows and resumes it."""
     origins = _origins(config)
-    run = store.create(folder, config, initial_state(setup))
-    if setup.evaluator.training is not None:
-        store.set_meta(run, "data", list(setup.evaluator.training.data_notes))
-    if origins:
-        store.set_meta(run, "components", {kind: origin._asdict() for kind, origin in origins.items()})
+    training = setup.evaluator.training
+    about = {
+        "components": {kind: origin._asdict() for kind, origin in origins.items()} or None,
+        "data": None if training is None else list(training.data_notes),
+        subject.KEY: subject.as_json(subject.of(config, setup.evaluator)),
+        provenance.KEY: provenance.of(config, setup.evaluator, setup.prior is not None),
+    }
+    run = store.create(folder, config, initial_state(setup), {k: v for k, v in about.items() if v is not None})
+    trust.remember(trust.outside(config))
     return run
+
+
+def go_on(run: Run, setup: Setup, config: RunConfig) -> list[str]:
+    """Check that a run can go on with what was loaded by `config`, its own with files where they are now: lines on what changed.
+
+    Raises `UserError` for other data and another prior; nothing is written then.
+    """
+    lines = changed_components(run) + provenance.check(run, config, setup.evaluator, setup.prior is not None)
+    subject.keep(run, setup.evaluator)
+    provenance.update(run, config, setup.evaluator, setup.prior is not None)
+    _keep_rows(run, setup)
+    return lines
+
+
+def _keep_rows(run: Run, setup: Setup) -> None:
+    """The evaluations of a run of a version that kept none as rows are written as such."""
+    if len(trials.stored(run.connection)) < store.history(run).score.numel():
+        rows = list(trials.of_steps(store.steps(run), run.config.first_seed, setup.evaluator.space.describe))
+        with database.transaction(run.connection):
+            trials.replace(run.connection, rows)
 
 
 def _origins(config: RunConfig) -> dict[str, plugins.Origin]:
@@ -89,8 +116,9 @@ def initial_state(setup: Setup) -> State:
 
 def resume(run: Run, setup: Setup) -> Iterator[Progress]:
     """Search from wherever the run stands until its budget is spent; each step is stored before it is yielded."""
-    config = run.config
-    state = store.state(run, initial_state(setup))
+    config, begun = run.config, initial_state(setup)
+    state = store.state(run, begun)
+    _refuse_other_prior(run, state_tree.flatten(begun), state_tree.flatten(state))
     past = store.history(run)
     if budget.spent(config, past):
         return
@@ -99,6 +127,7 @@ def resume(run: Run, setup: Setup) -> Iterator[Progress]:
         training.cache_to(run.folder)
     before = tables.column_read_counts()
     log = TensorBoardLog(run.folder, setup.controller, past.score.shape[1])
+    log.settings(config)
     steps, mark = None, time.perf_counter()
     while not budget.spent(config, past):
         batch = budget.next_batch(config, past)
@@ -108,7 +137,7 @@ def resume(run: Run, setup: Setup) -> Iterator[Progress]:
         step = next(steps)
         now = time.perf_counter()  # What storing and drawing the step before took counts as this step's time.
         wall, mark = now - mark, now
-        store.append(run, past.steps, step, state, wall)
+        store.append(run, past.steps, step, state, wall, setup.evaluator.space.describe, cut=batch < config.batch)
         state = step.state
         past = _extend(past, step, wall)
         found = best(config, past)
@@ -118,55 +147,44 @@ def resume(run: Run, setup: Setup) -> Iterator[Progress]:
     store.set_meta(run, "columns_read", dict(read))
     found = best(config, past)
     winner = found.archs[incumbent.top(found)]
-    log.finish(config, found.score, training.training_loss(winner) if training is not None else [])
+    log.finish(found.score, training.training_loss(winner) if training is not None else [])
+
+
+def _refuse_other_prior(run: Run, begun: dict[str, Tensor], stored: dict[str, Tensor]) -> None:
+    """A state holds the fingerprint of its prior; runs of earlier versions keep no other."""
+    if _PRIOR in begun and _PRIOR in stored and not torch.equal(begun[_PRIOR], stored[_PRIOR]):
+        raise UserError(
+            f"Run '{run.folder}' began with another prior than '{run.config.prior}' is now. `nas show` shows the run; to go on, "
+            "name that prior's file by --prior, or start a new run."
+        )
+
+
+def extend(run: Run, **budgets: float | None) -> tuple[Run, list[str]]:
+    """The run with more budget, as if it had had it from the start; and what its user should know.
+
+    Args:
+        budgets: `evals`, `simulated_seconds` or `minutes`, all sessions together; None: as it was.
+
+    Raises `UserError` for a budget that is used up already.
+    """
+    given = {name: value for name, value in budgets.items() if value is not None}
+    if not given:
+        return run, []
+    past, lines = store.history(run), []
+    config = budget.extended(run.config, past, given)
+    store.set_meta(run, "report", None)  # It is of the best so far; the new best is read and trained anew.
+    last = past.score.shape[1] % run.config.batch
+    if last and not store.undo_cut(run) and past.steps:
+        lines.append(
+            f"The last step of this run was cut to {last} of {run.config.batch} evaluations, and its version did not keep the "
+            "state before it: the search goes on, but not as one that had this budget from the start."
+        )
+    return store.set_config(run, config), lines
 
 
 def best(config: RunConfig, past: History) -> Best:
     """The best of each seed within the run's budget."""
     return incumbent.best(past.archs, past.score, incumbent.within(past.cost, config.simulated_seconds), past.epochs)
-
-
-def summary(run: Run, setup: Setup) -> dict[str, Any]:
-    """The JSON document of a run."""
-    past = store.history(run)
-    rows: list[dict[str, Any]] = [
-        {"seed": seed, "arch": None, "score": None, "report": None, "found_at": None, "epochs": None}
-        for seed in setup.seeds.tolist()
-    ]
-    if past.steps:
-        found = choice.handed_out(run, past, best(run.config, past))
-        reports = store.get_meta(run, "report") or [None] * len(rows)
-        epochs = [None] * len(rows) if found.epochs is None else found.epochs.tolist()
-        ratio = store.constraint_ratio(run)
-        rest = [a | b for a, b in zip(test_place.of_each(run, len(rows)), choice.of_each(run, past))]
-        columns = rows, found.archs, found.score.tolist(), found.at.tolist(), reports, epochs, rest
-        for row, arch, score, at, report, after, more in zip(*columns):
-            if not math.isnan(score):
-                described = setup.evaluator.space.describe(arch)
-                row |= {"arch": described, "score": round(score, 4), "report": report, "found_at": at, "epochs": after}
-                row |= more
-                if ratio is not None:
-                    at_best = ratio[row["seed"] - setup.seeds[0].item(), at - 1]
-                    row["constraint_ratio"] = [round(x, 4) for x in at_best.tolist()]
-    return {
-        "run": str(run.folder),
-        "task": run.config.task,
-        "controller": run.config.controller,
-        "seeds": run.config.seeds,
-        "evaluations": past.score.shape[1],
-        "leader_trainings": choice.trainings(run, past),
-        "finished": budget.spent(run.config, past),
-        "cost_seconds": round(past.cost.double().sum(1).mean().item(), 3) if past.steps else 0.0,
-        "wall_seconds": round(past.wall + choice.wall(run, past), 3),
-        "columns_read": store.get_meta(run, "columns_read") or {},
-        "data": store.get_meta(run, "data") or [],
-        "best": rows,
-    }
-
-
-def top_row(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Of the rows of `summary` that have an architecture, that of the search whose architecture is handed out."""
-    return max(rows, key=lambda row: (row["epochs"] or 0, choice.row_mean(row)))
 
 
 def _extend(past: History, step: Step, wall: float) -> History:

@@ -1,6 +1,7 @@
 """A run on disk: its configuration, every step, and the controller's state after it.
 
-`run.sqlite` takes each step in one transaction, so that a run killed at any instant goes on exactly where it was.
+`run.sqlite` takes each step in one transaction, so that a run killed at any instant goes on exactly where it was. One process
+writes (`nas.run.lock`), others may read meanwhile (`nas.run.database`). `nas.run.trials` has the evaluations as columns.
 Shapes: `S` seeds, `B` architectures a step, `E` evaluations of a seed so far, `D` decisions.
 """
 
@@ -9,19 +10,20 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import safetensors.torch
 import torch
+from filelock import BaseFileLock
+from safetensors import SafetensorError
 from torch import Tensor
 
 from controller import Proposal, Results, State, Step
 from controller.models import legacy
-from nas.run import state_tree
+from nas.run import database, lock, state_tree, trials
 from nas.run.config import RunConfig
 from search_spaces import UserError, unknown
 
@@ -32,7 +34,12 @@ _SCHEMA = """
 create table about (key text primary key, value text not null);
 create table step (number integer primary key, wall real not null, data blob not null);
 create table state (path text primary key, data blob not null);
+create table state_before_cut (path text primary key, data blob not null);
 """
+_PARTIAL = f".{FILE}.partial"
+"""A run that is being made; under its own name it is whole."""
+_LEFT_OVER = {lock.FILE, *(f"{name}{end}" for name in (FILE, _PARTIAL) for end in ("", "-wal", "-shm", "-journal"))}
+"""What a run that was killed while it was made may leave behind."""
 
 
 class History(NamedTuple):
@@ -58,35 +65,77 @@ class Run:
     folder: Path
     config: RunConfig
     connection: sqlite3.Connection
+    lock: BaseFileLock | None = None
+    """Of a run that may be written to; None for one that is only read."""
 
     @property
     def name(self) -> str:
         return self.folder.name
 
+    def close(self) -> None:
+        self.connection.close()
+        if self.lock is not None:
+            self.lock.release()
+
     def __enter__(self) -> Run:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.connection.close()
+        self.close()
 
 
-def create(folder: Path, config: RunConfig, state: State) -> Run:
-    """A new run that holds `config` and the state before its first step. Raises `UserError` if the folder is taken."""
-    if folder.exists() and any(folder.iterdir() if folder.is_dir() else [folder]):
-        raise UserError(f"Run '{folder}' exists already; `nas resume {folder}` goes on with it, --name takes another.")
+def create(folder: Path, config: RunConfig, state: State, meta: dict[str, Any] | None = None) -> Run:
+    """A new run that holds `config`, the state before its first step, and what `get_meta` gives of it from the start.
+
+    Raises `UserError` if the folder is taken.
+    """
+    _refuse_taken(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    connection = _connect(folder / FILE)
-    with _closed_if_it_fails(connection), _transaction(connection):
-        for statement in filter(str.strip, _SCHEMA.split(";")):
-            connection.execute(statement)
-        about = {"format": FORMAT, "config": config.to_json(), "created": repr(time.time())}
-        connection.executemany("insert into about values (?, ?)", about.items())
-        _write_state(connection, {}, state_tree.flatten(state))
-    return Run(folder, config, connection)
+    taken = lock.lock(folder)
+    try:
+        _refuse_taken(folder)  # Now that no other process makes a run of it.
+        # Beside its place, then renamed: a run whose making was killed is none, and its name is free.
+        for name in _LEFT_OVER - {lock.FILE}:
+            (folder / name).unlink(missing_ok=True)
+        connection = sqlite3.connect(folder / _PARTIAL, isolation_level=None)
+        with database.closed_if_it_fails(connection), database.transaction(connection):
+            for statement in filter(str.strip, (_SCHEMA + trials.SCHEMA).split(";")):
+                connection.execute(statement)
+            about = {"format": FORMAT, "config": config.to_json(), "created": repr(time.time())}
+            about |= {key: json.dumps(value) for key, value in (meta or {}).items()}
+            connection.executemany("insert into about values (?, ?)", about.items())
+            _write_state(connection, {}, state_tree.flatten(state))
+        connection.close()
+        (folder / _PARTIAL).replace(folder / FILE)
+        return Run(folder, config, database.writable(folder / FILE), taken)
+    except BaseException:
+        taken.release()
+        raise
 
 
-def open_run(folder: Path) -> Run:
-    """The run in a folder. Raises `UserError` where there is none, or one of another version."""
+def _refuse_taken(folder: Path) -> None:
+    there = {f.name for f in folder.iterdir()} if folder.is_dir() else {folder.name} if folder.exists() else set()
+    if there - _LEFT_OVER or (FILE in there and not _was_cut_short(folder / FILE)):
+        raise UserError(f"Run '{folder}' exists already; `nas resume {folder}` goes on with it, --name takes another.")
+
+
+def _was_cut_short(path: Path) -> bool:
+    """Whether a file is what an earlier version left of a run that was killed in its first instants: without any content."""
+    try:
+        connection = database.readable(path)
+        try:
+            return not connection.execute("select 1 from sqlite_master where name = 'about'").fetchone()
+        finally:
+            connection.close()
+    except (UserError, sqlite3.Error):
+        return not path.stat().st_size
+
+
+def open_run(folder: Path, *, write: bool = False) -> Run:
+    """The run in a folder, to be read; with `write`, to go on with it, which one process does at a time.
+
+    Raises `UserError` where there is none, for one of another version, and for one that another process writes to.
+    """
     if not (folder / FILE).is_file():
         there_are = [f.name for f in runs_in(folder.parent)]
         raise (
@@ -94,21 +143,32 @@ def open_run(folder: Path) -> Run:
             if there_are
             else UserError(f"There is no run in '{folder}'; `nas search` makes one.")
         )
-    connection = _connect(folder / FILE)
-    with _closed_if_it_fails(connection):
-        return Run(folder, _config(folder, connection), connection)
+    taken = lock.lock(folder) if write else None
+    try:
+        connection = database.writable(folder / FILE) if write else database.readable(folder / FILE)
+        with database.closed_if_it_fails(connection):
+            return Run(folder, _config(folder, connection), connection, taken)
+    except BaseException:
+        if taken is not None:
+            taken.release()
+        raise
 
 
 def _config(folder: Path, connection: sqlite3.Connection) -> RunConfig:
     try:
         about = dict(connection.execute("select key, value from about"))
     except sqlite3.DatabaseError:
-        raise UserError(
-            f"'{folder / FILE}' is not a run, or not a whole one; start a new one under another name."
-        ) from None
+        about = {}
+    if not about:
+        raise UserError(f"'{folder / FILE}' is not a run, or not a whole one; start a new one under another name.")
     if about.get("format") != FORMAT:
         raise UserError(f"Run '{folder}' has format '{about.get('format')}'; this version reads '{FORMAT}'.")
-    return RunConfig.from_json(about["config"] if "config" in about else about["asked"])  # 0.1 wrote `asked`.
+    try:
+        return RunConfig.from_json(about["config"] if "config" in about else about["asked"])  # 0.1 wrote `asked`.
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"Run '{folder}' has a configuration that cannot be read ({error!r}).") from None
 
 
 def runs_in(root: Path) -> list[Path]:
@@ -116,13 +176,24 @@ def runs_in(root: Path) -> list[Path]:
     return sorted(f.parent for f in root.glob(f"*/{FILE}"))
 
 
-def append(run: Run, number: int, step: Step, before: State, wall: float) -> None:
-    """Store a step and the state after it, all or nothing.
+def append(
+    run: Run,
+    number: int,
+    step: Step,
+    before: State,
+    wall: float,
+    describe: Callable[[Tensor], str],
+    *,
+    cut: bool = False,
+) -> None:
+    """Store a step, its evaluations as rows and the state after it, all or nothing.
 
     Args:
-        number: how many steps came before; a second process that goes on with the same run is refused by it.
+        number: how many steps came before.
         before: the state before the step; what did not change since is not written again.
         wall: seconds that the step took.
+        describe: names an architecture `[D]`.
+        cut: whether the budget's end cut the step short; `undo_cut` takes it back when the run gets more.
     """
     archs = step.proposal.archs
     archs = archs.to(
@@ -133,21 +204,70 @@ def append(run: Run, number: int, step: Step, before: State, wall: float) -> Non
         data["constraint_ratio"] = step.results.constraint_ratio
     if step.proposal.epochs is not None:
         data["epochs"] = step.proposal.epochs
-    with _transaction(run.connection):
+    first = run.config.first_seed
+    rows = trials.rows(step.proposal, step.results, wall, first, trials.count(run.connection, first), describe)
+    with database.transaction(run.connection):
         blob = safetensors.torch.save({k: v.contiguous() for k, v in data.items()})
         run.connection.execute("insert into step values (?, ?, ?)", (number, wall, blob))
+        trials.insert(run.connection, number, rows)
+        if cut:
+            run.connection.execute(
+                "create table if not exists state_before_cut (path text primary key, data blob not null)"
+            )
+            _write_state(run.connection, {}, state_tree.flatten(before), "state_before_cut")
         _write_state(run.connection, state_tree.flatten(before), state_tree.flatten(step.state))
 
 
+def undo_cut(run: Run) -> bool:
+    """Take back a last step that the budget's end cut short; whether the state before it was there to go back to.
+
+    A run that had a larger budget from the start made a whole step of it, and another one.
+    """
+    ((last,),) = run.connection.execute("select max(number) from step")
+    with database.transaction(run.connection):
+        known = run.connection.execute("select 1 from sqlite_master where name = 'state_before_cut'").fetchone()
+        if not known or not run.connection.execute("select 1 from state_before_cut").fetchone():
+            return False
+        for table in ("step where number", "trial where step"):
+            run.connection.execute(f"delete from {table} = ?", (last,))
+        run.connection.execute("delete from state")
+        run.connection.execute("insert into state select path, data from state_before_cut")
+        run.connection.execute("delete from state_before_cut")
+    return True
+
+
+def set_config(run: Run, config: RunConfig) -> Run:
+    """The same run, asked for something else from now on."""
+    with database.transaction(run.connection):
+        run.connection.execute("insert or replace into about values ('config', ?)", (config.to_json(),))
+    return replace(run, config=config)
+
+
 def steps(run: Run) -> Iterator[tuple[Proposal, Results, float]]:
-    """Every step stored, in order, with the seconds it took."""
-    for wall, blob in run.connection.execute("select wall, data from step order by number"):
-        data = safetensors.torch.load(blob)
-        yield (
-            Proposal(data["archs"].long(), data.get("epochs")),
-            Results(data["score"], data["cost"], data.get("constraint_ratio", data.get("over"))),  # 0.1 wrote `over`.
-            wall,
-        )
+    """Every step stored, in order, with the seconds it took. Raises `UserError` for one that is not what `append` writes."""
+    try:
+        stored = run.connection.execute("select number, wall, data from step order by number").fetchall()
+    except sqlite3.DatabaseError as error:
+        raise UserError(f"The steps of run '{run.folder}' cannot be read: {error}.") from None
+    for number, wall, blob in stored:
+        try:
+            data = safetensors.torch.load(blob)
+            archs, epochs = data["archs"].long(), data.get("epochs")
+            ratio = data.get("constraint_ratio", data.get("over"))  # 0.1 wrote `over`.
+            S, B = archs.shape[:2]
+            fits = (
+                archs.dim() == 3
+                and run.config.seeds == S
+                and all(t is None or t.shape[:2] == (S, B) for t in (data["score"], data["cost"], epochs, ratio))
+                and isinstance(wall, float)
+            )
+        except (SafetensorError, KeyError, ValueError, TypeError) as error:
+            raise UserError(f"Step {number} of run '{run.folder}' cannot be read ({error!r}).") from None
+        if not fits:
+            raise UserError(
+                f"Step {number} of run '{run.folder}' has other shapes than a step of {run.config.seeds} seeds."
+            )
+        yield Proposal(archs, epochs), Results(data["score"], data["cost"], ratio), wall
 
 
 def history(run: Run) -> History:
@@ -195,60 +315,25 @@ def state(run: Run, like: State) -> State:
 
 def set_meta(run: Run, key: str, value: Any) -> None:
     """Keep a JSON value with the run, in place of an earlier one."""
-    with _transaction(run.connection):
+    with database.transaction(run.connection):
         run.connection.execute("insert or replace into about values (?, ?)", (key, json.dumps(value)))
 
 
 def get_meta(run: Run, key: str) -> Any:
     """A value that `set_meta` kept, or None."""
     row = run.connection.execute("select value from about where key = ?", (key,)).fetchone()
-    return json.loads(row[0]) if row else None
+    try:
+        return json.loads(row[0]) if row else None
+    except (ValueError, TypeError):
+        raise UserError(f"Run '{run.folder}' keeps a '{key}' that cannot be read.") from None
 
 
-def _write_state(connection: sqlite3.Connection, before: dict[str, Tensor], after: dict[str, Tensor]) -> None:
+def _write_state(
+    connection: sqlite3.Connection, before: dict[str, Tensor], after: dict[str, Tensor], table: str = "state"
+) -> None:
     for path in before.keys() - after.keys():
-        connection.execute("delete from state where path = ?", (path,))
+        connection.execute(f"delete from {table} where path = ?", (path,))
     for path, leaf in after.items():
         if before.get(path) is not leaf:
             blob = safetensors.torch.save({"_": leaf.detach().contiguous()})
-            connection.execute("insert or replace into state values (?, ?)", (path, blob))
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    try:
-        connection = sqlite3.connect(path, isolation_level=None, timeout=10)
-        with _closed_if_it_fails(connection):
-            connection.execute("pragma journal_mode = wal")
-            connection.execute("pragma synchronous = normal")
-    except sqlite3.Error as error:
-        raise UserError(
-            f"Cannot open '{path}': {error}; it takes a run's file in a folder that can be written."
-        ) from None
-    return connection
-
-
-@contextmanager
-def _closed_if_it_fails(connection: sqlite3.Connection) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        connection.close()
-        raise
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    try:
-        connection.execute("begin immediate")
-        yield
-        connection.execute("commit")
-    except sqlite3.Error as error:
-        if connection.in_transaction:
-            connection.execute("rollback")
-        raise UserError(
-            f"Cannot write the run: {error}. What was stored before is whole; `nas resume` goes on."
-        ) from None
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("rollback")
-        raise
+            connection.execute(f"insert or replace into {table} values (?, ?)", (path, blob))

@@ -17,6 +17,7 @@ from nas.run.config import RunConfig
 from nas.run.incumbent import Best
 from search_spaces import Space
 
+_SCORE = "hparam/score"
 _SEEDS_SHOWN = 8
 """More curves than this say less than their mean."""
 
@@ -52,25 +53,31 @@ class TensorBoardLog:
         self._log_picture(evaluations, found)
         write.flush()
 
-    def finish(self, config: RunConfig, score: Tensor, curve: list[float]) -> None:
-        """Enter the run in the HParams tab with its mean score over seeds; nothing is logged after.
+    def settings(self, config: RunConfig) -> None:
+        """Enter the run in the HParams tab, from its start on: a run that is stopped is there too."""
+        values = dataclasses.asdict(config)
+        flat = {name: value for name, value in values.items() if isinstance(value, str | int | float)}
+        flat |= {f"controller.{name}": value for name, value in config.controller_options.items()}
+        self._write_hparams(flat, last=False)
+
+    def _write_hparams(self, values: dict[str, str | int | float], *, last: bool) -> None:
+        from torch.utils.tensorboard.summary import hparams
+
+        assert self._writer.file_writer is not None
+        # The experiment's summary is left out: TensorBoard then shows the union of all runs' settings, not one run's.
+        _, started, ended = hparams(values, {_SCORE: 0.0})
+        self._writer.file_writer.add_summary(ended if last else started)
+
+    def finish(self, score: Tensor, curve: list[float]) -> None:
+        """Give the mean score over seeds to the HParams tab; nothing is logged after.
 
         Args:
             curve: the training loss of the best cell after each epoch, if it was trained.
         """
-        from torch.utils.tensorboard.summary import hparams
-
-        values = dataclasses.asdict(config)
-        flat = {name: value for name, value in values.items() if isinstance(value, str | int | float)}
-        flat |= {f"controller.{name}": value for name, value in config.controller_options.items()}
         for epoch, loss in enumerate(curve, 1):
             self._writer.add_scalar("training/best_cell_loss", loss, epoch)
-        metrics = {"hparam/score": _mean(score)}
-        assert self._writer.file_writer is not None
-        for summary in hparams(flat, metrics):
-            self._writer.file_writer.add_summary(summary)
-        for name, value in metrics.items():
-            self._writer.add_scalar(name, value)
+        self._write_hparams({}, last=True)
+        self._writer.add_scalar(_SCORE, _mean(score))
         self._writer.close()
 
     def _log_policy(self, evaluations: int, state: State) -> None:

@@ -7,6 +7,7 @@ architecture is in memory at a time. The format is nats_bench's `ArchResults.sta
 from __future__ import annotations
 
 import bz2
+import hashlib
 import pickle
 import struct
 from collections.abc import Iterator
@@ -54,13 +55,42 @@ def records(download: Download, done: set[int]) -> Iterator[Record]:
         for file in _files(download.path):
             index = int(file.name.removesuffix(SUFFIX))
             if index not in done:
-                infos = _load(file)
-                if not is_architecture(infos):
-                    raise UserError(f"'{file}' is not what NATS-Bench knows of an architecture.")
-                yield Record(index, infos)
+                yield _record(file, index)
         return
     with _opened(download.path) as file:
         yield from (r for r in _guarded(download.path, Stream(file).records()) if r.index not in done)
+
+
+def infos(download: Download, index: int) -> dict[str, dict[str, Any]]:
+    """What a folder knows of one architecture; nothing where it lacks it. Raises `UserError` for a file that is damaged."""
+    file = download.path / f"{index:06d}{SUFFIX}"
+    return _record(file, index).infos if file.is_file() else {}
+
+
+def load_all(download: Download) -> dict[int, dict[str, dict[str, Any]]]:
+    """All architectures of the single file at once. Raises `UserError` for a file that is damaged."""
+    loaded = _load(download.path)
+    found = loaded.get("arch2infos") if isinstance(loaded, dict) else None
+    if not isinstance(found, dict) or not all(map(is_architecture, found.values())):
+        raise UserError(f"'{download.path}' is not what NATS-Bench knows of its architectures.")
+    return found
+
+
+def _record(file: Path, index: int) -> Record:
+    infos = _load(file)
+    if not is_architecture(infos):
+        raise UserError(f"'{file}' is not what NATS-Bench knows of an architecture.")
+    return Record(index, infos)
+
+
+def digest(download: Download) -> str:
+    """Tells a download from another: of the list of its architectures and of the sizes of its files, the first 16 digits.
+
+    The files themselves are gigabytes, too many to read at each start.
+    """
+    files = _files(download.path) if download.path.is_dir() else [download.path]
+    sizes = [f"{file.name if download.path.is_dir() else ''} {file.stat().st_size}" for file in files]
+    return hashlib.sha256("\n".join([*download.meta_archs, *sizes]).encode()).hexdigest()[:16]
 
 
 def _files(folder: Path) -> list[Path]:

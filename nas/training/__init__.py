@@ -1,7 +1,19 @@
 """Training many networks at once."""
 
+from nas.training.compiler import compiler_failure
 from nas.training.metrics import accuracy, predictions
 from nas.training.recipe import Images, Recipe
-from nas.training.train import checkpoint, networks, restore, train
+from nas.training.train import checkpoint, engine, networks, restore, train
 
-__all__ = ["Images", "Recipe", "accuracy", "checkpoint", "networks", "predictions", "restore", "train"]
+__all__ = [
+    "Images",
+    "Recipe",
+    "accuracy",
+    "checkpoint",
+    "compiler_failure",
+    "engine",
+    "networks",
+    "predictions",
+    "restore",
+    "train",
+]

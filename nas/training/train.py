@@ -73,6 +73,17 @@ def _fastest(
     return GroupedNetworks if values <= _SMALL else None
 
 
+def engine(space: Space, task: Task, device: torch.device) -> str:
+    """What trains networks of a space on a task, in words with versions: where it is the same, trainings are bitwise the same."""
+    cell_space = as_cell_space(space)
+    skeleton = cell_space.skeleton if cell_space else None
+    kind = None if skeleton is None else _fastest(skeleton, task, device, False)
+    if kind is CompiledNetworks:
+        return f"compiled code {compiler.build().digest} (float32, torch {torch.__version__})"
+    where = device.type if device.type != "cpu" else f"CPU, {torch.backends.cpu.get_cpu_capability()}"
+    return f"PyTorch {torch.__version__} (float32, {where}, {'one by one' if kind is None else 'grouped'})"
+
+
 def batch_limit(device: torch.device) -> int:
     """How many networks are worth training at once: compiled code gains nothing beyond what keeps all cores busy."""
     # Larger chunks lose more work to Ctrl-C. 256 on a GPU and 32 for PyTorch on a CPU are not ablated; a chunk that does

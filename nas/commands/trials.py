@@ -1,0 +1,53 @@
+"""`nas trials`: every evaluation of a run."""
+
+from __future__ import annotations
+
+import csv
+import sys
+
+import click
+
+from nas.commands import _shared
+from nas.run import store, subject
+from nas.run.trials import Trial
+from nas.terminal import printable
+from search_spaces import UserError
+
+
+@click.command()
+@click.argument("run")
+@click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values, for spreadsheets and pandas.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+def command(run: str, as_csv: bool, as_json: bool) -> None:
+    """List every evaluation of a run: architecture, score, cost, seconds, epochs.
+
+    A score that is empty is of an evaluation that failed. The same rows are the table `trial` of the run's run.sqlite.
+
+    \b
+    Example:
+      nas trials runs/digits-evolution-1 --csv
+    """
+    if as_csv and as_json:
+        raise UserError("--csv and --json are two forms of the same; choose one.")
+    with store.open_run(_shared.run_folder(run)) as opened:
+        rows = subject.trials_of(opened)
+    if as_json:
+        _shared.print_json([row._asdict() for row in rows])
+    elif as_csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(Trial._fields)
+        writer.writerows(row._replace(architecture=printable(row.architecture)) for row in rows)
+    else:
+        heading = ("seed", "evaluation", "score", "cost", "seconds", "epochs", "architecture")
+        _shared.print_lines([heading, *(_shown(row) for row in rows)])
+
+
+def _shown(row: Trial) -> tuple[str, ...]:
+    numbers = ("-" if value is None else f"{value:.3f}" for value in (row.score, row.cost, row.seconds))
+    return (
+        str(row.seed),
+        str(row.evaluation),
+        *numbers,
+        "-" if row.epochs is None else str(row.epochs),
+        row.architecture,
+    )

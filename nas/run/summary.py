@@ -1,0 +1,53 @@
+"""A run in one JSON document, from its own folder alone."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from nas.run import budget, choice, session, store, subject, test_place
+from nas.run.store import Run
+
+
+def summary(run: Run) -> dict[str, Any]:
+    """The JSON document of a run."""
+    past, first = store.history(run), run.config.first_seed
+    rows: list[dict[str, Any]] = [
+        {"seed": first + s, "arch": None, "score": None, "report": None, "found_at": None, "epochs": None}
+        for s in range(run.config.seeds)
+    ]
+    if past.steps:
+        space = subject.shown_space(run, subject.read(run).space)
+        found = choice.handed_out(run, past, session.best(run.config, past))
+        reports = store.get_meta(run, "report") or [None] * len(rows)
+        epochs = [None] * len(rows) if found.epochs is None else found.epochs.tolist()
+        ratio = store.constraint_ratio(run)
+        rest = [a | b for a, b in zip(test_place.of_each(run, len(rows)), choice.of_each(run, past))]
+        columns = rows, found.archs, found.score.tolist(), found.at.tolist(), reports, epochs, rest
+        for row, arch, score, at, report, after, more in zip(*columns):
+            if not math.isnan(score):
+                described = space.describe(arch)
+                row |= {"arch": described, "score": round(score, 4), "report": report, "found_at": at, "epochs": after}
+                row |= more
+                if ratio is not None:
+                    at_best = ratio[row["seed"] - first, at - 1]
+                    row["constraint_ratio"] = [round(x, 4) for x in at_best.tolist()]
+    return {
+        "run": str(run.folder),
+        "task": run.config.task,
+        "controller": run.config.controller,
+        "seeds": run.config.seeds,
+        "evaluations": past.score.shape[1],
+        "leader_trainings": choice.trainings(run, past),
+        "finished": budget.spent(run.config, past),
+        "cost_seconds": round(past.cost.double().sum(1).mean().item(), 3) if past.steps else 0.0,
+        "wall_seconds": round(past.wall + choice.wall(run, past), 3),
+        "columns_read": store.get_meta(run, "columns_read") or {},
+        "data": store.get_meta(run, "data") or [],
+        "best": rows,
+    }
+
+
+def top_row(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of the rows of `summary` that have an architecture, that of the search whose architecture is handed out."""
+    return max(rows, key=lambda row: (row["epochs"] or 0, choice.row_mean(row)))
