@@ -38,6 +38,9 @@ def test_a_failed_evaluation_lies_just_below_the_lowest_of_its_own_search():
     assert torch.allclose(together[0, 1], normal[0, [2, 3]].mean())
     assert torch.allclose(together[:, 2], normal[[0, 1], [1, 2]]), "a failure is placed with the failures"
     assert (together[:, 0] < normal[[0, 1], [2, 1]]).all()
+    below_zero = torch.tensor([[-5.0, nan, -1.0, -3.0]])
+    placed = scores.normal_scores_relative_to(below_zero, torch.tensor([[-5.0, -3.0, -1.0, nan]]))
+    assert torch.allclose(placed, scores.normal_scores(below_zero)[:, [0, 3, 2, 1]], atol=1e-6)
 
 
 def test_a_constraint_that_was_not_measured_is_taken_for_kept():
