@@ -12,8 +12,10 @@ from controller import Proposal, Results
 from controller.candidates import pool
 from controller.models import constraints, kernels, prior_file, transfer_model
 from controller.policies import attention
+from controller.transfer_bo import TransferBO
 from nas import plugins
 from nas.run import priors
+from nas.testing.large_space import LargeSpace
 from search_spaces import _sampling
 from tests import _toys
 
@@ -39,7 +41,7 @@ def differences(numbers, state):
     whole = numbers(state)
     for some in COMPANIES:
         for ours, theirs in zip(numbers(type(state)(*(leaf[some] for leaf in state))), whole):
-            yield (ours.double() - theirs[some].double()).nan_to_num(0.0).abs().max().item()
+            yield (ours.double() - theirs[some].double()).nan_to_num(0.0).abs().max().item() if ours.numel() else 0.0
 
 
 @EVALUATIONS
@@ -98,3 +100,21 @@ def test_company_moves_the_attention_policy_by_its_rounding_alone(evaluations):
         return [network.policy_query(context)]
 
     assert max(differences(numbers, state)) < 1e-12
+
+
+@pytest.mark.parametrize("prior", [None, priors.SHIPPED], ids=["cold", "shipped"])
+def test_company_changes_no_bit_in_a_space_without_a_list_and_nothing_is_undefined_there(prior):
+    space = LargeSpace()
+    controller, archs = TransferBO(space), _sampling.sample(space, SEEDS, 77, 51)
+    state = controller.begin(_toys.TASK, SEEDS, prior_file.read(str(prior)) if prior else None)
+    seen = _sampling.sample(space, SEEDS, 3, 11)
+    score = (seen == 2).float().sum(-1)
+    state = controller.learn(state, Proposal(seen), Results(score, score))
+
+    def numbers(some):
+        model, history = transfer_model.find(space, some.prior), controller._history(some)
+        inputs = model.features(archs[some.seeds])
+        return inputs.mean, inputs.components, *controller._posterior(model, history, inputs)
+
+    assert all(x.isfinite().all() for x in numbers(state))
+    assert set(differences(numbers, state)) == {0.0}

@@ -139,7 +139,8 @@ def _at(h: Hypotheses, fit: _Fit, cross: Tensor, ahead: KernelInputs) -> tuple[T
     scale = fit.scale[..., None]
     half = torch.linalg.solve_triangular(fit.chol, covariance(cross, h, fit.scale).add_(1.0), upper=False)
     mean = (fit.whitened.mT @ half).squeeze(-2) + (_means(h, ahead) - fit.mean_offset) * scale.rsqrt()
-    linear = ahead.path_stats.square().mean(-1)[:, None]
+    # A space that says nothing of its operations has no statistics of paths, and the mean of nothing is NaN.
+    linear = (ahead.path_stats.square().sum(-1) / max(ahead.path_stats.shape[-1], 1))[:, None]
     own = h.signal_var * (h.w_rbf + h.w_one_hot + h.w_pairs + h.w_task_rbf + h.noise_ratio)
     own = own[..., None] + (h.signal_var * h.w_linear)[..., None] * linear
     own = own + h.component_var[..., None] * ahead.components.square().sum(-1)[:, None]

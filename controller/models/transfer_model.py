@@ -18,7 +18,7 @@ from controller.models import constraint_gp, features, gp_ensemble, gp_members, 
 from controller.models.features import ArchFeatures
 from controller.models.gp_ensemble import Posterior
 from controller.models.gp_members import Ensemble
-from controller.models.kernels import KernelInputs
+from controller.models.kernels import KernelInputs, by_search
 from controller.models.mean_functions import (
     MeanFunctions,
     Scale,
@@ -137,11 +137,12 @@ class TransferModel:
         return features.index_to_row(self.space)
 
     def features(self, archs: Tensor) -> KernelInputs:
-        """The kernel inputs of architectures `[..., D]`."""
+        """The kernel inputs of architectures `[S, M, D]`."""
         if self.all_features is not None:
             return self.all_features.rows(self.row_of(archs))
-        flat = self._kernel_inputs(features.describe(self.space, archs.flatten(0, -2)))
-        return KernelInputs(*(x.unflatten(0, archs.shape[:-1]) for x in flat))
+        # One search at a time: the encoder's products would depend on company.
+        own = [self._kernel_inputs(features.describe(self.space, few.squeeze(0))) for (few,) in by_search(archs)]
+        return KernelInputs(*(torch.stack(x) for x in zip(*own)))
 
     def embedding(self, archs: Tensor) -> Tensor:
         """The encoder's vectors of architectures `[..., D]`, float64 `[..., H]`."""
