@@ -152,8 +152,10 @@ def compare_on(name: str, seed: int, images: Path, runs: Path) -> None:
     task, options = str(TaskName.parse(f"npz:{images / name}.npz")), SMALL | {"seed": str(seed)}
     config = RunConfig(task=task, first_seed=seed, batch=16, evals=EVALS, training_options=options)
     missing = [count for count in SETTINGS if not (runs / f"{name}-{seed}-{count}.json").exists()]
+    if not missing:
+        return
     # One evaluator for all: what one search trained, the next ones look up.
-    setup = session.load(config) if missing else None
+    setup = session.load(config)
     for count in missing:
         folder = runs / f"{name}-{seed}-{count}"
         document = searched(folder, replace(config, leaders=count), setup)

@@ -37,7 +37,7 @@ TASK = Task("lucky", (1, 8, 8), 10)
 
 @dataclass(frozen=True)
 class Lucky:
-    """Trains nothing: the first score of an architecture is luck, and every other seed tells the truth."""
+    """Trains nothing: the first score of an architecture is luck, and every other seed says the contrary."""
 
     space: Space = SPACE
     task: Task = TASK
@@ -59,10 +59,10 @@ class Lucky:
     final_space = property(lambda self: self.space)
 
     def luck(self, archs: Tensor) -> Tensor:
-        return 50 + 10 * _uniform(self.equivalents(archs), 0)
+        return 50 + 10 * _uniform(self.equivalents(archs))
 
     def truth(self, archs: Tensor) -> Tensor:
-        return 50 + 10 * _uniform(self.equivalents(archs), 1)
+        return 70 - 20 * _uniform(self.equivalents(archs))
 
     def load(self, seeds: Tensor) -> Any:
         def evaluate(proposal: Proposal) -> Results:
@@ -80,7 +80,8 @@ class Lucky:
         return []
 
     def equivalents(self, archs: Tensor) -> Tensor:
-        return self.space.equivalents(archs, deep=True)  # pyright: ignore[reportAttributeAccessIssue]
+        # 25 functions: the best of 26 evaluations are the same several times.
+        return torch.cat([archs[..., :2], torch.zeros_like(archs[..., 2:])], -1)
 
     def retrain(self, archs: Tensor, repeat: int) -> Tensor:
         if repeat == 0:
@@ -90,9 +91,9 @@ class Lucky:
         return self.truth(archs).masked_fill(torch.tensor(failed), torch.nan)
 
 
-def _uniform(archs: Tensor, stream: int) -> Tensor:
+def _uniform(archs: Tensor) -> Tensor:
     index = _ops.index(archs, NasBench201.choices)
-    return _noise.uniform(index.flatten(), 0, 1, stream=stream)[:, 0].view(index.shape)
+    return _noise.uniform(index.flatten(), 0, 1)[:, 0].view(index.shape)
 
 
 def searched(folder, evaluator, **asked):
@@ -110,26 +111,20 @@ def functions(evaluator, archs):
 
 
 def test_where_the_first_score_is_luck_the_best_of_the_leaders_by_their_other_seeds_is_handed_out(tmp_path):
-    ours = Lucky()
-    run, _, past = searched(tmp_path / "run", ours, evals=32)
+    ours, count = Lucky(), 6
+    run, _, past = searched(tmp_path / "run", ours, evals=32, seeds=count)
     with run:
-        chosen = choice.choices(run, past)[0]
-        (row,) = summary(run)["best"]
-    order = past.score[0].argsort(descending=True, stable=True)
-    distinct = list(dict.fromkeys(functions(ours, past.archs[0, order])))
-    four = torch.tensor(distinct[:4])
-    assert {leader.arch for leader in chosen.leaders} == {
-        ours.space.describe(past.archs[0, x.at - 1]) for x in chosen.leaders
-    }
-    handed = ours.space.parse(row["arch"])
-    # Luck counts as one of the two scores in the first round, and as one of three in the second.
-    first = (ours.luck(four) + ours.truth(four)) / 2
-    two = four[first.argsort(descending=True)[:2]]
-    best = two[((ours.luck(two) + 2 * ours.truth(two)) / 3).argmax()]
-    assert functions(ours, handed[None]) == functions(ours, best[None])
-    assert functions(ours, handed[None]) != functions(ours, session.best(run.config, past).archs)
-    assert ours.asked == [(1, 4), (2, 2)]
-    assert [len(leader.scores) for leader in chosen.leaders] == [3, 3, 2, 2]
+        chosen, rows = choice.choices(run, past), summary(run)["best"]
+    for s in range(count):
+        archs = past.archs[s, past.score[s].argsort(descending=True, stable=True)]
+        four = list(dict.fromkeys(functions(ours, archs)))[:4]
+        told_apart = [functions(ours, ours.space.parse(leader.arch)[None])[0] for leader in chosen[s].leaders]
+        assert set(told_apart) == set(four)
+        assert set(told_apart[:2]) == set(four[2:])
+        assert told_apart[0] == four[3]
+        assert functions(ours, ours.space.parse(rows[s]["arch"])[None]) == four[3:]
+        assert [len(leader.scores) for leader in chosen[s].leaders] == [3, 3, 2, 2]
+    assert ours.asked == [(1, 4 * count), (2, 2 * count)]
 
 
 @pytest.mark.parametrize(
