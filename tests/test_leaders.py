@@ -190,6 +190,19 @@ def test_a_search_chooses_alike_alone_and_in_company(tmp_path):
             assert choice.choices(run, past) == [together[seed]]
 
 
+def test_a_run_that_was_given_more_evaluations_chooses_as_one_that_had_them_from_the_start(tmp_path):
+    whole, _, past = searched(tmp_path / "whole", Lucky(), evals=32)
+    with whole:
+        expected = choice.choices(whole, past)
+    short, setup, _ = searched(tmp_path / "short", Lucky(), evals=24)
+    with short:
+        more, _ = session.extend(short, evals=32)
+        list(session.resume(more, setup))
+        assert choice.choices(more, store.history(more)) is None
+        leaders.choose(more, setup.evaluator)
+        assert choice.choices(more, store.history(more)) == expected
+
+
 def test_searches_by_a_table_have_no_leaders(tmp_path, nas):
     config = RunConfig(task="own201/digits", controller="random_search", evals=32)
     setup = session.load(config)
