@@ -120,6 +120,10 @@ class TrainingEvaluator(Evaluator, Protocol):
         """Write each training into a run's `folder`, and take from there what earlier sessions trained."""
         ...
 
+    def failures(self) -> list[str]:
+        """Why trainings raised an error, a line for each, in the order in which they did."""
+        ...
+
     def training_loss(self, arch: Tensor) -> list[float]:
         """The mean training loss after each epoch of the proxy of `arch` `[D]`; empty if it was not trained."""
         ...

@@ -39,7 +39,12 @@ def test_a_search_of_some_minutes_says_what_is_left_where_there_is_no_bar(nas, c
     done = nas(*SEARCH, "--name", "one")
     assert done.returncode == 0
     lines = done.stderr.splitlines()
-    assert [line.split(" of about ")[0] for line in lines] == ["1", "2", "4", "7"]  # Where a quarter of eight is first passed.
+    assert [line.split(" of about ")[0] for line in lines] == [
+        "1",
+        "2",
+        "4",
+        "7",
+    ]  # Where a quarter of eight is first passed.
     assert all("evaluations, best" in line and line.endswith("left to search") for line in lines)
     assert nas(*SEARCH, "--name", "two", "--json").stderr == ""
 

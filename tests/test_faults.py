@@ -15,6 +15,9 @@ import torch
 from controller import Proposal
 from nas import tasks
 from nas.evaluators._training_cache import FILE, TrainingCache
+from nas.run import data_report, session, store
+from nas.run.config import RunConfig
+from nas.run.markdown import escape
 from nas.tables import plan_file
 from search_spaces import UserError, _files
 from search_spaces._files import atomic_folder
@@ -77,6 +80,20 @@ def test_a_training_that_raises_is_nan_with_its_reason_and_changes_no_other(rais
     assert again.load(torch.tensor([0]))(_proposal(again)).score[0].isnan().equal(failed)
     assert tried == []
     assert again.cache.failures() == evaluator.cache.failures()
+
+
+def test_the_report_names_why_trainings_failed(tmp_path):
+    config = RunConfig(task="own201/digits", controller="random_search", evals=4)
+    with session.start(tmp_path / "run", config, session.load(config)) as run:
+        past = store.History(torch.zeros(1, 4, 6, dtype=torch.long), torch.tensor([[1.0, torch.nan, torch.nan, 2.0]]),
+                             torch.zeros(1, 4), 0.0, 1)  # fmt: skip
+        words = data_report.section(run, past, ["ValueError: a <b>", "RuntimeError: c", "ValueError: a <b>"])
+        assert words[-3:] == [
+            "2 of 4 evaluations failed: their training diverged or raised an error.",
+            f"- {escape('ValueError: a <b>')} (2)",
+            "- RuntimeError: c (1)",
+        ]
+        assert "failed" not in str(data_report.section(run, past._replace(score=torch.zeros(1, 4)), []))
 
 
 def test_a_search_ends_when_every_training_raises(raising, monkeypatch):

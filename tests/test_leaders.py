@@ -76,6 +76,9 @@ class Lucky:
 
     def cache_to(self, folder: Any) -> None: ...
 
+    def failures(self) -> list[str]:
+        return []
+
     def training_loss(self, arch: Tensor) -> list[float]:
         return []
 

@@ -155,6 +155,9 @@ class Train:
             cache.cache_to(file)
         return cache
 
+    def failures(self) -> list[str]:
+        return self.cache.failures()
+
     def training_loss(self, arch: Tensor) -> list[float]:
         return self.cache.losses.get(_ops.whole_indices(self.equivalents(arch), self.space.choices)[0], [])
 

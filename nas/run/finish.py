@@ -72,7 +72,7 @@ def page(run: Run, setup: Setup, winner: TrainedNetwork) -> str:
         f"{escape(setup.evaluator.description)}.",
         f"Architecture: {code(winner.arch)}",
         *choice.section(run, past, session.best(run.config, past)),
-        *data_report.section(run, past),
+        *data_report.section(run, past, setup.evaluator.training.failures() if setup.evaluator.training else []),
         "## Confusion matrix",
         "Rows are the truth, columns what the network says.",
     ]
