@@ -150,7 +150,14 @@ def test_curves_by_hand():
     assert regret[0] == pytest.approx(0.5)
     assert regret[-1] == pytest.approx(0)
     assert curves.by_seconds([summarized([[1.0, 2]])]) is None, "a table without costs has no clock"
-    row = curves.curve(found)[0]
+    rows = curves.curve(found)
+    away = COUNT - 1 - COUNT // 2
+    assert [row["regret_mean"] for row in rows] == pytest.approx([away / 2, away / 2, 0], rel=1e-5)
+    assert [row["seconds"] for row in rows] == [1, 2, 3]
+    # The report of this trial is its raw scores, and so is not the best so far.
+    assert [row["report_mean"] for row in rows] == [(COUNT - 1 + COUNT // 2) / 2, COUNT // 2 / 2, (COUNT - 1) / 2]
+    assert [row["score_iqm"] for row in rows] == [(COUNT - 1 + COUNT // 2) / 2] * 2 + [COUNT - 1]
+    row = rows[0]
     assert row["evaluations"] == 1
     assert row["seconds"] == 1
     assert row["regret_mean"] == pytest.approx((COUNT - 1 - COUNT // 2) / 2, rel=1e-5)

@@ -6,13 +6,15 @@ import pytest
 import torch
 
 from controller import Results
-from controller.models import prior_file, scores, transfer_model
+from controller.candidates import pool
+from controller.models import prior_file, scores, task_features, transfer_model
 from controller.transfer_bo import TransferBO
 from nas.run import priors
 from nas.testing.toys import TASK
 from nas.training.program import compiled
-from search_spaces import Task, UserError
+from search_spaces import Task, UserError, _ops
 from search_spaces.nasbench201 import NasBench201
+from tests import golden
 
 SPACE = NasBench201()
 
@@ -41,6 +43,41 @@ def test_a_failed_evaluation_lies_just_below_the_lowest_of_its_own_search():
     below_zero = torch.tensor([[-5.0, nan, -1.0, -3.0]])
     placed = scores.normal_scores_relative_to(below_zero, torch.tensor([[-5.0, -3.0, -1.0, nan]]))
     assert torch.allclose(placed, scores.normal_scores(below_zero)[:, [0, 3, 2, 1]], atol=1e-6)
+
+
+def test_log_costs_are_in_deviations_and_three_at_most():
+    seconds = torch.ones(4, 20)
+    seconds[0, 3], seconds[1, 3] = 100.0, 0.01
+    seconds[2] = 7.0
+    seconds[3, :3] = torch.tensor([torch.nan, 0.0, 2.0])
+    found = task_features.standardised_log_cost(seconds)
+    # One of twenty apart lies root of 19 deviations from the mean, the others as far again over 19.
+    assert found[0].tolist() == pytest.approx([-(19**-0.5)] * 3 + [3.0] + [-(19**-0.5)] * 16)
+    assert torch.equal(found[1], -found[0])
+    assert not found[2].any()
+    assert found[3, :2].tolist() == [0, 0]
+    assert found[3, 2] == 3.0
+
+
+@pytest.mark.parametrize(("prior", "ranked"), [("none", 0), ("shipped", 128)])
+def test_candidates_are_neighbors_of_eight_the_first_of_a_ridge_regression_and_of_the_prior_and_random_ones(
+    prior, ranked
+):
+    controller = TransferBO(SPACE)
+    state = controller.begin(TASK, torch.arange(2), priors.find(prior, "transfer_bo"))
+    model = transfer_model.find(SPACE, state.prior)
+    before = pool._candidates(model, state, controller._history(state), 0)
+    assert before.shape[1] == 192 + ranked + 128
+    state = golden.searched(controller, 20, prior=priors.find(prior, "transfer_bo"))
+    model = transfer_model.find(SPACE, state.prior)
+    found = pool._candidates(model, state, controller._history(state), 0)
+    assert found.shape[1] == 8 * 24 + 192 + ranked + 128
+    best = state.score.nan_to_num(-1).argsort(descending=True)[:, :8]
+    around = _ops.neighbours(state.archs[torch.arange(2)[:, None], best], SPACE.choices).flatten(1, 2)
+    assert torch.equal(found[:, : 8 * 24].sort(1).values, around.sort(1).values)
+    if ranked:
+        start = 8 * 24 + 192
+        assert torch.equal(found[0, start : start + 128], model.all_archs[model.prior_ranking[:128]])
 
 
 def test_a_constraint_that_was_not_measured_is_taken_for_kept():
