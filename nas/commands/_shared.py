@@ -53,19 +53,22 @@ def new_folder(task: str, controller: str) -> Iterator[Path]:
     plain = f"{kind}:{Path(where).name}" if colon and Path(where).is_absolute() else task
     stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in f"{plain}-{short}").strip("-.")[:_LONGEST_NAME]
     runs_root().mkdir(parents=True, exist_ok=True)
-    for number in itertools.count(1):
-        folder = runs_root() / f"{stem}-{number}"
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            continue
-        break
+    folder = next(filter(_made, (runs_root() / f"{stem}-{number}" for number in itertools.count(1))))
     try:
         yield folder
     except BaseException:
         if not (folder / store.FILE).exists():
             shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def _made(folder: Path) -> bool:
+    """Whether this process has made the folder, and no other had before."""
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    return True
 
 
 def print_json(document: Any) -> None:

@@ -212,15 +212,20 @@ def as_json(subject: Subject) -> dict[str, Any]:
 
 def _from_json(kept: dict[str, Any]) -> Subject:
     task = kept["task"]
-    if not all(isinstance(n, int) and n > 0 for n in (*task["input_shape"], task["num_classes"])):
+    if len(task["input_shape"]) != 3 or not all(
+        isinstance(n, int) and n > 0 for n in (*task["input_shape"], task["num_classes"])
+    ):
         raise ValueError("a size that is no whole number above zero")
     return Subject(
         _space_from_json(kept["space"]),
         None if kept["final_space"] is None else _space_from_json(kept["final_space"]),
-        Task(**{name: tuple(value) if isinstance(value, list) else value for name, value in task.items()}),
+        Task(
+            str(task["name"]), tuple(task["input_shape"]), task["num_classes"], tuple(map(float, task["features"])),
+            tuple(map(int, task["fidelities"])), tuple(map(float, task["constraints"])),
+        ),
         str(kept["description"]),
         tuple(map(str, kept["constraints"])),
-    )
+    )  # fmt: skip
 
 
 def _space_from_json(kept: dict[str, Any]) -> StoredSpace:
