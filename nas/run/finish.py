@@ -64,11 +64,12 @@ def write_report(run: Run, setup: Setup) -> None:
 def page(run: Run, setup: Setup, winner: TrainedNetwork) -> str:
     """A page in Markdown: what was searched, what was found, how good it is, which classes it takes for which."""
     past = store.history(run)
+    retrained = choice.trainings(run, past)
     head = [
         f"# {escape(run.config.task)}: {winner.metrics['test_accuracy']:.2f}% of the test images",
         *map(escape, test_accuracy.sentences(winner)),
-        f"Found by {code(run.config.controller)} in {past.score.shape[1]} evaluations, {past.wall:.0f} s of search; "
-        f"{choice.trainings(run, past)} more trainings told its leaders apart.",
+        f"Found by {code(run.config.controller)} in {past.score.shape[1]} evaluations, {past.wall:.0f} s of search"
+        f"{f'; {retrained} more trainings told its leaders apart' if retrained else ''}.",
         f"{escape(setup.evaluator.description)}.",
         f"Architecture: {code(winner.arch)}",
         *choice.section(run, past, session.best(run.config, past)),
