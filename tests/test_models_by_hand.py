@@ -80,6 +80,16 @@ def test_candidates_are_neighbors_of_eight_the_first_of_a_ridge_regression_and_o
         assert torch.equal(found[0, start : start + 128], model.all_archs[model.prior_ranking[:128]])
 
 
+def test_an_embedding_is_the_same_where_the_space_is_not_listed(monkeypatch):
+    model = transfer_model.make(SPACE, priors.find("shipped", "transfer_bo"), TASK)
+    archs = golden.ARCHS.view(2, 4, 6)
+    listed = model.embedding(archs)
+    monkeypatch.setattr(type(model.prior), "encode_all", lambda *_: None)
+    found = model.embedding(archs)
+    assert found.shape == listed.shape == (2, 4, listed.shape[-1])
+    torch.testing.assert_close(found, listed, rtol=1e-5, atol=1e-6)
+
+
 def test_a_constraint_that_was_not_measured_is_taken_for_kept():
     controller = TransferBO(SPACE)
     task = Task("toy", (3, 32, 32), 10, constraints=(5.0, 2.0))
