@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from controller import Results
-from controller.candidates import pool
+from controller.candidates import exploration, pool
 from controller.models import prior_file, scores, task_features, transfer_model
 from controller.transfer_bo import TransferBO
 from nas.run import priors
@@ -88,6 +88,14 @@ def test_an_embedding_is_the_same_where_the_space_is_not_listed(monkeypatch):
     found = model.embedding(archs)
     assert found.shape == listed.shape == (2, 4, listed.shape[-1])
     torch.testing.assert_close(found, listed, rtol=1e-5, atol=1e-6)
+
+
+def test_a_search_is_stalled_where_the_last_evaluations_brought_nothing_better():
+    nan = torch.nan
+    score = torch.tensor([[1.0, 2, 0, 2], [1, 2, 0, 3], [nan, 2, nan, nan], [5, 1, 2, 3]])
+    assert exploration.no_improvement(score, 2).tolist() == [True, False, True, True]
+    assert exploration.no_improvement(score, 3).tolist() == [False, False, False, True]
+    assert not exploration.no_improvement(score, 4).any(), "there was none before"
 
 
 def test_a_constraint_that_was_not_measured_is_taken_for_kept():
