@@ -51,6 +51,12 @@ def refused(nas, tmp_path):
         (("search", "--task", TASK, "--controller", "evolutoin"), "Did you mean 'evolution'?"),
         (("search", "--task", TASK, "--controller", ""), "No controller is called ''"),
         (("search", "--task", TASK, "--name", ""), "--name is ''"),
+        (("search", "--task", "folder:"), "Task 'folder:' names nothing behind its colon; say folder:DIR."),
+        (("forecast", "--task", "npz: "), "names nothing behind its colon; say npz:FILE."),
+        (("search", "--task", TASK, "--evaluator", "train"), f"trains on images; task '{TASK}' looks its scores up."),
+        (("search", "--task", TASK, "--evaluator", "tabular"), "which a task's name brings by itself; leave it out."),
+        (("search", "--task", "digits", "--evaluator", "nats_bench"), "which a task's name brings by itself"),
+        (("search", "--task", TASK, "--prior", "folder:"), "There is no prior 'folder:'; --prior takes a file"),
         (("search", "--task", TASK, "--controller", "../nas/cli"), "No controller is called '../nas/cli'"),
         (
             ("search", "--task", TASK, "--controller", "in_context", "--set", "policy_only=true"),

@@ -1,6 +1,7 @@
 """`nas compare`: the statistics by hand, the same bytes however it was made, and bounds that bound."""
 
 import json
+from pathlib import Path
 
 import numpy
 import pytest
@@ -108,8 +109,43 @@ def test_searching_reads_the_search_column_once_and_no_report(tmp_path, nasbench
 
 def test_a_folder_that_holds_another_comparison_is_left_alone(tmp_path, nasbench201):
     comparison.make(specs(["random_search"]), tmp_path)
-    with pytest.raises(UserError, match="another comparison"):
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(UserError) as told:
         comparison.make(specs(["random_search"], evals=31), tmp_path)
+    assert "holds 8 seeds of 30 evaluations; this comparison asks for 8 seeds of 31 evaluations. Name" in str(
+        told.value
+    )
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_comparison_without_a_folder_has_one_of_its_own_to_which_the_same_command_returns(
+    tmp_path, nasbench201, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+
+    def folder(*changes):
+        words = [
+            "compare",
+            "--tasks",
+            TASK,
+            "--controllers",
+            "random_search",
+            "--seeds",
+            "2",
+            "--evals",
+            "3",
+            "--jobs",
+            "1",
+        ]
+        result = CliRunner().invoke(cli, [*words, "--no-figures", *changes], catch_exceptions=False)
+        return Path(result.stdout.splitlines()[-1].removeprefix("All results are in "))
+
+    first, again = folder(), folder()
+    others = [folder(*change) for change in (["--seeds", "3"], ["--evals", "4"], ["--controllers", "evolution"])]
+    assert first == again
+    assert first.name.startswith("compare-nasbench201-ImageNet16-120-200-random_search-")
+    assert len({first, *others}) == 4
+    assert all((each / "results.json").is_file() for each in (first, *others))
 
 
 def test_json_is_one_document_with_the_keys_promised(tmp_path, nasbench201):

@@ -182,7 +182,7 @@ def test_controllers_are_compared_there_and_their_trials_are_read_back(nas, tmp_
     rows = json.loads(compared.stdout)["rows"]
     assert [row["distinct_archs"] for row in rows] == [14, 14]
     evaluator = Landscape.of("hills")
-    for path in (tmp_path / "runs/compare/trials").glob("*"):
+    for path in (tmp_path / "runs").glob("compare-*/trials/*"):
         done = trial_cache.read(path)
         assert torch.equal(evaluator.scores(done.archs.long()), done.score)
         best = trial.final_archs(evaluator, done, None)

@@ -184,3 +184,19 @@ def test_a_column_says_how_many_seeds_it_is_the_mean_of_and_old_headers_say_noth
         stated = json.loads(file.metadata()["columns"])
     assert "seeds" in stated["data/valid@3"]
     assert "seeds" not in stated["data/test@3"], "what version 0.1 reads"
+
+
+@pytest.mark.parametrize("columns", [None, "40"])
+def test_what_a_table_holds_is_printed_whole_where_there_is_no_terminal(columns, nas, monkeypatch):
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", columns)
+    table = tables.find("own201")
+    printed = [line.split() for line in nas("table", "info", "own201").stdout.splitlines()]
+    rows = {words[0]: words for words in printed if words and words[0] in table.columns}
+    assert rows.keys() == table.columns.keys()
+    assert {len(words) for words in rows.values()} == {7}
+    known = table.column("digits/params")
+    assert rows["digits/params"][1:3] == ["million", "1"]
+    assert float(rows["digits/params"][4]) == pytest.approx(known.min().item(), rel=1e-3)
+    listed = [line.split() for line in nas("table", "info").stdout.splitlines()]
+    assert ["own201", "nasbench201", "15,625", str(len(table.columns))] in listed

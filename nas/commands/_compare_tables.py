@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Column, Table
 
 from nas import tasks
+from nas.commands import _shared
 from nas.compare import statistics
 from nas.terminal import printable
 
@@ -31,7 +30,7 @@ def print_document(document: dict[str, Any]) -> None:
             f"{row['handed_out_top']:.0%}" if known else "-",
             _number(None if row["regret"] is None else row["regret"]["iqm"], 3),
         )  # fmt: skip
-    _print(table)
+    _shared.print_grid(table)
     _print_test(document["best_after"])
 
 
@@ -45,7 +44,7 @@ def print_after(document: dict[str, Any]) -> None:
             printable(row["task"]), printable(row["controller"]), str(row["evaluations"]),
             *_spread(row["score"]), *_spread(row["report"]), _median(row["test_regret"], 2), _median(row["test_rank"], 0),
         )  # fmt: skip
-    _print(table)
+    _shared.print_grid(table)
 
 
 def _print_tasks(document: dict[str, Any]) -> None:
@@ -79,7 +78,7 @@ def _print_test(rows: list[dict[str, Any]]) -> None:
     for task, controller in dict.fromkeys((row["task"], row["controller"]) for row in rows):
         cells = [found.get((task, controller, count)) for count in counts]
         table.add_row(printable(task), printable(controller), *map(_test, cells))
-    _print(table)
+    _shared.print_grid(table)
 
 
 def _test(row: dict[str, Any] | None) -> str:
@@ -93,11 +92,6 @@ def _test(row: dict[str, Any] | None) -> str:
 def _table(*headings: str) -> Table:
     """Of tasks and controllers, whose names are folded and never cut."""
     return Table(Column("task", overflow="fold"), Column("controller", overflow="fold"), *headings)
-
-
-def _print(table: Table) -> None:
-    # 400: in a file or a pipe there is no width to fit, and folded cells could not be read by a program.
-    Console(width=None if os.isatty(1) else 400, markup=False).print(table)
 
 
 def _median(found: dict[str, Any] | None, digits: int) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table as Grid
 
 from nas import training
 from nas.run import budget, finish, leaders, session, store
@@ -22,6 +23,8 @@ from nas.run.session import Setup
 from nas.run.store import Run
 from nas.terminal import printable
 
+_WHOLE = 10_000
+"""Columns that no row comes to."""
 STOPPED = 130
 """Exit status after Ctrl-C, as shells have it."""
 
@@ -88,6 +91,11 @@ def print_lines(rows: list[tuple[str, ...]]) -> None:
     widths = [max(map(len, column)) for column in zip(*shown)]
     for row in shown:
         click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths)).rstrip())
+
+
+def print_grid(grid: Grid) -> None:
+    """A grid as wide as the terminal; whole where there is none: what a file or a program gets has no width to fit."""
+    Console(width=None if sys.stdout.isatty() else _WHOLE, highlight=False, markup=False).print(grid)
 
 
 def work(run: Run, setup: Setup, *, quiet: bool = False) -> None:

@@ -12,6 +12,7 @@ from nas import plugins, tables
 from nas.commands import _table_shown
 from nas.tables import csv_import, nats_import
 from nas.tables.table import SUFFIX
+from nas.text import file_name
 from search_spaces import UserError
 
 
@@ -75,7 +76,7 @@ def csv_(path: Path, out: Path, space: str, task: str | None, force: bool) -> No
 
 def _task_name(text: str) -> str:
     """A name that a task may have: without the signs that mean something in one."""
-    return "".join(c if c.isalnum() or c in "._-" else "-" for c in text).strip("-.") or "results"
+    return file_name(text).strip("-.") or "results"
 
 
 def _refuse_taken(out: Path, force: bool) -> None:

@@ -30,7 +30,7 @@ def describe(table: Table, as_json: bool) -> None:
         numbers = ("-" if row[k] is None else f"{row[k]:.4g}" for k in ("lowest", "median", "highest"))
         name, unit = printable(row["name"]), printable(row["unit"] or "")
         grid.add_row(name, unit, str(row["seeds"]), f"{row['known']:.1%}", *numbers)
-    console.print(grid)
+    _shared.print_grid(grid)
     for row in document(table, columns=True)["columns"]:
         if row["noise"]:
             spread = row["noise"]

@@ -13,6 +13,7 @@ from rich.progress import Progress
 
 from nas.commands import _compare_tables, _old_flags, _shared
 from nas.compare import comparison, trial, trial_cache
+from nas.compare.folder_name import folder_name
 from nas.compare.summary import TrialSummary
 from nas.compare.trial import TrialSpec
 from search_spaces import UserError
@@ -48,7 +49,10 @@ from search_spaces import UserError
 @click.option("--simulated-seconds", "seconds", type=float, help="Budget: simulated seconds of each search.")
 @click.option("--batch", default=1, show_default=True, help="Architectures that a search evaluates at once.")
 @click.option(
-    "--out", "folder", type=click.Path(path_type=Path, file_okay=False), help="Folder; by default runs/compare."
+    "--out",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder; by default one under runs, named after what is compared.",
 )
 @click.option("--jobs", default=os.cpu_count() or 1, help="Processes; by default one a core.")
 @click.option("--figures/--no-figures", default=True, show_default=True, help="Draw the figures too.")
@@ -102,8 +106,8 @@ def command(
     named = comparison.with_priors(named, priors)
     counts = _counts(after, evals)
     torch.set_num_threads(1)  # As in worker processes: small tensors are slower on more threads.
-    folder = folder or _shared.runs_root() / "compare"
     specs = comparison.specs(patterns, named, bounds, seeds, evals, seconds, batch)
+    folder = folder or _shared.runs_root() / folder_name(patterns, specs)
     summaries = _run(specs, folder, jobs, quiet=as_json)
     document = comparison.document(summaries, counts or None)
     comparison.write(document, folder)

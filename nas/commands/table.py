@@ -7,7 +7,6 @@ import importlib.util
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table as Grid
 
 from nas import tables
@@ -98,4 +97,4 @@ def _list(found: list[Table], as_json: bool) -> None:
         grid.add_column(heading, no_wrap=True, justify="right" if heading in ("architectures", "columns") else "left")
     for table in found:
         grid.add_row(printable(table.name), printable(table.space), f"{table.rows:,}", str(len(table.columns)))
-    Console(markup=False).print(grid)
+    _shared.print_grid(grid)

@@ -19,6 +19,7 @@ from nas import plugins, settings, tables, tasks
 from nas.loop import search
 from nas.run import incumbent, priors
 from nas.tasks import full_columns
+from nas.text import file_name
 from nas.types import Evaluator
 from search_spaces import Space, UserError, _ops
 
@@ -44,7 +45,7 @@ class TrialSpec:
     def path(self, folder: Path) -> Path:
         """The file of the trial."""
         words = f"{self.task}--{self.controller}"
-        slug = "".join(c if c.isalnum() or c in "._-" else "-" for c in words)[:100]
+        slug = file_name(words)[:100]
         # The slug is for people and may collide; the digest tells trials apart. It has the prior's content and not its path.
         digest = hashlib.sha256((words + self.prior + self.source).encode()).hexdigest()[:8]
         return folder / "trials" / f"{slug}-{digest}.safetensors"

@@ -15,6 +15,7 @@ from torch import Tensor
 from nas import processes
 from nas.compare import trial, trial_file
 from nas.compare.trial import ColumnsRead, Trial, TrialSpec
+from nas.text import counted
 from search_spaces import UserError
 from search_spaces._files import atomic_write
 
@@ -25,7 +26,10 @@ def run(spec: TrialSpec, folder: Path) -> Path:
     if path.is_file():
         stored = read_spec(path)
         if stored != spec:
-            raise UserError(f"'{path}' holds another comparison ({stored}); name another folder with --out.")
+            raise UserError(
+                f"'{path}' holds {_size(stored)}; this comparison asks for {_size(spec)}. "
+                "Name another folder with --out, or leave it out."
+            )
         # Another version may propose otherwise: one table must not mix the two.
         if read_version(path) == version():
             return path
@@ -41,6 +45,14 @@ def run(spec: TrialSpec, folder: Path) -> Path:
             safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()}, about)
         )
     return path
+
+
+def _size(spec: TrialSpec) -> str:
+    """What a trial's file name does not say: how many searches, and how long."""
+    budgets = [counted(spec.evals, "evaluation")] if spec.evals is not None else []
+    budgets += [f"{spec.seconds:g} simulated seconds"] if spec.seconds is not None else []
+    batches = f" in batches of {spec.batch}" if spec.batch > 1 else ""
+    return f"{counted(spec.seeds, 'seed')} of {' or '.join(budgets)}{batches}"
 
 
 def _is_informative(name: str, tensor: Tensor) -> bool:

@@ -23,6 +23,8 @@ _SPLIT_SEEDS = {"test": 1, "valid": 2}
 _SMALLEST = 4
 """Side of an image: two stages of the usual networks halve it."""
 
+_FORMS = ("npz:FILE", "folder:DIR", "hf:NAME")
+
 Reader = Callable[[str, int | None], RawData]
 """From the text after the colon, and the side of the images (None: the data's own), to the data."""
 
@@ -41,11 +43,14 @@ def load(name: str, image_size: int | None = None) -> DataSet:
     by_kind: dict[str, Reader] = {"npz": arrays.npz, "folder": folders.folder, "hf": hub.hugging_face}
     if image_size is not None and image_size < _SMALLEST:
         raise UserError(f"image_size is {image_size}; it takes at least {_SMALLEST}.")
+    if colon and kind in by_kind and not where.strip():
+        form = next(form for form in _FORMS if form.startswith(kind))
+        raise UserError(f"Task '{name}' names nothing behind its colon; say {form}.")
     if colon and kind in by_kind:
         return _complete(name, by_kind[kind](where, image_size))
     if name == "digits":
         return _complete(name, _digits(image_size))
-    raise unknown("task", name, [*names(), "npz:FILE", "folder:DIR", "hf:NAME", "TABLE/TASK"])
+    raise unknown("task", name, [*names(), *_FORMS, "TABLE/TASK"])
 
 
 def _digits(image_size: int | None) -> RawData:

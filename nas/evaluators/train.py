@@ -18,6 +18,7 @@ from nas import datasets, plugins, training
 from nas.datasets import DataSet, meta_features
 from nas.evaluators import _settings
 from nas.evaluators._training_cache import FILE, TrainingCache, TrainingKey
+from nas.text import counted
 from nas.training import Images, Recipe, augment, metrics
 from nas.training.train import SEEDS
 from nas.types import Defaults, Evaluate, TrainedNetwork, TrainingEvaluator
@@ -94,9 +95,10 @@ class Train:
     @property
     def description(self) -> str:
         C, H, W = self.task.input_shape
+        searched, final = (counted(recipe.epochs, "epoch") for recipe in (self.recipe, self.final_recipe))
         return (
-            f"score: validation accuracy after {self.recipe.epochs} epochs of {self.examples} images, {W}x{H}x{C}, by "
-            f"{_size(self.space)}; report: test accuracy of {_size(self.final_space)} after {self.final_recipe.epochs} epochs"
+            f"score: validation accuracy after {searched} of {self.examples} images, {W}x{H}x{C}, by "
+            f"{_size(self.space)}; report: test accuracy of {_size(self.final_space)} after {final}"
         )
 
     @cached_property

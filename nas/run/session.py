@@ -13,9 +13,21 @@ from torch import Tensor
 
 from controller import Controller, Prior, State, Step
 from controller.models import legacy
-from nas import plugins, settings, tables, tasks
+from nas import plugins, settings, tables
 from nas.loop import search
-from nas.run import budget, database, incumbent, priors, provenance, state_tree, store, subject, trials, trust
+from nas.run import (
+    budget,
+    database,
+    evaluators,
+    incumbent,
+    priors,
+    provenance,
+    state_tree,
+    store,
+    subject,
+    trials,
+    trust,
+)
 from nas.run.budget import Progress
 from nas.run.config import RunConfig
 from nas.run.incumbent import Best
@@ -40,10 +52,7 @@ class Setup(NamedTuple):
 
 def load(config: RunConfig) -> Setup:
     """Load the evaluator and the controller. Raises `UserError` for a name or an option that does not exist."""
-    if config.evaluator is None:
-        evaluator = tasks.find(config.task, **config.training_options)
-    else:
-        evaluator = plugins.load("evaluator", config.evaluator).of(config.task, **config.training_options)
+    evaluator = evaluators.find(config)
     controller = plugins.load("controller", config.controller)
     options = legacy.settings(config.controller, config.controller_options)
     given = settings.typed(config.controller, controller, options)

@@ -1,0 +1,29 @@
+"""The folder of a comparison that names none: the same command comes back to it and goes on, another has another."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, replace
+
+from nas.compare import trial
+from nas.compare.trial import TrialSpec
+from nas.text import file_name
+
+_LONGEST = 60
+"""Characters that say what is compared: file systems take 255 bytes, and a listing should stay readable."""
+
+
+def folder_name(patterns: str, specs: list[TrialSpec]) -> str:
+    """A name that holds what is compared.
+
+    Args:
+        patterns: the tasks as they were asked for: a family has many, and one name.
+        specs: all trials of the comparison.
+    """
+    controllers = dict.fromkeys(trial.named(spec.controller)[0].rpartition(":")[2] for spec in specs)
+    words = file_name("-".join([patterns, *controllers]))[:_LONGEST].strip("-.")
+    # The words are for people and may collide; the digest tells comparisons apart. Priors and own sources count by their name and
+    # not by their content, as in a folder that is given: what has changed is run again there.
+    asked = json.dumps([asdict(replace(spec, prior="", source="")) for spec in specs])
+    return f"compare-{words}-{hashlib.sha256(asked.encode()).hexdigest()[:8]}"

@@ -1,0 +1,35 @@
+"""From `--task` and `--evaluator` to the evaluator of a run."""
+
+from __future__ import annotations
+
+from nas import plugins, tasks
+from nas.run.config import RunConfig
+from nas.types import Evaluator
+from search_spaces import UserError
+
+_TRAIN = "train"
+
+
+def find(config: RunConfig) -> Evaluator:
+    """What scores a run's architectures. Raises `UserError` for a name that leads nowhere, or that does not go with the task."""
+    asked = config.evaluator
+    if asked is None:
+        return tasks.find(config.task, **config.training_options)
+    if asked in plugins.names("evaluator"):
+        _refuse_by_task(asked, config.task)
+        return tasks.find(config.task, **config.training_options)
+    return plugins.load("evaluator", asked).of(config.task, **config.training_options)
+
+
+def _refuse_by_task(asked: str, task: str) -> None:
+    """Ours belong to kinds of tasks; `train` alone can be asked for, as a word for what a dataset gets anyway."""
+    kind = tasks.TaskName.parse(task).kind
+    if asked != _TRAIN:
+        raise UserError(
+            f"--evaluator is '{asked}', which a task's name brings by itself; leave it out. It takes FILE.py:Class of your own."
+        )
+    if kind != "data":
+        raise UserError(
+            f"--evaluator {_TRAIN} trains on images; task '{task}' looks its scores up. Leave --evaluator out, or name digits, "
+            "npz:FILE, folder:DIR or hf:NAME."
+        )
