@@ -52,7 +52,7 @@ from search_spaces import UserError
     "--out",
     "folder",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder; by default one under runs, named after what is compared.",
+    help="Folder; by default runs/ and a name of what is compared.",
 )
 @click.option("--jobs", default=os.cpu_count() or 1, help="Processes; by default one a core.")
 @click.option("--figures/--no-figures", default=True, show_default=True, help="Draw the figures too.")
