@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import unicodedata
 
 _OBEYED = ("Cc", "Cs")
@@ -18,3 +19,12 @@ def printable(text: str) -> str:
         else c
         for c in text
     )
+
+
+def encodable(text: str, plain: str) -> str:
+    """The text if standard output can show it, else `plain`: ASCII and cp1252 have no block letters."""
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return plain
+    return text

@@ -66,12 +66,16 @@ def test_a_run_killed_at_several_instants_ends_as_one_never_stopped(controller, 
     folder = tmp_path / "killed"
     options = ["--task", _TASK, "--controller", controller, "--seeds", "3", "--batch", "2", "--evals", str(evals)]
     args = ["search", *options, "--name", str(folder)]
-    for steps in (1, 40, 90):
+    for number, steps in enumerate((1, 40, 90), 1):
         process, _ = _kill_after(args, steps)
         assert process.returncode == -signal.SIGKILL
         args = ["resume", str(folder)]
         with store.open_run(folder) as run:
             assert len(list(store.steps(run))) == steps
+            read = store.get_meta(run, "columns_read")
+            # Of each session so far, though none came to its end.
+            assert read[f"{_TASK.split('/')[0]}/cifar10/valid_accuracy@12"] == number
+            assert set(read.values()) == {number}
     subprocess.run([*_COMMAND, *args], check=True, capture_output=True)
     with store.open_run(folder) as run:
         got = store.history(run)

@@ -22,6 +22,7 @@ from nas.run import budget, finish, leaders, session, store
 from nas.run.session import Setup
 from nas.run.store import Run
 from nas.terminal import printable
+from nas.text import file_name
 
 _WHOLE = 10_000
 """Columns that no row comes to."""
@@ -54,7 +55,7 @@ def new_folder(task: str, controller: str) -> Iterator[Path]:
     kind, colon, where = task.partition(":")
     # Not the folders above the images.
     plain = f"{kind}:{Path(where).name}" if colon and Path(where).is_absolute() else task
-    stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in f"{plain}-{short}").strip("-.")[:_LONGEST_NAME]
+    stem = file_name(f"{plain}-{short}").strip("-.")[:_LONGEST_NAME]
     runs_root().mkdir(parents=True, exist_ok=True)
     folder = next(filter(_made, (runs_root() / f"{stem}-{number}" for number in itertools.count(1))))
     try:

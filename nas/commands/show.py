@@ -14,11 +14,12 @@ from nas.run.choice import Leader
 from nas.run.noise import Noise
 from nas.run.store import Run
 from nas.run.summary import summary, top_row
-from nas.terminal import printable
+from nas.terminal import encodable, printable
 from search_spaces import Space, Task
 from search_spaces._files import atomic_write
 
-_BLOCKS = "▁▂▃▄▅▆▇█"
+_BLOCKS, _ASCII = "▁▂▃▄▅▆▇█", "_.-=#"
+"""Levels of the trajectory, lowest first."""
 _WIDTH = 60
 
 
@@ -63,7 +64,7 @@ def print_run(run: Run) -> None:
     space = subject.shown_space(run, about.space)
     top = top_row(rows)
     arch = past.archs[top["seed"] - run.config.first_seed, top["found_at"] - 1]
-    console.print(printable(draw.text(space, arch)))
+    console.print(printable(draw.text(space, arch, encodable("█", "#"))))
     console.print(f"best    {printable(top['arch'])}")
     console.print(printable(about.description))
     console.print(
@@ -151,13 +152,14 @@ def _over_seeds(rows: list[dict], key: str) -> str:
     if len(rows) == 1:
         return ""
     values = torch.tensor([row[key] for row in rows], dtype=torch.float64)
-    return f"; over {len(rows)} seeds {values.mean():.3f} ± {values.std():.3f}"
+    return f"; over {len(rows)} seeds {values.mean():.3f} {encodable('±', '+-')} {values.std():.3f}"
 
 
 def _sparkline(past: store.History) -> str:
     best = incumbent.best_so_far(past.score, past.epochs).nanmean(0)
     best = best[~best.isnan()]
     picked = best[torch.linspace(0, len(best) - 1, min(_WIDTH, len(best))).long()]
+    blocks = encodable(_BLOCKS, _ASCII)
     span = (picked.max() - picked.min()).clamp_min(1e-12)
-    levels = ((picked - picked.min()) / span * (len(_BLOCKS) - 1)).round().long()
-    return f"{best[0]:.2f} {''.join(_BLOCKS[i] for i in levels)} {best[-1]:.2f}"
+    levels = ((picked - picked.min()) / span * (len(blocks) - 1)).round().long()
+    return f"{best[0]:.2f} {''.join(blocks[i] for i in levels)} {best[-1]:.2f}"

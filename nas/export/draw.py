@@ -47,15 +47,15 @@ def operations(space: Space, arch: Tensor) -> list[str]:
     return [names[choice] for names, choice in zip(space.operations, arch.tolist())]
 
 
-def text(space: Space, arch: Tensor) -> str:
-    """A few lines that draw `arch` `[D]`, without color."""
+def text(space: Space, arch: Tensor, bar: str = "█") -> str:
+    """A few lines that draw `arch` `[D]`, without color; `bar` is what bars are made of."""
     picked = operations(space, arch)
     if _is_cell(space):
         return _cell_text(picked)
     widths = _widths(picked)
     if widths:
         unit = _BAR / max(widths)
-        return "\n".join(f"stage {i}  {'█' * round(w * unit)} {w}" for i, w in enumerate(widths))
+        return "\n".join(f"stage {i}  {bar * round(w * unit)} {w}" for i, w in enumerate(widths))
     room = max(map(len, space.decisions))
     return "\n".join(f"{decision:<{room}}  {name}" for decision, name in zip(space.decisions, picked))
 

@@ -36,6 +36,7 @@ from nas.run.tensorboard import TensorBoardLog
 from nas.types import Evaluator
 from search_spaces import UserError
 
+_COLUMNS_READ = "columns_read"
 _PRIOR = "/prior"
 """The leaf of a state that tells its prior from any other."""
 
@@ -134,7 +135,8 @@ def resume(run: Run, setup: Setup) -> Iterator[Progress]:
     training = setup.evaluator.training
     if training is not None:
         training.cache_to(run.folder)
-    before = tables.column_read_counts()
+    before, earlier = tables.column_read_counts(), Counter(store.get_meta(run, _COLUMNS_READ) or {})
+    kept = dict(earlier)
     log = TensorBoardLog(run.folder, setup.controller, past.score.shape[1])
     log.settings(config)
     steps, mark = None, time.perf_counter()
@@ -146,14 +148,16 @@ def resume(run: Run, setup: Setup) -> Iterator[Progress]:
         step = next(steps)
         now = time.perf_counter()  # What storing and drawing the step before took counts as this step's time.
         wall, mark = now - mark, now
-        store.append(run, past.steps, step, state, wall, setup.evaluator.space.describe, cut=batch < config.batch)
+        read = dict(earlier + tables.column_read_counts() - before)
+        # With the step: a session that is killed counts too. Only when it has changed, which is once in most sessions.
+        meta, kept = {_COLUMNS_READ: read} if read != kept else None, read
+        cut = batch < config.batch
+        store.append(run, past.steps, step, state, wall, setup.evaluator.space.describe, cut=cut, meta=meta)
         state = step.state
         past = _extend(past, step, wall)
         found = best(config, past)
         log.step(past.score.shape[1], step.results.score, past.cost.sum(1), found, state)
         yield Progress(past.score.shape[1], found, past.wall, past.cost.double().sum(1).min().item())
-    read = Counter(store.get_meta(run, "columns_read") or {}) + tables.column_read_counts() - before
-    store.set_meta(run, "columns_read", dict(read))
     found = best(config, past)
     winner = found.archs[incumbent.top(found)]
     log.finish(found.score, training.training_loss(winner) if training is not None else [])

@@ -185,6 +185,7 @@ def append(
     describe: Callable[[Tensor], str],
     *,
     cut: bool = False,
+    meta: dict[str, Any] | None = None,
 ) -> None:
     """Store a step, its evaluations as rows and the state after it, all or nothing.
 
@@ -194,6 +195,7 @@ def append(
         wall: seconds that the step took.
         describe: names an architecture `[D]`.
         cut: whether the budget's end cut the step short; `undo_cut` takes it back when the run gets more.
+        meta: what `get_meta` gives from now on, in place of earlier values.
     """
     archs = step.proposal.archs
     archs = archs.to(
@@ -216,6 +218,8 @@ def append(
             )
             _write_state(run.connection, {}, state_tree.flatten(before), "state_before_cut")
         _write_state(run.connection, state_tree.flatten(before), state_tree.flatten(step.state))
+        for key, value in (meta or {}).items():
+            _write_meta(run.connection, key, value)
 
 
 def undo_cut(run: Run) -> bool:
@@ -316,7 +320,11 @@ def state(run: Run, like: State) -> State:
 def set_meta(run: Run, key: str, value: Any) -> None:
     """Keep a JSON value with the run, in place of an earlier one."""
     with database.transaction(run.connection):
-        run.connection.execute("insert or replace into about values (?, ?)", (key, json.dumps(value)))
+        _write_meta(run.connection, key, value)
+
+
+def _write_meta(connection: sqlite3.Connection, key: str, value: Any) -> None:
+    connection.execute("insert or replace into about values (?, ?)", (key, json.dumps(value)))
 
 
 def get_meta(run: Run, key: str) -> Any:
