@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import warnings
 
 import pytest
 
-from nas.run import session, store
+from nas.run import finish, hparams, session, store, trained_network
 from nas.run.config import RunConfig
+from nas.run.summary import summary
 
 
 @pytest.fixture
@@ -64,3 +66,69 @@ def test_the_best_cell_is_a_picture_whenever_it_changes_and_the_settings_are_hpa
     assert len(shown.Images("best_cell")) == changes
     assert shown.Images("best_cell")[0].encoded_image_string.startswith(b"\x89PNG")
     assert "_hparams_/session_start_info" in shown.summary_metadata
+
+
+def _row(shown):
+    """The settings and the results of a run in TensorBoard's table of hyperparameters."""
+    from tensorboard.plugins.hparams import metadata
+
+    # An experiment's summary would fix the columns to one run's settings; without it they are the union of all runs'.
+    assert "_hparams_/experiment" not in shown.summary_metadata
+    content = shown.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    settings = metadata.parse_session_start_info_plugin_data(content).hparams
+    results = {tag: shown.Scalars(tag)[-1].value for tag in shown.Tags()["scalars"] if tag.startswith("hparam/")}
+    return {name: value.string_value or value.number_value for name, value in settings.items()}, results
+
+
+def test_hparams_have_every_setting_and_what_the_run_came_to(events, tmp_path):
+    asked = RunConfig(
+        "own201/digits", "reinforce", controller_options={"lr": "0.1"}, evals=5, seeds=2, first_seed=3, prior="none"
+    )
+    setup = session.load(asked)
+    with session.start(tmp_path / "run", asked, setup) as run:
+        list(session.resume(run, setup))
+        for _ in range(2):  # What was logged is not logged again.
+            finish.finish(run, setup)
+        document, past = summary(run), store.history(run)
+    shown = events(run.folder)
+    settings, results = _row(shown)
+    assert {
+        "task": "own201/digits",
+        "controller": "reinforce",
+        "seeds": 2,
+        "first_seed": 3,
+        "evals": 5,
+    }.items() <= settings.items()
+    # Those that were not given too: runs compare by what was in use.
+    own = {f"controller.{f.name}" for f in dataclasses.fields(setup.controller)[1:]}
+    assert own == {name for name in settings if name.startswith("controller.")}
+    assert settings["controller.lr"] == 0.1
+    best = document["best"]
+    table, arch = setup.evaluator.table, session.best(run.config, past).archs[past.score.max(1).values.argmax()]
+    params = table.column("digits/params")[(table.archs == arch).all(1)].item()
+    expected = {
+        "hparam/score": sum(row["score"] for row in best) / 2,
+        "hparam/test_score": sum(row["report"] for row in best) / 2,
+        "hparam/seconds": document["wall_seconds"],
+        "hparam/simulated_seconds": document["cost_seconds"],
+        "hparam/parameters": 1e6 * params,
+    }
+    assert results == pytest.approx(expected, rel=1e-3)
+    assert len(shown.Scalars("hparam/parameters")) == 1
+
+
+def test_hparams_of_a_training_have_its_options_and_the_weights_of_the_final_network(events, tmp_path):
+    options = {"epochs": 1, "channels": 2, "examples": 64, "final_epochs": 1, "final_channels": 4, "final_cells": 1}
+    given = {name: str(value) for name, value in options.items()}
+    asked = RunConfig(controller="random_search", evals=1, training_options=given)
+    setup = session.load(asked)
+    with session.start(tmp_path / "run", asked, setup) as run:
+        list(session.resume(run, setup))
+        finish.write_report(run, setup)
+        hparams.write_results(run, setup)
+    settings, results = _row(events(run.folder))
+    assert {f"training.{name}": value for name, value in options.items()}.items() <= settings.items()
+    winner = trained_network.load(run.folder)
+    weights = {n: w for n, w in winner.state_dict.items() if "running_" not in n and "num_batches" not in n}
+    assert results["hparam/parameters"] == sum(w.numel() for w in weights.values())
+    assert results["hparam/test_score"] == pytest.approx(winner.metrics["test_accuracy"], abs=1e-3)

@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from nas.export.export import Export, export
-from nas.run import choice, data_report, leaders, session, store, test_accuracy, test_place, trained_network
+from nas.run import choice, data_report, hparams, leaders, session, store, test_accuracy, test_place, trained_network
 from nas.run.markdown import code, escape
 from nas.run.session import Setup
 from nas.run.store import Run
@@ -26,6 +26,7 @@ def finish(run: Run, setup: Setup) -> Export | None:
     What was done before is not done again.
     """
     write_report(run, setup)
+    hparams.write_results(run, setup)
     training, winner = setup.evaluator.training, trained_network.load(run.folder)
     if training is None or winner is None:
         return None

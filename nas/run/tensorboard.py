@@ -17,7 +17,7 @@ from nas.run.config import RunConfig
 from nas.run.incumbent import Best
 from search_spaces import Space
 
-_SCORE = "hparam/score"
+_RESULTS = "hparam"
 _SEEDS_SHOWN = 8
 """More curves than this say less than their mean."""
 
@@ -55,17 +55,23 @@ class TensorBoardLog:
 
     def settings(self, config: RunConfig) -> None:
         """Enter the run in the HParams tab, from its start on: a run that is stopped is there too."""
-        values = dataclasses.asdict(config)
-        flat = {name: value for name, value in values.items() if isinstance(value, str | int | float)}
-        flat |= {f"controller.{name}": value for name, value in config.controller_options.items()}
-        self._write_hparams(flat, last=False)
+        self._write_hparams(_settings(config, self._controller), last=False)
+
+    @staticmethod
+    def results(folder: Path, values: dict[str, float]) -> None:
+        """Give what a finished run came to, as `nas.run.hparams` names it, to the HParams tab."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        with SummaryWriter(str(folder)) as writer:
+            for name, value in values.items():
+                writer.add_scalar(f"{_RESULTS}/{name}", value)
 
     def _write_hparams(self, values: dict[str, str | int | float], *, last: bool) -> None:
         from torch.utils.tensorboard.summary import hparams
 
         assert self._writer.file_writer is not None
         # The experiment's summary is left out: TensorBoard then shows the union of all runs' settings, not one run's.
-        _, started, ended = hparams(values, {_SCORE: 0.0})
+        _, started, ended = hparams(values, {})
         self._writer.file_writer.add_summary(ended if last else started)
 
     def finish(self, score: Tensor, curve: list[float]) -> None:
@@ -77,7 +83,7 @@ class TensorBoardLog:
         for epoch, loss in enumerate(curve, 1):
             self._writer.add_scalar("training/best_cell_loss", loss, epoch)
         self._write_hparams({}, last=True)
-        self._writer.add_scalar(_SCORE, _mean(score))
+        self._writer.add_scalar(f"{_RESULTS}/score", _mean(score))
         self._writer.close()
 
     def _log_policy(self, evaluations: int, state: State) -> None:
@@ -98,6 +104,26 @@ class TensorBoardLog:
         if arch.tolist() != self._shown:
             self._shown = arch.tolist()
             self._writer.add_image("best_cell", _pixels(self._controller.space, arch), evaluations, dataformats="HWC")
+
+
+def _settings(config: RunConfig, controller: Controller) -> dict[str, str | int | float | bool]:
+    """What tells runs apart, by name: the configuration, each setting of the controller with its value in use, the training's.
+
+    A setting that is not given and depends on the data is left out.
+    """
+    own = {f.name: getattr(controller, f.name) for f in dataclasses.fields(controller)[1:]}  # pyright: ignore
+    values = dataclasses.asdict(config)
+    values |= {f"controller.{name}": value for name, value in own.items()}
+    values |= {f"training.{name}": _number(text) for name, text in config.training_options.items()}
+    return {name: value for name, value in values.items() if isinstance(value, str | int | float)}
+
+
+def _number(text: str) -> str | float:
+    """As a number where it is one, so that TensorBoard can sort by it."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _pixels(space: Space, arch: Tensor) -> Tensor:
