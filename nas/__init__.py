@@ -35,7 +35,8 @@ def _refuse_hidden() -> None:
             where = f"'{found}' hides it" if found else "it is not there"
             raise ImportError(
                 f"metacell needs its own package '{name}', and {where}. metacell takes the names controller, nas and "
-                "search_spaces: rename yours, or start Python in another folder."
+                "search_spaces: rename yours, or start Python in another folder.",
+                name=__name__,  # With a name, `python -m nas` shows the line and no traceback.
             )
 
 

@@ -182,8 +182,10 @@ def test_a_project_with_a_module_of_our_name_is_told_so(hidden, tmp_path):
     (tmp_path / hidden).parent.mkdir(exist_ok=True)
     (tmp_path / hidden).write_text("")
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", "import nas"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.returncode == 1
-    last = done.stderr.splitlines()[-1]
-    assert f"{hidden}' hides it. metacell takes the names controller, nas and search_spaces" in last
+    for command in (["-c", "import nas"], ["-m", "nas", "runs"]):
+        run = [sys.executable, *command]
+        done = subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 1
+        said = done.stderr.splitlines()
+        assert f"{hidden}' hides it. metacell takes the names controller, nas and search_spaces" in said[-1]
+    assert len(said) == 1  # The command's; where a program imports, Python shows where.

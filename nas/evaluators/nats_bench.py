@@ -25,6 +25,7 @@ from nas import plugins
 from nas.datasets import meta_features
 from nas.tables import nats_files
 from nas.tables.nats_files import Download
+from nas.text import counted
 from nas.types import Defaults, Evaluate, Objective
 from search_spaces import Space, Task, UserError, _noise, _ops, unknown
 
@@ -128,7 +129,8 @@ class NatsBench:
 
     @property
     def description(self) -> str:
-        return f"score: accuracy after {self.epochs} epochs, {self.objective.text}; test: accuracy of the full training"
+        epochs = counted(self.epochs, "epoch")
+        return f"score: accuracy after {epochs}, {self.objective.text}; test: accuracy of the full training"
 
     @property
     def objective(self) -> Objective:
