@@ -227,3 +227,15 @@ def _lives(process):
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_folders_change_places_whether_their_paths_are_relative_or_not(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("one", "other"):
+        Path(name).mkdir()
+        (Path(name) / name).write_text("")
+    if not _files._exchange(tmp_path / "one", tmp_path / "other"):
+        pytest.skip("this system or file system exchanges no folders in one step")
+    assert [path.name for path in Path("one").iterdir()] == ["other"]
+    assert _files._exchange(Path("one"), Path("other"))
+    assert [path.name for path in Path("one").iterdir()] == ["one"]
