@@ -181,6 +181,7 @@ def test_points_of_a_curve_are_few_and_have_both_ends():
     many = curves.points(1000)
     assert (many[0], many[-1], len(many)) == (1, 1000, len(set(many.tolist())))
     assert len(many) <= 30
+    assert len(curves.points(10**6)) == 30
 
 
 def test_figures_are_rounded_to_six_digits_and_what_is_no_number_is_none():
