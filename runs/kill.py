@@ -71,18 +71,7 @@ KINDS: dict[str, list[list[str]]] = {
 def commands(kind: str, folder: Path) -> list[str]:
     """What to say in `folder` now: the first command, or, where its run exists, the one that resumes it."""
     first, *then = KINDS[kind]
-    return then[0] if then and _resumable(folder) else first
-
-
-def _resumable(folder: Path) -> bool:
-    path = folder / "runs" / "work" / "run.sqlite"
-    if not path.is_file():
-        return False
-    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
-        try:
-            return bool(connection.execute("select count(*) from about").fetchone()[0])
-        except sqlite3.Error:
-            return False
+    return then[0] if then and (folder / "runs" / "work" / "run.sqlite").is_file() else first
 
 
 def fork(folder: Path, args: list[str]) -> int:
