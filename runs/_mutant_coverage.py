@@ -43,13 +43,14 @@ def there() -> bool:
 
 
 def tests_of(file: str, line: int) -> list[str]:
-    """The tests that run the statement at a line, the quickest first, as many as `_SECONDS` allow."""
+    """The tests that run the statement at a line, then those of its file, the quickest first, as many as `_SECONDS` allow."""
     lines = _lines_run(file)
     of_line = {test for at in _statement(file, line) for test in lines.get(at, ())}
-    # A line that is run at import belongs to no test: those that run anything of its file see it.
-    found = of_line or {test for tests in lines.values() for test in tests}
+    # A line that is run at import belongs to no test, and one whose result is cached to the first alone: then come those that
+    # run anything of its file.
+    of_file = {test for tests in lines.values() for test in tests}
     times, chosen, total = _seconds(), [], 0.0
-    for test in sorted(found & times.keys(), key=lambda test: (times[test], test)):
+    for test in sorted(of_file & times.keys(), key=lambda test: (test not in of_line, times[test], test)):
         total += times[test]
         if total > _SECONDS:
             break
