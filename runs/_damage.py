@@ -16,7 +16,23 @@ import safetensors.torch
 import torch
 from safetensors import safe_open
 
-WORDS = ["", "null", "-1", "NaN", "1e999", "[]", "{}", '"', "\x00", "\u202e", "../../x", "[red]", "=1+1", "9" * 400, "[" * 3000]
+WORDS = [
+    "",
+    "null",
+    "-1",
+    "NaN",
+    "1e999",
+    "[]",
+    "{}",
+    '"',
+    "\x00",
+    "\u202e",
+    "../../x",
+    "[red]",
+    "=1+1",
+    "9" * 400,
+    "[" * 3000,
+]
 """Texts that some reader takes for something."""
 
 
@@ -111,7 +127,8 @@ def _other(name: str, tensor: torch.Tensor, rng: random.Random) -> dict[str, tor
         lambda: {name: tensor[: len(tensor) // 2] if tensor.dim() else tensor[None]},
         lambda: {name: tensor.to(rng.choice((torch.float64, torch.int64, torch.int8, torch.bool, torch.float16, torch.uint8)))},
         lambda: {name: -tensor.float().to(tensor.dtype) if tensor.dtype != torch.bool else tensor},
-        lambda: {name: torch.full(tensor.shape, rng.choice((torch.nan, torch.inf, -1e30))) if tensor.is_floating_point() else tensor - 1},
+        lambda: {name: tensor - 1 if tensor.dtype != torch.bool else tensor},
+        lambda: {name: torch.full(tensor.shape, rng.choice((torch.nan, torch.inf, -1e30)))},
         lambda: {name: torch.zeros(0)},
         lambda: {name: torch.tensor(1.0)},
         lambda: {name: tensor * 1000 if tensor.dtype != torch.bool else tensor},
@@ -138,7 +155,9 @@ def in_database(file: Path, rng: random.Random) -> None:
                 continue
             ((old,),) = connection.execute(f'select "{column}" from "{table}" where rowid = ?', (row,))
             with contextlib.suppress(sqlite3.IntegrityError, OverflowError):
-                connection.execute(f'update "{table}" set "{column}" = ? where rowid = ?', (_other_value(old, rng), row))
+                connection.execute(
+                    f'update "{table}" set "{column}" = ? where rowid = ?', (_other_value(old, rng), row)
+                )
 
 
 def _other_value(old: object, rng: random.Random) -> object:
@@ -195,7 +214,9 @@ def in_folder(folder: Path, rng: random.Random) -> None:
     elif how == 5:
         os.mkfifo(file.with_suffix(".jpg"))
     elif how == 6:
-        file.with_name(rng.choice(("a\nb.png", "[red].png", ".png", "é.PNG", "x" * 200 + ".png"))).write_bytes(file.read_bytes())
+        file.with_name(rng.choice(("a\nb.png", "[red].png", ".png", "é.PNG", "x" * 200 + ".png"))).write_bytes(
+            file.read_bytes()
+        )
     elif how == 7:
         file.with_suffix(".gif").symlink_to(rng.choice((folder, Path("nowhere"), file.with_suffix(".gif"))))
     else:

@@ -20,7 +20,10 @@ from nas.tables import Column
 from search_spaces import _ops
 from search_spaces.nasbench201 import NasBench201
 
-_TRAINED = "search --task digits --space nas.testing.large_space:LargeSpace --controller random_search --evals 2 --batch 2 --name two"
+_TRAINED = (
+    "search --task digits --space nas.testing.large_space:LargeSpace --controller random_search --evals 2 --name two"
+)
+_COMPARED = "compare --tasks good/t --controllers random_search --seeds 2 --evals 4 --jobs 1 --no-figures --out out"
 _SHORT = "-t epochs=1 -t examples=64 -t final_epochs=1"
 
 
@@ -40,13 +43,22 @@ def _table() -> tuple:
     archs = _ops.from_index(torch.arange(40) * 390, space.choices)
     score, about = torch.linspace(10, 90, 40), Column("t", "accuracy", "valid", 3, "percent", True)
     test = about._replace(split="test")
-    columns = {"t/valid@3": (about, score), "t/test@3": (test, score.flip(0)), "t/seconds@3": (about._replace(metric="train_seconds", unit="second", split="train", maximize=False), score.clone())}
+    columns = {
+        "t/valid@3": (about, score),
+        "t/test@3": (test, score.flip(0)),
+        "t/seconds@3": (
+            about._replace(metric="train_seconds", unit="second", split="train", maximize=False),
+            score.clone(),
+        ),
+    }
     return archs, columns, "made up", "MIT"
 
 
 def _nas(place: Path, line: str) -> bool:
     environment = os.environ | {"NAS_TABLES": str(place), "PYTHONPATH": os.getcwd()}
-    subprocess.run([sys.executable, "-m", "nas", *line.split()], cwd=place, env=environment, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "nas", *line.split()], cwd=place, env=environment, check=True, capture_output=True
+    )
     return True
 
 
@@ -104,7 +116,7 @@ _MAKERS = {
     "prior": _prior,
     "npz": _npz,
     "pictures": _pictures,
-    "trial": lambda place: _nas(place, "compare --tasks good/t --controllers random_search --seeds 2 --evals 4 --jobs 1 --no-figures --out out"),
+    "trial": lambda place: _nas(place, _COMPARED),
     "plan.json": _plan,
     "CSV": _csv,
     "nats_bench": _nats,

@@ -130,6 +130,10 @@ def resume(run: Run, setup: Setup) -> Iterator[Progress]:
     state = store.state(run, begun)
     _refuse_other_prior(run, state_tree.flatten(begun), state_tree.flatten(state))
     past = store.history(run)
+    if past.steps and not bool(setup.evaluator.space.valid(past.archs).all()):
+        raise UserError(
+            f"Run '{run.folder}' holds an architecture that is not in space '{setup.evaluator.space.name}'."
+        )
     if budget.spent(config, past):
         return
     training = setup.evaluator.training

@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 import safetensors.torch
 import torch
 from filelock import BaseFileLock
-from safetensors import SafetensorError
 from torch import Tensor
 
 from controller import Proposal, Results, State, Step
 from controller.models import legacy
 from nas.run import database, lock, state_tree, trials
+from nas.run import stored as stored_steps
 from nas.run.config import RunConfig
 from search_spaces import UserError, unknown
 
@@ -80,8 +80,10 @@ class Run:
     def __enter__(self) -> Run:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
         self.close()
+        if isinstance(error, sqlite3.DatabaseError):  # Which page of a file is damaged shows when it is read.
+            raise UserError(f"'{self.folder / FILE}' is not a whole run: {error}.") from None
 
 
 def create(folder: Path, config: RunConfig, state: State, meta: dict[str, Any] | None = None) -> Run:
@@ -253,25 +255,9 @@ def steps(run: Run) -> Iterator[tuple[Proposal, Results, float]]:
         stored = run.connection.execute("select number, wall, data from step order by number").fetchall()
     except sqlite3.DatabaseError as error:
         raise UserError(f"The steps of run '{run.folder}' cannot be read: {error}.") from None
-    for number, wall, blob in stored:
-        try:
-            data = safetensors.torch.load(blob)
-            archs, epochs = data["archs"].long(), data.get("epochs")
-            ratio = data.get("constraint_ratio", data.get("over"))  # 0.1 wrote `over`.
-            S, B = archs.shape[:2]
-            fits = (
-                archs.dim() == 3
-                and run.config.seeds == S
-                and all(t is None or t.shape[:2] == (S, B) for t in (data["score"], data["cost"], epochs, ratio))
-                and isinstance(wall, float)
-            )
-        except (SafetensorError, KeyError, ValueError, TypeError) as error:
-            raise UserError(f"Step {number} of run '{run.folder}' cannot be read ({error!r}).") from None
-        if not fits:
-            raise UserError(
-                f"Step {number} of run '{run.folder}' has other shapes than a step of {run.config.seeds} seeds."
-            )
-        yield Proposal(archs, epochs), Results(data["score"], data["cost"], ratio), wall
+    found = [stored_steps.step(str(run.folder), number, wall, blob, run.config.seeds) for number, wall, blob in stored]
+    stored_steps.check_together(str(run.folder), found, [number for number, _, _ in stored])
+    yield from found
 
 
 def history(run: Run) -> History:
@@ -302,7 +288,8 @@ def state(run: Run, like: State) -> State:
 
     Raises `UserError` where a version whose controller kept less started the run.
     """
-    stored = {path: safetensors.torch.load(blob)["_"] for path, blob in run.connection.execute("select * from state")}
+    rows = run.connection.execute("select path, data from state").fetchall()
+    stored = {path: stored_steps.leaf(str(run.folder), path, blob) for path, blob in rows}
     expected = state_tree.flatten(like)
     leaves = stored
     if get_meta(run, "asked") is not None:  # Version 0.1 wrote it.
@@ -314,6 +301,8 @@ def state(run: Run, like: State) -> State:
             f"Run '{run.folder}' is of a version whose controller kept no '{missing[0].strip('/')}'; "
             "`nas show` shows it, but it cannot go on. Start a new one."
         )
+    for path, begun in expected.items():
+        stored_steps.check_leaf(str(run.folder), path, leaves[path], begun)
     return state_tree.unflatten(like, leaves)
 
 
