@@ -21,8 +21,10 @@ from controller import MetaLearner, MetaState, Prior
 from controller.models import prior_file
 from nas import plugins
 from nas.commands import _options, _shared
+from nas.commands._stage_time import StageTime
 from nas.meta import from_runs, outer_loop, splits, task_distribution
 from nas.settings import typed
+from nas.text import counted
 from search_spaces import UserError
 
 _EVERY = 60.0
@@ -185,6 +187,8 @@ def _train(learner: MetaLearner, config: dict[str, Any], folder: Path) -> MetaSt
         state = outer_loop.load(checkpoint, state, config)
     done = kept = int(state.step)
     total = outer_loop.num_steps(learner)
+    _say_what(learner, config, folder, done)
+    stages = StageTime()
     writer = SummaryWriter(str(folder), purge_step=done + 1 if done else None)
     saved = time.monotonic()
     try:
@@ -192,6 +196,8 @@ def _train(learner: MetaLearner, config: dict[str, Any], folder: Path) -> MetaSt
             line = bar.add_task("training", total=total, completed=done)
             for progress in outer_loop.train(learner, state, config["seed"]):
                 state, done = progress.state, progress.step
+                if line_said := stages.after(progress, _end(learner, progress.stage)):
+                    bar.console.print(line_said, markup=False, highlight=False, soft_wrap=True)
                 bar.update(line, completed=done, description=progress.stage)
                 for name, value in progress.metrics.items():
                     writer.add_scalar(f"{progress.stage}/{name}", value, done)
@@ -207,6 +213,23 @@ def _train(learner: MetaLearner, config: dict[str, Any], folder: Path) -> MetaSt
     finally:
         writer.close()
     return state
+
+
+def _say_what(learner: MetaLearner, config: dict[str, Any], folder: Path, done: int) -> None:
+    """What is about to run: it may take minutes."""
+    stages = ", ".join(f"{stage.name} {stage.steps}" for stage in learner.stages if stage.steps)
+    kept = f", {done} of them done" if done else ""
+    click.echo(
+        f"Training a prior by {config['learner']} on {counted(config['tasks'], 'task')} (split {config['split']}) in {folder}: "
+        f"{counted(outer_loop.num_steps(learner), 'step')} ({stages}){kept}. Ctrl-C keeps a checkpoint.",
+        err=True,
+    )
+
+
+def _end(learner: MetaLearner, name: str) -> int:
+    """The steps of a training until a stage's end."""
+    names = [stage.name for stage in learner.stages]
+    return sum(stage.steps for stage in learner.stages[: names.index(name) + 1])
 
 
 @contextmanager

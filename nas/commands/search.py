@@ -16,6 +16,7 @@ from nas.run.session import Setup
 from nas.run.store import Run
 from nas.run.summary import summary
 from nas.terminal import printable
+from nas.text import counted
 from search_spaces import UserError
 
 
@@ -43,6 +44,7 @@ def command(name: str | None, dry_run: bool, as_json: bool, **options: Any) -> N
             click.echo(setup.evaluator.description)
             for note in store.get_meta(run, "data") or []:
                 click.echo(printable(f"data: {note}"))
+            _say_size(config, setup)
         _shared.work(run, setup, quiet=as_json)
         if as_json:
             _shared.print_json(summary(run))
@@ -68,10 +70,30 @@ def _folder(name: str) -> Path:
     return path if len(path.parts) > 1 else _shared.runs_root() / name
 
 
+def _say_size(config: RunConfig, setup: Setup) -> None:
+    """Of a space without smaller networks for the search, how large its own are and how long they take."""
+    training = setup.evaluator.training
+    if training is None:
+        return
+    from nas.evaluators.train import Train  # Not above: a search of a table needs no images.
+
+    if not isinstance(training, Train) or training.has_proxies:
+        return
+    seconds, (least, most) = training.cost_of_own_networks()
+    evaluations = config.evals and config.evals * config.seeds
+    whole = (
+        f", {counted(evaluations, 'evaluation')} about {_shared.duration(seconds * evaluations)}" if evaluations else ""
+    )
+    click.echo(
+        f"The space has no smaller networks for the search: it trains its own, {least:,} to {most:,} parameters. An evaluation "
+        f"takes about {_shared.duration(seconds)}{whole}; -t epochs=N and -t examples=N shorten it."
+    )
+
+
 def _budget(config: RunConfig) -> str:
     trainings = leader_trainings(budget.leaders_within(config, config.evals)) if config.evals else 0
     last = f" (the last {trainings} train the leaders again)" if trainings else ""
-    parts = [f"{config.evals} evaluations{last}" if config.evals else ""]
+    parts = [f"{counted(config.evals, 'evaluation')}{last}" if config.evals else ""]
     parts += [f"{config.simulated_seconds:g} simulated seconds" if config.simulated_seconds else ""]
     parts += [f"{config.minutes:g} minutes" if config.minutes else ""]
     return " or ".join(filter(None, parts)) + (f", {config.seeds} seeds" if config.seeds > 1 else "")

@@ -19,7 +19,7 @@ from nas.datasets import DataSet, meta_features
 from nas.evaluators import _settings
 from nas.evaluators._training_cache import FILE, TrainingCache, TrainingKey
 from nas.text import counted
-from nas.training import Images, Recipe, augment, metrics
+from nas.training import Images, Recipe, augment, metrics, step_time
 from nas.training.train import SEEDS
 from nas.types import Defaults, Evaluate, TrainedNetwork, TrainingEvaluator
 from search_spaces import Space, Task, UserError, _ops, as_cell_space
@@ -110,6 +110,18 @@ class Train:
     def engine(self) -> str:
         return training.engine(self.space, self.task, self.device)
 
+    @property
+    def has_proxies(self) -> bool:
+        """Whether the search trains smaller networks than the final one."""
+        cells = as_cell_space(self.space)
+        return cells is not None and cells.skeleton is not None
+
+    def cost_of_own_networks(self) -> tuple[float, tuple[int, int]]:
+        """About how many seconds an evaluation takes here, and the least and most parameters, by training a few for a step."""
+        images = self.cache.images(self.data.x_train, self.data.y_train)
+        found = step_time.measure(self.space, self.task, images, self.recipe, self.device)
+        return found.seconds * self.examples * self.recipe.epochs, found.parameters
+
     def load(self, seeds: Tensor) -> Evaluate:
         def evaluate(proposal: Proposal) -> Results:
             archs = self.equivalents(proposal.archs)
@@ -198,6 +210,6 @@ def _mirrors(data: DataSet) -> bool:
 def _size(space: Space) -> str:
     cells = as_cell_space(space)
     if cells is None or cells.skeleton is None:
-        return space.name
+        return f"networks of {space.name} as they are"
     channels, depth, _ = cells.skeleton
     return f"{channels} channels and {depth} cell{'s' * (depth > 1)} a stage"
