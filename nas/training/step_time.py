@@ -34,5 +34,7 @@ def measure(space: Space, task: Task, images: Images, recipe: Recipe, device: to
     began = time.perf_counter()
     next(epochs).sum().item()  # A GPU answers when it is done.
     seconds = time.perf_counter() - began
-    counts = [sum(w.numel() for w in population.weights_of(p, lambda w: w).values()) for p in range(len(archs))]
+    with torch.random.fork_rng(devices=[]):
+        built = [space.build(arch, task) for arch in archs]
+    counts = [sum(weight.numel() for weight in network.parameters()) for network in built]
     return StepTime(seconds / len(archs) / len(batch.y), (min(counts), max(counts)))
