@@ -47,8 +47,9 @@ def about(name: str, given: Any) -> str | None:
         return f"says '{unknown[0]}' of column '{name}', which no column has"
     if given.get("split") not in _SPLITS:
         return f"says that column '{name}' has split '{given['split']}'; there are train, valid and test"
-    if any(given.get(key) is not None and given[key] < 1 for key in ("epochs", "seeds")):
-        return f"says that column '{name}' has epochs or seeds below 1"
+    # No epochs: a score at initialization, as zero-cost proxies are.
+    if any(given.get(key) is not None and given[key] < least for key, least in (("epochs", 0), ("seeds", 1))):
+        return f"says that column '{name}' has epochs below 0 or seeds below 1"
     return None
 
 
