@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -159,6 +160,14 @@ def test_no_page_has_a_private_word(page):
     prose = "\n".join(sentences(page.read_text()))
     found = {m[0] for word in OLD_WORDS for m in re.finditer(rf"\b{word}\b", prose, re.IGNORECASE)}
     assert not {word for word in found if not ALLOWED.fullmatch(word.lower())}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_table_stands_once_and_on_lines_of_its_own(page):
+    lines = page.read_text().splitlines()
+    heads = [above for above, line in pairwise(lines) if re.fullmatch(r"\|[-:| ]+\|", line)]
+    assert [line for line in lines if line.startswith("| ") and not line.endswith("|")] == []
+    assert [head for head in heads if not head.startswith("|")] == []
 
 
 def test_the_measure_counts_words_and_leaves_code_and_tables_out():

@@ -302,5 +302,6 @@ def test_the_noise_of_a_search_by_hand():
     wider = noise.estimate([90, 90, 86, 85, 60], 90, 96, [[10, 12], [18, 22]])
     assert wider.margin == pytest.approx(1.959964 * math.sqrt(2 * (wider.validation**2 + 5)))
     assert found.sentence().startswith(
-        "4 of 5 architectures are within noise of the best score, 2 share it. Noise is 8.88"
+        "4 of 5 architectures are within noise of the best score, 2 share it. Two equally good ones differ by "
+        "less than 8.88 points"
     )

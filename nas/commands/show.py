@@ -58,7 +58,8 @@ def print_run(run: Run) -> None:
     )
     rows = [row for row in document["best"] if row["arch"] is not None]
     if not rows:
-        console.print("No evaluation has succeeded yet.")
+        console.print("No evaluation has succeeded yet." if document["evaluations"] else "No evaluation is done yet.")
+        _print_how_to_go_on(console, run, document)
         return
     about = subject.read(run)
     space = subject.shown_space(run, about.space)
@@ -78,16 +79,21 @@ def print_run(run: Run) -> None:
         console.print(f"constraint {printable(text)}: the best is at {ratio:.1%} of the bound")
     _print_trained(console, run)
     console.print(f"path    {_sparkline(past)}")
-    simulated, wall = document["cost_seconds"], document["wall_seconds"]
-    console.print(f"cost    {simulated:.1f} simulated seconds a seed, {wall:.1f} s of wall clock")
+    training, wall = document["cost_seconds"], document["wall_seconds"]
+    by_table = " as the table says," if about.final_space is None else ""
+    console.print(f"cost    {training:.1f} s of training a seed,{by_table} {wall:.1f} s of wall clock")
     folder = printable(str(run.folder))
     curves = f"curves: tensorboard --logdir {printable(str(run.folder.parent))}"
     if _draw(run, space, arch):
         console.print(f"picture {folder}/best.png, best.svg; {curves}")
     else:
         console.print(f"picture not written, as {folder} cannot be; {curves}")
+    _print_how_to_go_on(console, run, document)
+
+
+def _print_how_to_go_on(console: Console, run: Run, document: dict) -> None:
     if not document["finished"]:
-        console.print(f"Go on:  nas resume {folder}")
+        console.print(f"Go on:  nas resume {printable(str(run.folder))}")
 
 
 def _draw(run: Run, space: Space, arch: Tensor) -> bool:

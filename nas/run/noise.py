@@ -32,9 +32,10 @@ class Noise(NamedTuple):
         between = "unknown" if self.seeds is None else f"{self.seeds:.2f}"
         ties = f", {self.tied} share it" if self.tied > 1 else ""
         return (
-            f"{self.within} of {self.distinct} architectures are within noise of the best score{ties}. Noise is "
-            f"{self.margin:.2f} points: the standard error is {self.validation:.2f} for {self.images} validation images, "
-            f"and the standard deviation between training seeds is {between}"
+            f"{self.within} of {self.distinct} architectures are within noise of the best score{ties}. Two equally "
+            f"good ones differ by less than {self.margin:.2f} points in 95% of cases: the standard error of a score is "
+            f"{self.validation:.2f} for {self.images} validation images, and the standard deviation between training seeds "
+            f"is {between}"
         )
 
 
