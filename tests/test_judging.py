@@ -283,6 +283,8 @@ def test_a_printed_comparison_names_every_task_whole_and_says_what_it_measures(w
     assert "one drawn of up to 3 training seeds; test: data/test_accuracy@10" in said
     assert "distinct functions" in said
     assert "after N evaluations, in brackets its regret and its rank" in said
+    for heading in ("score", "to top 0.1%", "reached", "handed out", "regret"):
+        assert f"{heading}: " in said
     for heading in ("to top 0.1%", "handed out", "N = 1 ", "N = 5 ", "N = 10", "N = 12"):
         assert heading in said
     assert sum(line.startswith("│ made/data@10~one-seed │") for line in said.splitlines()) == 4

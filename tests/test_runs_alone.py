@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from click.testing import CliRunner
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from nas.commands import _shared
+from nas.commands import _shared, show
 from nas.run import database, provenance, session, store, subject, trained_network, trials
 from nas.run.config import RunConfig
 
@@ -224,6 +225,8 @@ def test_a_run_is_whole_in_its_one_file_from_its_first_instant(tmp_path):
         shutil.copy(tmp_path / "run" / store.FILE, tmp_path / store.FILE)
     with store.open_run(tmp_path) as run:
         assert run.config == RunConfig()
+    said = CliRunner().invoke(show.command, [str(tmp_path)]).output
+    assert said.endswith(f"No evaluation is done yet.\nGo on:  nas resume {tmp_path}\n")
 
 
 @contextmanager

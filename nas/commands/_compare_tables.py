@@ -12,6 +12,12 @@ from nas.commands import _shared
 from nas.compare import statistics
 from nas.terminal import printable
 
+_HEADINGS = (
+    "score: interquartile mean over seeds, with its 95% bootstrap interval. to top 0.1%: median of the evaluations until one of "
+    "them is evaluated. reached: share of the searches that evaluate one. handed out: share whose architecture, chosen by the "
+    "objective, is one. regret: how far the score is below the highest of the table."
+)
+
 
 def print_document(document: dict[str, Any]) -> None:
     """The rows of a comparison, and what would be handed out after some numbers of evaluations."""
@@ -30,6 +36,7 @@ def print_document(document: dict[str, Any]) -> None:
             f"{row['handed_out_top']:.0%}" if known else "-",
             _number(None if row["regret"] is None else row["regret"]["iqm"], 3),
         )  # fmt: skip
+    click.echo(_HEADINGS)
     _shared.print_grid(table)
     _print_test(document["best_after"])
 
