@@ -19,7 +19,7 @@ def describe(table: Table, as_json: bool) -> None:
     console = Console(highlight=False, markup=False)
     console.print(printable(table.name), style="bold", end="", soft_wrap=True)
     console.print(printable(f"  space {table.space}, {table.rows:,} architectures"), soft_wrap=True)
-    for name, text in (("file", table.path), ("source", table.source), ("licence", table.licence)):
+    for name, text in (("file", table.path), ("source", table.source), ("license", table.licence)):
         console.print(f"{name:<8} {printable(str(text))}", soft_wrap=True)
     grid = Grid(box=None, header_style="bold")
     for heading in ("column", "unit", "seeds", "known", "lowest", "median", "highest"):
