@@ -10,6 +10,7 @@ import pytest
 from nas import tasks
 from nas.commands import _shared
 from nas.run import finish
+from nas.run.markdown import escape
 from nas.training import metrics
 
 QUICK = [f"-t{k}" for k in ("epochs=1", "channels=4", "final_epochs=1", "final_channels=4", "final_cells=1")]
@@ -47,7 +48,7 @@ def test_a_search_says_what_it_trains_on_and_what_guessing_would_get(nas, tmp_pa
     assert guessing in first.stdout
     page = (tmp_path / "runs/one/report.md").read_text()
     assert guessing in page
-    assert all(f"- {note}" in page for note in notes)
+    assert all(f"- {escape(note)}" in page for note in notes)
     document = json.loads(nas("show", "one", "--json").stdout)
     assert document["data"] == notes
     assert document["task"] == f"npz:{tmp_path / 'rare.npz'}"
@@ -73,4 +74,5 @@ def test_a_tilde_is_the_home_folder_for_images_and_for_runs(nas, tmp_path, monke
 
 def test_the_name_of_a_run_has_no_folders_above_the_images(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert _shared.free_name("folder:/home/me/photos", "random_search").name == "folder-photos-random_search-1"
+    with _shared.new_folder("folder:/home/me/photos", "random_search") as folder:
+        assert folder.name == "folder-photos-random_search-1"

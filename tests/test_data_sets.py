@@ -217,7 +217,7 @@ class _Hub(list):
 
 
 def test_a_hugging_face_data_set_is_read_by_its_features(monkeypatch):
-    hub = types.SimpleNamespace(load_dataset=lambda name: {"train": _Hub(20), "test": _Hub(6)})
+    hub = types.SimpleNamespace(__version__="4.0.1", load_dataset=lambda name: {"train": _Hub(20), "test": _Hub(6)})
     monkeypatch.setitem(sys.modules, "datasets", hub)
     data = datasets.load("hf:someone/letters")
     assert data.class_names == ("a", "b")
@@ -227,7 +227,9 @@ def test_a_hugging_face_data_set_is_read_by_its_features(monkeypatch):
 def test_a_split_of_the_hub_that_keeps_its_labels_is_not_used(monkeypatch):
     kept = _Hub(6)
     kept.columns["label"] = [-1] * 6
-    hub = types.SimpleNamespace(load_dataset=lambda name: {"training": _Hub(20), "test": kept, "unsupervised": _Hub(2)})
+    hub = types.SimpleNamespace(
+        __version__="4.0.1", load_dataset=lambda name: {"training": _Hub(20), "test": kept, "unsupervised": _Hub(2)}
+    )
     monkeypatch.setitem(sys.modules, "datasets", hub)
     data = datasets.load("hf:someone/letters")
     assert [len(y) for y in (data.y_train, data.y_valid, data.y_test)] == [12, 4, 4]
@@ -238,3 +240,12 @@ def test_without_the_extra_hugging_face_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(UserError, match="metacell\\[hf\\]"):
         datasets.load("hf:mnist")
+
+
+def test_a_version_of_datasets_that_runs_code_of_a_dataset_is_refused(monkeypatch):
+    loaded = []
+    hub = types.SimpleNamespace(__version__="3.6.0", load_dataset=loaded.append)
+    monkeypatch.setitem(sys.modules, "datasets", hub)
+    with pytest.raises(UserError, match=r"from 4\.0 on, which runs no code of a dataset; this is 3\.6\.0"):
+        datasets.load("hf:anything")
+    assert loaded == []

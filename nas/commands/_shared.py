@@ -56,13 +56,17 @@ def new_folder(task: str, controller: str) -> Iterator[Path]:
     # Not the folders above the images.
     plain = f"{kind}:{Path(where).name}" if colon and Path(where).is_absolute() else task
     stem = file_name(f"{plain}-{short}").strip("-.")[:_LONGEST_NAME]
-    runs_root().mkdir(parents=True, exist_ok=True)
-    folder = next(filter(_made, (runs_root() / f"{stem}-{number}" for number in itertools.count(1))))
+    root, was_there = runs_root(), runs_root().exists()
+    root.mkdir(parents=True, exist_ok=True)
+    folder = next(filter(_made, (root / f"{stem}-{number}" for number in itertools.count(1))))
     try:
         yield folder
     except BaseException:
         if not (folder / store.FILE).exists():
             shutil.rmtree(folder, ignore_errors=True)
+            if not was_there:
+                with suppress(OSError):  # Another search may have a folder there by now.
+                    root.rmdir()
         raise
 
 
