@@ -12,5 +12,5 @@ def digest(data: DataSet) -> str:
     found = hashlib.sha256("\0".join(data.class_names).encode("utf-8", "surrogateescape"))
     for part in (data.x_train, data.y_train, data.x_valid, data.y_valid, data.x_test, data.y_test):
         found.update(f"{part.dtype} {list(part.shape)}\n".encode())
-        found.update(part.contiguous().numpy())
+        found.update(part.contiguous().numpy().data)
     return found.hexdigest()[:16]

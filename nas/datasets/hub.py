@@ -22,9 +22,10 @@ def hugging_face(where: str, image_size: int | None) -> RawData:
     except ImportError:
         raise UserError("hf: takes the package 'datasets'; pip install 'metacell[hf]' brings it.") from None
     # Before 4.0 the package ran the Python that a dataset on the hub brings.
-    if int(datasets.__version__.partition(".")[0]) < 4:
+    version = datasets.__version__  # pyright: ignore[reportAttributeAccessIssue]
+    if int(version.partition(".")[0]) < 4:
         raise UserError(
-            f"hf: takes the package 'datasets' from 4.0 on, which runs no code of a dataset; this is {datasets.__version__}. "
+            f"hf: takes the package 'datasets' from 4.0 on, which runs no code of a dataset; this is {version}. "
             "pip install 'metacell[hf]' brings it."
         )
     # As broad as it gets: the package and the hub raise whatever they like, and all of it means the same to the user.

@@ -63,7 +63,9 @@ def save_onnx_from_module(module: nn.Module, pixels: Tensor, path: Path) -> None
     batch = {name: {0: "batch"} for name in ("pixels", "logits")}
     written = io.BytesIO()
     with _quiet():
-        torch.onnx.export(module, (pixels,), written, dynamo=False, dynamic_axes=batch, **names)
+        # Its annotation names paths alone; the older exporter takes a file as well.
+        into: Any = written
+        torch.onnx.export(module, (pixels,), into, dynamo=False, dynamic_axes=batch, **names)
     path.write_bytes(written.getvalue())
 
 

@@ -53,7 +53,8 @@ def valid_is_a_bool_a_row(component: Any) -> None:
 def all_valid_is_true(component: Any) -> None:
     """A space that says `all_valid` has no combination of options that `valid` refuses."""
     space = component()
-    if isinstance(space, HasAllValid) and space.all_valid:
+    says_so = isinstance(space, HasAllValid) and space.all_valid
+    if says_so:
         archs = _ops.sample_unchecked(torch.tensor([0]), 0, 500, tuple(space.choices))
         assert space.valid(archs).all(), "it says `all_valid`, and `valid` refuses a combination of options"
 
