@@ -10,7 +10,8 @@ import torch
 from safetensors import safe_open
 
 from nas import tables
-from nas.run import priors
+from nas.run import priors, session
+from nas.run.config import RunConfig
 from nas.tables import Column, plan_file
 from search_spaces import UserError
 
@@ -198,3 +199,20 @@ def test_a_plan_that_is_none_is_refused_and_left_as_it_is(text, tmp_path):
 def test_every_table_that_there_is_can_be_read():
     """A zero-cost proxy has epochs of zero: a reader that refuses more than is wrong would hide a whole table."""
     assert tables.unreadable() == []
+
+
+def test_a_column_that_a_search_cannot_read_is_refused_before_a_run_is_made(tmp_path, monkeypatch):
+    class Unreadable:
+        training = None
+
+        def load(self, seeds):
+            raise UserError("column 't/seconds@3' is damaged")
+
+    monkeypatch.setattr(session.subject, "of", lambda *_: {})
+    monkeypatch.setattr(session.subject, "as_json", lambda _: {})
+    monkeypatch.setattr(session.provenance, "of", lambda *_: {})
+    config = RunConfig(task="own201/digits", controller="random_search", evals=2)
+    setup = session.load(config)._replace(evaluator=Unreadable())
+    with pytest.raises(UserError, match="seconds@3"):
+        session.start(tmp_path / "runs" / "new", config, setup)
+    assert list(tmp_path.iterdir()) == []

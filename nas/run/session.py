@@ -72,6 +72,8 @@ def start(folder: Path, config: RunConfig, setup: Setup) -> Run:
         subject.KEY: subject.as_json(subject.of(config, setup.evaluator)),
         provenance.KEY: provenance.of(config, setup.evaluator, setup.prior is not None),
     }
+    # What it cannot read is refused here, and not after a run was made that could never go on.
+    setup.evaluator.load(setup.seeds)
     run = store.create(folder, config, initial_state(setup), {k: v for k, v in about.items() if v is not None})
     trust.remember(trust.outside(config))
     return run
