@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 
 from nas import tables
-from nas.run import priors, session
+from nas.run import priors, session, store, trained_network
 from nas.run.config import RunConfig
 from nas.tables import Column, plan_file
 from search_spaces import UserError
@@ -127,6 +127,7 @@ BAD_TRIALS = {
     "an evaluation less": lambda t: t.update({name: x[:, :3].clone() for name, x in t.items()}),
     "scores of another type": lambda t: t.update(score=t["score"].double()),
     "infinite scores": lambda t: t.update(score=t["score"] / 0),
+    "an index beyond the space": lambda t: t.update(index=t["index"] + 10**6),
     "an index below 0": lambda t: t.update(index=-t["index"] - 1),
     "turned scores": lambda t: t.update(score=t["score"].T.contiguous()),
     "no scores": lambda t: t.pop("score"),
@@ -216,3 +217,22 @@ def test_a_column_that_a_search_cannot_read_is_refused_before_a_run_is_made(tmp_
     with pytest.raises(UserError, match="seconds@3"):
         session.start(tmp_path / "runs" / "new", config, setup)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", ["3", "[[", "[" * 100_000, b"\xb8"])
+def test_what_a_run_keeps_of_another_kind_is_a_line(value, tmp_path):
+    config = RunConfig(task="own201/digits", controller="random_search", evals=2)
+    with session.start(tmp_path / "run", config, session.load(config)) as run:
+        for key in ("provenance", "subject", "components", "data"):
+            run.connection.execute("insert or replace into about values (?, ?)", (key, value))
+            with pytest.raises(UserError, match=f"keeps a '{key}'"):
+                store.get_meta(run, key)
+
+
+@pytest.mark.parametrize("metrics", ["[1", "[" * 100_000, "1 2"])
+def test_damaged_words_of_trained_weights_are_a_line(metrics, tmp_path):
+    tensors = {"pixels.mean": torch.zeros(1), "pixels.std": torch.ones(1)}
+    about = {"arch": "|a~0|", "class_names": "[]", "metrics": metrics}
+    (tmp_path / trained_network.FILE).write_bytes(safetensors.torch.save(tensors, about))
+    with pytest.raises(UserError, match="is not a whole file of trained weights"):
+        trained_network.load(tmp_path)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from nas import tasks
 from nas.compare.trial import ColumnsRead, Trial, TrialSpec
 from search_spaces import UserError
 
@@ -75,6 +77,8 @@ def _check(spec: TrialSpec, tensors: dict[str, Tensor], trial: Trial) -> None:
     for name, tensor in tensors.items():
         if tensor.dtype != _TYPES[name] or tensor.shape[:2] != (S, T) or tensor.dim() != 2 + (name == "archs"):
             raise ValueError(f"'{name}' is {tensor.dtype} {list(tensor.shape)}")
+        if name == "index" and int(tensor.max()) >= math.prod(tasks.find(spec.task).space.choices):
+            raise ValueError("'index' holds an architecture that its space lacks")
         if name in ("score", "report") and bool(tensor.isinf().any()):
             raise ValueError(f"'{name}' holds infinities")
         if name not in ("score", "report") and bool((tensor < 0).any()):

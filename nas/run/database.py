@@ -52,7 +52,10 @@ def _read_only(path: Path, options: str) -> sqlite3.Connection:
 def _checked(connection: sqlite3.Connection) -> sqlite3.Connection:
     with closed_if_it_fails(connection):
         connection.execute("pragma trusted_schema = off")
-        connection.execute("select count(*) from sqlite_master").fetchone()
+        try:
+            connection.execute("select count(*) from sqlite_master").fetchone()
+        except UnicodeDecodeError:  # The message of SQLite itself, which quotes a damaged name.
+            raise sqlite3.DatabaseError("its schema is damaged") from None
     return connection
 
 

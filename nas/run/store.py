@@ -316,13 +316,23 @@ def _write_meta(connection: sqlite3.Connection, key: str, value: Any) -> None:
     connection.execute("insert or replace into about values (?, ?)", (key, json.dumps(value)))
 
 
+_KINDS: dict[str, type] = {
+    "report": list, "data": list, "components": dict, "columns_read": dict, "leaders": dict, "hparams": dict, "provenance": dict,
+    "subject": dict, "test_place": dict,
+}  # fmt: skip
+"""What JSON each value of `set_meta` is: a damaged file may hold another."""
+
+
 def get_meta(run: Run, key: str) -> Any:
     """A value that `set_meta` kept, or None."""
     row = run.connection.execute("select value from about where key = ?", (key,)).fetchone()
     try:
-        return json.loads(row[0]) if row else None
-    except (ValueError, TypeError):
+        value = json.loads(row[0]) if row else None
+    except (ValueError, TypeError, RecursionError):
         raise UserError(f"Run '{run.folder}' keeps a '{key}' that cannot be read.") from None
+    if value is not None and not isinstance(value, _KINDS.get(key, object)):
+        raise UserError(f"Run '{run.folder}' keeps a '{key}' of another kind than a run does.")
+    return value
 
 
 def _write_state(

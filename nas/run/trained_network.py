@@ -40,5 +40,6 @@ def load(folder: Path) -> TrainedNetwork | None:
         mean, std = tensors.pop(_MEAN), tensors.pop(_STD)
         names = tuple(json.loads(about["class_names"]))
         return TrainedNetwork(about["arch"], tensors, mean, std, names, json.loads(about["metrics"]))
-    except (SafetensorError, KeyError) as error:
+    # JSON raises a ValueError, or a RecursionError where brackets were doubled.
+    except (SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"'{path}' is not a whole file of trained weights ({error}); search again.") from None
