@@ -74,5 +74,5 @@ def test_a_tilde_is_the_home_folder_for_images_and_for_runs(nas, tmp_path, monke
 
 def test_the_name_of_a_run_has_no_folders_above_the_images(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with _shared.new_folder("folder:/home/me/photos", "random_search") as folder:
+    with _shared.new_folder("folder:/data/photos", "random_search") as folder:
         assert folder.name == "folder-photos-random_search-1"

@@ -95,7 +95,7 @@ class TaskName(NamedTuple):
 
 
 def absolute(text: str) -> str:
-    """The name with a path that leads there from any folder: `folder:~/photos` as `folder:/home/me/photos`."""
+    """The name with a path that leads there from any folder: `folder:~/photos` as `folder:/data/me/photos`."""
     kind, _, where = text.partition(":")
     if f"{kind}:" not in _PATHS[:2] or not where.strip():
         return text
