@@ -63,10 +63,10 @@ def test_what_cannot_end_well_leaves_no_run(nas, tmp_path):
 
 
 def test_a_tilde_is_the_home_folder_for_images_and_for_runs(nas, tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
     monkeypatch.setenv("NAS_RUNS", "~/all")
-    assert _shared.runs_root() == tmp_path / "home/all"
-    assert tasks.absolute("folder:~/a+b") == f"folder:{tmp_path}/home/a+b"
+    assert _shared.runs_root() == tmp_path / "me/all"
+    assert tasks.absolute("folder:~/a+b") == f"folder:{tmp_path}/me/a+b"
     assert tasks.absolute("npz:a b.npz") == f"npz:{tmp_path}/a b.npz"
     for name in ("digits", "hf:someone/letters", "own201/digits", "folder:", "npz: ", "folder:~nobody-here/a"):
         assert tasks.absolute(name) == name
