@@ -21,7 +21,7 @@ from scipy.stats import t as student
 from torch import Tensor
 
 from nas import tables
-from nas.run import choice, leaders, session, store
+from nas.run import choice, leaders, session, step_log, store
 from nas.run.config import RunConfig
 from nas.tables import pack_tasks, task_plans
 from nas.tasks import TaskName
@@ -170,7 +170,7 @@ def searched(folder: Path, config: RunConfig, setup: session.Setup) -> dict[str,
         for _ in session.resume(run, setup):
             pass
         leaders.choose(run, setup.evaluator)
-        past = store.history(run)
+        past = step_log.history(run)
         arch = choice.handed_out(run, past, session.best(config, past)).archs[0]
         tested = training.final_network(arch).metrics["test_accuracy"]
         return {"test": tested, "arch": setup.evaluator.space.describe(arch)} | choice.of_each(run, past)[0]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
-from search_spaces import _cells, _ops
+from search_spaces import _cell_costs, _cell_equivalents, _cell_strings, _cells, _ops
 from search_spaces._base import Skeleton, Task
 
 __all__ = ["NasBench201"]
@@ -39,20 +39,20 @@ class NasBench201:
         return _ops.in_range(archs, self.choices)
 
     def canonical(self, archs: Tensor) -> Tensor:
-        return _cells.canonical(archs, _OPERATIONS)
+        return _cell_equivalents.canonical(archs, _OPERATIONS)
 
     def equivalents(self, archs: Tensor, *, deep: bool = False) -> Tensor:
-        return _cells.canonical(archs, _OPERATIONS, deep=deep)
+        return _cell_equivalents.canonical(archs, _OPERATIONS, deep=deep)
 
     def build(self, arch: Tensor, task: Task) -> nn.Module:
         names = [_OPERATIONS[c] for c in arch.tolist()]
         return _cells.three_stages(names, task, self.channels, self.cells, self.stem_stride)
 
     def describe(self, arch: Tensor) -> str:
-        return _cells.describe(arch, _OPERATIONS)
+        return _cell_strings.describe(arch, _OPERATIONS)
 
     def parse(self, text: str) -> Tensor:
-        return _cells.parse(text, _OPERATIONS)
+        return _cell_strings.parse(text, _OPERATIONS)
 
     @property
     def reference_arch(self) -> Tensor:
@@ -67,4 +67,4 @@ class NasBench201:
 
     def cost(self, archs: Tensor, task: Task) -> tuple[Tensor, Tensor]:
         """In closed form; FLOPs as the benchmark counts them."""
-        return _cells.three_stages_cost(archs, _OPERATIONS, task, self.channels, self.cells, self.stem_stride)
+        return _cell_costs.three_stages_cost(archs, _OPERATIONS, task, self.channels, self.cells, self.stem_stride)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from search_spaces import _cells, _ops
+from search_spaces import _cell_costs, _cell_equivalents, _cells, _ops
 from search_spaces._base import Task, UserError
 
 __all__ = ["TransNasMicro"]
@@ -41,7 +41,7 @@ class TransNasMicro:
 
     def canonical(self, archs: Tensor) -> Tensor:
         """Equivalent in cells that halve the image as well: there a skip from the input has weights of its own."""
-        return _cells.canonical(archs, _OPERATIONS, strided=True)
+        return _cell_equivalents.canonical(archs, _OPERATIONS, strided=True)
 
     def equivalents(self, archs: Tensor, *, deep: bool = False) -> Tensor:
         """Those of `canonical`, also if `deep`: what zeros hide in a cell that halves the image was never worked out."""
@@ -60,7 +60,7 @@ class TransNasMicro:
         return replace(self, channels=channels, cells=cells, stem_stride=stem_stride)
 
     def cost(self, archs: Tensor, task: Task) -> tuple[Tensor, Tensor]:
-        return _cells.additive_cost(self, archs, task)
+        return _cell_costs.additive_cost(self, archs, task)
 
     def build(self, arch: Tensor, task: Task) -> nn.Module:
         return _Network([_OPERATIONS[c] for c in arch.tolist()], task, self)

@@ -15,7 +15,7 @@ import torch
 from controller import Proposal
 from nas import tasks
 from nas.evaluators._training_cache import FILE, TrainingCache
-from nas.run import data_report, session, store
+from nas.run import data_report, session, step_log
 from nas.run.config import RunConfig
 from nas.run.markdown import escape
 from nas.tables import plan_file
@@ -85,7 +85,7 @@ def test_a_training_that_raises_is_nan_with_its_reason_and_changes_no_other(rais
 def test_the_report_names_why_trainings_failed(tmp_path):
     config = RunConfig(task="own201/digits", controller="random_search", evals=4)
     with session.start(tmp_path / "run", config, session.load(config)) as run:
-        past = store.History(torch.zeros(1, 4, 6, dtype=torch.long), torch.tensor([[1.0, torch.nan, torch.nan, 2.0]]),
+        past = step_log.History(torch.zeros(1, 4, 6, dtype=torch.long), torch.tensor([[1.0, torch.nan, torch.nan, 2.0]]),
                              torch.zeros(1, 4), 0.0, 1)  # fmt: skip
         words = data_report.section(run, past, ["ValueError: a <b>", "RuntimeError: c", "ValueError: a <b>"])
         assert words[-3:] == [

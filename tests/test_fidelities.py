@@ -8,7 +8,7 @@ import torch
 from controller import Proposal, Results, Step
 from nas import tasks
 from nas.compare import comparison, summary, trial_cache
-from nas.run import incumbent, session, store
+from nas.run import incumbent, session, step_log
 from nas.run.config import RunConfig
 from search_spaces import UserError, _ops
 
@@ -105,12 +105,14 @@ def test_a_run_keeps_the_epochs_of_every_evaluation_and_one_without_them_is_read
     setup = session.load(asked)
     with session.start(tmp_path / "run", asked, setup) as run:
         list(session.resume(run, setup))
-        assert store.history(run).epochs.unique().tolist() == [1, 4]
+        assert step_log.history(run).epochs.unique().tolist() == [1, 4]
         step = Step(
-            Proposal(torch.zeros(2, 1, 6).long()), Results(torch.zeros(2, 1), torch.zeros(2, 1)), store.state(run, None)
+            Proposal(torch.zeros(2, 1, 6).long()),
+            Results(torch.zeros(2, 1), torch.zeros(2, 1)),
+            step_log.state(run, None),
         )
-        store.append(run, 9, step, None, 0.1, str)
-        assert store.history(run).epochs is None
+        step_log.append(run, 9, step, None, 0.1, str)
+        assert step_log.history(run).epochs is None
 
 
 def test_a_comparison_counts_scores_after_all_epochs_alone(tmp_path):

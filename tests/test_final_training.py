@@ -9,7 +9,7 @@ import torch
 from nas import training
 from nas.evaluators._training_cache import TrainingKey
 from nas.evaluators.train import Train
-from nas.run import finish, session, store, trained_network
+from nas.run import finish, session, step_log, store, trained_network
 from nas.run.config import RunConfig
 from nas.training import Images, Recipe
 from search_spaces import _ops
@@ -124,7 +124,7 @@ def test_the_network_that_is_handed_out_is_that_of_the_best_seed_and_each_seed_h
     with session.start(tmp_path / "run", wanted, setup) as run:
         list(session.resume(run, setup))
         finish.write_report(run, setup)
-        found = session.best(run.config, store.history(run))
+        found = session.best(run.config, step_log.history(run))
         reports = store.get_meta(run, "report")
     assert found.score.unique().numel() == 3, "no seed stands for another"
     assert found.score.argmax() != 0

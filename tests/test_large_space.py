@@ -11,7 +11,7 @@ import torch
 
 from nas import plugins
 from nas.compare import trial, trial_cache
-from nas.run import priors, session, state_tree, store
+from nas.run import priors, session, state_tree, step_log, store
 from nas.run.config import RunConfig
 from nas.testing import controller_laws as laws
 from nas.testing import laws_of
@@ -143,7 +143,7 @@ def test_a_run_stopped_and_opened_again_ends_as_one_never_stopped(name, tmp_path
                 steps.close()
         with store.open_run(folder, write=True) as run:
             list(session.resume(run, session.load(run.config)))
-            past, state = store.history(run), store.state(run, session.initial_state(setup))
+            past, state = step_log.history(run), step_log.state(run, session.initial_state(setup))
             ended.append((past.archs, past.score, state_tree.flatten(state)))
             assert list(folder.glob("events.*"))
     (archs, score, state), (again, score_again, state_again) = ended

@@ -8,7 +8,7 @@ from safetensors.torch import load, save
 
 from controller import HasPolicy
 from nas import plugins
-from search_spaces import Task, _cells, _ops, as_cell_space
+from search_spaces import Task, _cell_costs, _ops, as_cell_space
 from tests import _toys
 
 CONTROLLERS = plugins.names("controller")
@@ -192,7 +192,7 @@ def test_costs_are_those_of_built_networks(name):
     archs = _ops.enumerate_all(space.choices)[::397]
     params, flops = space.cost(archs, SMALL)
     for arch, weights, work in zip(archs, params, flops):
-        assert (weights, work) == _cells._counts(space, arch, SMALL)
+        assert (weights, work) == _cell_costs._counts(space, arch, SMALL)
 
 
 @EVERY_CELL_SPACE

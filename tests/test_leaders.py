@@ -13,7 +13,7 @@ from torch import Tensor
 from controller import Proposal, Results
 from nas import tasks
 from nas.evaluators._training_cache import TrainingCache
-from nas.run import budget, choice, finish, leaders, noise, session, store, trained_network
+from nas.run import budget, choice, finish, leaders, noise, session, step_log, store, trained_network
 from nas.run.config import RunConfig, leader_trainings
 from nas.run.session import Setup
 from nas.run.summary import summary
@@ -106,7 +106,7 @@ def searched(folder, evaluator, **asked):
     run = session.start(folder, config, setup)
     list(session.resume(run, setup))
     leaders.choose(run, evaluator)
-    return run, setup, store.history(run)
+    return run, setup, step_log.history(run)
 
 
 def functions(evaluator, archs):
@@ -144,7 +144,7 @@ def test_the_search_and_the_leaders_take_the_budget_together(tmp_path, evals, as
 
 def test_a_budget_of_time_keeps_a_share_for_the_leaders():
     config = RunConfig(minutes=10, leaders=None)
-    past = store.History(torch.zeros(1, 0, 1).long(), torch.zeros(1, 26), torch.zeros(1, 26), 486.0, 2)
+    past = step_log.History(torch.zeros(1, 0, 1).long(), torch.zeros(1, 26), torch.zeros(1, 26), 486.0, 2)
     assert not budget.spent(config, past)
     # 26 evaluations in 488 s: the six trainings of four leaders would end at 600.6 s.
     assert budget.spent(config, past._replace(wall=488.0))
@@ -201,9 +201,9 @@ def test_a_run_that_was_given_more_evaluations_chooses_as_one_that_had_them_from
     with short:
         more, _ = session.extend(short, evals=32)
         list(session.resume(more, setup))
-        assert choice.choices(more, store.history(more)) is None
+        assert choice.choices(more, step_log.history(more)) is None
         leaders.choose(more, setup.evaluator)
-        assert choice.choices(more, store.history(more)) == expected
+        assert choice.choices(more, step_log.history(more)) == expected
 
 
 def test_searches_by_a_table_have_no_leaders(tmp_path, nas):
@@ -232,7 +232,7 @@ def test_a_run_killed_while_its_leaders_train_ends_in_the_same_bits_and_trains_n
     whole, setup = _digits_run(tmp_path / "whole")
     with whole:
         finish.write_report(whole, setup)
-        expected = choice.choices(whole, store.history(whole))
+        expected = choice.choices(whole, step_log.history(whole))
         first = trained_network.load(whole.folder)
         page = finish.page(whole, setup, first)
     killed, setup = _digits_run(tmp_path / "killed")
@@ -254,7 +254,7 @@ def test_a_run_killed_while_its_leaders_train_ends_in_the_same_bits_and_trains_n
         setup = session.load(run.config)
         assert not list(session.resume(run, setup))
         finish.write_report(run, setup)
-        assert choice.choices(run, store.history(run)) == expected
+        assert choice.choices(run, step_log.history(run)) == expected
         assert "told its leaders apart" in page
         assert "## How sure the choice is" in page
     assert len(trained) == 3
@@ -275,7 +275,7 @@ def test_the_choice_never_sees_the_test_images(tmp_path):
         evaluator = replace(tasks.find("digits", **SMALL), data=data)
         with run:
             leaders.choose(run, evaluator)
-            found.append(choice.choices(run, store.history(run)))
+            found.append(choice.choices(run, step_log.history(run)))
     assert found[0] == found[1]
 
 

@@ -13,7 +13,7 @@ from safetensors import safe_open
 
 from controller.models import legacy, prior_file
 from controller.models.transformer import TaskTransformer
-from nas.run import session, store
+from nas.run import session, step_log, store
 
 RUNS = Path(__file__).parent / "data" / "v0_1" / "runs"
 PRIOR = RUNS.parent / "prior.safetensors.xz"
@@ -80,7 +80,7 @@ def test_each_run_goes_on(name, runs, nas):
 def test_a_controller_that_has_not_changed_proposes_what_0_1_would(name, runs):
     with store.open_run(runs / name) as run:
         setup = session.load(run.config)
-        state = store.state(run, session.initial_state(setup))
+        state = step_log.state(run, session.initial_state(setup))
     assert torch.equal(setup.controller.propose(state, 2).archs, torch.tensor(NEXT[name]))
 
 

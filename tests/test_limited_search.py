@@ -9,7 +9,7 @@ from controller import Proposal, Results
 from controller.models import constraints, features, pretrained, prior_file, scores, transfer_model
 from controller.models.cell_encoder import CellEncoder
 from controller.transfer_bo import TransferBO
-from nas.run import session, store
+from nas.run import session, step_log
 from nas.run.config import RunConfig
 from nas.run.summary import summary
 from search_spaces import _ops
@@ -148,8 +148,8 @@ def test_what_was_told_is_stored_with_the_run(table, tmp_path):
     with session.start(tmp_path / "run", asked, setup) as run:
         for _ in session.resume(run, setup):
             pass
-        archs, told = zip(*((proposal.archs, results.constraint_ratio) for proposal, results, _ in store.steps(run)))
-        state = store.state(run, setup.controller.begin(setup.evaluator.task, setup.seeds, setup.prior))
+        archs, told = zip(*((proposal.archs, results.constraint_ratio) for proposal, results, _ in step_log.steps(run)))
+        state = step_log.state(run, setup.controller.begin(setup.evaluator.task, setup.seeds, setup.prior))
         best = summary(run)["best"]
     wanted = setup.evaluator.load(setup.seeds)
     for archs_SBD, over_SBL in zip(archs, told):

@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 
-from nas.run import finish, hparams, session, store, trained_network
+from nas.run import finish, hparams, session, step_log, trained_network
 from nas.run.config import RunConfig
 from nas.run.summary import summary
 
@@ -37,7 +37,7 @@ def test_a_run_stopped_and_resumed_shows_every_evaluation_once_with_its_best_sco
         list(itertools.islice(first, 7))
         first.close()
         list(session.resume(run, setup))
-        expected = store.history(run).score.cummax(1).values.mean(0)
+        expected = step_log.history(run).score.cummax(1).values.mean(0)
     logged = events(run.folder).Scalars("score/best")
     assert [event.step for event in logged] == list(range(1, 21))
     assert [event.value for event in logged] == pytest.approx(expected.tolist())
@@ -89,7 +89,7 @@ def test_hparams_have_every_setting_and_what_the_run_came_to(events, tmp_path):
         list(session.resume(run, setup))
         for _ in range(2):  # What was logged is not logged again.
             finish.finish(run, setup)
-        document, past = summary(run), store.history(run)
+        document, past = summary(run), step_log.history(run)
     shown = events(run.folder)
     settings, results = _row(shown)
     assert {

@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from nas.commands import _shared, show
-from nas.run import database, provenance, session, store, subject, trained_network, trials
+from nas.run import database, provenance, session, step_log, store, subject, trained_network, trials
 from nas.run.config import RunConfig
 
 TRAINING = (
@@ -120,16 +120,16 @@ def test_a_run_that_gets_more_budget_is_one_that_had_it_from_the_start(controlle
     setup = session.load(config)
     with session.start(tmp_path / "more", config, setup) as run:
         list(session.resume(run, setup))
-        assert store.history(run).score.shape[1] == 7, "the last step was cut"
+        assert step_log.history(run).score.shape[1] == 7, "the last step was cut"
         run, lines = session.extend(run, evals=14)
         assert lines == []
         list(session.resume(run, setup))
-        got, rows = store.history(run), subject.trials_of(run)
+        got, rows = step_log.history(run), subject.trials_of(run)
         state = dict(run.connection.execute("select * from state"))
     config = RunConfig(task="own201/digits", controller=controller, seeds=2, batch=3, evals=14, first_seed=4)
     with session.start(tmp_path / "whole", config, setup) as run:
         list(session.resume(run, setup))
-        expected, whole = store.history(run), subject.trials_of(run)
+        expected, whole = step_log.history(run), subject.trials_of(run)
         assert dict(run.connection.execute("select * from state")) == state
     assert torch.equal(got.archs, expected.archs)
     assert torch.equal(got.score, expected.score)
@@ -148,7 +148,7 @@ def test_a_budget_that_is_given_counts_from_the_start_and_one_that_is_used_up_no
     assert nas("resume", "r", "--simulated-seconds", 20).returncode == 0
     with store.open_run(Path("runs/r")) as run:
         assert (run.config.evals, run.config.simulated_seconds) == (None, 20.0)
-        assert store.history(run).cost.sum() > 20
+        assert step_log.history(run).cost.sum() > 20
     assert nas("resume", "r", "--evals", 400, "--simulated-seconds", 40).returncode == 0
     with store.open_run(Path("runs/r")) as run:
         assert (run.config.evals, run.config.simulated_seconds) == (400, 40.0)
@@ -166,12 +166,12 @@ def test_evaluations_are_rows_of_the_database_and_of_a_file(table, nas):
     assert len(lines) == 1 + len(found) == 13
     assert [row["evaluation"] for row in found] == [1, 2, 3, 4, 5, 6] * 2
     with store.open_run(Path("runs/r")) as run:
-        past = store.history(run)
+        past = step_log.history(run)
         assert [row["score"] for row in found] == past.score.flatten().tolist()
         assert [row["cost"] for row in found] == past.cost.flatten().tolist()
         assert [row["epochs"] for row in found] == past.epochs.flatten().tolist()
         assert sum(row["seconds"] for row in found) == pytest.approx(2 * past.wall)
-        of_steps = trials.of_steps(store.steps(run), 0, subject.shown_space(run, subject.read(run).space).describe)
+        of_steps = trials.of_steps(step_log.steps(run), 0, subject.shown_space(run, subject.read(run).space).describe)
         assert sorted(t for step in of_steps for t in step) == [trials.Trial(**row) for row in found]
     assert "architecture" in nas("trials", "r").stdout.splitlines()[0]
     assert nas("trials", "r", "--csv", "--json").returncode == 2
@@ -278,12 +278,12 @@ def test_a_killed_run_in_a_folder_that_may_only_be_read_has_all_its_steps(table,
     setup = session.load(config)
     with session.start(tmp_path / "run", config, setup) as run:
         list(session.resume(run, setup))
-        expected = store.history(run)
+        expected = step_log.history(run)
         # As a kill leaves it: the last steps are in SQLite's log.
         for name in (store.FILE, f"{store.FILE}-wal"):
             shutil.copy(run.folder / name, open_folder)
     with _who_may_only_read(open_folder), store.open_run(open_folder) as shown:
-        assert torch.equal(store.history(shown).archs, expected.archs)
+        assert torch.equal(step_log.history(shown).archs, expected.archs)
     open_folder.chmod(0o755)
     assert {f.name for f in open_folder.iterdir()} == {store.FILE, f"{store.FILE}-wal"}
 

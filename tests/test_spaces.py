@@ -5,7 +5,7 @@ import torch
 from nats_bench.genotype_utils import topology_str2structure
 
 from nas import plugins
-from search_spaces import Task, UserError, _cells, _noise, _ops
+from search_spaces import Task, UserError, _cell_equivalents, _cells, _noise, _ops
 from search_spaces.nasbench201 import NasBench201
 
 CIFAR10, CIFAR100 = Task("cifar10", (3, 32, 32), 10), Task("cifar100", (3, 32, 32), 100)
@@ -82,7 +82,7 @@ def test_canonical_twins_compute_the_same_once_weights_are_carried_over():
 def cell_with_named_weights(arch):
     """A cell whose convolutions' weights belong to what they compute: the same expression, the same weights."""
     names = [NB201.operations[0][c] for c in arch.tolist()]
-    computes = _cells.node_strings(arch.tolist(), NB201.operations[0])
+    computes = _cell_equivalents.node_strings(arch.tolist(), NB201.operations[0])
     cell = _cells.Cell(names, 4, 4).eval()
     for edge, (name, (i, _)) in enumerate(zip(names, _cells.EDGES)):
         if name.startswith("nor_conv"):

@@ -10,7 +10,7 @@ import sys
 import pytest
 import torch
 
-from nas.run import session, state_tree, store
+from nas.run import session, state_tree, step_log, store
 from nas.run.config import RunConfig
 
 _COMMAND = [sys.executable, "-m", "nas"]
@@ -27,21 +27,21 @@ def _unbroken(folder, controller, evals):
     with session.start(folder, asked, setup) as run:
         for _ in session.resume(run, setup):
             pass
-        return store.history(run), state_tree.flatten(store.state(run, setup.controller.begin(None, setup.seeds)))
+        return step_log.history(run), state_tree.flatten(step_log.state(run, setup.controller.begin(None, setup.seeds)))
 
 
 _STOPS_ITSELF = """
 import os, signal, sys
 from nas import cli
-from nas.run import store
+from nas.run import store, step_log
 # What a shell starts in its background, and all below it, is deaf to Ctrl-C; the tests may run there.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-append, steps = store.append, int(sys.argv.pop(1))
+append, steps = step_log.append, int(sys.argv.pop(1))
 def stored(run, number, *rest, **named):
     append(run, number, *rest, **named)
     if number + 1 == steps:
         os.kill(os.getpid(), signal.SIGSTOP)
-store.append = stored
+step_log.append = stored
 cli.main(sys.argv[1:])
 """
 
@@ -71,16 +71,16 @@ def test_a_run_killed_at_several_instants_ends_as_one_never_stopped(controller, 
         assert process.returncode == -signal.SIGKILL
         args = ["resume", str(folder)]
         with store.open_run(folder) as run:
-            assert len(list(store.steps(run))) == steps
+            assert len(list(step_log.steps(run))) == steps
             read = store.get_meta(run, "columns_read")
             # Of each session so far, though none came to its end.
             assert read[f"{_TASK.split('/')[0]}/cifar10/valid_accuracy@12"] == number
             assert set(read.values()) == {number}
     subprocess.run([*_COMMAND, *args], check=True, capture_output=True)
     with store.open_run(folder) as run:
-        got = store.history(run)
+        got = step_log.history(run)
         like = session.load(run.config).controller.begin(None, torch.arange(3))
-        state = state_tree.flatten(store.state(run, like))
+        state = state_tree.flatten(step_log.state(run, like))
     assert torch.equal(got.archs, expected.archs)
     assert torch.equal(got.score, expected.score)
     assert torch.equal(got.cost, expected.cost)
@@ -96,7 +96,7 @@ def test_ctrl_c_keeps_what_was_done_and_says_how_to_go_on(nasbench201, tmp_path)
     assert f"nas resume {folder}" in said
     assert "Traceback" not in said
     with store.open_run(folder) as run:
-        assert store.history(run).steps >= 5
+        assert step_log.history(run).steps >= 5
 
 
 def test_a_step_that_fails_to_be_stored_leaves_the_run_whole(nasbench201, tmp_path):
@@ -111,11 +111,11 @@ def test_a_step_that_fails_to_be_stored_leaves_the_run_whole(nasbench201, tmp_pa
             for _ in progress:
                 pass
         run.connection.execute("pragma max_page_count = 100000")
-        kept = store.history(run).steps
+        kept = step_log.history(run).steps
         for _ in session.resume(run, setup):
             pass
-        assert 0 < kept < store.history(run).steps
-        got = store.history(run)
+        assert 0 < kept < step_log.history(run).steps
+        got = step_log.history(run)
     expected, _ = _unbroken(tmp_path / "unbroken", "evolution", 1000)
     assert torch.equal(got.archs, expected.archs)
 
@@ -135,9 +135,9 @@ def test_a_second_process_is_refused_before_it_writes_and_reading_goes_on(nasben
                 refused()
         assert {f.name: f.read_bytes() for f in (tmp_path / "run").iterdir()} == before
         with store.open_run(run.folder) as shown:
-            assert store.history(shown).steps == 1
+            assert step_log.history(shown).steps == 1
         list(going)
-        got = store.history(run)
+        got = step_log.history(run)
     expected, _ = _unbroken(tmp_path / "unbroken", "evolution", 100)
     assert torch.equal(got.archs, expected.archs)
 

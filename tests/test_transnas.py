@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from nas import tasks
-from search_spaces import Task, UserError, _cells, _ops
+from search_spaces import Task, UserError, _cell_equivalents, _cells, _ops
 from search_spaces.transnas_micro import TransNasMicro, _Cell
 
 SPACE = TransNasMicro()
@@ -59,7 +59,7 @@ def test_canonical_twins_compute_the_same_once_weights_are_carried_over(stride):
 def cell_with_named_weights(arch, stride):
     """A cell whose weights belong to what they compute: the same expression, the same weights."""
     names = [SPACE.operations[0][c] for c in arch.tolist()]
-    computes = _cells.node_strings(arch.tolist(), SPACE.operations[0], strided=True)
+    computes = _cell_equivalents.node_strings(arch.tolist(), SPACE.operations[0], strided=True)
     cell = _Cell(names, 4, 4 * stride, stride).eval()
     for edge, (i, _) in enumerate(_cells.EDGES):
         words = f"{names[edge]} of {computes[i]}"

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table as Grid
 
 from nas import training
-from nas.run import budget, finish, leaders, session, store
+from nas.run import budget, finish, leaders, session, step_log, store
 from nas.run.session import Setup
 from nas.run.store import Run
 from nas.terminal import printable
@@ -130,7 +130,7 @@ def work(run: Run, setup: Setup, *, quiet: bool = False) -> None:
         with _status("training the winner to the end"):
             finish.finish(run, setup)
     except KeyboardInterrupt:
-        evaluations = store.history(run).score.shape[1]
+        evaluations = step_log.history(run).score.shape[1]
         click.echo(
             f"\nStopped after {evaluations} evaluations; all are stored. Go on: nas resume {run.folder}", err=True
         )

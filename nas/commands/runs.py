@@ -7,7 +7,7 @@ import time
 import click
 
 from nas.commands import _shared
-from nas.run import budget, session, store
+from nas.run import budget, session, step_log, store
 from search_spaces import UserError
 
 
@@ -44,7 +44,7 @@ def command(as_json: bool) -> None:
 
 
 def _row(run: store.Run) -> dict:
-    past = store.history(run)
+    past = step_log.history(run)
     score = session.best(run.config, past).score if past.steps else past.score
     score = score[~score.isnan()]
     return {

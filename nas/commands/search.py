@@ -10,7 +10,7 @@ import click
 from controller.transfer_bo import TransferBO
 from nas.commands import _options, _shared, forecast, show
 from nas.meta import task_similarity
-from nas.run import budget, session, store
+from nas.run import budget, session, step_log, store
 from nas.run.config import RunConfig, leader_trainings
 from nas.run.session import Setup
 from nas.run.store import Run
@@ -51,7 +51,7 @@ def command(name: str | None, dry_run: bool, as_json: bool, **options: Any) -> N
         else:
             show.print_run(run)
             if isinstance(setup.controller, TransferBO) and setup.prior is not None:
-                last = store.state(run, session.initial_state(setup))
+                last = step_log.state(run, session.initial_state(setup))
                 click.echo(task_similarity.describe_similarity(setup.controller, last))
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nas.commands import _shared
 from nas.export import draw
-from nas.run import finish, incumbent, store, subject, test_accuracy, trained_network
+from nas.run import finish, incumbent, step_log, store, subject, test_accuracy, trained_network
 from nas.run.choice import Leader
 from nas.run.noise import Noise
 from nas.run.store import Run
@@ -46,7 +46,7 @@ def print_run(run: Run) -> None:
     """Print what a run came to; draw its best cell into the run's folder, where that can be written."""
     console = Console(highlight=False, soft_wrap=True, markup=False)
     document = summary(run)
-    past = store.history(run)
+    past = step_log.history(run)
     seeds = f"{document['seeds']} seed{'s' * (document['seeds'] > 1)}"
     unfinished = "" if document["finished"] else ", not finished"
     console.print(printable(str(run.folder)), style="bold", end="")
@@ -161,7 +161,7 @@ def _over_seeds(rows: list[dict], key: str) -> str:
     return f"; over {len(rows)} seeds {values.mean():.3f} {encodable('±', '+-')} {values.std():.3f}"
 
 
-def _sparkline(past: store.History) -> str:
+def _sparkline(past: step_log.History) -> str:
     best = incumbent.best_so_far(past.score, past.epochs).nanmean(0)
     best = best[~best.isnan()]
     picked = best[torch.linspace(0, len(best) - 1, min(_WIDTH, len(best))).long()]

@@ -16,7 +16,7 @@ from torch import Tensor
 from controller import Prior, penalty
 from controller.models import features, prior_file, scores, task_features, transfer_model
 from controller.models.prior_file import Families, Runs, Tasks
-from nas.run import priors, store, subject, trust
+from nas.run import priors, step_log, store, subject, trust
 from search_spaces import UserError, _measured
 
 _FAMILY = "runs"
@@ -135,7 +135,7 @@ def fit(prior: Prior, folder: Path) -> RunFit:
     evaluations, and for one in a space whose code this user has not run.
     """
     with store.open_run(folder) as run:
-        past, config, over, about = store.history(run), run.config, store.constraint_ratio(run), subject.read(run)
+        past, config, over, about = step_log.history(run), run.config, step_log.constraint_ratio(run), subject.read(run)
         if not about.space.ours:
             trust.refuse_unknown(str(folder), trust.outside(config))
         space = subject.built_space(about.space)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from nas.run.config import LEADERS_SHARE, RunConfig, leader_trainings
 from nas.run.incumbent import Best
-from nas.run.store import History
+from nas.run.step_log import History
 from search_spaces import UserError
 
 _NAMES = ("evals", "simulated_seconds", "minutes")

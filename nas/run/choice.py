@@ -15,7 +15,8 @@ from nas.run import incumbent, store
 from nas.run.incumbent import Best
 from nas.run.markdown import code
 from nas.run.noise import Noise
-from nas.run.store import History, Run
+from nas.run.step_log import History
+from nas.run.store import Run
 
 DIGITS = 6
 """Of means of scores: ties must not be broken by rounding errors of float64."""

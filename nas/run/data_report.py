@@ -6,7 +6,8 @@ from collections import Counter
 
 from nas.run import store
 from nas.run.markdown import escape
-from nas.run.store import History, Run
+from nas.run.step_log import History
+from nas.run.store import Run
 
 _REASONS = 3
 """How many reasons of failures are named: the commonest."""

@@ -9,7 +9,18 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from nas.export.export import Export, export
-from nas.run import choice, data_report, hparams, leaders, session, store, test_accuracy, test_place, trained_network
+from nas.run import (
+    choice,
+    data_report,
+    hparams,
+    leaders,
+    session,
+    step_log,
+    store,
+    test_accuracy,
+    test_place,
+    trained_network,
+)
 from nas.run.markdown import code, escape
 from nas.run.session import Setup
 from nas.run.store import Run
@@ -45,7 +56,7 @@ def write_report(run: Run, setup: Setup) -> None:
     """Read the report column of each seed's best, once, and keep it with the run; with it the best network, trained."""
     if store.get_meta(run, "report") is not None:
         return
-    past = store.history(run)
+    past = step_log.history(run)
     leaders.choose(run, setup.evaluator)
     found = choice.handed_out(run, past, session.best(run.config, past))
     succeeded = ~found.score.isnan()
@@ -64,7 +75,7 @@ def write_report(run: Run, setup: Setup) -> None:
 
 def page(run: Run, setup: Setup, winner: TrainedNetwork) -> str:
     """A page in Markdown: what was searched, what was found, how good it is, which classes it takes for which."""
-    past = store.history(run)
+    past = step_log.history(run)
     retrained = choice.trainings(run, past)
     head = [
         f"# {escape(run.config.task)}: {winner.metrics['test_accuracy']:.2f}% of the test images",

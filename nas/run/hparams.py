@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nas import tables, tasks
-from nas.run import choice, session, store
+from nas.run import choice, session, step_log, store
 from nas.run.session import Setup
 from nas.run.store import Run
 from nas.run.tensorboard import TensorBoardLog
@@ -27,7 +27,7 @@ def write_results(run: Run, setup: Setup) -> None:
 
 def results(run: Run, setup: Setup) -> dict[str, float]:
     """Score and test score, means over seeds; seconds; parameters of the network that is handed out. Empty without a success."""
-    past = store.history(run)
+    past = step_log.history(run)
     found = choice.handed_out(run, past, session.best(run.config, past))
     score = found.score[~found.score.isnan()]
     if not len(score):

@@ -13,10 +13,11 @@ import time
 
 import torch
 
-from nas.run import budget, choice, incumbent, noise, store
+from nas.run import budget, choice, incumbent, noise, step_log
 from nas.run.choice import Choice, Leader
 from nas.run.config import RunConfig
-from nas.run.store import History, Run
+from nas.run.step_log import History
+from nas.run.store import Run
 from nas.types import Evaluator, TrainingEvaluator
 
 
@@ -25,7 +26,7 @@ def choose(run: Run, evaluator: Evaluator) -> None:
 
     A search whose score is looked up has no leaders: the first of its best is handed out.
     """
-    training, past = evaluator.training, store.history(run)
+    training, past = evaluator.training, step_log.history(run)
     if training is None or not past.steps or choice.choices(run, past) is not None:
         return
     training.cache_to(run.folder)

@@ -23,6 +23,7 @@ from nas.run import (
     priors,
     provenance,
     state_tree,
+    step_log,
     store,
     subject,
     trials,
@@ -31,7 +32,8 @@ from nas.run import (
 from nas.run.budget import Progress
 from nas.run.config import RunConfig
 from nas.run.incumbent import Best
-from nas.run.store import History, Run
+from nas.run.step_log import History
+from nas.run.store import Run
 from nas.run.tensorboard import TensorBoardLog
 from nas.types import Evaluator
 from search_spaces import UserError
@@ -93,8 +95,8 @@ def go_on(run: Run, setup: Setup, config: RunConfig) -> list[str]:
 
 def _keep_rows(run: Run, setup: Setup) -> None:
     """The evaluations of a run of a version that kept none as rows are written as such."""
-    if len(trials.stored(run.connection)) < store.history(run).score.numel():
-        rows = list(trials.of_steps(store.steps(run), run.config.first_seed, setup.evaluator.space.describe))
+    if len(trials.stored(run.connection)) < step_log.history(run).score.numel():
+        rows = list(trials.of_steps(step_log.steps(run), run.config.first_seed, setup.evaluator.space.describe))
         with database.transaction(run.connection):
             trials.replace(run.connection, rows)
 
@@ -129,9 +131,9 @@ def initial_state(setup: Setup) -> State:
 def resume(run: Run, setup: Setup) -> Iterator[Progress]:
     """Search from wherever the run stands until its budget is spent; each step is stored before it is yielded."""
     config, begun = run.config, initial_state(setup)
-    state = store.state(run, begun)
+    state = step_log.state(run, begun)
     _refuse_other_prior(run, state_tree.flatten(begun), state_tree.flatten(state))
-    past = store.history(run)
+    past = step_log.history(run)
     if past.steps and not bool(setup.evaluator.space.valid(past.archs).all()):
         raise UserError(
             f"Run '{run.folder}' holds an architecture that is not in space '{setup.evaluator.space.name}'."
@@ -158,7 +160,7 @@ def resume(run: Run, setup: Setup) -> Iterator[Progress]:
         # With the step: a session that is killed counts too. Only when it has changed, which is once in most sessions.
         meta, kept = {_COLUMNS_READ: read} if read != kept else None, read
         cut = batch < config.batch
-        store.append(run, past.steps, step, state, wall, setup.evaluator.space.describe, cut=cut, meta=meta)
+        step_log.append(run, past.steps, step, state, wall, setup.evaluator.space.describe, cut=cut, meta=meta)
         state = step.state
         past = _extend(past, step, wall)
         found = best(config, past)
@@ -189,11 +191,11 @@ def extend(run: Run, **budgets: float | None) -> tuple[Run, list[str]]:
     given = {name: value for name, value in budgets.items() if value is not None}
     if not given:
         return run, []
-    past, lines = store.history(run), []
+    past, lines = step_log.history(run), []
     config = budget.extended(run.config, past, given)
     store.set_meta(run, "report", None)  # It is of the best so far; the new best is read and trained anew.
     last = past.score.shape[1] % run.config.batch
-    if last and not store.undo_cut(run) and past.steps:
+    if last and not step_log.undo_cut(run) and past.steps:
         lines.append(
             f"The last step of this run was cut to {last} of {run.config.batch} evaluations, and its version did not keep the "
             "state before it: the search goes on, but not as one that had this budget from the start."

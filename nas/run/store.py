@@ -1,8 +1,8 @@
-"""A run on disk: its configuration, every step, and the controller's state after it.
+"""A run on disk: made, opened, its configuration, and the JSON values kept with it.
 
 `run.sqlite` takes each step in one transaction, so that a run killed at any instant goes on exactly where it was. One process
-writes (`nas.run.lock`), others may read meanwhile (`nas.run.database`). `nas.run.trials` has the evaluations as columns.
-Shapes: `S` seeds, `B` architectures a step, `E` evaluations of a seed so far, `D` decisions.
+writes (`nas.run.lock`), others may read meanwhile (`nas.run.database`). `nas.run.step_log` stores and reads the steps and the
+state after the last; `nas.run.trials` has the evaluations as columns.
 """
 
 from __future__ import annotations
@@ -10,20 +10,14 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import safetensors.torch
-import torch
 from filelock import BaseFileLock
-from torch import Tensor
 
-from controller import Proposal, Results, State, Step
-from controller.models import legacy
-from nas.run import database, lock, state_tree, trials
-from nas.run import stored as stored_steps
+from controller import State
+from nas.run import database, lock, state_tree, stored, trials
 from nas.run.config import RunConfig
 from search_spaces import UserError, unknown
 
@@ -40,22 +34,6 @@ _PARTIAL = f".{FILE}.partial"
 """A run that is being made; under its own name it is whole."""
 _LEFT_OVER = {lock.FILE, *(f"{name}{end}" for name in (FILE, _PARTIAL) for end in ("", "-wal", "-shm", "-journal"))}
 """What a run that was killed while it was made may leave behind."""
-
-
-class History(NamedTuple):
-    """All evaluations of a run, in order."""
-
-    archs: Tensor
-    """int64 `[S, E, D]`."""
-    score: Tensor
-    """float32 `[S, E]` NaN where evaluation failed."""
-    cost: Tensor
-    """float32 `[S, E]` seconds."""
-    wall: float
-    """Seconds of wall clock, with what storing and showing took."""
-    steps: int
-    epochs: Tensor | None = None
-    """int64 `[S, E]` of each evaluation; None: the task's own."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +84,7 @@ def create(folder: Path, config: RunConfig, state: State, meta: dict[str, Any] |
             about = {"format": FORMAT, "config": config.to_json(), "created": repr(time.time())}
             about |= {key: json.dumps(value) for key, value in (meta or {}).items()}
             connection.executemany("insert into about values (?, ?)", about.items())
-            _write_state(connection, {}, state_tree.flatten(state))
+            stored.write_state(connection, {}, state_tree.flatten(state))
         connection.close()
         (folder / _PARTIAL).replace(folder / FILE)
         return Run(folder, config, database.writable(folder / FILE), taken)
@@ -178,70 +156,6 @@ def runs_in(root: Path) -> list[Path]:
     return sorted(f.parent for f in root.glob(f"*/{FILE}"))
 
 
-def append(
-    run: Run,
-    number: int,
-    step: Step,
-    before: State,
-    wall: float,
-    describe: Callable[[Tensor], str],
-    *,
-    cut: bool = False,
-    meta: dict[str, Any] | None = None,
-) -> None:
-    """Store a step, its evaluations as rows and the state after it, all or nothing.
-
-    Args:
-        number: how many steps came before.
-        before: the state before the step; what did not change since is not written again.
-        wall: seconds that the step took.
-        describe: names an architecture `[D]`.
-        cut: whether the budget's end cut the step short; `undo_cut` takes it back when the run gets more.
-        meta: what `get_meta` gives from now on, in place of earlier values.
-    """
-    archs = step.proposal.archs
-    archs = archs.to(
-        torch.uint8 if int(archs.max()) < 256 else torch.int32
-    )  # A width, say, may have a thousand options.
-    data = {"archs": archs, "score": step.results.score, "cost": step.results.cost}
-    if step.results.constraint_ratio is not None:
-        data["constraint_ratio"] = step.results.constraint_ratio
-    if step.proposal.epochs is not None:
-        data["epochs"] = step.proposal.epochs
-    first = run.config.first_seed
-    rows = trials.rows(step.proposal, step.results, wall, first, trials.count(run.connection, first), describe)
-    with database.transaction(run.connection):
-        blob = safetensors.torch.save({k: v.contiguous() for k, v in data.items()})
-        run.connection.execute("insert into step values (?, ?, ?)", (number, wall, blob))
-        trials.insert(run.connection, number, rows)
-        if cut:
-            run.connection.execute(
-                "create table if not exists state_before_cut (path text primary key, data blob not null)"
-            )
-            _write_state(run.connection, {}, state_tree.flatten(before), "state_before_cut")
-        _write_state(run.connection, state_tree.flatten(before), state_tree.flatten(step.state))
-        for key, value in (meta or {}).items():
-            _write_meta(run.connection, key, value)
-
-
-def undo_cut(run: Run) -> bool:
-    """Take back a last step that the budget's end cut short; whether the state before it was there to go back to.
-
-    A run that had a larger budget from the start made a whole step of it, and another one.
-    """
-    ((last,),) = run.connection.execute("select max(number) from step")
-    with database.transaction(run.connection):
-        known = run.connection.execute("select 1 from sqlite_master where name = 'state_before_cut'").fetchone()
-        if not known or not run.connection.execute("select 1 from state_before_cut").fetchone():
-            return False
-        for table in ("step where number", "trial where step"):
-            run.connection.execute(f"delete from {table} = ?", (last,))
-        run.connection.execute("delete from state")
-        run.connection.execute("insert into state select path, data from state_before_cut")
-        run.connection.execute("delete from state_before_cut")
-    return True
-
-
 def set_config(run: Run, config: RunConfig) -> Run:
     """The same run, asked for something else from now on."""
     with database.transaction(run.connection):
@@ -249,70 +163,14 @@ def set_config(run: Run, config: RunConfig) -> Run:
     return replace(run, config=config)
 
 
-def steps(run: Run) -> Iterator[tuple[Proposal, Results, float]]:
-    """Every step stored, in order, with the seconds it took. Raises `UserError` for one that is not what `append` writes."""
-    try:
-        stored = run.connection.execute("select number, wall, data from step order by number").fetchall()
-    except sqlite3.DatabaseError as error:
-        raise UserError(f"The steps of run '{run.folder}' cannot be read: {error}.") from None
-    found = [stored_steps.step(str(run.folder), number, wall, blob, run.config.seeds) for number, wall, blob in stored]
-    stored_steps.check_together(str(run.folder), found, [number for number, _, _ in stored])
-    yield from found
-
-
-def history(run: Run) -> History:
-    """All evaluations so far. A run without a step has `E` = 0."""
-    stored = list(steps(run))
-    S = run.config.seeds
-    if not stored:
-        return History(torch.zeros(S, 0, 1, dtype=torch.long), torch.zeros(S, 0), torch.zeros(S, 0), 0.0, 0)
-    return History(
-        torch.cat([p.archs for p, _, _ in stored], 1),
-        torch.cat([r.score for _, r, _ in stored], 1),
-        torch.cat([r.cost for _, r, _ in stored], 1),
-        sum(wall for _, _, wall in stored),
-        len(stored),
-        None if any(p.epochs is None for p, _, _ in stored) else torch.cat([p.epochs for p, _, _ in stored], 1),  # pyright: ignore
-    )
-
-
-def constraint_ratio(run: Run) -> Tensor | None:
-    """Each constrained value over its bound, for all evaluations so far, float32 `[S, E, L]`; None for tasks without."""
-    stored = [results.constraint_ratio for _, results, _ in steps(run)]
-    known = [x for x in stored if x is not None]
-    return torch.cat(known, 1) if known and len(known) == len(stored) else None
-
-
-def state(run: Run, like: State) -> State:
-    """The state after the last step, in the structure of `like`: what the controller's `begin` gives.
-
-    Raises `UserError` where a version whose controller kept less started the run.
-    """
-    rows = run.connection.execute("select path, data from state").fetchall()
-    stored = {path: stored_steps.leaf(str(run.folder), path, blob) for path, blob in rows}
-    expected = state_tree.flatten(like)
-    leaves = stored
-    if get_meta(run, "asked") is not None:  # Version 0.1 wrote it.
-        leaves = {path: expected[path] for path in legacy.RENEWED if path in expected}
-        leaves |= legacy.state_leaves(run.config.controller, stored)
-    missing = sorted(expected.keys() - leaves.keys())
-    if missing:
-        raise UserError(
-            f"Run '{run.folder}' is of a version whose controller kept no '{missing[0].strip('/')}'; "
-            "`nas show` shows it, but it cannot go on. Start a new one."
-        )
-    for path, begun in expected.items():
-        stored_steps.check_leaf(str(run.folder), path, leaves[path], begun)
-    return state_tree.unflatten(like, leaves)
-
-
 def set_meta(run: Run, key: str, value: Any) -> None:
     """Keep a JSON value with the run, in place of an earlier one."""
     with database.transaction(run.connection):
-        _write_meta(run.connection, key, value)
+        write_meta(run.connection, key, value)
 
 
-def _write_meta(connection: sqlite3.Connection, key: str, value: Any) -> None:
+def write_meta(connection: sqlite3.Connection, key: str, value: Any) -> None:
+    """As `set_meta`, inside a transaction."""
     connection.execute("insert or replace into about values (?, ?)", (key, json.dumps(value)))
 
 
@@ -333,14 +191,3 @@ def get_meta(run: Run, key: str) -> Any:
     if value is not None and not isinstance(value, _KINDS.get(key, object)):
         raise UserError(f"Run '{run.folder}' keeps a '{key}' of another kind than a run does.")
     return value
-
-
-def _write_state(
-    connection: sqlite3.Connection, before: dict[str, Tensor], after: dict[str, Tensor], table: str = "state"
-) -> None:
-    for path in before.keys() - after.keys():
-        connection.execute(f"delete from {table} where path = ?", (path,))
-    for path, leaf in after.items():
-        if before.get(path) is not leaf:
-            blob = safetensors.torch.save({"_": leaf.detach().contiguous()})
-            connection.execute(f"insert or replace into {table} values (?, ?)", (path, blob))

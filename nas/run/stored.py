@@ -1,10 +1,11 @@
-"""What a run's database holds, read: each step and each leaf of the state is checked once, and is what it was stored as.
+"""A step and the leaves of a state as a run's database holds them: written, and read back with one check of each.
 
 Shapes: `S` seeds, `B` architectures a step, `D` decisions, `L` constraints.
 """
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Any, NamedTuple
 
 import safetensors.torch
@@ -16,6 +17,20 @@ from search_spaces import UserError
 
 _MOST_SECONDS = 1e9
 """Of a step: more are no measurement."""
+
+
+def packed(proposal: Proposal, results: Results) -> bytes:
+    """A step as `step` reads it."""
+    archs = proposal.archs
+    archs = archs.to(
+        torch.uint8 if int(archs.max()) < 256 else torch.int32
+    )  # A width, say, may have a thousand options.
+    data = {"archs": archs, "score": results.score, "cost": results.cost}
+    if results.constraint_ratio is not None:
+        data["constraint_ratio"] = results.constraint_ratio
+    if proposal.epochs is not None:
+        data["epochs"] = proposal.epochs
+    return safetensors.torch.save({k: v.contiguous() for k, v in data.items()})
 
 
 class Step(NamedTuple):
@@ -92,3 +107,18 @@ def _tensors(what: str, blob: Any) -> dict[str, Tensor]:
         return safetensors.torch.load(blob)
     except Exception as error:  # Whatever the bytes are taken for.
         raise UserError(f"{what} cannot be read ({type(error).__name__}: {' '.join(str(error).split())}).") from None
+
+
+def write_state(
+    connection: sqlite3.Connection, before: dict[str, Tensor], after: dict[str, Tensor], table: str = "state"
+) -> None:
+    """Make the leaves in `table`, which are `before`, those of `after`; inside a transaction.
+
+    A leaf that is the very tensor it was is not written again.
+    """
+    for path in before.keys() - after.keys():
+        connection.execute(f"delete from {table} where path = ?", (path,))
+    for path, leaf in after.items():
+        if before.get(path) is not leaf:
+            blob = safetensors.torch.save({"_": leaf.detach().contiguous()})
+            connection.execute(f"insert or replace into {table} values (?, ?)", (path, blob))

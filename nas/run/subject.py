@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from nas import plugins, tasks
-from nas.run import store, trials
+from nas.run import step_log, store, trials
 from nas.run.config import RunConfig
 from nas.run.store import Run
 from nas.tasks import TaskName
@@ -160,7 +160,7 @@ def shown_space(run: Run, kept: StoredSpace) -> Space:
     if kept.ours:
         return _ours(kept)
     # What outside spaces call their architectures is in the run.
-    archs = store.history(run).archs.transpose(0, 1).flatten(0, 1).tolist()
+    archs = step_log.history(run).archs.transpose(0, 1).flatten(0, 1).tolist()
     try:
         query = run.connection.execute("select architecture from trial order by evaluation, seed").fetchall()
     except sqlite3.DatabaseError:
@@ -194,7 +194,7 @@ def trials_of(run: Run) -> list[trials.Trial]:
     if kept:
         return kept
     space = shown_space(run, read(run).space)
-    rows = trials.of_steps(store.steps(run), run.config.first_seed, space.describe)
+    rows = trials.of_steps(step_log.steps(run), run.config.first_seed, space.describe)
     return sorted((t for step in rows for t in step), key=lambda t: (t.seed, t.evaluation))
 
 

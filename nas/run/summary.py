@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from nas.run import budget, choice, session, store, subject, test_place
+from nas.run import budget, choice, session, step_log, store, subject, test_place
 from nas.run.store import Run
 
 
 def summary(run: Run) -> dict[str, Any]:
     """The JSON document of a run."""
-    past, first = store.history(run), run.config.first_seed
+    past, first = step_log.history(run), run.config.first_seed
     rows: list[dict[str, Any]] = [
         {"seed": first + s, "arch": None, "score": None, "report": None, "found_at": None, "epochs": None}
         for s in range(run.config.seeds)
@@ -21,7 +21,7 @@ def summary(run: Run) -> dict[str, Any]:
         found = choice.handed_out(run, past, session.best(run.config, past))
         reports = store.get_meta(run, "report") or [None] * len(rows)
         epochs = [None] * len(rows) if found.epochs is None else found.epochs.tolist()
-        ratio = store.constraint_ratio(run)
+        ratio = step_log.constraint_ratio(run)
         rest = [a | b for a, b in zip(test_place.of_each(run, len(rows)), choice.of_each(run, past))]
         columns = rows, found.archs, found.score.tolist(), found.at.tolist(), reports, epochs, rest
         for row, arch, score, at, report, after, more in zip(*columns):
