@@ -69,6 +69,10 @@ class TrainedNetwork(NamedTuple):
     class_names: tuple[str, ...]
     metrics: dict[str, Any]
     """`test_accuracy` in percent, `interval` around it, `confusion` `[K, K]` (rows: true classes), `loss` of each epoch."""
+    input_shape: tuple[int, int, int] | None = None
+    """Channels, height, width of the images that it takes; None: those of its task."""
+    mirror: bool = False
+    """Its answer is the mean of the logits of an image and of its mirror image."""
 
 
 class Evaluator(Protocol):

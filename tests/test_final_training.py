@@ -132,3 +132,14 @@ def test_the_network_that_is_handed_out_is_that_of_the_best_seed_and_each_seed_h
     assert len(set(reports)) == 3
     winner = trained_network.load(tmp_path / "run")
     assert winner.arch == setup.evaluator.training.final_network(found.archs[found.score.argmax()]).arch
+
+
+def test_the_size_and_the_mirrors_of_a_network_are_read_back_and_a_file_without_them_means_the_tasks_size(
+    ours, tmp_path
+):
+    plain = ours.final_network(ARCH)
+    for trained in (plain, plain._replace(input_shape=(3, 24, 20), mirror=True)):
+        trained_network.save(tmp_path, trained)
+        found = trained_network.load(tmp_path)
+        assert (found.input_shape, found.mirror) == (trained.input_shape, trained.mirror)
+    assert (plain.input_shape, plain.mirror) == (None, False)

@@ -22,6 +22,11 @@ def save(folder: Path, trained: TrainedNetwork) -> None:
     tensors = trained.state_dict | {_MEAN: trained.mean, _STD: trained.std}
     about = {"format": "pt", "arch": trained.arch, "class_names": json.dumps(trained.class_names)}
     about["metrics"] = json.dumps(trained.metrics)
+    # What an earlier version does not know is written only where it differs from what that version takes for granted.
+    if trained.input_shape is not None:
+        about["input_shape"] = json.dumps(trained.input_shape)
+    if trained.mirror:
+        about["mirror"] = json.dumps(trained.mirror)
     with atomic_write(folder / FILE) as partial:
         partial.write_bytes(
             safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, about)
@@ -39,7 +44,16 @@ def load(folder: Path) -> TrainedNetwork | None:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         mean, std = tensors.pop(_MEAN), tensors.pop(_STD)
         names = tuple(json.loads(about["class_names"]))
-        return TrainedNetwork(about["arch"], tensors, mean, std, names, json.loads(about["metrics"]))
+        metrics, mirror = json.loads(about["metrics"]), json.loads(about.get("mirror", "false"))
+        return TrainedNetwork(about["arch"], tensors, mean, std, names, metrics, _shape(about), mirror is True)
     # JSON raises a ValueError, or a RecursionError where brackets were doubled.
     except (SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"'{path}' is not a whole file of trained weights ({error}); search again.") from None
+
+
+def _shape(about: dict[str, str]) -> tuple[int, int, int] | None:
+    """Channels, height, width that the network takes; None where the file does not say: those of the task."""
+    if "input_shape" not in about:
+        return None
+    channels, height, width = json.loads(about["input_shape"])
+    return int(channels), int(height), int(width)
