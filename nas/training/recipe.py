@@ -13,7 +13,7 @@ from torch import Tensor
 # Defaults: NAS-Bench-201's recipe (Dong & Yang 2020) has the same optimizer, learning rate, momentum and
 # weight decay, with batches of 256. Batches of 64 give few epochs more steps; not ablated.
 class Recipe(NamedTuple):
-    """How a network is trained: SGD with Nesterov momentum, a cosine from `lr` to 0, no label smoothing."""
+    """How a network is trained: SGD with Nesterov momentum, a cosine from `lr` to 0; by default without all that follows it."""
 
     epochs: int
     batch: int = 64
@@ -28,6 +28,22 @@ class Recipe(NamedTuple):
     """Side of a square set to the mean; 0: none."""
     seed: int = 0
     """Of the weights, the order of the images and the augmentation."""
+    warmup: float = 0.0
+    """Share of all steps in which the learning rate rises linearly to `lr` (Goyal et al. 2017, section 2.2); then the cosine."""
+    label_smoothing: float = 0.0
+    """Share of a target that all classes have alike (Szegedy et al. 2016, section 7); in [0, 1)."""
+    mixup: float = 0.0
+    """`alpha` of the Beta distribution that mixes two images and their targets (Zhang et al. 2018); in [0, 1], 0: none."""
+    average: float = 0.0
+    """Share of the epochs, the last ones, after each of which the weights enter an equal mean (SWA, Izmailov et al. 2018)."""
+    balanced: bool = False
+    """Weigh classes inversely to their frequency, by N / (K n_k) (King & Zeng 2001; `balanced` of scikit-learn)."""
+    scale: float = 0.0
+    """Least share of the area of a random crop that is resized to the whole (Szegedy et al. 2015, section 6); 0: none."""
+    rotate: float = 0.0
+    """Largest angle of a random rotation, in degrees; 0: none."""
+    randaugment: int = 0
+    """Magnitude of RandAugment, 1 to 30 (Cubuk et al. 2020); 0: none."""
 
 
 class Images(NamedTuple):
