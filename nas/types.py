@@ -174,3 +174,41 @@ class HasEngine(Protocol):
     def engine(self) -> str:
         """In words, with all versions: one line that is the same where trainings are the same bitwise."""
         ...
+
+
+class TrainingProgress(NamedTuple):
+    """Where trainings stand that an evaluator was asked for together; told after each epoch."""
+
+    archs: tuple[str, ...]
+    """What is trained at this moment, as its space describes it."""
+    done: float
+    """Trainings, those under way in part."""
+    total: int
+    """Trainings that were asked for and not known before."""
+    epoch: int
+    """Epochs that what is trained at this moment has behind it."""
+    epochs: int
+    """It will have so many in the end."""
+    loss: float
+    """The mean training loss of the last epoch; NaN before the first, and where all diverged."""
+    best: float
+    """The highest accuracy in percent among those that ended; NaN before the first."""
+
+
+class Watch(Protocol):
+    """Whoever is told of trainings while they run."""
+
+    def __call__(self, progress: TrainingProgress, /) -> None: ...
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """A training evaluator that tells how its trainings go on, and says beforehand how long the final one takes."""
+
+    def watch(self, tell: Watch | None) -> None:
+        """Tell of every epoch from now on; None: of none."""
+        ...
+
+    def final_seconds(self) -> float:
+        """About how many seconds the final training of one architecture takes on this machine, measured by a few steps."""
+        ...

@@ -21,6 +21,7 @@ from nas.datasets import DataSet
 from nas.training import Images, Recipe
 from nas.training.recipe import Checkpoint
 from nas.training.train import batch_limit
+from nas.types import TrainingProgress, Watch
 from search_spaces import Space, Task, UserError, _ops
 
 FILE = "trainings.jsonl"
@@ -66,6 +67,10 @@ class TrainingCache:
     losses: dict[int, list[float]] = field(default_factory=dict)
     """By index, the mean training loss of each epoch."""
     file: Path | None = None
+    watch: Watch | None = None
+    """Who is told after each epoch of a chunk."""
+    asked: list[TrainingKey] = field(default_factory=list)
+    """What the last call of `train` was to train."""
 
     def cache_to(self, file: Path) -> None:
         """Append every training to `file` from now on, and know those in it. A line cut short by a kill is trained again."""
@@ -91,6 +96,7 @@ class TrainingCache:
         fits = batch_limit(self.device)
         # Short trainings first: longer ones of the same architecture then resume from them.
         missing = sorted(set(keys) - self.results.keys(), key=lambda key: (key.epochs, key.index))
+        self.asked = list(missing)
         while missing:
             # Networks of a chunk share their batches of images, so they must start and end at the same epochs.
             alike = (self._start(missing[0]), missing[0].epochs)
@@ -153,7 +159,12 @@ class TrainingCache:
             training.restore(networks, p, self.checkpoints[index])
         epochs = training.train(networks, train, self.recipe, start)
         # The schedule is that of the full training even where few epochs are asked: few epochs are the beginning of many.
-        losses_EP = torch.stack([next(epochs).cpu() for _ in range(start, end)])
+        losses = []
+        self._tell(archs, start, start, end, None)
+        for epoch in range(start + 1, end + 1):
+            losses.append(next(epochs).cpu())
+            self._tell(archs, start, epoch, end, losses[-1])
+        losses_EP = torch.stack(losses)
         score_P = training.accuracy(networks, valid).cpu().masked_fill(losses_EP[-1].isnan(), torch.nan)
         seconds = (time.perf_counter() - began) / len(indices)
         for p, index in enumerate(indices):
@@ -165,6 +176,17 @@ class TrainingCache:
                 self.checkpoints.pop(index, None)
             self.results[TrainingKey(index, end)] = TrainingResult(score_P[p].item(), seconds)
         self._write([TrainingKey(index, end) for index in indices])
+
+    def _tell(self, archs: Tensor, start: int, epoch: int, end: int, loss_P: Tensor | None) -> None:
+        """Tell that `archs` `[P, D]`, which began at epoch `start`, have come to `epoch` of `end`."""
+        if self.watch is None:
+            return
+        ended = [self.results[key] for key in self.asked if key in self.results]
+        best = max((result.score for result in ended if not math.isnan(result.score)), default=math.nan)
+        done = len(ended) + len(archs) * (epoch - start) / (end - start)
+        names = tuple(self.space.describe(arch) for arch in archs)
+        loss = math.nan if loss_P is None else loss_P.nanmean().item()
+        self.watch(TrainingProgress(names, done, len(self.asked), epoch, end, loss, best))
 
     def _write(self, keys: list[TrainingKey]) -> None:
         if self.file is None:

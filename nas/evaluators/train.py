@@ -6,6 +6,7 @@ larger network on training and validation images, and tested once. Best epochs a
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ from nas.evaluators._training_cache import FILE, TrainingCache, TrainingKey
 from nas.text import counted
 from nas.training import Images, Recipe, augment, metrics, step_time
 from nas.training.train import SEEDS
-from nas.types import Defaults, Evaluate, TrainedNetwork, TrainingEvaluator
+from nas.types import Defaults, Evaluate, TrainedNetwork, TrainingEvaluator, TrainingProgress, Watch
 from search_spaces import Space, Task, UserError, _ops, as_cell_space
 
 __all__ = ["Train"]
@@ -148,6 +149,16 @@ class Train:
     def validation_images(self) -> int:
         return len(self.data.y_valid)
 
+    def watch(self, tell: Watch | None) -> None:
+        for cache in (self.cache, *self._repeats.values()):
+            cache.watch = tell
+
+    def final_seconds(self) -> float:
+        both = torch.cat([self.data.x_train, self.data.x_valid]), torch.cat([self.data.y_train, self.data.y_valid])
+        recipe = self.final_recipe
+        seconds = step_time.measure_alone(self.final_space, self.task, self.cache.images(*both), recipe, self.device)
+        return seconds * len(both[1]) * recipe.epochs
+
     def cache_to(self, folder: Path) -> None:
         self.cache.cache_to(folder / FILE)
 
@@ -165,6 +176,7 @@ class Train:
             recipe = self.recipe._replace(seed=(self.recipe.seed + number * _SEED_STEP) % SEEDS)
             self._repeats[number] = TrainingCache(self.space, self.task, self.data, recipe, self.examples, self.device)
         cache, beside = self._repeats[number], self.cache.file
+        cache.watch = self.cache.watch
         if beside is not None and (file := beside.with_stem(f"{beside.stem}-{number}")) != cache.file:
             cache.cache_to(file)
         return cache
@@ -191,7 +203,10 @@ class Train:
         # The choice is made: the validation images may now be trained on. The test images are used once, below.
         both = torch.cat([data.x_train, data.x_valid]), torch.cat([data.y_train, data.y_valid])
         network = training.networks(self.final_space, arch[None], self.task, recipe.seed, self.device, alone=True)
-        losses = [loss.item() for loss in training.train(network, self.cache.images(*both), recipe)]
+        losses = []
+        for loss in training.train(network, self.cache.images(*both), recipe):
+            losses.append(loss.item())
+            self._tell(arch, losses)
         seen = training.predictions(network, self.cache.images(data.x_test, data.y_test))[0].cpu()
         # A copy: views would keep the batch of networks and its momentum in memory.
         weights = {
@@ -200,6 +215,14 @@ class Train:
         }
         measured = metrics.classification_metrics(seen, data.y_test, len(data.class_names)) | {"loss": losses}
         return TrainedNetwork(self.final_space.describe(arch), weights, data.mean, data.std, data.class_names, measured)
+
+    def _tell(self, arch: Tensor, losses: list[float]) -> None:
+        """Tell of the final training of `arch` `[D]`, by the losses of its epochs so far."""
+        if self.cache.watch is None:
+            return
+        epoch, epochs = len(losses), self.final_recipe.epochs
+        name = self.final_space.describe(arch)
+        self.cache.watch(TrainingProgress((name,), epoch / epochs, 1, epoch, epochs, losses[-1], math.nan))
 
 
 def _mirrors(data: DataSet) -> bool:

@@ -6,13 +6,17 @@ import time
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
+from nas.training.network_batch import NetworkBatch
 from nas.training.recipe import Images, Recipe
 from nas.training.train import networks, train
 from search_spaces import Space, Task, _sampling
 
 _NETWORKS = 4
 """Random ones: their mean is near that of a search's, and a step of them takes seconds at most."""
+_STEPS = 4
+"""Of a network alone: one step of a small network takes a millisecond, which is too short to be timed."""
 
 
 class StepTime(NamedTuple):
@@ -26,15 +30,33 @@ class StepTime(NamedTuple):
 
 def measure(space: Space, task: Task, images: Images, recipe: Recipe, device: torch.device) -> StepTime:
     """Train a batch of images twice; the first time pays for what is made once."""
-    archs = _sampling.sample(space, torch.zeros(1).long(), torch.zeros(1).long(), _NETWORKS)[0]
+    archs = _random(space)
     batch = Images(images.x[: recipe.batch], images.y[: recipe.batch], images.mean, images.std)
-    population = networks(space, archs, task, recipe.seed, device)
-    epochs = train(population, batch, recipe._replace(epochs=2))
-    next(epochs)
-    began = time.perf_counter()
-    next(epochs).sum().item()  # A GPU answers when it is done.
-    seconds = time.perf_counter() - began
+    seconds = _second_epoch(networks(space, archs, task, recipe.seed, device), batch, recipe)
     with torch.random.fork_rng(devices=[]):
         built = [space.build(arch, task) for arch in archs]
     counts = [sum(weight.numel() for weight in network.parameters()) for network in built]
     return StepTime(seconds / len(archs) / len(batch.y), (min(counts), max(counts)))
+
+
+def measure_alone(space: Space, task: Task, images: Images, recipe: Recipe, device: torch.device) -> float:
+    """Seconds for an image and an epoch of one network that has the machine to itself, as the final training has it.
+
+    Of a few random ones the slowest: what a search finds is larger than the mean of its space.
+    """
+    part = Images(images.x[: _STEPS * recipe.batch], images.y[: _STEPS * recipe.batch], images.mean, images.std)
+    alone = (networks(space, arch[None], task, recipe.seed, device, alone=True) for arch in _random(space))
+    return max(_second_epoch(network, part, recipe) for network in alone) / len(part.y)
+
+
+def _random(space: Space) -> Tensor:
+    return _sampling.sample(space, torch.zeros(1).long(), torch.zeros(1).long(), _NETWORKS)[0]
+
+
+def _second_epoch(population: NetworkBatch, images: Images, recipe: Recipe) -> float:
+    """Seconds that the second epoch takes: the first pays for what is made once."""
+    epochs = train(population, images, recipe._replace(epochs=2))
+    next(epochs)
+    began = time.perf_counter()
+    next(epochs).sum().item()  # A GPU answers when it is done.
+    return time.perf_counter() - began
