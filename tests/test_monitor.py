@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import threading
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +43,27 @@ def test_a_run_stopped_and_resumed_shows_every_evaluation_once_with_its_best_sco
     logged = events(run.folder).Scalars("score/best")
     assert [event.step for event in logged] == list(range(1, 21))
     assert [event.value for event in logged] == pytest.approx(expected.tolist())
+
+
+@pytest.mark.parametrize("how", ["fails", "is left"])
+def test_a_search_that_ends_early_leaves_no_thread_that_writes(how, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked, before = RunConfig(task="own201/digits", controller="random_search", evals=3), set(threading.enumerate())
+    setup = session.load(asked)
+    with session.start(Path("run"), asked, setup) as run:
+        steps = session.resume(run, setup)
+        next(steps)
+        assert set(threading.enumerate()) > before
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        next(steps)  # The events go to the run's folder, wherever its process is by now.
+        if how == "is left":
+            steps.close()
+        else:
+            monkeypatch.setattr(session.step_log, "append", lambda *_, **__: pytest.fail("the disk is full"))
+            with pytest.raises(pytest.fail.Exception):
+                next(steps)
+    assert set(threading.enumerate()) == before
 
 
 def test_a_policy_is_shown_by_entropy_and_by_the_probability_of_every_choice(events, nasbench201, tmp_path):

@@ -145,30 +145,30 @@ def resume(run: Run, setup: Setup) -> Iterator[Progress]:
         training.cache_to(run.folder)
     before, earlier = tables.column_read_counts(), Counter(store.get_meta(run, _COLUMNS_READ) or {})
     kept = dict(earlier)
-    log = TensorBoardLog(run.folder, setup.controller, past.score.shape[1])
-    log.settings(config)
-    steps, mark = None, time.perf_counter()
-    while not budget.spent(config, past):
-        batch = budget.next_batch(config, past)
-        if steps is None or batch < config.batch:
-            evaluate = setup.evaluator.load(setup.seeds)
-            steps = search(setup.controller, evaluate, state, batch)
-        step = next(steps)
-        now = time.perf_counter()  # What storing and drawing the step before took counts as this step's time.
-        wall, mark = now - mark, now
-        read = dict(earlier + tables.column_read_counts() - before)
-        # With the step: a session that is killed counts too. Only when it has changed, which is once in most sessions.
-        meta, kept = {_COLUMNS_READ: read} if read != kept else None, read
-        cut = batch < config.batch
-        step_log.append(run, past.steps, step, state, wall, setup.evaluator.space.describe, cut=cut, meta=meta)
-        state = step.state
-        past = _extend(past, step, wall)
+    with TensorBoardLog(run.folder, setup.controller, past.score.shape[1]) as log:
+        log.settings(config)
+        steps, mark = None, time.perf_counter()
+        while not budget.spent(config, past):
+            batch = budget.next_batch(config, past)
+            if steps is None or batch < config.batch:
+                evaluate = setup.evaluator.load(setup.seeds)
+                steps = search(setup.controller, evaluate, state, batch)
+            step = next(steps)
+            now = time.perf_counter()  # What storing and drawing the step before took counts as this step's time.
+            wall, mark = now - mark, now
+            read = dict(earlier + tables.column_read_counts() - before)
+            # With the step: a session that is killed counts too. Only when it has changed, which is once in most sessions.
+            meta, kept = {_COLUMNS_READ: read} if read != kept else None, read
+            cut = batch < config.batch
+            step_log.append(run, past.steps, step, state, wall, setup.evaluator.space.describe, cut=cut, meta=meta)
+            state = step.state
+            past = _extend(past, step, wall)
+            found = best(config, past)
+            log.step(past.score.shape[1], step.results.score, past.cost.sum(1), found, state)
+            yield Progress(past.score.shape[1], found, past.wall, past.cost.double().sum(1).min().item())
         found = best(config, past)
-        log.step(past.score.shape[1], step.results.score, past.cost.sum(1), found, state)
-        yield Progress(past.score.shape[1], found, past.wall, past.cost.double().sum(1).min().item())
-    found = best(config, past)
-    winner = found.archs[incumbent.top(found)]
-    log.finish(found.score, training.training_loss(winner) if training is not None else [])
+        winner = found.archs[incumbent.top(found)]
+        log.finish(found.score, training.training_loss(winner) if training is not None else [])
 
 
 def _refuse_other_prior(run: Run, begun: dict[str, Tensor], stored: dict[str, Tensor]) -> None:

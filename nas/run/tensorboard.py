@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from contextlib import nullcontext, suppress
 from pathlib import Path
+from typing import Self
 
 import numpy
 import torch
@@ -23,15 +25,27 @@ _SEEDS_SHOWN = 8
 
 
 class TensorBoardLog:
-    """Writes one run's events. Scalars are means over seeds; the first seeds also have curves of their own."""
+    """Writes one run's events. Scalars are means over seeds; the first seeds also have curves of their own.
+
+    A thread does the writing: leaving the log's `with` ends it, also where the search failed.
+    """
 
     def __init__(self, folder: Path, controller: Controller, evaluations: int):
         """Goes on after `evaluations` of an earlier session: what that one logged beyond them is dropped."""
         from torch.utils.tensorboard import SummaryWriter  # Half of the start-up time of `nas --help` otherwise.
 
-        self._writer = SummaryWriter(str(folder), purge_step=evaluations + 1 if evaluations else None)
+        # The thread opens the file by name for each event: a relative name would be another file once a caller moves on.
+        self._writer = SummaryWriter(str(folder.resolve()), purge_step=evaluations + 1 if evaluations else None)
         self._controller = controller
         self._shown: list[int] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
+        # What ended the search is what its user should read, and not that its events could not be written either.
+        with suppress(OSError) if failure else nullcontext():
+            self._writer.close()
 
     def step(self, evaluations: int, current: Tensor, seconds: Tensor, found: Best, state: State) -> None:
         """One step.
@@ -62,7 +76,7 @@ class TensorBoardLog:
         """Give what a finished run came to, as `nas.run.hparams` names it, to the HParams tab."""
         from torch.utils.tensorboard import SummaryWriter
 
-        with SummaryWriter(str(folder)) as writer:
+        with SummaryWriter(str(folder.resolve())) as writer:
             for name, value in values.items():
                 writer.add_scalar(f"{_RESULTS}/{name}", value)
 
@@ -75,7 +89,7 @@ class TensorBoardLog:
         self._writer.file_writer.add_summary(ended if last else started)
 
     def finish(self, score: Tensor, curve: list[float]) -> None:
-        """Give the mean score over seeds to the HParams tab; nothing is logged after.
+        """Give the mean score over seeds to the HParams tab, the last that is logged.
 
         Args:
             curve: the training loss of the best cell after each epoch, if it was trained.
@@ -84,7 +98,6 @@ class TensorBoardLog:
             self._writer.add_scalar("training/best_cell_loss", loss, epoch)
         self._write_hparams({}, last=True)
         self._writer.add_scalar(f"{_RESULTS}/score", _mean(score))
-        self._writer.close()
 
     def _log_policy(self, evaluations: int, state: State) -> None:
         if not isinstance(self._controller, HasPolicy):
