@@ -13,6 +13,7 @@ from nas import tables
 from nas.run import priors, session, store, trained_network
 from nas.run.config import RunConfig
 from nas.tables import Column, plan_file
+from nas.tasks import find
 from search_spaces import UserError
 
 ARCHS = torch.tensor([[0, 0, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1], [2, 2, 2, 2, 2, 2]])
@@ -217,6 +218,28 @@ def test_a_column_that_a_search_cannot_read_is_refused_before_a_run_is_made(tmp_
     with pytest.raises(UserError, match="seconds@3"):
         session.start(tmp_path / "runs" / "new", config, setup)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("damaged", "split", "epochs"), [("test", "test", 3), ("shorter", "valid", 1)])
+def test_a_damaged_column_that_is_read_late_is_refused_before_the_search(
+    damaged, split, epochs, nas, tmp_path, monkeypatch
+):
+    """Test metrics are read when a search is over: their damage must not cost it. To check them does not count as reading."""
+    monkeypatch.setenv("NAS_TABLES", str(tmp_path))
+    about = Column("t", "accuracy", "valid", 3, "percent", True)
+    columns = {"t/valid": (about, SCORE), f"t/{damaged}": (about._replace(split=split, epochs=epochs), SCORE + 0)}
+    asked = ("search", "--task", "late/t", "--controller", "random_search", "--evals", 2, "--name", "one")
+    tables.write(tmp_path / "late.safetensors", "nasbench201", ARCHS, columns, "", "")
+    before = tables.column_read_counts()
+    find("late/t").load(torch.arange(1))
+    assert set(tables.column_read_counts() - before) == {"late/t/valid"}
+    columns[f"t/{damaged}"] = (columns[f"t/{damaged}"][0], SCORE * 10)
+    tables.write(tmp_path / "late.safetensors", "nasbench201", ARCHS, columns, "", "")
+    done = nas(*asked)
+    assert done.returncode == 2, done.stdout
+    assert f"column 't/{damaged}' holds 300; percent lie between 0 and 100" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("value", ["3", "[[", "[" * 100_000, b"\xb8"])

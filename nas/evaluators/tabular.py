@@ -70,6 +70,9 @@ class Tabular:
 
     def load(self, seeds: Tensor) -> Evaluate:
         own = self._look_up(Fidelity(self.search_column, self.cost_column, self.cost_scale), seeds)
+        # What is read later is checked now: a damaged test column would be found out after the search that it cannot report.
+        later = (self.report_column, *(c for columns in self.lower.values() for c in (columns.search, columns.cost)))
+        self.table.check({column: None for column in later if column is not None})
         # Columns of lower fidelities are read when a proposal first asks for them: most searches ask for none.
         look_ups = dict.fromkeys(self.task.fidelities[-1:], own)
 

@@ -81,6 +81,14 @@ class Table:
         if name not in self.columns:
             raise unknown(f"column of table '{self.name}'", name, sorted(self.columns))
         _READS[f"{self.name}/{name}"] += 1
+        return self._checked(name)
+
+    def check(self, names: Iterable[str]) -> None:
+        """Raise `UserError` for a column that is not as the header says. It hands out nothing, so this is no reading."""
+        for name in names:
+            self._checked(name)
+
+    def _checked(self, name: str) -> Tensor:
         values = self._read(name)
         self._refuse(checks.column(self.columns[name].unit, values, self.rows), f"column '{name}' ")
         return values
