@@ -68,7 +68,10 @@ class TrainedNetwork(NamedTuple):
     std: Tensor
     class_names: tuple[str, ...]
     metrics: dict[str, Any]
-    """`test_accuracy` in percent, `interval` around it, `confusion` `[K, K]` (rows: true classes), `loss` of each epoch."""
+    """`test_accuracy` in percent, `interval` around it, `confusion` `[K, K]` (rows: true classes), `loss` of each epoch.
+
+    Of each of the `N` test images `test_labels` and `test_predictions` (lists) and `test_probabilities`, a tensor float32
+    `[N, K]`; networks of version 0.1 lack these three."""
     input_shape: tuple[int, int, int] | None = None
     """Channels, height, width of the images that it takes; None: those of its task."""
     mirror: bool = False
@@ -151,8 +154,16 @@ class TrainingEvaluator(Evaluator, Protocol):
         """
         ...
 
-    def final_network(self, arch: Tensor) -> TrainedNetwork:
-        """The network of `arch` `[D]` in `final_space`, after its final training."""
+    def final_network(self, arch: Tensor, *, seed: int = 0) -> TrainedNetwork:
+        """The network of `arch` `[D]` in `final_space`, after its final training.
+
+        Args:
+            seed: the number of another training seed, from 1; 0 is the search's own.
+        """
+        ...
+
+    def reference(self, arch: Tensor) -> Tensor | None:
+        """The plain network, as large as that of `arch` `[D]` and trained alike: `[D]`; None where the space names none."""
         ...
 
 

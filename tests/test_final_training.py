@@ -143,3 +143,40 @@ def test_the_size_and_the_mirrors_of_a_network_are_read_back_and_a_file_without_
         found = trained_network.load(tmp_path)
         assert (found.input_shape, found.mirror) == (trained.input_shape, trained.mirror)
     assert (plain.input_shape, plain.mirror) == (None, False)
+
+
+def test_every_answer_to_a_test_image_is_kept_with_the_network_and_read_back(ours, tmp_path):
+    found, y = ours.final_network(ARCH), ours.data.y_test
+    p_NK = found.metrics["test_probabilities"]
+    assert p_NK.shape == (len(y), 10)
+    assert torch.allclose(p_NK.sum(1), torch.ones(len(y)))
+    assert found.metrics["test_labels"] == y.tolist()
+    assert found.metrics["test_predictions"] == p_NK.argmax(1).tolist()
+    hits = sum(a == b for a, b in zip(found.metrics["test_predictions"], found.metrics["test_labels"]))
+    assert found.metrics["test_accuracy"] == round(100 * hits / len(y), 3)
+    trained_network.save(tmp_path, found)
+    again = trained_network.load(tmp_path)
+    assert torch.equal(again.metrics.pop("test_probabilities"), p_NK)
+    assert again.metrics == {name: value for name, value in found.metrics.items() if name != "test_probabilities"}
+    assert again.state_dict.keys() == found.state_dict.keys()
+
+
+def test_a_network_of_version_0_1_has_no_answers_and_is_read(ours, tmp_path):
+    found = ours.final_network(ARCH)
+    kept = {
+        name: value for name, value in found.metrics.items() if not name.startswith("test_") or name == "test_accuracy"
+    }
+    trained_network.save(tmp_path, found._replace(metrics=kept))
+    assert trained_network.load(tmp_path).metrics == kept
+
+
+def test_another_training_seed_is_another_network_and_0_is_the_searchs_own(ours):
+    own, again, other = ours.final_network(ARCH), ours.final_network(ARCH, seed=0), ours.final_network(ARCH, seed=1)
+    assert again is own
+    assert other.metrics["loss"] != own.metrics["loss"]
+    assert other.arch == own.arch
+
+
+def test_the_reference_is_the_resnet_cell(ours):
+    described = ours.space.describe(ours.reference(ARCH))
+    assert described == "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|"

@@ -44,7 +44,7 @@ class Train:
     final_recipe: Recipe
     examples: int
     device: torch.device
-    _trained: dict[str, TrainedNetwork] = field(default_factory=dict, repr=False, compare=False)
+    _trained: dict[tuple[str, int], TrainedNetwork] = field(default_factory=dict, repr=False, compare=False)
     _repeats: dict[int, TrainingCache] = field(default_factory=dict, repr=False, compare=False)
 
     defaults = Defaults(budget=32, batch=16)
@@ -173,7 +173,7 @@ class Train:
         if number == 0:
             return self.cache
         if number not in self._repeats:
-            recipe = self.recipe._replace(seed=(self.recipe.seed + number * _SEED_STEP) % SEEDS)
+            recipe = _with_seed(self.recipe, number)
             self._repeats[number] = TrainingCache(self.space, self.task, self.data, recipe, self.examples, self.device)
         cache, beside = self._repeats[number], self.cache.file
         cache.watch = self.cache.watch
@@ -187,19 +187,23 @@ class Train:
     def training_loss(self, arch: Tensor) -> list[float]:
         return self.cache.losses.get(_ops.whole_indices(self.equivalents(arch), self.space.choices)[0], [])
 
-    def final_network(self, arch: Tensor) -> TrainedNetwork:
+    def final_network(self, arch: Tensor, *, seed: int = 0) -> TrainedNetwork:
         equivalent = self.equivalents(arch)
-        key = self.final_space.describe(equivalent)
+        key = (self.final_space.describe(equivalent), seed)
         if key not in self._trained:
-            self._trained[key] = self._train_fully(equivalent)
+            self._trained[key] = self._train_fully(equivalent, _with_seed(self.final_recipe, seed))
         return self._trained[key]
+
+    def reference(self, arch: Tensor) -> Tensor | None:
+        cells = as_cell_space(self.space)
+        return None if cells is None else cells.reference_arch
 
     def equivalents(self, archs: Tensor) -> Tensor:
         cells = as_cell_space(self.space)
         return cells.equivalents(archs, deep=True) if cells else self.space.canonical(archs)
 
-    def _train_fully(self, arch: Tensor) -> TrainedNetwork:
-        data, recipe = self.data, self.final_recipe
+    def _train_fully(self, arch: Tensor, recipe: Recipe) -> TrainedNetwork:
+        data = self.data
         # The choice is made: the validation images may now be trained on. The test images are used once, below.
         both = torch.cat([data.x_train, data.x_valid]), torch.cat([data.y_train, data.y_valid])
         network = training.networks(self.final_space, arch[None], self.task, recipe.seed, self.device, alone=True)
@@ -207,13 +211,13 @@ class Train:
         for loss in training.train(network, self.cache.images(*both), recipe):
             losses.append(loss.item())
             self._tell(arch, losses)
-        seen = training.predictions(network, self.cache.images(data.x_test, data.y_test))[0].cpu()
+        answers = training.logits(network, self.cache.images(data.x_test, data.y_test))[0].cpu()
         # A copy: views would keep the batch of networks and its momentum in memory.
         weights = {
             name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
             for name, value in network.state_of(0).items()
         }
-        measured = metrics.classification_metrics(seen, data.y_test, len(data.class_names)) | {"loss": losses}
+        measured = metrics.test_metrics(answers, data.y_test) | {"loss": losses}
         return TrainedNetwork(self.final_space.describe(arch), weights, data.mean, data.std, data.class_names, measured)
 
     def _tell(self, arch: Tensor, losses: list[float]) -> None:
@@ -223,6 +227,11 @@ class Train:
         epoch, epochs = len(losses), self.final_recipe.epochs
         name = self.final_space.describe(arch)
         self.cache.watch(TrainingProgress((name,), epoch / epochs, 1, epoch, epochs, losses[-1], math.nan))
+
+
+def _with_seed(recipe: Recipe, number: int) -> Recipe:
+    """The recipe with the other training seed of that number; 0: its own."""
+    return recipe._replace(seed=(recipe.seed + number * _SEED_STEP) % SEEDS)
 
 
 def _mirrors(data: DataSet) -> bool:

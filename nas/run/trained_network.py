@@ -15,13 +15,18 @@ from search_spaces._files import atomic_write
 
 FILE = "best.safetensors"
 _MEAN, _STD = "pixels.mean", "pixels.std"
+# In the same file, so that they are never those of another network; a prefix that no weight of ours has.
+_PROBABILITIES, _TENSOR = "test_probabilities", "test.probabilities"
 
 
 def save(folder: Path, trained: TrainedNetwork) -> None:
     """Write the weights into a run's folder, in place of earlier ones; never half of them."""
     tensors = trained.state_dict | {_MEAN: trained.mean, _STD: trained.std}
+    metrics = dict(trained.metrics)
+    if (probabilities := metrics.pop(_PROBABILITIES, None)) is not None:
+        tensors[_TENSOR] = probabilities
     about = {"format": "pt", "arch": trained.arch, "class_names": json.dumps(trained.class_names)}
-    about["metrics"] = json.dumps(trained.metrics)
+    about["metrics"] = json.dumps(metrics)
     # What an earlier version does not know is written only where it differs from what that version takes for granted.
     if trained.input_shape is not None:
         about["input_shape"] = json.dumps(trained.input_shape)
@@ -45,6 +50,8 @@ def load(folder: Path) -> TrainedNetwork | None:
         mean, std = tensors.pop(_MEAN), tensors.pop(_STD)
         names = tuple(json.loads(about["class_names"]))
         metrics, mirror = json.loads(about["metrics"]), json.loads(about.get("mirror", "false"))
+        if _TENSOR in tensors:
+            metrics[_PROBABILITIES] = tensors.pop(_TENSOR)
         return TrainedNetwork(about["arch"], tensors, mean, std, names, metrics, _shape(about), mirror is True)
     # JSON raises a ValueError, or a RecursionError where brackets were doubled.
     except (SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:

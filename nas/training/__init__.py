@@ -1,7 +1,7 @@
 """Training many networks at once."""
 
 from nas.training.compiler import compiler_failure
-from nas.training.metrics import accuracy, predictions
+from nas.training.metrics import accuracy, logits, predictions
 from nas.training.recipe import Images, Recipe
 from nas.training.train import checkpoint, engine, networks, restore, train
 
@@ -12,6 +12,7 @@ __all__ = [
     "checkpoint",
     "compiler_failure",
     "engine",
+    "logits",
     "networks",
     "predictions",
     "restore",

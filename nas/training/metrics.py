@@ -6,6 +6,7 @@ Shapes: `P` networks, `N` images, `K` classes.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -20,8 +21,18 @@ _EVALUATED = 512
 
 def predictions(population: NetworkBatch, images: Images) -> Tensor:
     """The class that each network sees in each image, int64 `[P, N]`."""
-    parts = range(0, len(images.y), _EVALUATED)
-    return torch.cat([population.logits(images.normalised(slice(a, a + _EVALUATED))).argmax(-1) for a in parts], 1)
+    return torch.cat([part.argmax(-1) for part in _in_parts(population, images)], 1)
+
+
+def logits(population: NetworkBatch, images: Images) -> Tensor:
+    """What each network answers to each image, float32 `[P, N, K]`."""
+    return torch.cat([*_in_parts(population, images)], 1)
+
+
+def _in_parts(population: NetworkBatch, images: Images) -> Iterator[Tensor]:
+    """The logits of some images after the other."""
+    for first in range(0, len(images.y), _EVALUATED):
+        yield population.logits(images.normalised(slice(first, first + _EVALUATED)))
 
 
 def accuracy(population: NetworkBatch, images: Images) -> Tensor:
@@ -63,6 +74,22 @@ def classification_metrics(seen: Tensor, truth: Tensor, classes: int) -> dict[st
         "interval": [round(100 * (middle - half), 3), round(100 * (middle + half), 3)],
         "confusion": confusion.tolist(),
     }
+
+
+def test_metrics(logits: Tensor, truth: Tensor) -> dict[str, Any]:
+    """How good one network is on the test images, and all of its answers: figures of later questions need no data.
+
+    Args:
+        logits: float32 `[N, K]`.
+        truth: int64 `[N]`.
+    """
+    seen = logits.argmax(-1)
+    answers = {
+        "test_labels": truth.tolist(),
+        "test_predictions": seen.tolist(),
+        "test_probabilities": logits.softmax(-1),
+    }
+    return classification_metrics(seen, truth, logits.shape[-1]) | answers
 
 
 def balanced_accuracy(confusion: list[list[int]]) -> float:
