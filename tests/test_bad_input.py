@@ -86,6 +86,11 @@ def refused(nas, tmp_path):
         (("search", "--task", TASK, "--controller", "successive_halving", "--set", "entrants=-1"), "of 0 or more"),
         (("search", "--task", "digits", "--with", "lr=nan"), "lr is nan; it takes a number above zero"),
         (("search", "--task", "digits", "--with", "lr=inf"), "lr is inf; it takes a number above zero"),
+        (
+            ("search", "--space", "natsbench_size", "--task", "digits", "-t", "channels=4"),
+            "channels changes nothing: networks of space 'natsbench-size' have the size that the architecture says.",
+        ),
+        (("forecast", "--space", "natsbench_size", "--task", "digits", "-t", "final_cells=2"), "final_cells changes"),
         (("search", "--task", TASK, "--controller", "bayesian", "--set", "encoding=paths"), "it takes one_hot or path"),
         (
             ("compare", "--tasks", TASK, "--controllers", "transfer_bo:patience=0"),

@@ -81,16 +81,14 @@ def test_where_the_exporter_fails_torchs_older_one_writes_the_onnx_file(tmp_path
     assert done.files[-1].difference <= TOLERANCE
 
 
-def test_an_onnx_file_that_cannot_be_written_costs_nothing_else_unless_it_is_asked_for(tmp_path, monkeypatch):
+def test_an_onnx_file_that_cannot_be_written_costs_no_other_file(tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime", reason="the extra 'onnx' is not installed")
     _unwilling(monkeypatch, older_too=True)
-    done = written(SMALL, GOOD, tmp_path / "out", onnx=None)
-    assert [f.file for f in done.files] == ["network.py", "network.pt2"]
-    assert {f.name for f in done.folder.iterdir()} == set(FILES) - {"network.onnx"}
-    assert done.no_onnx.endswith("cannot write it (Failed to write.)")
-    with pytest.raises(UserError, match=r"No ONNX file: .*--no-onnx"):
-        written(SMALL, GOOD, tmp_path / "asked", onnx=True)
-    assert [f.name for f in tmp_path.iterdir()] == ["out"]
+    for asked in (None, True):
+        done = written(SMALL, GOOD, tmp_path / str(asked), onnx=asked)
+        assert [f.file for f in done.files] == ["network.py", "network.pt2"]
+        assert {f.name for f in done.folder.iterdir()} == set(FILES) - {"network.onnx"}
+        assert done.left_out == (("network.onnx", "Failed to write.", True),)
 
 
 def test_the_cell_of_the_file_computes_the_same_for_every_pattern_of_live_edges():

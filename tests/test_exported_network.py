@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import json
 import sys
 
 import pytest
@@ -110,4 +111,40 @@ def test_an_onnx_file_with_other_logits_costs_no_other_file(tmp_path, monkeypatc
     done = export(SPACE, ARCH, TASK, None, tmp_path / "out", onnx=None)
     assert [f.file for f in done.files] == ["network.py", "network.pt2"]
     assert not (tmp_path / "out/network.onnx").exists()
-    assert "network.onnx gives logits" in done.no_onnx
+    assert [(f.file, f.failed) for f in done.left_out] == [("network.onnx", True)]
+    assert done.left_out[0].reason.startswith("network.onnx gives logits")
+
+
+def test_a_program_with_other_logits_costs_no_other_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(formats, "load", lambda path: lambda pixels: torch.ones(len(pixels), 3))
+    done = export(SPACE, ARCH, TASK, None, tmp_path / "out", onnx=False)
+    assert [f.file for f in done.files] == ["network.py"]
+    assert {f.name for f in done.folder.iterdir()} == {"network.py", "network.safetensors"}
+    assert [(f.file, f.failed) for f in done.left_out] == [("network.pt2", True)]
+    assert done.left_out[0].reason.startswith("network.pt2 gives logits")
+
+
+def test_on_a_full_disk_nothing_is_left_out_and_nothing_is_left(tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(formats, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        export(SPACE, ARCH, TASK, None, tmp_path / "out", onnx=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_says_what_was_left_out_and_its_status_tells(tmp_path, monkeypatch, nas):
+    def broken(*args):
+        raise RuntimeError("no kernel for it\nA long trace.")
+
+    monkeypatch.setattr(formats, "save", broken)
+    nas("search", "--task", "own201/digits", "--controller", "random_search", "--evals", "3", "--name", "one")
+    done, as_json = (
+        nas("export", "one", "--to", more[0], "--no-onnx", *more[1:]) for more in (["out"], ["o", "--json"])
+    )
+    assert done.returncode == as_json.returncode == 1
+    assert "  no network.pt2: no kernel for it\n" in done.stdout
+    assert json.loads(as_json.stdout)["left_out"] == [
+        {"file": "network.pt2", "reason": "no kernel for it", "failed": True}
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 import pytest
@@ -123,11 +124,15 @@ class Untraceable(nn.Module):
         return x.flatten(1)[:, :5] if x.sum() > 0 else x.flatten(1)[:, 5:10]
 
 
-def test_a_network_that_cannot_be_traced_is_one_line_and_leaves_nothing(monkeypatch, tmp_path):
+def test_a_network_that_cannot_be_traced_leaves_as_its_weights_with_a_line_that_says_why(monkeypatch, tmp_path):
     monkeypatch.setattr(Chain, "build", lambda self, arch, task: Untraceable())
-    with pytest.raises(UserError, match=r"torch\.export cannot trace Untraceable[^\n]*$"):
-        export(SPACE, torch.tensor([0, 3, 1]), Task("small", (3, 16, 16), 5), None, tmp_path / "out", onnx=False)
-    assert list(tmp_path.iterdir()) == []
+    done = export(SPACE, torch.tensor([0, 3, 1]), Task("small", (3, 16, 16), 5), None, tmp_path / "out", onnx=False)
+    assert not done.files
+    assert {f.name for f in done.folder.iterdir()} == {"network.safetensors", "space.py"}
+    (program, why, _), (python, because, _) = done.left_out
+    assert (program, python) == ("network.pt2", "network.py")
+    assert re.match(r"torch\.export cannot trace Untraceable[^\n]*$", why)
+    assert because.startswith("it loads network.pt2")
 
 
 def test_it_is_drawn_as_the_list_of_its_decisions():

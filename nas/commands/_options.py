@@ -15,7 +15,7 @@ from nas.run import session
 from nas.run.config import RunConfig
 from nas.run.session import Setup
 from nas.tasks import TaskName, absolute
-from search_spaces import UserError
+from search_spaces import UserError, as_cell_space
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -112,6 +112,7 @@ def configure(
         **rest,
     )
     setup = session.load(config)
+    _refuse_sizes(config, setup)
     if setup.evaluator.training is None:
         if leaders:
             raise UserError(
@@ -127,6 +128,18 @@ def configure(
         leaders=leaders,
     )
     return complete, setup
+
+
+def _refuse_sizes(config: RunConfig, setup: Setup) -> None:
+    """Where networks have one size alone, one that is asked for would change nothing."""
+    # Not where the evaluator is made: what an earlier version let pass can still be resumed.
+    sizes = [name for name in config.training_options if name.removeprefix("final_") in ("channels", "cells")]
+    ours = config.evaluator is None or not plugins.is_outside(config.evaluator)
+    if ours and sizes and setup.evaluator.training is not None and as_cell_space(setup.evaluator.space) is None:
+        raise UserError(
+            f"--training-option {sizes[0]} changes nothing: networks of space '{setup.evaluator.space.name}' have the size that "
+            "the architecture says. Leave it out; epochs and examples make the training shorter."
+        )
 
 
 def pairs(texts: tuple[str, ...], name: str) -> dict[str, str]:

@@ -128,7 +128,10 @@ def work(run: Run, setup: Setup, *, quiet: bool = False) -> None:
         with _status("training the leaders again"):
             leaders.choose(run, setup.evaluator)
         with _status("training the winner to the end"):
-            finish.finish(run, setup)
+            done = finish.finish(run, setup)
+        for file in done.left_out if done is not None else ():
+            if file.failed:
+                click.echo(f"No {printable(str(done.folder / file.file))}: {printable(file.reason)}", err=True)
     except KeyboardInterrupt:
         evaluations = step_log.history(run).score.shape[1]
         click.echo(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -14,6 +15,9 @@ from nas.run import store, subject, trained_network, trust
 from nas.run.summary import summary, top_row
 from nas.terminal import printable
 from search_spaces import UserError
+
+IN_PART = 1
+"""Exit status where a format was left out because it failed."""
 
 
 @click.command()
@@ -29,7 +33,8 @@ from search_spaces import UserError
 def command(run: str, to: Path, seed: int | None, onnx: bool | None, force: bool, trusted: bool, as_json: bool) -> None:
     """Write a run's network as Python, weights, torch.export program and ONNX; compare each with the network, time it.
 
-    It takes the run's folder alone. Only where the run's space is a file of somebody's own, that file is run.
+    It takes the run's folder alone. Only where the run's space is a file of somebody's own, that file is run. A format that
+    fails is left out, with a line that says why; the others are written, and the exit status is 1.
 
     \b
     Example:
@@ -57,6 +62,8 @@ def command(run: str, to: Path, seed: int | None, onnx: bool | None, force: bool
         _shared.print_json(document(done, arch))
     else:
         print_export(done, arch)
+    if any(file.failed for file in done.left_out):
+        sys.exit(IN_PART)
 
 
 def _pick(rows: list[dict], seed: int | None) -> str:
@@ -71,7 +78,8 @@ def _pick(rows: list[dict], seed: int | None) -> str:
 def document(done: Export, arch: str) -> dict:
     """The JSON document of an export."""
     files = [f._asdict() for f in done.files]
-    return done._asdict() | {"folder": str(done.folder), "arch": arch, "files": files}
+    left_out = [f._asdict() for f in done.left_out]
+    return done._asdict() | {"folder": str(done.folder), "arch": arch, "files": files, "left_out": left_out}
 
 
 def print_export(done: Export, arch: str) -> None:
@@ -83,7 +91,7 @@ def print_export(done: Export, arch: str) -> None:
         console.print(
             f"  {file.file:<13} largest difference {file.difference:.1e}, {file.milliseconds:.3f} ms an image"
         )
-    if done.no_onnx:
-        console.print(f"  no ONNX file: {done.no_onnx}")
+    for file in done.left_out:
+        console.print(f"  no {file.file}: {printable(file.reason)}")
     if not done.trained:
         console.print("The weights are untrained: a table holds none. Train network.py on your data.")

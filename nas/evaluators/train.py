@@ -114,8 +114,7 @@ class Train:
     @property
     def has_proxies(self) -> bool:
         """Whether the search trains smaller networks than the final one."""
-        cells = as_cell_space(self.space)
-        return cells is not None and cells.skeleton is not None
+        return as_cell_space(self.space) is not None
 
     def cost_of_own_networks(self) -> tuple[float, tuple[int, int]]:
         """About how many seconds an evaluation takes here, and the least and most parameters, by training a few for a step."""
@@ -241,7 +240,9 @@ def _mirrors(data: DataSet) -> bool:
 
 def _size(space: Space) -> str:
     cells = as_cell_space(space)
-    if cells is None or cells.skeleton is None:
+    if cells is None:
         return f"networks of {space.name} as they are"
+    if cells.skeleton is None:
+        return f"networks of {space.name}"
     channels, depth, _ = cells.skeleton
     return f"{channels} channels and {depth} cell{'s' * (depth > 1)} a stage"

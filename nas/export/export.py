@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from nas.export import loader, source
 from nas.export.loader import SPACE_SOURCE
-from nas.export.read_back import NO_ONNX, ExportedFile, has_onnx, write_and_compare
+from nas.export.read_back import NO_ONNX, ExportedFile, LeftOut, has_onnx, write_and_compare
 from search_spaces import Space, Task, UserError
 from search_spaces._cells import CellNetwork
 from search_spaces._files import atomic_folder
@@ -27,8 +27,8 @@ class Export(NamedTuple):
     files: tuple[ExportedFile, ...]
     parameters: int
     trained: bool
-    no_onnx: str = ""
-    """Why there is no ONNX file although one was wanted; else empty."""
+    left_out: tuple[LeftOut, ...] = ()
+    """Files that could not be written or gave other logits, and why."""
 
 
 def export(
@@ -44,7 +44,7 @@ def export(
     onnx: bool | None = None,
     force: bool = False,
 ) -> Export:
-    """Write the network of `arch` `[D]` into `folder`, all or nothing.
+    """Write the network of `arch` `[D]` into `folder`, all at once; a program that fails is left out and the result says why.
 
     Args:
         state_dict: the weights of `space.build(arch, task)`; None: the initial ones.
@@ -52,7 +52,8 @@ def export(
         onnx: whether to write ONNX too; None: where the packages are installed.
         force: replace an earlier export in `folder`.
 
-    Raises `UserError` for a folder that is taken, weights that do not fit, and a file that gives other logits than the network.
+    Raises `UserError` for a folder that is taken, weights that do not fit, ONNX asked for without its packages, and a Python
+    file that gives other logits than the network.
     """
     _refuse_taken(folder, force)
     network = _build(space, arch, task, state_dict)
@@ -71,10 +72,8 @@ def export(
         about |= {"class_names": json.dumps(class_names), "input_shape": json.dumps(task.input_shape)}
         (partial / "network.py").write_text(text, encoding="utf-8")
         (partial / "network.safetensors").write_bytes(safetensors.torch.save(weights, about))
-        written, no_onnx = write_and_compare(partial, network, own, task, mean, std, onnx is not False)
-        if onnx and no_onnx:
-            raise UserError(f"No ONNX file: {no_onnx}; say --no-onnx.")
-    return Export(folder, written, sum(p.numel() for p in network.parameters()), state_dict is not None, no_onnx)
+        written, left_out = write_and_compare(partial, network, own, task, mean, std, onnx is not False)
+    return Export(folder, written, sum(p.numel() for p in network.parameters()), state_dict is not None, left_out)
 
 
 def _refuse_taken(folder: Path, force: bool) -> None:

@@ -6,6 +6,8 @@ import importlib.util
 import statistics
 import time
 import types
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,6 +37,15 @@ class ExportedFile(NamedTuple):
     """Median time of one image on this machine."""
 
 
+class LeftOut(NamedTuple):
+    """A file that an export does not have; the others are whole."""
+
+    file: str
+    reason: str
+    failed: bool
+    """False where it was not tried, because packages are missing."""
+
+
 def has_onnx() -> bool:
     """Whether the packages of the `onnx` extra are there."""
     return all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
@@ -48,11 +59,13 @@ def write_and_compare(
     mean: Tensor | None,
     std: Tensor | None,
     onnx: bool,
-) -> tuple[tuple[ExportedFile, ...], str]:
-    """Write the programs, read everything back, compare; and why there is no ONNX file, if `onnx` asks.
+) -> tuple[tuple[ExportedFile, ...], tuple[LeftOut, ...]]:
+    """Write the programs, read everything back, compare. A program that fails is left out and costs no other file.
 
     Args:
-        own: what the programs are traced from; None: the module of the Python file.
+        own: what the programs are traced from, if the Python file only loads one of them; None: the module of that file.
+
+    Raises `UserError` where the Python file's own network gives other logits: all programs would.
     """
     # Random pixels: a constant image would hide errors of orientation and padding.
     pixels = _noise.uniform(torch.tensor([0]), 0, _COMPARED, *task.input_shape)[0]
@@ -60,30 +73,45 @@ def write_and_compare(
     with torch.no_grad():
         expected = network(normalised)
     module = load_python(folder) if own is None else own
+    files = [_measure("network.py", module, pixels, expected)] if own is None else []
+    left_out: list[LeftOut] = []
+
+    def attempt(name: str, write: Callable[[Path], None], load: Callable[[Path], formats.Run]) -> bool:
+        """Whether the file `name` was written and computes the same."""
+        try:
+            write(folder / name)
+            files.append(_measure(name, load(folder / name), pixels, expected))
+        except OSError:  # A full disk, say: the next file would fail as well.
+            raise
+        except Exception as error:  # Exporters and runtimes raise what they like at networks of users' spaces.
+            (folder / name).unlink(missing_ok=True)
+            left_out.append(LeftOut(name, _reason(error), True))
+            return False
+        return True
+
     try:
         # Two images: torch would take a batch of one for a constant size.
         program = formats.trace(module, pixels[:2])
-    except Exception as error:  # Networks of users' spaces do what they like, and torch raises what it likes at that.
-        reason = (str(error).strip() or type(error).__name__).partition("\n")[0]
-        raise UserError(
-            f"torch.export cannot trace {type(network).__name__}, the network that `build` gave: {reason}"
-        ) from None
-    formats.save(program, folder / "network.pt2")
-    module = load_python(folder)
-    runs: dict[str, formats.Run] = {"network.py": module, "network.pt2": formats.load(folder / "network.pt2")}
-    files = tuple(_measure(name, run, pixels, expected) for name, run in runs.items())
-    no_onnx = NO_ONNX if onnx and not has_onnx() else ""
-    if onnx and not no_onnx:
-        try:
-            formats.save_onnx(own or module, program, pixels[:2], folder / "network.onnx")
-            run = formats.load_onnx(folder / "network.onnx")
-            return (*files, _measure("network.onnx", run, pixels, expected)), ""
-        except (
-            Exception
-        ) as error:  # Whatever exporters and runtimes of other makers do not agree on: the other files are whole.
-            (folder / "network.onnx").unlink(missing_ok=True)
-            no_onnx = f"torch {torch.__version__} cannot write it ({str(error).strip().partition(chr(10))[0]})"
-    return files, no_onnx
+    except Exception as error:
+        # Nor an ONNX file: torch's older exporter would take one branch of such a network for the whole of it.
+        reason = f"torch.export cannot trace {type(network).__name__}, the network that `build` gave: {_reason(error)}"
+        left_out.append(LeftOut("network.pt2", reason, True))
+    else:
+        if attempt("network.pt2", partial(formats.save, program), formats.load) and own is not None:
+            files.insert(0, _measure("network.py", load_python(folder), pixels, expected))
+        if onnx and has_onnx():
+            save_onnx = partial(formats.save_onnx, own or load_python(folder), program, pixels[:2])
+            attempt("network.onnx", save_onnx, formats.load_onnx)
+    if onnx and not has_onnx():
+        left_out.append(LeftOut("network.onnx", NO_ONNX, False))
+    if own is not None and any(file.file == "network.pt2" for file in left_out):
+        (folder / "network.py").unlink()
+        left_out.append(LeftOut("network.py", "it loads network.pt2; network.safetensors holds the weights", True))
+    return tuple(files), tuple(left_out)
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).partition("\n")[0]
 
 
 def _measure(name: str, run: formats.Run, pixels: Tensor, expected: Tensor) -> ExportedFile:
