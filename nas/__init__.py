@@ -14,9 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nas.loop import search
-    from nas.types import Defaults, Evaluate, Evaluator, TrainedNetwork, TrainingEvaluator
+    from nas.run.ask_tell import Search
+    from nas.types import Architecture, Defaults, Evaluate, Evaluator, TrainedNetwork, TrainingEvaluator
 
-__all__ = ["Defaults", "Evaluate", "Evaluator", "TrainedNetwork", "TrainingEvaluator", "search"]
+__all__ = [
+    "Architecture",
+    "Defaults",
+    "Evaluate",
+    "Evaluator",
+    "Search",
+    "TrainedNetwork",
+    "TrainingEvaluator",
+    "search",
+]
 
 # Before torch is loaded: threads that spin while they wait make training five times slower beside any other busy process.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -46,4 +56,5 @@ _refuse_hidden()
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'nas' has no attribute '{name}'")
-    return getattr(importlib.import_module("nas.loop" if name == "search" else "nas.types"), name)
+    where = {"search": "nas.loop", "Search": "nas.run.ask_tell"}.get(name, "nas.types")
+    return getattr(importlib.import_module(where), name)

@@ -3,16 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from controller import Proposal, Results
 from search_spaces import Space, Task
 
 Evaluate = Callable[[Proposal], Results]
 """Proposals `[S, B, D]` to scores and costs `[S, B]`; a pure function of the proposal and of the seeds it was loaded for."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One architecture as people's own code sees it."""
+
+    space: Space = field(repr=False, compare=False)
+    indices: tuple[int, ...]
+    """The option of each decision."""
+    epochs: int | None = None
+    """How long it is to be trained, where the controller says so."""
+
+    @classmethod
+    def of(cls, space: Space, arch: Tensor, epochs: int | None = None) -> Architecture:
+        """That of a row `[D]`."""
+        return cls(space, tuple(arch.tolist()), epochs)
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """The option's name of each decision, by the decision's name."""
+        named = zip(self.space.decisions, self.space.operations, self.indices)
+        return {decision: names[at] for decision, names, at in named}
+
+    @property
+    def text(self) -> str:
+        """As its space describes it."""
+        return self.space.describe(self.tensor)
+
+    @property
+    def tensor(self) -> Tensor:
+        """int64 `[D]`."""
+        return torch.tensor(self.indices)
+
+    def build(self, task: Task) -> nn.Module:
+        """Its network, untrained: images `[N, *task.input_shape]` to logits `[N, task.num_classes]`."""
+        return self.space.build(self.tensor, task)
 
 
 class Defaults(NamedTuple):

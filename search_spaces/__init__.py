@@ -12,9 +12,11 @@ from search_spaces._base import (
     as_cell_space,
     unknown,
 )
+from search_spaces._choices import Choices
 
 __all__ = [
     "CellSpace",
+    "Choices",
     "HasAllValid",
     "HasOperationFeatures",
     "OperationFeatures",

@@ -1,0 +1,142 @@
+"""A search driven from outside: what is pending is not proposed again, parts and any order, stored and gone on with."""
+
+import math
+
+import pytest
+import torch
+
+from controller.evolution import Evolution
+from nas import Search
+from nas.run import store, subject
+from nas.testing import toys
+from search_spaces import UserError
+from search_spaces.nasbench201 import NasBench201
+
+CONTROLLERS = ("random_search", "evolution", "reinforce", "bayesian", "transfer_bo", "local_search", "tpe")
+
+
+def score(architecture):
+    return 50.0 + sum(architecture.indices)
+
+
+@pytest.mark.parametrize("controller", CONTROLLERS)
+def test_nothing_pending_is_asked_for_again_in_any_order_of_telling(controller):
+    if controller == "tpe":
+        pytest.importorskip("optuna")
+    s = Search("nasbench201", controller, prior="none")
+    pending = s.ask(3)
+    for turn in range(6):
+        more = s.ask(2)
+        assert len({a.indices for a in pending + more}) == len(pending) + 2
+        pending += more
+        # Always from the other end, and two groups at once: groups are told in parts.
+        told = [pending.pop(0 if turn % 2 else -1), pending.pop(len(pending) // 2)]
+        s.tell(told, [score(a) for a in told])
+        assert {a.indices for a in s.pending} == {a.indices for a in pending}
+    assert len(s.told) == 12
+
+
+def test_asking_and_telling_in_turn_is_the_plain_search():
+    space = NasBench201()
+    run = toys.evaluate(space)
+    archs, scores, _ = toys.walk(Evolution(space, population=4), run, torch.tensor([5]), 1, steps=24)
+    s = Search(space, "evolution", task=toys.TASK, seed=5, options={"population": 4})
+    for at in range(24):
+        asked = s.ask()
+        assert [a.indices for a in asked] == [tuple(row) for row in archs[0, at].tolist()]
+        s.tell(asked, scores[0, at].tolist(), seconds=100.0)
+
+
+def test_a_stored_search_goes_on_to_the_bit_with_what_is_pending(tmp_path):
+    def drive(s, turns):
+        for _ in range(turns):
+            a = s.ask(3)
+            s.tell(a[1], score(a[1]), 2.0)
+            s.tell([s.pending[0]], [None])
+            yield [x.indices for x in a]
+
+    whole = Search("nasbench201", "evolution")
+    expected = [*drive(whole, 6)]
+    with Search("nasbench201", "evolution", folder=tmp_path / "s") as first:
+        found = [*drive(first, 3)]
+        first.ask(1)
+        first_pending = [a.indices for a in first.pending]
+    with Search("nasbench201", "evolution", folder=tmp_path / "s") as again:
+        assert [a.indices for a in again.pending] == first_pending
+        assert [t.architecture.indices for t in again.told] == [t.architecture.indices for t in whole.told[:6]]
+        assert [t.seconds for t in again.told] == [t.seconds for t in whole.told[:6]]
+        again._pending.pop()  # Of the one more that the whole search did not ask for.
+        found += [*drive(again, 3)]
+    assert found == expected
+    with store.open_run(tmp_path / "s") as run:
+        assert len(subject.trials_of(run)) == 12
+
+
+def test_a_failure_is_nan_and_the_best_is_the_highest():
+    s = Search("nasbench201", "random_search")
+    a = s.ask(3)
+    assert s.best is None
+    s.tell(a, [1.0, None, 3.0])
+    assert math.isnan(s.told[1].score)
+    assert s.best is not None
+    assert s.best.architecture.indices == a[2].indices
+
+
+def test_what_was_not_asked_for_is_learned_too():
+    s = Search("nasbench201", "local_search")
+    text = "|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|nor_conv_3x3~2|"
+    s.tell([text], [99.0])
+    assert s.told[0].architecture.text == text
+
+
+@pytest.mark.parametrize(
+    ("architectures", "scores", "seconds", "says"),
+    [
+        ([[0] * 6], [1.0, 2.0], 0.0, "1 architectures are told with 2 scores"),
+        ([[0] * 5], [1.0], 0.0, "no architecture of space"),
+        ([[9] * 6], [1.0], 0.0, "no architecture of space"),
+        ([[0] * 6], ["high"], 0.0, "'high' is no score"),
+        ([[0] * 6], [math.inf], 0.0, "inf is no score"),
+        ([[0] * 6], [1.0], [-1.0], "-1.0 is no number of seconds"),
+    ],
+)
+def test_bad_tellings_are_one_line_and_tell_nothing(architectures, scores, seconds, says):
+    s = Search("nasbench201", "random_search")
+    with pytest.raises(UserError, match=says):
+        s.tell([torch.tensor(a) for a in architectures], scores, seconds)
+    assert not s.told
+
+
+def test_more_than_the_space_holds_is_refused():
+    from search_spaces import Choices
+
+    class Four(Choices):
+        options = {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 2}}
+
+    s = Search(Four(), "evolution")
+    assert len({a.indices for a in s.ask(4)}) == 4
+    with pytest.raises(UserError, match="4 combinations and 4 are pending"):
+        s.ask(1)
+
+
+def test_another_search_in_its_folder_is_refused(tmp_path):
+    Search("nasbench201", "evolution", folder=tmp_path / "s").close()
+    with pytest.raises(UserError, match="began with first_seed 0"):
+        Search("nasbench201", "evolution", folder=tmp_path / "s", seed=1)
+    with pytest.raises(UserError, match="began with controller"):
+        Search("nasbench201", "random_search", folder=tmp_path / "s")
+
+
+def test_what_is_pending_is_believed_to_have_the_mean_score_and_is_forgotten_again(monkeypatch):
+    s = Search("nasbench201", "evolution", options={"population": 50})
+    s.tell(s.ask(2), [10.0, 30.0])
+    s.ask(3)
+    seen = []
+    monkeypatch.setattr(
+        Evolution,
+        "propose",
+        lambda self, state, batch, plain=Evolution.propose: seen.append(state) or plain(self, state, batch),
+    )
+    s.ask(1)
+    assert seen[0].score[0, :6].tolist() == [10.0, 30.0, 20.0, 20.0, 20.0, -torch.inf]
+    assert s._state.score[0, :3].tolist() == [10.0, 30.0, -torch.inf]
