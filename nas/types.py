@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -258,6 +258,36 @@ class Watched(Protocol):
         """Tell of every epoch from now on; None: of none."""
         ...
 
-    def final_seconds(self) -> float:
-        """About how many seconds the final training of one architecture takes on this machine, measured by a few steps."""
+    def final_seconds(self, arch: Tensor | None = None) -> float:
+        """About how many seconds the final training of `arch` `[D]` takes on this machine, measured by a few steps.
+
+        None: of an architecture that is not known yet.
+        """
+        ...
+
+
+class FinalTraining(NamedTuple):
+    """A training by the final recipe that somebody asks for."""
+
+    arch: Tensor
+    """int64 `[D]`."""
+    seed: int = 0
+    """The number of another training seed, from 1; 0 is the search's own."""
+    share: float = 1.0
+    """Of the epochs of the final recipe; above 1 more of them."""
+    held_out: bool = False
+    """Train on the training images alone: all that is called `test` is then measured on the validation images."""
+
+
+@runtime_checkable
+class Comparable(Watched, Protocol):
+    """A training evaluator that says what simpler models need to be compared with its networks."""
+
+    @property
+    def images(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Of `train`, `valid` and `test` the images, uint8 `[N, C, H, W]`, and their classes, int64 `[N]`."""
+        ...
+
+    def final_networks(self, trainings: Sequence[FinalTraining]) -> list[TrainedNetwork]:
+        """The trained networks, in order; side by side where the machine has the cores."""
         ...

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from nas.evaluators.train import Train
 from nas.run import finish, session, step_log, store, trained_network
 from nas.run.config import RunConfig
 from nas.training import Images, Recipe
+from nas.types import FinalTraining
 from search_spaces import _ops
 from search_spaces.nasbench201 import NasBench201
 
@@ -180,3 +183,22 @@ def test_another_training_seed_is_another_network_and_0_is_the_searchs_own(ours)
 def test_the_reference_is_the_resnet_cell(ours):
     described = ours.space.describe(ours.reference(ARCH))
     assert described == "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|"
+
+
+def test_a_held_out_training_sees_the_training_images_alone_and_is_judged_by_those_of_validation(ours):
+    (found,) = ours.final_networks([FinalTraining(ARCH, held_out=True)])
+    data = ours.data
+    network = training.networks(ours.final_space, ARCH[None], ours.task, 0, alone=True)
+    images = Images(data.x_train, data.y_train, data.mean, data.std)
+    assert found.metrics["loss"] == [loss.item() for loss in training.train(network, images, ours.final_recipe)]
+    seen = training.predictions(network, Images(data.x_valid, data.y_valid, data.mean, data.std))[0]
+    assert found.metrics["test_predictions"] == seen.tolist()
+    assert found.metrics["test_labels"] == data.y_valid.tolist()
+
+
+def test_a_share_of_the_final_training_has_so_many_of_its_epochs_and_their_own_schedule(ours):
+    half, long = ours.final_networks([FinalTraining(ARCH, share=0.5), FinalTraining(ARCH, share=1.5)])
+    assert [len(one.metrics["loss"]) for one in (half, long)] == [1, 3]
+    other = replace(ours, final_recipe=ours.final_recipe._replace(epochs=3))
+    assert long.metrics["loss"] == other.final_network(ARCH).metrics["loss"]
+    assert len(ours.final_networks([FinalTraining(ARCH, share=0.001)])[0].metrics["loss"]) == 1

@@ -6,7 +6,7 @@ larger network on training and validation images, and tested once. Best epochs a
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,18 +18,14 @@ from controller import Proposal, Results
 from nas import datasets, plugins, training
 from nas.datasets import DataSet, meta_features
 from nas.evaluators import _settings
+from nas.evaluators._final_training import FinalTrainings, with_seed
 from nas.evaluators._training_cache import FILE, TrainingCache, TrainingKey
 from nas.text import counted
-from nas.training import Images, Recipe, augment, metrics, step_time
-from nas.training.train import SEEDS
-from nas.types import Defaults, Evaluate, TrainedNetwork, TrainingEvaluator, TrainingProgress, Watch
+from nas.training import Images, Recipe, augment, step_time
+from nas.types import Defaults, Evaluate, FinalTraining, TrainedNetwork, TrainingEvaluator, Watch
 from search_spaces import Space, Task, UserError, _ops, as_cell_space
 
 __all__ = ["Train"]
-
-_SEED_STEP = 409
-"""From a training seed to the next other one. A prime, so that all seeds are passed through before one returns; and far from 1,
-so that the other seeds of a run are not the own seeds of runs with `seed=1` and `seed=2`."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +40,6 @@ class Train:
     final_recipe: Recipe
     examples: int
     device: torch.device
-    _trained: dict[tuple[str, int], TrainedNetwork] = field(default_factory=dict, repr=False, compare=False)
     _repeats: dict[int, TrainingCache] = field(default_factory=dict, repr=False, compare=False)
 
     defaults = Defaults(budget=32, batch=16)
@@ -152,10 +147,11 @@ class Train:
         for cache in (self.cache, *self._repeats.values()):
             cache.watch = tell
 
-    def final_seconds(self) -> float:
+    def final_seconds(self, arch: Tensor | None = None) -> float:
         both = torch.cat([self.data.x_train, self.data.x_valid]), torch.cat([self.data.y_train, self.data.y_valid])
-        recipe = self.final_recipe
-        seconds = step_time.measure_alone(self.final_space, self.task, self.cache.images(*both), recipe, self.device)
+        images, recipe = self.cache.images(*both), self.final_recipe
+        archs = None if arch is None else self.equivalents(arch)[None]
+        seconds = step_time.measure_alone(self.final_space, self.task, images, recipe, self.device, archs)
         return seconds * len(both[1]) * recipe.epochs
 
     def cache_to(self, folder: Path) -> None:
@@ -172,7 +168,7 @@ class Train:
         if number == 0:
             return self.cache
         if number not in self._repeats:
-            recipe = _with_seed(self.recipe, number)
+            recipe = with_seed(self.recipe, number)
             self._repeats[number] = TrainingCache(self.space, self.task, self.data, recipe, self.examples, self.device)
         cache, beside = self._repeats[number], self.cache.file
         cache.watch = self.cache.watch
@@ -186,12 +182,25 @@ class Train:
     def training_loss(self, arch: Tensor) -> list[float]:
         return self.cache.losses.get(_ops.whole_indices(self.equivalents(arch), self.space.choices)[0], [])
 
+    @cached_property
+    def _final(self) -> FinalTrainings:
+        return FinalTrainings(self.final_space, self.task, self.data, self.final_recipe, self.device)
+
     def final_network(self, arch: Tensor, *, seed: int = 0) -> TrainedNetwork:
-        equivalent = self.equivalents(arch)
-        key = (self.final_space.describe(equivalent), seed)
-        if key not in self._trained:
-            self._trained[key] = self._train_fully(equivalent, _with_seed(self.final_recipe, seed))
-        return self._trained[key]
+        return self.final_networks([FinalTraining(arch, seed)])[0]
+
+    def final_networks(self, trainings: Sequence[FinalTraining]) -> list[TrainedNetwork]:
+        asked = [one._replace(arch=self.equivalents(one.arch)) for one in trainings]
+        return self._final.networks(asked, self.cache.watch)
+
+    @property
+    def images(self) -> dict[str, tuple[Tensor, Tensor]]:
+        data = self.data
+        return {
+            "train": (data.x_train, data.y_train),
+            "valid": (data.x_valid, data.y_valid),
+            "test": (data.x_test, data.y_test),
+        }
 
     def reference(self, arch: Tensor) -> Tensor | None:
         cells = as_cell_space(self.space)
@@ -200,37 +209,6 @@ class Train:
     def equivalents(self, archs: Tensor) -> Tensor:
         cells = as_cell_space(self.space)
         return cells.equivalents(archs, deep=True) if cells else self.space.canonical(archs)
-
-    def _train_fully(self, arch: Tensor, recipe: Recipe) -> TrainedNetwork:
-        data = self.data
-        # The choice is made: the validation images may now be trained on. The test images are used once, below.
-        both = torch.cat([data.x_train, data.x_valid]), torch.cat([data.y_train, data.y_valid])
-        network = training.networks(self.final_space, arch[None], self.task, recipe.seed, self.device, alone=True)
-        losses = []
-        for loss in training.train(network, self.cache.images(*both), recipe):
-            losses.append(loss.item())
-            self._tell(arch, losses)
-        answers = training.logits(network, self.cache.images(data.x_test, data.y_test))[0].cpu()
-        # A copy: views would keep the batch of networks and its momentum in memory.
-        weights = {
-            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-            for name, value in network.state_of(0).items()
-        }
-        measured = metrics.test_metrics(answers, data.y_test) | {"loss": losses}
-        return TrainedNetwork(self.final_space.describe(arch), weights, data.mean, data.std, data.class_names, measured)
-
-    def _tell(self, arch: Tensor, losses: list[float]) -> None:
-        """Tell of the final training of `arch` `[D]`, by the losses of its epochs so far."""
-        if self.cache.watch is None:
-            return
-        epoch, epochs = len(losses), self.final_recipe.epochs
-        name = self.final_space.describe(arch)
-        self.cache.watch(TrainingProgress((name,), epoch / epochs, 1, epoch, epochs, losses[-1], math.nan))
-
-
-def _with_seed(recipe: Recipe, number: int) -> Recipe:
-    """The recipe with the other training seed of that number; 0: its own."""
-    return recipe._replace(seed=(recipe.seed + number * _SEED_STEP) % SEEDS)
 
 
 def _mirrors(data: DataSet) -> bool:

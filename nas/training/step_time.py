@@ -39,13 +39,18 @@ def measure(space: Space, task: Task, images: Images, recipe: Recipe, device: to
     return StepTime(seconds / len(archs) / len(batch.y), (min(counts), max(counts)))
 
 
-def measure_alone(space: Space, task: Task, images: Images, recipe: Recipe, device: torch.device) -> float:
+def measure_alone(
+    space: Space, task: Task, images: Images, recipe: Recipe, device: torch.device, archs: Tensor | None = None
+) -> float:
     """Seconds for an image and an epoch of one network that has the machine to itself, as the final training has it.
 
-    Of a few random ones the slowest: what a search finds is larger than the mean of its space.
+    Args:
+        archs: `[P, D]`, of which the slowest counts; None: a few random ones, as what a search finds is larger than the mean of
+            its space.
     """
     part = Images(images.x[: _STEPS * recipe.batch], images.y[: _STEPS * recipe.batch], images.mean, images.std)
-    alone = (networks(space, arch[None], task, recipe.seed, device, alone=True) for arch in _random(space))
+    chosen = _random(space) if archs is None else archs
+    alone = (networks(space, arch[None], task, recipe.seed, device, alone=True) for arch in chosen)
     return max(_second_epoch(network, part, recipe) for network in alone) / len(part.y)
 
 
