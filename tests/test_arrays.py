@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import zipfile
+
 import numpy as np
 import pytest
 import torch
 
 from nas import datasets
+from nas.datasets import memory
 from search_spaces import UserError
 
 RNG = np.random.default_rng(0)
@@ -47,6 +50,32 @@ def test_the_scale_is_said_where_it_is_no_usual_one(tmp_path):
     x = BYTES.astype(np.uint16) * 16
     assert load(tmp_path, x_train=x).notes[1:] == ("pixels from 0 to 4080 (uint16) are read on the scale 0 to 4095",)
     assert load(tmp_path).notes[1:] == load(tmp_path, x_train=BYTES / 255).notes[1:] == ()
+
+
+def test_a_file_larger_than_the_memory_is_refused_before_it_is_loaded(tmp_path, monkeypatch):
+    load(tmp_path)
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path) as parts:
+        size = sum(part.file_size for part in parts.infolist())
+    monkeypatch.setattr(memory, "available", lambda: size)
+    datasets.load(f"npz:{path}")
+    monkeypatch.setattr(memory, "available", lambda: size - 1)
+    monkeypatch.setattr(np.lib.npyio.NpzFile, "__getitem__", lambda *_: pytest.fail("an array was loaded"))
+    with pytest.raises(
+        UserError, match=r"a\.npz' takes 0\.0 GiB of memory, and 0\.0 GiB are free\. Store fewer or smaller"
+    ):
+        datasets.load(f"npz:{path}")
+
+
+def test_the_memory_is_what_linux_says_and_no_more_than_a_container_may_use(tmp_path, monkeypatch):
+    meminfo, limit = tmp_path / "meminfo", tmp_path / "memory.max"
+    monkeypatch.setattr(memory, "_MEMINFO", meminfo)
+    monkeypatch.setattr(memory, "_LIMITS", (limit,))
+    assert memory.available() is None
+    meminfo.write_text("MemTotal:    9000 kB\nMemAvailable:    5000 kB\nSwapFree:      10 kB\n")
+    for text, expected in (("max\n", 5010 * 1024), ("4096\n", 4096), (f"{2**62}\n", 5010 * 1024)):
+        limit.write_text(text)
+        assert memory.available() == expected
 
 
 TEST = BYTES[:6]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import types
 
@@ -234,6 +235,35 @@ def test_a_split_of_the_hub_that_keeps_its_labels_is_not_used(monkeypatch):
     data = datasets.load("hf:someone/letters")
     assert [len(y) for y in (data.y_train, data.y_valid, data.y_test)] == [12, 4, 4]
     assert data.notes[1:] == ("split 'unsupervised' is not used", "split 'test' is unlabeled and not used")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda hub: hub.columns["img"].__setitem__(3, None), "Row 3 of split 'test' .* has no image that can be read"),
+        (
+            lambda hub: hub.columns["img"].__setitem__(2, Image.open(io.BytesIO(_cut_png()))),
+            "Row 2 of split 'test' of Hug",
+        ),
+        (lambda hub: hub.columns["label"].__setitem__(5, -1), "Row 5 of split 'test' .* the label -1; it takes 0 to 1"),
+        (lambda hub: hub.columns["label"].__setitem__(4, None), "Row 4 of split 'test' .* the label None"),
+    ],
+    ids=["no image", "an image cut short", "a label of no class", "no label"],
+)
+def test_a_row_of_the_hub_that_cannot_be_used_is_named(spoil, says, monkeypatch):
+    spoilt = _Hub(6)
+    spoil(spoilt)
+    hub = types.SimpleNamespace(__version__="4.0.1", load_dataset=lambda name: {"train": _Hub(20), "test": spoilt})
+    monkeypatch.setitem(sys.modules, "datasets", hub)
+    with pytest.raises(UserError, match=says) as error:
+        datasets.load("hf:someone/letters")
+    assert "\n" not in str(error.value)
+
+
+def _cut_png():
+    whole = io.BytesIO()
+    Image.fromarray(_pixels(64, 64, 3)).save(whole, "png")
+    return whole.getvalue()[:-200]
 
 
 def test_without_the_extra_hugging_face_says_what_to_install(monkeypatch):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nas.datasets import pixel_scale
+from nas.datasets import memory, pixel_scale
 from nas.datasets.images import RawData, resize
 from nas.datasets.labels import label_values, named, ranked, readable, summarize
 from nas.datasets.pixel_scale import PixelScale
@@ -69,6 +69,8 @@ def _read(path: Path, where: str) -> dict[str, np.ndarray]:
             if isinstance(file, np.ndarray):
                 raise UserError(f"'{where}' is one array (.npy); {takes}, as np.savez(FILE, x_train=..., y_train=...).")
             with file:
+                size = sum(part.file_size for part in file.zip.infolist())
+                memory.check(f"'{where}'", size, "Store fewer or smaller images, or bytes instead of floats.")
                 return {key: file[key] for key in file.files}
     except UserError:
         raise

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,8 @@ from nas.datasets.images import RawData, resize
 from nas.datasets.labels import readable
 from nas.datasets.split_names import by_split
 from search_spaces import UserError
+
+_WITHOUT = "A copy without such rows can be read as folder:DIR."
 
 
 def hugging_face(where: str, image_size: int | None) -> RawData:
@@ -45,28 +48,59 @@ def hugging_face(where: str, image_size: int | None) -> RawData:
         raise UserError(
             f"Hugging Face dataset '{where}' has columns {', '.join(features)}; it takes an Image and a ClassLabel."
         )
+    labels = {split: list(part[label]) for split, part in parts.items()}
     notes = [f"split '{name}' is not used" for name in loaded if name not in origins.values()]
     for split in ("valid", "test"):  # Competitions keep the labels of the test images: all are -1.
-        if split in parts and set(parts[split][label]) == {-1}:
+        if split in parts and set(labels[split]) == {-1}:
             notes.append(f"split '{origins[split]}' is unlabeled and not used")
             del parts[split]
-    headers = {
-        split: [Header(row.size[0], row.size[1], row.mode) for row in part[image]] for split, part in parts.items()
-    }
+    for split in parts:
+        _check_labels(
+            f"split '{origins[split]}' of Hugging Face dataset '{where}'", labels[split], features[label].names
+        )
+
+    def rows(split: str) -> Iterator[Any]:
+        return _decoded(f"split '{origins[split]}' of Hugging Face dataset '{where}'", parts[split][image])
+
+    headers = {split: [Header(row.size[0], row.size[1], row.mode) for row in rows(split)] for split in parts}
     deep = {
-        split: [image_files.range_of_image(row) for row, found in zip(part[image], headers[split]) if found.is_deep]
-        for split, part in parts.items()
+        split: [image_files.range_of_image(row) for row, found in zip(rows(split), headers[split]) if found.is_deep]
+        for split in parts
     }
     scale = image_files.scale_of_deep(where, deep)
     mode = "L" if all(found.is_grey for found in headers["train"]) else "RGB"
     splits = {}
-    for split, part in parts.items():
-        x = _squares((image_files.to_channels(row, mode, scale) for row in part[image]), image_size)
-        splits[split] = (x, torch.tensor(part[label]))
+    for split in parts:
+        x = _squares((image_files.to_channels(row, mode, scale) for row in rows(split)), image_size)
+        splits[split] = (x, torch.tensor(labels[split]))
     # Only the classes with images: a hub's list of names may have more than its training split.
     present = torch.unique(splits["train"][1]).tolist()
     names = tuple(readable(features[label].names[i]) for i in present)
     return RawData(splits, names, tuple(notes), {split: origins[split] for split in parts})
+
+
+def _check_labels(of: str, labels: list[Any], names: list[str]) -> None:
+    """Raise `UserError` that names the first row whose label is no class, as -1 and None are."""
+    for row, label in enumerate(labels):
+        if not isinstance(label, int) or not 0 <= label < len(names):
+            raise UserError(f"Row {row} of {of} has the label {label}; it takes 0 to {len(names) - 1}. {_WITHOUT}")
+
+
+def _decoded(of: str, column: Iterable[Any]) -> Iterator[Any]:
+    """The images of a split in their order. Raises `UserError` that names the row, from 0, of one that cannot be decoded."""
+    images, row = iter(column), 0
+    while True:
+        try:
+            image = next(images)  # Here the package decodes it.
+            image.load()
+        except StopIteration:
+            return
+        except Exception as error:  # At damaged bytes Pillow raises what it likes, and None has no `load`.
+            raise UserError(
+                f"Row {row} of {of} has no image that can be read ({image_files.reason(error)}). {_WITHOUT}"
+            ) from None
+        yield image
+        row += 1
 
 
 def _squares(images: Iterable[Tensor], side: int | None) -> Tensor:

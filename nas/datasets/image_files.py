@@ -95,7 +95,7 @@ def header(path: Path) -> Header | Broken:
         return Header(_LARGEST + 1, 1, "")
     # As broad as it gets: at damaged bytes Pillow raises whatever its readers run into.
     except Exception as error:
-        return Broken(path, _reason(error))
+        return Broken(path, reason(error))
 
 
 def pixels(path: Path, mode: str, scale: PixelScale | None) -> Tensor | Broken:
@@ -106,7 +106,7 @@ def pixels(path: Path, mode: str, scale: PixelScale | None) -> Tensor | Broken:
     except UserError as error:
         return Broken(path, str(error))
     except Exception as error:  # As above.
-        return Broken(path, _reason(error))
+        return Broken(path, reason(error))
 
 
 def deep_range(path: Path) -> PixelRange | Broken:
@@ -117,7 +117,7 @@ def deep_range(path: Path) -> PixelRange | Broken:
     except UserError as error:
         return Broken(path, str(error))
     except Exception as error:  # As above.
-        return Broken(path, _reason(error))
+        return Broken(path, reason(error))
 
 
 def range_of_image(image: Any) -> PixelRange:
@@ -183,7 +183,8 @@ def _upright(image: Any) -> Any:
     return turned or image
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """What Pillow says of an image that it cannot read, in a line."""
     text = str(error).partition("\n")[0].strip()
     # The path stands before it already.
     return "its content is no image" if text.startswith("cannot identify") else text or type(error).__name__
