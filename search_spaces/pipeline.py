@@ -1,0 +1,214 @@
+"""Whole pipelines: a cell, the size of its network, the size of the images, and the recipe of training, decided together.
+
+As JAHS-Bench-201 (Bansal et al. 2022, section 3) does. The cells are NAS-Bench-201's (Dong & Yang 2020). Six decisions are the
+operations of the cell; three more are the network's width, depth and stem. The others touch no weight's shape: to which size
+images are scaled before they come in, and how the network is trained.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from search_spaces import _cell_costs, _cell_equivalents, _cell_strings, _cells, _ops
+from search_spaces._base import OperationFeatures, Skeleton, Task, UserError, unknown
+
+__all__ = ["Pipeline"]
+
+_CELL = tuple(_cells.FEATURES)
+"""The operations of NAS-Bench-201, in its order."""
+_EDGES = len(_cells.EDGES)
+SMALLEST = 8
+"""Side below which images are not scaled: two stages halve it to 2."""
+
+
+class Settings(NamedTuple):
+    """All of a pipeline but its cell. The values are what a decision's options stand for."""
+
+    width: int = 16
+    """Channels of the first stage."""
+    cells: int = 1
+    """A stage."""
+    stem: int = 1
+    """Stride of the stem."""
+    size: float = 1.0
+    """Side of the images as a share of the data's own."""
+    lr: float = 0.1
+    decay: float = 5e-4
+    """Weight decay."""
+    batch: int = 64
+    smoothing: float = 0.0
+    """Of labels."""
+    average: float = 0.0
+    """Share of the epochs, the last ones, whose weights are averaged."""
+    warmup: float = 0.0
+    """Share of the steps in which the learning rate rises."""
+    mirror: bool = False
+    """Mirror half of the images in training."""
+    crop: float = 0.0
+    """Padding of random crops as a share of the side."""
+    cutout: float = 0.0
+    """Side of the square that is cut out as a share of the side."""
+    mixup: float = 0.0
+    """`alpha` of the Beta distribution that mixes pairs of images."""
+    twice: bool = False
+    """Predict by the mean over an image and its mirror image; only with `mirror`."""
+    augment: bool = False
+    """RandAugment."""
+
+
+# Few options each, ordered, so that neighbors are alike and a model can interpolate. The first value of the recipe's is
+# NAS-Bench-201's or none; the others are what published recipes of small networks use (JAHS-Bench-201, table 1; Wightman et al.
+# 2021, "ResNet strikes back"). They were not ablated one by one: the search does that.
+_OPTIONS: dict[str, tuple[float, ...]] = {
+    "width": (8, 16, 24, 32, 48),
+    "cells": (1, 2, 3),
+    "stem": (1, 2),
+    "size": (0.5, 0.75, 1.0),
+    "lr": (0.025, 0.05, 0.1, 0.2, 0.4),
+    "decay": (1e-4, 5e-4, 2e-3),
+    "batch": (32, 64, 128),
+    "smoothing": (0.0, 0.1),
+    "average": (0.0, 0.3),
+    "warmup": (0.0, 0.1),
+    "mirror": (False, True),
+    "crop": (0.0, 0.125),
+    "cutout": (0.0, 0.25),
+    "mixup": (0.0, 0.2),
+    "twice": (False, True),
+    "augment": (False, True),
+}
+_NAMES = tuple(_OPTIONS)
+
+
+def _text(name: str, value: float) -> str:
+    return f"{name}={('no', 'yes')[value] if isinstance(value, bool) else f'{value:g}'}"
+
+
+def _features(place: int) -> OperationFeatures:
+    """Of an option of an ordered decision: its place, on the scale of numbers."""
+    return OperationFeatures(other=1.0, number=float(torch.tensor(1.0 + place).log() / torch.tensor(65.0).log()))
+
+
+_HANDMADE: tuple[dict[str, float], ...] = (
+    {},
+    {"mirror": True, "twice": True, "smoothing": 0.1, "average": 0.3},
+    {"stem": 2, "width": 32, "crop": 0.125, "smoothing": 0.1, "average": 0.3, "warmup": 0.1},
+    {"width": 32, "mirror": True, "twice": True, "crop": 0.125, "smoothing": 0.1, "average": 0.3, "warmup": 0.1},
+)
+"""Recipes to begin with where nothing is known of other data, with the ResNet cell: the benchmark's own, mirrors with what helps
+nearly everywhere, a wide network with a coarse stem, and what a competent engineer would type in. Written down before any was
+tried."""
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A cell of NAS-Bench-201, the network around it, the size of images and the recipe: 3.2e10 combinations, all valid.
+
+    `build` gives the network for images of whatever size it is told. To which size images are scaled, and how the network is
+    trained, are for whoever trains: `cell_of`, `sized` and `settings_of`.
+    """
+
+    name = "pipeline"
+    choices = (*(len(_CELL),) * _EDGES, *map(len, _OPTIONS.values()))
+    decisions = (*(f"cell {edge}" for edge in _cells.EDGE_NAMES), *_NAMES)
+    operations = (*(_CELL,) * _EDGES, *(tuple(_text(name, value) for value in _OPTIONS[name]) for name in _NAMES))
+    operation_features = (
+        *(tuple(_cells.FEATURES.values()),) * _EDGES,
+        *(tuple(map(_features, range(len(options)))) for options in _OPTIONS.values()),
+    )
+    all_valid = True
+
+    def valid(self, archs: Tensor) -> Tensor:
+        return _ops.in_range(archs, self.choices)
+
+    def canonical(self, archs: Tensor) -> Tensor:
+        """With the cheapest cell that computes the same; without a mean over mirror images where none was trained on."""
+        cell = _cell_equivalents.canonical(archs[..., :_EDGES], _CELL, deep=True)
+        rest = archs[..., _EDGES:].clone()
+        rest[..., _NAMES.index("twice")] *= rest[..., _NAMES.index("mirror")]
+        return torch.cat([cell, rest], -1)
+
+    def build(self, arch: Tensor, task: Task) -> nn.Module:
+        """The network of `arch` `[D]` for images `[N, *task.input_shape]`; with `sized(arch, task)` for those of its own size."""
+        names = [_CELL[c] for c in self.cell_of(arch).tolist()]
+        return _cells.three_stages(names, task, *self.skeleton_of(arch))
+
+    def describe(self, arch: Tensor) -> str:
+        """The cell's string and the settings, as `|nor_conv_3x3~0|+...| width=16 cells=1 ... mirror=yes`."""
+        words = " ".join(self.operations[_EDGES + d][c] for d, c in enumerate(arch[_EDGES:].tolist()))
+        return f"{_cell_strings.describe(arch[:_EDGES], _CELL)} {words}"
+
+    def parse(self, text: str) -> Tensor:
+        """Of `describe`; settings may come in any order, and those left out are the benchmark's own."""
+        cell, *words = text.split() or [""]
+        chosen = self.arch_of(_cell_strings.parse(cell, _CELL), Settings())
+        for word in words:
+            name = word.partition("=")[0]
+            if name not in _NAMES:
+                raise unknown(f"setting in pipeline '{text}'", name, list(_NAMES))
+            d = _EDGES + _NAMES.index(name)
+            if word not in self.operations[d]:
+                raise UserError(f"Pipeline '{text}' has '{word}'; there are: {', '.join(self.operations[d])}.")
+            chosen[d] = self.operations[d].index(word)
+        return chosen
+
+    def settings_of(self, arch: Tensor) -> Settings:
+        """All of `arch` `[D]` but its cell."""
+        picked = zip(_NAMES, arch[_EDGES:].tolist(), strict=True)
+        return Settings(**{name: _OPTIONS[name][c] for name, c in picked})  # pyright: ignore[reportArgumentType]
+
+    def arch_of(self, cell: Tensor, settings: Settings) -> Tensor:
+        """The architecture `[D]` of a cell `[6]` and settings. Raises `ValueError` for a value that is no option."""
+        rest = [_OPTIONS[name].index(value) for name, value in settings._asdict().items()]
+        return torch.cat([cell.long(), torch.tensor(rest)])
+
+    def cell_of(self, arch: Tensor) -> Tensor:
+        """Its cell `[6]` as an architecture of NAS-Bench-201."""
+        return arch[:_EDGES]
+
+    def skeleton_of(self, arch: Tensor) -> Skeleton:
+        """The sizes of its network."""
+        settings = self.settings_of(arch)
+        return Skeleton(settings.width, settings.cells, settings.stem)
+
+    def sized(self, arch: Tensor, task: Task) -> Task:
+        """The task with images scaled to the size of `arch` `[D]`: a multiple of 4, at least 8, at most their own."""
+        share, (channels, *sides) = self.settings_of(arch).size, task.input_shape
+        # Multiples of 4: two stages halve the image without a rest.
+        height, width = (
+            side if share == 1 else min(side, max(SMALLEST, 4 * round(share * side / 4))) for side in sides
+        )
+        return replace(task, input_shape=(channels, height, width))
+
+    def cost(self, archs: Tensor, task: Task) -> tuple[Tensor, Tensor]:
+        """Parameters and FLOPs (multiply-accumulates of one image of its size) of `archs` `[..., D]`, int64 `[...]` each."""
+        found = [
+            torch.stack(
+                _cell_costs.three_stages_cost(
+                    self.cell_of(arch), _CELL, self.sized(arch, task), *self.skeleton_of(arch)
+                )
+            )
+            for arch in archs.reshape(-1, len(self.choices))
+        ]
+        both = torch.stack(found).view(*archs.shape[:-1], 2)
+        return both[..., 0], both[..., 1]
+
+    @property
+    def reference_arch(self) -> Tensor:
+        """The ResNet cell `[D]` with the benchmark's recipe."""
+        return self.arch_of(_cells.reference_arch(_CELL), Settings())
+
+    def with_reference_cell(self, arch: Tensor) -> Tensor:
+        """`arch` `[D]` with the ResNet cell in place of its own, all else as it is."""
+        return torch.cat([_cells.reference_arch(_CELL), arch[_EDGES:]])
+
+    @property
+    def first_archs(self) -> Tensor:
+        """What to begin with where nothing is known of other data, `[N, D]`; the reference comes first."""
+        cell = _cells.reference_arch(_CELL)
+        made = [Settings()._replace(**changed) for changed in _HANDMADE]  # pyright: ignore[reportArgumentType]
+        return torch.stack([self.arch_of(cell, settings) for settings in made])
