@@ -3,6 +3,7 @@
 from search_spaces._base import (
     CellSpace,
     HasAllValid,
+    HasCost,
     HasOperationFeatures,
     OperationFeatures,
     Skeleton,
@@ -18,6 +19,7 @@ __all__ = [
     "CellSpace",
     "Choices",
     "HasAllValid",
+    "HasCost",
     "HasOperationFeatures",
     "OperationFeatures",
     "Skeleton",

@@ -119,6 +119,15 @@ class HasOperationFeatures(Protocol):
         ...
 
 
+@runtime_checkable
+class HasCost(Protocol):
+    """A space that knows what its networks cost without building them. Of others one network at a time is built and counted."""
+
+    def cost(self, archs: Tensor, task: Task) -> tuple[Tensor, Tensor]:
+        """Parameters and FLOPs (multiply-accumulates of one image) of `archs` `[..., D]`, int64 `[...]` each."""
+        ...
+
+
 class Skeleton(NamedTuple):
     """NAS-Bench-201's network around a cell: a stem, three stages of equal cells, a head (`_cells.three_stages`)."""
 

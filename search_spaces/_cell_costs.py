@@ -1,4 +1,5 @@
-"""Parameters and FLOPs of networks of cells: by formula for NAS-Bench-201's skeleton, by counting shares for others.
+"""Parameters and FLOPs of networks: by formula for NAS-Bench-201's skeleton, by counting shares for other cells, by building
+for any other space.
 
 Shapes: `D` decisions, `C` choices.
 """
@@ -11,7 +12,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from search_spaces._base import Space, Task
+from search_spaces._base import HasCost, Space, Task
 
 
 def three_stages_cost(
@@ -53,6 +54,25 @@ def additive_cost(space: Space, archs: Tensor, task: Task) -> tuple[Tensor, Tens
     base_2 = torch.tensor(_counts(space, torch.zeros(len(space.choices), dtype=torch.long), task))
     total = base_2 + table_DC2[torch.arange(len(space.choices)), archs].sum(-2)
     return total[..., 0], total[..., 1]
+
+
+def network_cost(space: Space, archs: Tensor, task: Task) -> tuple[Tensor, Tensor]:
+    """Parameters and FLOPs, int64 `[...]` each, of `archs` `[..., D]` of any space.
+
+    A space that cannot say (`HasCost`) builds each network once, on device `meta`: milliseconds each. Whatever its code raises
+    is raised here.
+    """
+    if isinstance(space, HasCost):
+        return space.cost(archs, task)
+    counted_N2 = torch.tensor(
+        [_counted(space, tuple(arch), task) for arch in archs.reshape(-1, archs.shape[-1]).tolist()]
+    )
+    return tuple(counted_N2.view(*archs.shape[:-1], 2).unbind(-1))  # pyright: ignore[reportReturnType]
+
+
+@lru_cache(maxsize=1 << 16)
+def _counted(space: Space, arch: tuple[int, ...], task: Task) -> tuple[int, int]:
+    return _counts(space, torch.tensor(arch), task)
 
 
 @lru_cache

@@ -7,7 +7,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from nas.commands import _shared
+from nas.commands import _front_shown, _shared
 from nas.export import draw
 from nas.run import finish, incumbent, step_log, store, subject, test_accuracy, trained_network
 from nas.run.choice import Leader
@@ -25,8 +25,9 @@ _WIDTH = 60
 
 @click.command()
 @click.argument("run")
+@click.option("--front", "of_front", is_flag=True, help="Show score against size of all that was evaluated instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-def command(run: str, as_json: bool) -> None:
+def command(run: str, of_front: bool, as_json: bool) -> None:
     """Show a run: its best cell drawn here and as PNG and SVG, the trajectory, what it cost.
 
     It reads the run's folder alone, wherever that is, and runs no code that the run names.
@@ -36,7 +37,9 @@ def command(run: str, as_json: bool) -> None:
       nas show runs/digits-evolution-1
     """
     with store.open_run(_shared.run_folder(run)) as opened:
-        if as_json:
+        if of_front:
+            _shared.print_json(_front_shown.document(opened)) if as_json else _front_shown.print_front(opened)
+        elif as_json:
             _shared.print_json(summary(opened))
         else:
             print_run(opened)

@@ -12,6 +12,7 @@ from nas.export.export import Export, export
 from nas.run import (
     choice,
     data_report,
+    front,
     hparams,
     leaders,
     session,
@@ -39,6 +40,7 @@ def finish(run: Run, setup: Setup) -> Export | None:
     write_report(run, setup)
     hparams.write_results(run, setup)
     training, winner = setup.evaluator.training, trained_network.load(run.folder)
+    front.keep_sizes(run, training.final_space if training else setup.evaluator.space, setup.evaluator.task)
     if training is None or winner is None:
         return None
     with atomic_write(run.folder / PAGE) as beside:

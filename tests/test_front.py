@@ -1,0 +1,134 @@
+"""Accuracy against size of all that a run trained, and the sizes themselves counted by hand."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from nas.run import choice, front, session, step_log, store
+from nas.run.config import RunConfig
+from search_spaces import Task
+from search_spaces._cell_costs import network_cost
+from search_spaces.nasbench201 import NasBench201
+from search_spaces.natsbench_size import NatsBenchSize
+
+TINY = {
+    "epochs": "1",
+    "channels": "4",
+    "examples": "128",
+    "final_epochs": "1",
+    "final_channels": "4",
+    "final_cells": "1",
+}
+TASK = Task("t", (1, 8, 8), 10)
+SKIPS = "|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"
+CONV = "|none~0|+|none~0|none~1|+|nor_conv_3x3~0|none~1|none~2|"
+
+# Weights and running parameters, layer by layer, of four channels and one cell a stage on 8x8 gray images, ten classes.
+STEM = 9 * 1 * 4 + 2 * 4
+BLOCKS = (9 * 4 * 8 + 2 * 8) + (9 * 8 * 8 + 2 * 8) + 4 * 8 + (9 * 8 * 16 + 2 * 16) + (9 * 16 * 16 + 2 * 16) + 8 * 16
+HEAD = 2 * 16 + 16 * 10 + 10
+CONVS = (9 * 4 * 4 + 2 * 4) + (9 * 8 * 8 + 2 * 8) + (9 * 16 * 16 + 2 * 16)
+WORK = 36 * 64 + (9 * 4 * 8 + 9 * 8 * 8 + 4 * 8) * 16 + (9 * 8 * 16 + 9 * 16 * 16 + 8 * 16) * 4 + 160
+CONVS_WORK = 9 * 4 * 4 * 64 + 9 * 8 * 8 * 16 + 9 * 16 * 16 * 4
+
+
+@dataclass(frozen=True)
+class Uncounted:
+    """A space that cannot say what its networks cost."""
+
+    inner: NasBench201
+
+    def build(self, arch, task):
+        return self.inner.build(arch, task)
+
+
+@pytest.mark.parametrize("space", [NasBench201(4, 1, 1), Uncounted(NasBench201(4, 1, 1))], ids=["formula", "built"])
+def test_parameters_and_multiply_accumulates_are_those_counted_by_hand(space):
+    archs = torch.stack([NasBench201().parse(text) for text in (SKIPS, CONV)])
+    parameters, flops = network_cost(space, archs, TASK)
+    assert parameters.tolist() == [STEM + BLOCKS + HEAD, STEM + BLOCKS + HEAD + CONVS]
+    assert flops.tolist() == [WORK, WORK + CONVS_WORK]
+
+
+def test_sizes_of_a_space_of_widths_are_counted_network_by_network():
+    arch = NatsBenchSize().parse("8:16:8:24:8")
+    parameters, _ = network_cost(NatsBenchSize(), arch[None], TASK)
+    assert parameters.tolist() == [sum(p.numel() for p in NatsBenchSize().build(arch, TASK).parameters())]
+
+
+def test_the_front_is_what_no_point_dominates():
+    scores, sizes = [90.0, 80.0, 80.0, 95.0, 60.0, 90.0], [[20.0], [10.0], [10.0], [40.0], [10.0], [30.0]]
+    by_hand = [
+        not any(
+            (scores[j] >= scores[i] and sizes[j] <= sizes[i]) and (scores[j] > scores[i] or sizes[j] < sizes[i])
+            for j in range(6)
+        )
+        for i in range(6)
+    ]
+    assert front.non_dominated(scores, sizes) == by_hand == [True, True, True, True, False, False]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A search of twelve evaluations whose last ones tell two leaders apart."""
+    config = RunConfig("digits", "random_search", evals=12, batch=6, leaders=2, prior="none", training_options=TINY)
+    setup = session.load(config)
+    made = session.start(tmp_path_factory.mktemp("runs") / "run", config, setup)
+    for _ in session.resume(made, setup):
+        pass
+    from nas.run import leaders
+
+    leaders.choose(made, setup.evaluator)
+    return made, setup
+
+
+def test_each_function_is_one_point_with_its_score_and_the_size_of_its_final_network(run):
+    made, setup = run
+    past, space = step_log.history(made), setup.evaluator.training.final_space
+    found = front.points(made)
+    functions = {tuple(arch) for arch in setup.evaluator.training.equivalents(past.archs[0]).tolist()}
+    assert len(found) == len(functions)
+    told_apart = {leader.arch: leader for c in choice.choices(made, past) for leader in c.leaders}
+    for point in found:
+        arch = setup.evaluator.training.equivalents(space.parse(point.arch))
+        assert point.parameters == sum(p.numel() for p in space.build(arch, setup.evaluator.task).parameters())
+        at = [space.describe(a) for a in past.archs[0]].index(point.arch)
+        leader = told_apart.get(point.arch)
+        assert point.score == pytest.approx(past.score[0, at].item() if leader is None else leader.mean, abs=1e-4)
+        assert point.trainings == (1 if leader is None else 2)
+    sizes = [point.parameters for point in found]
+    assert sizes == sorted(sizes)
+    scores = [point.score for point in found if point.on_front]
+    assert all(a <= b for a, b in itertools.pairwise(scores))
+
+
+def test_the_front_is_printed_and_all_points_are_in_the_document(run, nas):
+    made, _ = run
+    found = front.points(made)
+    printed = nas("show", made.folder, "--front").stdout.splitlines()
+    best = [point for point in found if point.on_front]
+    assert printed[0].endswith("no other is as good and as small")
+    assert [line.split()[-1] for line in printed[2:-1]] == [point.arch for point in best]
+    points = json.loads(nas("show", made.folder, "--front", "--json").stdout)["points"]
+    assert [point["on_front"] for point in points] == [point.on_front for point in found]
+
+
+def test_a_run_of_a_table_has_the_sizes_of_the_networks_that_the_table_measured(nas):
+    nas("search", "--task", "own201/digits", "--evals", 6, "--name", "r", "--controller", "random_search")
+    found = json.loads(nas("show", "r", "--front", "--json").stdout)["points"]
+    assert len(found) == 6
+    assert all(point["parameters"] > 10_000 and point["trainings"] == 1 for point in found)
+
+
+def test_a_damaged_note_of_sizes_is_one_line(run, nas, monkeypatch):
+    made, _ = run
+    monkeypatch.setattr("nas.run.subject.StoredSpace.ours", property(lambda self: False))
+    store.set_meta(made, front.SIZES, {"x": 3})
+    done = nas("show", made.folder, "--front")
+    assert done.returncode == 2
+    assert "keeps no sizes of its networks" in done.stderr
