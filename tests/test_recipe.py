@@ -32,6 +32,9 @@ class Recorder:
     def __init__(self):
         self.epochs = []
 
+    def logits(self, images):
+        return torch.zeros(1, len(images), COUNT)
+
     def learn(self, steps, momentum, weight_decay):
         self.epochs.append(([(x.flatten().round().long(), y, rate) for x, y, rate in steps], momentum, weight_decay))
         return torch.zeros(1)
@@ -48,6 +51,13 @@ def test_the_learning_rate_falls_step_by_step_along_half_a_cosine():
     # Six steps of 30 degrees: 0.1 (1 + cos).
     cosines = [1, 3**0.5 / 2, 0.5, 0, -0.5, -(3**0.5) / 2]
     assert rates == pytest.approx([0.1 * (1 + cosine) for cosine in cosines])
+
+
+def test_warm_up_rises_by_equal_amounts_to_the_rate_at_which_the_cosine_begins():
+    rates = [rate for steps, *_ in recorded(Recipe(4, batch=8, lr=0.2, warmup=0.25)) for *_, rate in steps]
+    # Two of eight steps rise; then six steps of 30 degrees.
+    cosines = [1, 3**0.5 / 2, 0.5, 0, -0.5, -(3**0.5) / 2]
+    assert rates == pytest.approx([0.2 / 3, 0.4 / 3, *(0.1 * (1 + cosine) for cosine in cosines)])
 
 
 def test_an_epoch_is_whole_batches_of_different_images_in_an_order_of_its_own():
@@ -101,8 +111,8 @@ def by_hand(network, data, momentum, decay):
 KINDS = [GroupedNetworks, SeparateNetworks, CompiledNetworks]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_step_is_that_of_nesterov_momentum_and_weight_decay_by_hand(kind):
+def networks_of(kind):
+    """Networks of two cells in float64, and each as PyTorch's module with the same weights."""
     if kind is CompiledNetworks and compiler.library() is None:
         pytest.skip("there is no C compiler here")
     if kind is SeparateNetworks:
@@ -115,6 +125,12 @@ def test_a_step_is_that_of_nesterov_momentum_and_weight_decay_by_hand(kind):
     alone = [_cells.three_stages(names, TASK, 4, 1).double() for names in ALIVE]
     for p, network in enumerate(alone):
         network.load_state_dict(networks.state_of(p))
+    return networks, alone
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_is_that_of_nesterov_momentum_and_weight_decay_by_hand(kind):
+    networks, alone = networks_of(kind)
     # Rates, momentum and decay that are unlike each other: none can stand for another.
     data = [(x, y, rate) for (x, y), rate in zip(batches(TASK, 3, torch.float64), (0.1, 0.03, 0.06))]
     loss_P = networks.learn(data, 0.8, 0.05)

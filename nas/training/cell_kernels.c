@@ -484,6 +484,28 @@ static double loss_of(const Network *net, const int64_t *y, real *logits) {
   return total / (double)net->images;
 }
 
+/* As `loss_of`, with a share of each class for each image: targets[image][class], in rows that may sum to anything. */
+static double soft_loss_of(const Network *net, const real *targets, real *logits) {
+  int64_t K = net->classes, L = net->lanes;
+  double total = 0;
+  for (int64_t n = 0; n < L; n++) {
+    int held = n < net->images;
+    const real *t = targets + n * K;
+    real top = logits[n], all = 0;
+    double own = 0, mass = 0;
+    for (int64_t k = 1; k < K; k++) top = logits[k * L + n] > top ? logits[k * L + n] : top;
+    for (int64_t k = 0; k < K; k++) {
+      real beyond = logits[k * L + n] - top;
+      if (held) own += (double)t[k] * (double)beyond, mass += (double)t[k];
+      all += logits[k * L + n] = exponential(beyond);
+    }
+    if (held) total += mass * log((double)all) - own;
+    for (int64_t k = 0; k < K; k++)
+      logits[k * L + n] = held ? ((real)mass * (logits[k * L + n] / all) - t[k]) / (real)net->images : 0;
+  }
+  return total / (double)net->images;
+}
+
 static void head_gradient(const Network *net, const Instruction *at, const real *x, real *dx, const real *params,
                           const real *stats, real *gradients, real *work) {
   int64_t C = at->cin, L = net->lanes, P = at->height * at->width, vectors = L / LANES, K = net->classes;
@@ -582,15 +604,17 @@ static void backward(const Network *net, const Instruction *code, const real *im
   }
 }
 
-/* `steps` steps of SGD with Nesterov momentum; losses[steps] before each. */
-void train(const Network *net, const Instruction *code, int64_t steps, const real *images, const int64_t *labels,
-           const double *rates, real *params, real *momentum, real *running, real *work, double *losses) {
+/* `steps` steps of SGD with Nesterov momentum; losses[steps] before each. Either `labels` or `targets`, the other is 0. */
+static void learn(const Network *net, const Instruction *code, int64_t steps, const real *images, const int64_t *labels,
+                  const real *targets, const double *rates, real *params, real *momentum, real *running, real *work,
+                  double *losses) {
   real *gradients = work + net->gradients, m = (real)net->momentum, decay = (real)net->weight_decay;
   memset(gradients, 0, net->parameters * sizeof(real));
   for (int64_t s = 0; s < steps; s++) {
     const real *x = images + s * net->pixels_in;
     forward(net, code, x, params, running, work, 1);
-    losses[s] = loss_of(net, labels + s * net->images, work + net->logits);
+    losses[s] = labels ? loss_of(net, labels + s * net->images, work + net->logits)
+                       : soft_loss_of(net, targets + s * net->images * net->classes, work + net->logits);
     backward(net, code, x, params, work);
     real rate = (real)rates[s];
     for (int64_t i = 0; i < net->parameters; i++) {
@@ -599,6 +623,16 @@ void train(const Network *net, const Instruction *code, int64_t steps, const rea
       params[i] -= rate * (g + m * momentum[i]);
     }
   }
+}
+
+void train(const Network *net, const Instruction *code, int64_t steps, const real *images, const int64_t *labels,
+           const double *rates, real *params, real *momentum, real *running, real *work, double *losses) {
+  learn(net, code, steps, images, labels, 0, rates, params, momentum, running, work, losses);
+}
+
+void train_soft(const Network *net, const Instruction *code, int64_t steps, const real *images, const real *targets,
+                const double *rates, real *params, real *momentum, real *running, real *work, double *losses) {
+  learn(net, code, steps, images, 0, targets, rates, params, momentum, running, work, losses);
 }
 
 /* The logits [batch][class][lane] of a trained network. */

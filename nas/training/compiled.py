@@ -8,7 +8,7 @@ Shapes: `P` networks, `S` steps, `N` images, `L` lanes (`N` rounded up to whole 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import local
 
@@ -17,7 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nas.training import compiler
+from nas.training.network_batch import Steps
 from nas.training.program import compiled
+from nas.training.recipe import WeightAverage
 from search_spaces import Task
 
 _BLOCK = 1 << 23
@@ -53,7 +55,7 @@ class CompiledNetworks:
         if library is None:
             raise RuntimeError("No C compiler; ask `compiler.library` first.")
         self.library, self.dtype, self.classes = library, dtype, task.num_classes
-        self._thread, self._pool = local(), None
+        self.average, self._thread, self._pool = WeightAverage(), local(), None
         self.programs = [compiled(names, task, channels, cells, stem_stride) for names in operations]
         self.weights = [torch.zeros(program.parameters, dtype=dtype) for program in self.programs]
         self.momenta = [torch.zeros_like(weights) for weights in self.weights]
@@ -72,21 +74,25 @@ class CompiledNetworks:
         """Views of the optimiser's momentum, by the same names."""
         return self.programs[p].views(self.momenta[p])
 
-    def learn(self, steps: Iterable[tuple[Tensor, Tensor, float]], momentum: float, weight_decay: float) -> Tensor:
-        """Take SGD steps on (images `[N, C, H, W]`, classes `[N]`, learning rate); the mean loss of each network, `[P]`."""
+    def learn(self, steps: Steps, momentum: float, weight_decay: float) -> Tensor:
+        """Take SGD steps, as `NetworkBatch` has it; the mean loss of each network, `[P]`."""
         total, count = torch.zeros(len(self.programs), dtype=torch.float64), 0
-        for images_SNCHW, labels_SN, rates in _blocks(steps):
-            S, N = labels_SN.shape
-            x = self.lanes(images_SNCHW)
-            labels_SN, rates_S = labels_SN.contiguous(), torch.tensor(rates, dtype=torch.float64)
+        for images_SNCHW, targets, rates in _blocks(steps):
+            S, N = targets.shape[:2]
+            x, rates_S = self.lanes(images_SNCHW), torch.tensor(rates, dtype=torch.float64)
+            soft = targets.is_floating_point()
+            targets = targets.to(self.dtype if soft else torch.int64).contiguous()
+            train = self.library.train_soft if soft else self.library.train
             # float64, as is the total: a mean over many steps in float32 would depend on how steps fall into blocks.
             losses_PS = torch.zeros(len(self.programs), S, dtype=torch.float64)
 
             # Defaults bind this block's tensors: a closure reads the loop's names when it runs, and they may be the next block's.
-            def work(p: int, N: int = N, S: int = S, x=x, y=labels_SN, rates=rates_S, losses=losses_PS) -> None:
+            def work(
+                p: int, N: int = N, S: int = S, x=x, y=targets, rates=rates_S, losses=losses_PS, train=train
+            ) -> None:
                 network, code, space = self.c_network(p, N, x, momentum, weight_decay)
                 arrays = (x, y, rates, self.weights[p], self.momenta[p], self.running[p], space, losses[p])
-                self.library.train(ctypes.byref(network), code, ctypes.c_int64(S), *map(pointer, arrays))
+                train(ctypes.byref(network), code, ctypes.c_int64(S), *map(pointer, arrays))
 
             self._each(work)
             total, count = total + losses_PS.sum(1), count + S
@@ -155,8 +161,8 @@ def pointer(x: Tensor) -> ctypes.c_void_p:
     return ctypes.c_void_p(x.data_ptr())
 
 
-def _blocks(steps: Iterable[tuple[Tensor, Tensor, float]]):
-    """Steps with batches of one size, as many together as `_BLOCK` admits: images `[S, N, C, H, W]`, classes, rates."""
+def _blocks(steps: Steps):
+    """Steps with batches of one size, as many together as `_BLOCK` admits: images `[S, N, C, H, W]`, targets, rates."""
     block: list[tuple[Tensor, Tensor, float]] = []
     for step in steps:
         block.append(step)

@@ -59,7 +59,7 @@ def build(dtype: torch.dtype = torch.float32, source: Path = _SOURCE) -> Build:
         return Build(None, failure=_last_line(str(error)))
     # ctypes takes 32-bit results for granted.
     loaded.bytes_of_a_vector.restype = ctypes.c_int64
-    loaded.train.restype = loaded.predict.restype = None
+    loaded.train.restype = loaded.train_soft.restype = loaded.predict.restype = None
     return Build(loaded, path.stem.rpartition("-")[2][:12])
 
 

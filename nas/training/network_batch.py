@@ -12,14 +12,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nas.training.recipe import WeightAverage
 from search_spaces._noise import uniform
 
+Steps = Iterable[tuple[Tensor, Tensor, float]]
+"""Images `[N, C, H, W]`, targets and learning rate of each step; targets are classes, int64 `[N]`, or shares `[N, K]`."""
 Select = Callable[[Tensor], Tensor]
 """Of a parameter, itself or its momentum buffer."""
 
 
 class NetworkBatch(Protocol):
     """`P` networks under training; none depends on another."""
+
+    average: WeightAverage
+    """Of the weights over epochs, where the recipe asks for one."""
 
     def state_of(self, p: int) -> dict[str, Tensor]:
         """Views of the weights of network `p`, by the names of `Space.build`'s module."""
@@ -29,8 +35,11 @@ class NetworkBatch(Protocol):
         """Views of the optimiser's momentum, by the same names."""
         ...
 
-    def learn(self, steps: Iterable[tuple[Tensor, Tensor, float]], momentum: float, weight_decay: float) -> Tensor:
-        """Take SGD steps on (images `[N, C, H, W]`, classes `[N]`, learning rate); the mean loss of each network, `[P]`."""
+    def learn(self, steps: Steps, momentum: float, weight_decay: float) -> Tensor:
+        """Take SGD steps; the mean cross entropy of each network, `[P]`.
+
+        Of shares t it is - sum over k of t_k log p_k, the mean over images; a row weighs as much as it sums to.
+        """
         ...
 
     def logits(self, images: Tensor) -> Tensor:
@@ -47,6 +56,10 @@ class AutogradNetworks(nn.Module):
 
     # Made when first asked for and not in `__init__`: `to` moves parameters and would leave the buffers behind.
     _momenta: dict[Tensor, Tensor] | None = None
+
+    def __init__(self):
+        super().__init__()
+        self.average = WeightAverage()
 
     def weights_of(self, p: int, select: Select) -> dict[str, Tensor]:
         """Views of what `select` gives for the parameters of network `p`, by name."""
@@ -68,7 +81,7 @@ class AutogradNetworks(nn.Module):
             self._momenta = {parameter: torch.zeros_like(parameter) for parameter in self.parameters()}
         return self._momenta
 
-    def learn(self, steps: Iterable[tuple[Tensor, Tensor, float]], momentum: float, weight_decay: float) -> Tensor:
+    def learn(self, steps: Steps, momentum: float, weight_decay: float) -> Tensor:
         # A new optimizer in each call, the buffers our own: checkpoints copy and restore them by name.
         # 0.1 is a placeholder, as each step sets its own rate.
         optimiser = torch.optim.SGD(
@@ -81,9 +94,9 @@ class AutogradNetworks(nn.Module):
         for x, y, rate in steps:
             optimiser.param_groups[0]["lr"] = rate
             logits_PNK = self(x)
-            target = y.expand(len(logits_PNK), -1)
-            loss_PN = F.cross_entropy(logits_PNK.flatten(0, 1), target.flatten(), reduction="none").view(target.shape)
-            loss_P = loss_PN.mean(1)
+            targets = y.expand(len(logits_PNK), *y.shape).flatten(0, 1)
+            losses = F.cross_entropy(logits_PNK.flatten(0, 1), targets, reduction="none")
+            loss_P = losses.view(len(logits_PNK), -1).mean(1)
             optimiser.zero_grad()
             # Networks share no parameters: the gradient of the sum holds every network's own.
             loss_P.sum().backward()

@@ -5,6 +5,7 @@ Shapes: `N` images, `C` channels.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from torch import Tensor
@@ -13,7 +14,7 @@ from torch import Tensor
 # Defaults: NAS-Bench-201's recipe (Dong & Yang 2020) has the same optimizer, learning rate, momentum and
 # weight decay, with batches of 256. Batches of 64 give few epochs more steps; not ablated.
 class Recipe(NamedTuple):
-    """How a network is trained: SGD with Nesterov momentum, a cosine from `lr` to 0; by default without all that follows it."""
+    """How a network is trained: SGD with Nesterov momentum, a cosine from `lr` to 0. What a default leaves out is off."""
 
     epochs: int
     batch: int = 64
@@ -53,7 +54,7 @@ class Images(NamedTuple):
     x: Tensor
     """uint8 `[N, C, H, W]`."""
     y: Tensor
-    """int64 `[N]`."""
+    """int64 `[N]`; or float32 `[N, K]`, a share for each class, as a teacher gives them."""
     mean: Tensor
     """float32 `[C]` of x / 255, as `std`."""
     std: Tensor
@@ -71,3 +72,17 @@ class Checkpoint(NamedTuple):
     """Epochs done."""
     weights: dict[str, Tensor]
     momentum: dict[str, Tensor]
+    averaged: int = 0
+    """Epochs in the mean of weights."""
+    average: dict[str, Tensor] = {}
+    """That mean, by name."""
+
+
+@dataclass
+class WeightAverage:
+    """The mean weights of each network of a batch so far."""
+
+    count: int = 0
+    """How many epochs are in the mean."""
+    weights: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+    """By the network's place and the weight's name; running statistics are among them."""

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from nas.training import augment, compiler
+from nas.training import augment, average, compiler, targets
 from nas.training.compiled import CompiledNetworks
 from nas.training.network_batch import NetworkBatch, initialise
 from nas.training.population import GroupedNetworks, SeparateNetworks
@@ -95,10 +96,11 @@ def batch_limit(device: torch.device) -> int:
 
 def checkpoint(population: NetworkBatch, p: int, epochs: int) -> Checkpoint:
     """A copy of network `p` after `epochs`, to go on from."""
-    weights, momentum = (
-        {n: v.detach().clone() for n, v in d.items()} for d in (population.state_of(p), population.momentum_of(p))
+    weights, momentum, average = (
+        {n: v.detach().clone() for n, v in d.items()}
+        for d in (population.state_of(p), population.momentum_of(p), population.average.weights.get(p, {}))
     )
-    return Checkpoint(epochs, weights, momentum)
+    return Checkpoint(epochs, weights, momentum, population.average.count, average)
 
 
 def restore(population: NetworkBatch, p: int, paused: Checkpoint) -> None:
@@ -107,20 +109,48 @@ def restore(population: NetworkBatch, p: int, paused: Checkpoint) -> None:
         for own, stored in ((population.state_of(p), paused.weights), (population.momentum_of(p), paused.momentum)):
             for name, value in own.items():
                 value.copy_(stored[name])
+    population.average.count = paused.averaged
+    population.average.weights[p] = {
+        n: v.to(population.state_of(p)[n].device).clone() for n, v in paused.average.items()
+    }
 
 
 def train(population: NetworkBatch, images: Images, recipe: Recipe, first: int = 0) -> Iterator[Tensor]:
     """Train epoch after epoch from epoch `first`; yields the mean loss of each network, float32 `[P]`, after each one.
 
     A network that diverges has a loss of NaN from then on and disturbs no other. The schedule is that of `recipe.epochs`,
-    so that few epochs are the beginning of many.
+    so that few epochs are the beginning of many. After the last epoch the weights are the mean that `recipe.average` asks for.
     """
+    weights = classes = None
+    if targets.are_soft(images, recipe):
+        # The networks' own number of classes: images need not have all of them.
+        classes = population.logits(images.normalised(slice(0, 1))).shape[-1]
+        weights = targets.class_weights(images.y, classes) if recipe.balanced else None
+    steps = partial(_steps, images, recipe, classes=classes, weights=weights)
+    averaged_from = average.first_epoch(recipe)
     for epoch in range(first, recipe.epochs):
-        yield population.learn(_steps(images, recipe, epoch), recipe.momentum, recipe.weight_decay)
+        losses_P = population.learn(steps(epoch), recipe.momentum, recipe.weight_decay)
+        if epoch >= averaged_from:
+            average.take(population, len(losses_P), epoch - averaged_from + 1)
+        if averaged_from < epoch + 1 == recipe.epochs:
+            average.finish(population, len(losses_P), steps(epoch), recipe)
+        yield losses_P
 
 
-def _steps(images: Images, recipe: Recipe, epoch: int) -> Iterator[tuple[Tensor, Tensor, float]]:
-    """The batches of an epoch and their learning rates."""
+def learning_rate(recipe: Recipe, step: int, total: int) -> float:
+    """That of a step, from 0, of `total`."""
+    warmup = round(recipe.warmup * total)
+    if step < warmup:
+        # Goyal et al. 2017, section 2.2: by equal amounts up to `lr`, which the first step after the rise has.
+        return recipe.lr * (step + 1) / (warmup + 1)
+    # Cosine decay by the step (Loshchilov & Hutter 2017, equation 5, without restarts), as NAS-Bench-201 has it.
+    return recipe.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))
+
+
+def _steps(
+    images: Images, recipe: Recipe, epoch: int, *, classes: int | None, weights: Tensor | None
+) -> Iterator[tuple[Tensor, Tensor, float]]:
+    """The batches of an epoch and their learning rates; soft targets where there is a number of `classes`."""
     # Whole batches only: compiled code has one batch size, and batch norm of a few left-over images is noise.
     count = len(images.y)
     batch = min(recipe.batch, count)
@@ -128,8 +158,9 @@ def _steps(images: Images, recipe: Recipe, epoch: int) -> Iterator[tuple[Tensor,
     # A function of the seed and the epoch: a resumed training sees the same batches.
     order = _noise.bits(torch.tensor([recipe.seed]), epoch, count, stream=1)[0].argsort().to(images.y.device)
     for step in range(epoch * steps, (epoch + 1) * steps):
-        # Cosine decay by the step (Loshchilov & Hutter 2017, equation 5, without restarts), as NAS-Bench-201 has it.
-        rate = recipe.lr * 0.5 * (1 + math.cos(math.pi * step / (recipe.epochs * steps)))
         at = step % steps * batch
         index = order[at : at + batch]
-        yield augment.batch(images.normalised(index), recipe, step), images.y[index], rate
+        x, y = augment.batch(images.normalised(index), recipe, step), images.y[index]
+        if classes is not None:
+            x, y = targets.mixed(x, targets.soft(y, classes, recipe, weights), recipe, step)
+        yield x, y, learning_rate(recipe, step, recipe.epochs * steps)
