@@ -128,6 +128,39 @@ class HasCost(Protocol):
         ...
 
 
+class Loads(NamedTuple):
+    """What a network makes a device do for one image: what its latency is a sum of. float64 `[...]` each."""
+
+    wide: Tensor
+    """Multiply-accumulates of convolutions wider than 1x1."""
+    pointwise: Tensor
+    """Multiply-accumulates of 1x1 convolutions and of the classifier."""
+    pooled: Tensor
+    """Values that poolings give."""
+    values: Tensor
+    """Values that all layers give."""
+    layers: Tensor
+    """Convolutions, poolings and linear layers."""
+
+
+@runtime_checkable
+class HasLoads(Protocol):
+    """A space that knows the loads of its networks without building them."""
+
+    def loads(self, archs: Tensor, task: Task) -> Loads:
+        """Of `archs` `[..., D]`."""
+        ...
+
+
+@runtime_checkable
+class HasOwnSize(Protocol):
+    """A space whose architectures decide the size of the images that they take."""
+
+    def sized(self, arch: Tensor, task: Task) -> Task:
+        """The task with images of the size of `arch` `[D]`."""
+        ...
+
+
 class Skeleton(NamedTuple):
     """NAS-Bench-201's network around a cell: a stem, three stages of equal cells, a head (`_cells.three_stages`)."""
 
@@ -185,3 +218,9 @@ def as_cell_space(space: Space) -> CellSpace | None:
     space without cells need not say so.
     """
     return space if isinstance(space, CellSpace) else None
+
+
+def representatives(space: Space, archs: Tensor) -> Tensor:
+    """The one architecture that is trained for all that compute the same, of each of `archs` `[..., D]`."""
+    cells = as_cell_space(space)
+    return cells.equivalents(archs, deep=True) if cells else space.canonical(archs)

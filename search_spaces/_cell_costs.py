@@ -1,18 +1,19 @@
-"""Parameters and FLOPs of networks: by formula for NAS-Bench-201's skeleton, by counting shares for other cells, by building
-for any other space.
+"""Parameters, FLOPs and loads of networks of cells: by formula for NAS-Bench-201's skeleton, by shares for others.
 
 Shapes: `D` decisions, `C` choices.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from search_spaces._base import HasCost, Space, Task
+from search_spaces._base import Loads, Space, Task
+from search_spaces._network_costs import counts
 
 
 def three_stages_cost(
@@ -44,6 +45,34 @@ def three_stages_cost(
     return params + torch.as_tensor(params_cells), flops + torch.as_tensor(flops_cells)
 
 
+def three_stages_loads(
+    archs: Tensor, operations: Sequence[str], task: Task, channels: int, cells: int, stem_stride: int = 1
+) -> Loads:
+    """What `three_stages` networks do, for `archs` `[..., 6]` without dead edges; layers as `three_stages_cost` counts them."""
+    image_channels, *sides = task.input_shape
+    sides = [-(-side // stem_stride) for side in sides]
+    places = math.prod(sides)
+    count = {name: torch.as_tensor(archs == operations.index(name)).double().sum(-1) for name in operations}
+    wide, narrow, pools = count["nor_conv_3x3"], count["nor_conv_1x1"], count["avg_pool_3x3"]
+    zero, out = torch.zeros_like(wide), channels << 2
+    found = Loads(
+        zero + 9 * image_channels * channels * places, zero + out * task.num_classes, zero + out,
+        zero + channels * places + out + task.num_classes, zero + 3,
+    )  # fmt: skip
+    for stage in range(3):
+        c = channels << stage
+        if stage:
+            sides = [-(-side // 2) for side in sides]
+            places = math.prod(sides)
+            # Two 3x3 convolutions beside a pooling and a 1x1 convolution.
+            block = (9 * c * (c // 2) + 9 * c * c, c * (c // 2), c // 2, 3 * c + c // 2)
+            found = Loads(*(x + y * places for x, y in zip(found, block)), found.layers + 4)  # pyright: ignore
+        here = (wide * 9 * c * c, narrow * c * c, pools * c, (wide + narrow + pools) * c)
+        layers = found.layers + cells * (wide + narrow + pools)
+        found = Loads(*(x + cells * y * places for x, y in zip(found, here)), layers)  # pyright: ignore
+    return found
+
+
 def additive_cost(space: Space, archs: Tensor, task: Task) -> tuple[Tensor, Tensor]:
     """Parameters and FLOPs, int64 `[...]` each, of `archs` `[..., D]` whose decisions each add their own share.
 
@@ -51,56 +80,20 @@ def additive_cost(space: Space, archs: Tensor, task: Task) -> tuple[Tensor, Tens
     architecture, counted on networks without memory (device `meta`).
     """
     table_DC2 = _shares(space, task)
-    base_2 = torch.tensor(_counts(space, torch.zeros(len(space.choices), dtype=torch.long), task))
+    base_2 = torch.tensor(counts(space, torch.zeros(len(space.choices), dtype=torch.long), task))
     total = base_2 + table_DC2[torch.arange(len(space.choices)), archs].sum(-2)
     return total[..., 0], total[..., 1]
-
-
-def network_cost(space: Space, archs: Tensor, task: Task) -> tuple[Tensor, Tensor]:
-    """Parameters and FLOPs, int64 `[...]` each, of `archs` `[..., D]` of any space.
-
-    A space that cannot say (`HasCost`) builds each network once, on device `meta`: milliseconds each. Whatever its code raises
-    is raised here.
-    """
-    if isinstance(space, HasCost):
-        return space.cost(archs, task)
-    counted_N2 = torch.tensor(
-        [_counted(space, tuple(arch), task) for arch in archs.reshape(-1, archs.shape[-1]).tolist()]
-    )
-    return tuple(counted_N2.view(*archs.shape[:-1], 2).unbind(-1))  # pyright: ignore[reportReturnType]
-
-
-@lru_cache(maxsize=1 << 16)
-def _counted(space: Space, arch: tuple[int, ...], task: Task) -> tuple[int, int]:
-    return _counts(space, torch.tensor(arch), task)
 
 
 @lru_cache
 def _shares(space: Space, task: Task) -> Tensor:
     """What each option adds to the first of its decision, int64 `[D, C, 2]`."""
     first = torch.zeros(len(space.choices), dtype=torch.long)
-    base_2 = torch.tensor(_counts(space, first, task))
+    base_2 = torch.tensor(counts(space, first, task))
     table_DC2 = torch.zeros(len(space.choices), max(space.choices), 2, dtype=torch.long)
     for d, options in enumerate(space.choices):
         for c in range(1, options):
             arch = first.clone()
             arch[d] = c
-            table_DC2[d, c] = torch.tensor(_counts(space, arch, task)) - base_2
+            table_DC2[d, c] = torch.tensor(counts(space, arch, task)) - base_2
     return table_DC2
-
-
-def _counts(space: Space, arch: Tensor, task: Task) -> tuple[int, int]:
-    """Parameters and FLOPs of one network: weights times places of convolutions and of the classifier, no biases."""
-    flops = 0
-
-    def count(layer: nn.Module, _inputs: object, output: Tensor) -> None:
-        nonlocal flops
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            flops += layer.weight.numel() * (output[0, 0].numel() if output.dim() == 4 else 1)
-
-    with torch.device("meta"):
-        network = space.build(arch, task).eval()
-        for layer in network.modules():
-            layer.register_forward_hook(count)
-        network(torch.zeros(1, *task.input_shape))
-    return sum(p.numel() for p in network.parameters()), flops

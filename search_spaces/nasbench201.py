@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor, nn
 
 from search_spaces import _cell_costs, _cell_equivalents, _cell_strings, _cells, _ops
-from search_spaces._base import Skeleton, Task
+from search_spaces._base import Loads, Skeleton, Task
 
 __all__ = ["NasBench201"]
 
@@ -68,3 +68,6 @@ class NasBench201:
     def cost(self, archs: Tensor, task: Task) -> tuple[Tensor, Tensor]:
         """In closed form; FLOPs as the benchmark counts them."""
         return _cell_costs.three_stages_cost(archs, _OPERATIONS, task, self.channels, self.cells, self.stem_stride)
+
+    def loads(self, archs: Tensor, task: Task) -> Loads:
+        return _cell_costs.three_stages_loads(archs, _OPERATIONS, task, self.channels, self.cells, self.stem_stride)

@@ -62,3 +62,21 @@ class NatsBenchSize:
                     f"Stage {stage} of architecture '{text}' has width '{width}'; there are: {', '.join(map(str, _WIDTHS))}."
                 )
         return torch.tensor([_WIDTHS.index(int(width)) for width in widths])
+
+    def cost(self, archs: Tensor, task: Task) -> tuple[Tensor, Tensor]:
+        """Parameters and FLOPs in closed form, as `NasBench201.cost` counts them."""
+        channels, height, width = task.input_shape
+        widths = torch.tensor(_WIDTHS)[archs].unbind(-1)
+        params = (9 * channels + 2) * widths[0]
+        flops = 9 * channels * height * width * widths[0]
+        for layer, (inputs, outputs) in enumerate(zip([widths[0], *widths], widths)):
+            changes = (inputs != outputs).long()
+            if layer in (1, 3):  # A residual block: two 3x3 convolutions beside a 1x1 one, at half the size.
+                height, width = -(-height // 2), -(-width // 2)
+                weights, norms = (10 * inputs + 9 * outputs) * outputs, 2 * 2 * outputs
+            else:  # The cell: two 3x3 convolutions of the input and three of what they give; a skip where the width changes.
+                weights = (2 * 9 * inputs + 3 * 9 * outputs + changes * inputs) * outputs
+                norms = (5 + changes) * 2 * outputs
+            params, flops = params + weights + norms, flops + weights * height * width
+        classes = task.num_classes
+        return params + (2 + classes) * widths[-1] + classes, flops + classes * widths[-1]

@@ -12,7 +12,7 @@ import torch
 from nas.run import choice, front, session, step_log, store
 from nas.run.config import RunConfig
 from search_spaces import Task
-from search_spaces._cell_costs import network_cost
+from search_spaces._network_costs import network_cost
 from search_spaces.nasbench201 import NasBench201
 from search_spaces.natsbench_size import NatsBenchSize
 

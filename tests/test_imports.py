@@ -82,7 +82,7 @@ ORDER = (
 
 SHARED = {
     f"search_spaces.{name}"
-    for name in ("_ops", "_noise", "_sampling", "_files", "_products", "_cells", "_cell_costs", "_measured")
+    for name in ("_ops", "_noise", "_sampling", "_files", "_products", "_cells", "_network_costs", "_measured")
 }
 """Files that other packages import though their names begin with an underscore: in a folder of components every other name is a
 component's. They are the ground that all stand on: index and enumerate, random numbers, sampling, whole files, exact products,

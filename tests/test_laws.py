@@ -8,7 +8,7 @@ from safetensors.torch import load, save
 
 from controller import HasPolicy
 from nas import plugins
-from search_spaces import Task, _cell_costs, _ops, as_cell_space
+from search_spaces import HasCost, HasLoads, HasOwnSize, Task, _network_costs, _ops, as_cell_space, representatives
 from tests import _toys
 
 CONTROLLERS = plugins.names("controller")
@@ -192,7 +192,20 @@ def test_costs_are_those_of_built_networks(name):
     archs = _ops.enumerate_all(space.choices)[::397]
     params, flops = space.cost(archs, SMALL)
     for arch, weights, work in zip(archs, params, flops):
-        assert (weights, work) == _cell_costs._counts(space, arch, SMALL)
+        assert (weights, work) == _network_costs.counts(space, arch, SMALL)
+
+
+@EVERY_SPACE
+def test_costs_and_loads_that_a_space_says_of_itself_are_those_of_its_networks(name):
+    space = space_called(name)
+    archs = representatives(space, _ops.sample_unchecked(torch.tensor([0]), 0, 6, space.choices)[0])
+    sized = [space.sized(arch, SMALL) if isinstance(space, HasOwnSize) else SMALL for arch in archs]
+    if isinstance(space, HasCost):
+        found = torch.stack(space.cost(archs, SMALL), -1).tolist()
+        assert found == [[*_network_costs.counts(space, arch, task)] for arch, task in zip(archs, sized)]
+    if isinstance(space, HasLoads):
+        found = torch.stack(list(space.loads(archs, SMALL)), -1).tolist()
+        assert found == [[*_network_costs.built_loads(space, tuple(a.tolist()), t)] for a, t in zip(archs, sized)]
 
 
 @EVERY_CELL_SPACE

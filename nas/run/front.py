@@ -17,8 +17,8 @@ from nas.run.choice import Leader
 from nas.run.step_log import History
 from nas.run.store import Run
 from nas.run.subject import StoredSpace
-from search_spaces import Space, Task, UserError, as_cell_space
-from search_spaces._cell_costs import network_cost
+from search_spaces import Space, Task, UserError, representatives
+from search_spaces._network_costs import network_cost
 
 SIZES = "sizes"
 """Kept with a run of a space that is not ours: parameters and FLOPs of each architecture, as its description names it."""
@@ -57,7 +57,7 @@ def points(run: Run) -> list[Point]:
         return []
     kept = about.final_space or about.space
     space = subject.shown_space(run, kept)
-    functions_SED = _functions(space, past.archs)
+    functions_SED = representatives(space, past.archs)
     found = _longest(past, functions_SED)
     if not found:
         return []
@@ -101,17 +101,11 @@ def keep_sizes(run: Run, space: Space, task: Task) -> None:
         return
     archs = past.archs.flatten(0, 1).unique(dim=0)
     try:
-        parameters, flops = network_cost(space, _functions(space, archs), task)
+        parameters, flops = network_cost(space, representatives(space, archs), task)
     except Exception:  # A space's own code may raise anything, and the run is over: it then has no front.
         return
     rows = zip(map(space.describe, archs), parameters.tolist(), flops.tolist())
     store.set_meta(run, SIZES, {name: [size, work] for name, size, work in rows})
-
-
-def _functions(space: Space, archs: Tensor) -> Tensor:
-    """The one architecture `[..., D]` that is trained for all that compute the same."""
-    cells = as_cell_space(space)
-    return cells.equivalents(archs, deep=True) if cells else space.canonical(archs)
 
 
 def _longest(past: History, functions_SED: Tensor) -> list[tuple[int, int]]:
@@ -144,7 +138,7 @@ def _scores(run: Run, past: History, task: Task) -> Tensor:
 def _sizes(run: Run, kept: StoredSpace, space: Space, archs: Tensor, task: Task) -> tuple[list[int], list[int]]:
     """Parameters and FLOPs of `archs` `[N, D]`: of the network that is trained for each."""
     if kept.ours:
-        parameters, flops = network_cost(space, _functions(space, archs), task)
+        parameters, flops = network_cost(space, representatives(space, archs), task)
         return parameters.tolist(), flops.tolist()
     known: dict[str, Any] = store.get_meta(run, SIZES) or {}
     try:
