@@ -69,6 +69,7 @@ ORDER = (
     {"nas"},
     {"nas.training", "nas.export"},
     {"nas.datasets"},
+    {"nas.baselines"},
     {"nas.tables"},
     {"nas.evaluators"},
     {"nas.tasks"},

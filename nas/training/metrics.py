@@ -101,6 +101,17 @@ def balanced_accuracy(confusion: list[list[int]]) -> float:
     return 100 * sum(shares) / len(shares)
 
 
+def macro_f1(confusion: list[list[int]]) -> float:
+    """The mean over classes of the harmonic mean of precision and recall, in percent; rows are true classes.
+
+    Classes without images do not count. Sokolova & Lapalme 2009, "A systematic analysis of performance measures for
+    classification tasks", table 3, here the mean of the classes' F scores, as scikit-learn has it.
+    """
+    named = [sum(column) for column in zip(*confusion)]
+    scores = [2 * row[k] / (sum(row) + named[k]) for k, row in enumerate(confusion) if sum(row)]
+    return 100 * sum(scores) / len(scores)
+
+
 def majority_accuracy(confusion: list[list[int]]) -> float:
     """Percent right of a network that always names the commonest class of these images; rows are true classes."""
     counts = [sum(row) for row in confusion]

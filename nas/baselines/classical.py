@@ -1,0 +1,151 @@
+"""What one tries before a network: a support-vector machine and boosted trees on small pictures and on oriented gradients.
+
+The best is chosen on validation images, fitted again to training and validation images, and tested once. All of it takes a
+given time: models that do not fit into it are left out, and many images are thinned out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nas.baselines.hog import hog
+from nas.datasets.images import pick
+
+_SIDE = 16
+"""Of the small pictures: 256 pixels a channel are about as many as principal components can be found of in a second."""
+_COMPONENTS = 128
+"""Principal components of the features: kernels and trees then take a tenth of the time. Not ablated."""
+_C = 10.0
+"""Of the support-vector machine: the usual second step after scikit-learn's 1.0, for features whose classes are far from
+overlapping. Not ablated."""
+_TREES, _STEP = 100, 10
+"""Rounds of boosting, scikit-learn's default; and how many are added before the time is looked at."""
+_CHOSEN_ON = 2000
+"""Training images that choose, at most: as many as a search trains its networks on."""
+_SHARE = 0.5
+"""Of the time, for choosing; the rest is for fitting the one that was chosen."""
+
+
+class Baseline(NamedTuple):
+    """A simpler classifier, tested."""
+
+    name: str
+    seen: Tensor
+    """The class of each test image, int64 `[N]`."""
+    valid_accuracy: float
+    """Percent of the validation images, after training on training images alone."""
+    seconds: float
+    """For all that led to it, the models that were not chosen included."""
+    milliseconds: float
+    """Of one image."""
+
+
+Splits = dict[str, tuple[Tensor, Tensor]]
+"""Of `train`, `valid`, `test` the images, uint8 `[N, C, H, W]`, and their classes, int64 `[N]`."""
+
+
+def majority(images: Splits, class_names: tuple[str, ...]) -> Baseline:
+    """Always the commonest class of the training images."""
+    commonest = int(images["train"][1].bincount().argmax())
+    valid = 100 * (images["valid"][1] == commonest).float().mean().item()
+    seen = torch.full_like(images["test"][1], commonest)
+    return Baseline(f"always '{class_names[commonest]}'", seen, valid, 0.0, 0.0)
+
+
+def fit_best(images: Splits, seconds: float) -> Baseline:
+    """The model of scikit-learn that is best on the validation images; of ties the first.
+
+    Args:
+        seconds: how long it may take, about; the first model is fitted in any case.
+    """
+    began = time.perf_counter()
+    (x, y), (x_valid, y_valid), (x_test, _) = (images[split] for split in ("train", "valid", "test"))
+    picked = pick(len(y), _CHOSEN_ON)
+    until = began + _SHARE * seconds
+    best: tuple[float, _Candidate, float] | None = None
+    for candidate in _CANDIDATES:
+        started = time.perf_counter()
+        if best is not None and started >= until:
+            break
+        model = candidate.fit(candidate.features(x[picked]), y[picked], until)
+        took = time.perf_counter() - started
+        hits = torch.from_numpy(model.predict(candidate.features(x_valid).numpy())) == y_valid
+        accuracy = 100 * hits.float().mean().item()
+        if best is None or accuracy > best[0]:
+            best = accuracy, candidate, took
+    assert best is not None
+    accuracy, chosen, took = best
+    both, labels = torch.cat([x, x_valid]), torch.cat([y, y_valid])
+    # A machine with kernels takes the square of the number of images.
+    left = max(0.0, began + seconds - time.perf_counter())
+    bears = int(len(picked) * max(1.0, left / max(took, 1e-3)) ** 0.5)
+    picked = pick(len(labels), bears)
+    model = chosen.fit(chosen.features(both[picked]), labels[picked], began + seconds)
+    seen = torch.from_numpy(model.predict(chosen.features(x_test).numpy())).long()
+    return Baseline(chosen.name, seen, accuracy, time.perf_counter() - began, _milliseconds(chosen, model, x_test[:1]))
+
+
+class _Candidate(NamedTuple):
+    name: str
+    features: Callable[[Tensor], Tensor]
+    fit: Callable[[Tensor, Tensor, float], Any]
+    """Features `[N, F]`, classes `[N]`, and when to be done, to a pipeline of scikit-learn."""
+
+
+def _pixels(x: Tensor) -> Tensor:
+    side = min(_SIDE, *x.shape[2:])
+    return F.adaptive_avg_pool2d(x.float() / 255, side).flatten(1)
+
+
+def _fit_svc(features: Tensor, y: Tensor, until: float) -> Any:
+    from sklearn.pipeline import make_pipeline
+    from sklearn.svm import SVC
+
+    return make_pipeline(_components(features), SVC(C=_C)).fit(features.numpy(), y.numpy())
+
+
+def _fit_boosting(features: Tensor, y: Tensor, until: float) -> Any:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.pipeline import make_pipeline
+
+    components = _components(features)
+    reduced = components.fit_transform(features.numpy())
+    model = HistGradientBoostingClassifier(max_iter=0, early_stopping=False, warm_start=True, random_state=0)
+    for trees in range(_STEP, _TREES + 1, _STEP):
+        model.set_params(max_iter=trees).fit(reduced, y.numpy())
+        if time.perf_counter() > until:
+            break
+    return make_pipeline(components, model)
+
+
+def _components(features: Tensor) -> Any:
+    from sklearn.decomposition import PCA
+
+    return PCA(min(_COMPONENTS, *features.shape), random_state=0)
+
+
+def _milliseconds(candidate: _Candidate, model: Any, image: Tensor) -> float:
+    """The least of a few: another process only ever slows one down."""
+
+    def times() -> Iterator[float]:
+        for _ in range(10):
+            started = time.perf_counter()
+            model.predict(candidate.features(image).numpy())
+            yield 1000 * (time.perf_counter() - started)
+
+    return min(times())
+
+
+_CANDIDATES = (
+    _Candidate("SVC on oriented gradients", hog, _fit_svc),
+    _Candidate("SVC on small pictures", _pixels, _fit_svc),
+    _Candidate("boosted trees on oriented gradients", hog, _fit_boosting),
+    _Candidate("boosted trees on small pictures", _pixels, _fit_boosting),
+)
+"""The fastest and, on most images, best first."""
