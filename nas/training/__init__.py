@@ -3,11 +3,14 @@
 from nas.training.compiler import compiler_failure
 from nas.training.metrics import accuracy, logits, predictions
 from nas.training.recipe import Images, Recipe
+from nas.training.side_by_side import Job, Trained, train_each
 from nas.training.train import checkpoint, engine, networks, restore, train
 
 __all__ = [
     "Images",
+    "Job",
     "Recipe",
+    "Trained",
     "accuracy",
     "checkpoint",
     "compiler_failure",
@@ -17,4 +20,5 @@ __all__ = [
     "predictions",
     "restore",
     "train",
+    "train_each",
 ]

@@ -54,7 +54,7 @@ class CompiledNetworks:
         library = compiler.library(dtype)
         if library is None:
             raise RuntimeError("No C compiler; ask `compiler.library` first.")
-        self.library, self.dtype, self.classes = library, dtype, task.num_classes
+        self.library, self.dtype, self.classes, self.shape = library, dtype, task.num_classes, task.input_shape
         self.average, self._thread, self._pool = WeightAverage(), local(), None
         self.programs = [compiled(names, task, channels, cells, stem_stride) for names in operations]
         self.weights = [torch.zeros(program.parameters, dtype=dtype) for program in self.programs]
@@ -118,7 +118,13 @@ class CompiledNetworks:
         return self
 
     def lanes(self, images_SNCHW: Tensor) -> Tensor:
-        """Images `[S, N, C, H, W]` as the C code reads them, `[S, H, W, C, L]`, zeros beyond the last one."""
+        """Images `[S, N, C, H, W]` as the C code reads them, `[S, H, W, C, L]`, zeros beyond the last one.
+
+        Raises `ValueError` for images of another shape: the C code would read beyond their end.
+        """
+        if images_SNCHW.shape[2:] != self.shape:
+            ours, given = (" x ".join(map(str, shape)) for shape in (self.shape, images_SNCHW.shape[2:]))
+            raise ValueError(f"These networks take images of {ours}, not of {given}.")
         # An image a lane: the C code's inner loops run over whole vectors whatever the number of channels.
         lanes = self.library.bytes_of_a_vector() // self.dtype.itemsize
         x = images_SNCHW.to(self.dtype).permute(0, 3, 4, 2, 1)

@@ -6,7 +6,6 @@ Shapes: `P` networks, `N` images, `K` classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -19,25 +18,28 @@ _EVALUATED = 512
 """Images scored at once: more would only take more memory; not ablated."""
 
 
-def predictions(population: NetworkBatch, images: Images) -> Tensor:
-    """The class that each network sees in each image, int64 `[P, N]`."""
-    return torch.cat([part.argmax(-1) for part in _in_parts(population, images)], 1)
+def logits(population: NetworkBatch, images: Images, *, mirror: bool = False) -> Tensor:
+    """The logits of each network, float32 `[P, N, K]`.
 
-
-def logits(population: NetworkBatch, images: Images) -> Tensor:
-    """What each network answers to each image, float32 `[P, N, K]`."""
-    return torch.cat([*_in_parts(population, images)], 1)
-
-
-def _in_parts(population: NetworkBatch, images: Images) -> Iterator[Tensor]:
-    """The logits of some images after the other."""
+    Args:
+        mirror: the mean of an image's and of its mirror image's, as Krizhevsky et al. 2012, section 4.1, average over both.
+    """
+    out = []
     for first in range(0, len(images.y), _EVALUATED):
-        yield population.logits(images.normalised(slice(first, first + _EVALUATED)))
+        x = images.normalised(slice(first, first + _EVALUATED))
+        seen = population.logits(x)
+        out.append((seen + population.logits(x.flip(-1))) / 2 if mirror else seen)
+    return torch.cat(out, 1)
 
 
-def accuracy(population: NetworkBatch, images: Images) -> Tensor:
-    """Percent of `images` that each network has right, float32 `[P]`."""
-    return 100 * (predictions(population, images) == images.y).float().mean(1)
+def predictions(population: NetworkBatch, images: Images, *, mirror: bool = False) -> Tensor:
+    """The class that each network sees in each image, int64 `[P, N]`; `mirror` as in `logits`."""
+    return logits(population, images, mirror=mirror).argmax(-1)
+
+
+def accuracy(population: NetworkBatch, images: Images, *, mirror: bool = False) -> Tensor:
+    """Percent of `images` that each network has right, float32 `[P]`; `mirror` as in `logits`."""
+    return 100 * (predictions(population, images, mirror=mirror) == images.y).float().mean(1)
 
 
 def calibration_error(p_PNK: Tensor, y: Tensor, bins: int = 15) -> Tensor:

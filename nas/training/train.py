@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from nas.training import augment, average, compiler, targets
+from nas.training import augment, average, compiler, program, targets
 from nas.training.compiled import CompiledNetworks
 from nas.training.network_batch import NetworkBatch, initialise
 from nas.training.population import GroupedNetworks, SeparateNetworks
@@ -47,8 +47,7 @@ def networks(
     if skeleton is None or (kind := _fastest(skeleton, task, torch.device(device), alone)) is None:
         population = SeparateNetworks([_built(space, arch, task, key) for arch, key in zip(archs, keys_P.tolist())])
     else:
-        names = [[space.operations[d][c] for d, c in enumerate(arch)] for arch in archs.tolist()]
-        population = kind(names, task, *skeleton)
+        population = kind([_names(space, arch) for arch in archs], task, *skeleton)
     initialise(population, keys_P)
     return population.to(device)
 
@@ -83,6 +82,20 @@ def engine(space: Space, task: Task, device: torch.device) -> str:
         return f"compiled code {compiler.build().digest} (float32, torch {torch.__version__})"
     where = device.type if device.type != "cpu" else f"CPU, {torch.backends.cpu.get_cpu_capability()}"
     return f"PyTorch {torch.__version__} (float32, {where}, {'one by one' if kind is None else 'grouped'})"
+
+
+def work(space: Space, arch: Tensor, task: Task, device: torch.device) -> int | None:
+    """Multiply-accumulates of a forward pass of one image, where compiled code trains `arch` `[D]`; else None."""
+    cell_space = as_cell_space(space)
+    skeleton = cell_space.skeleton if cell_space else None
+    if skeleton is None or _fastest(skeleton, task, device, False) is not CompiledNetworks:
+        return None
+    return program.compiled(_names(space, arch), task, *skeleton).work
+
+
+def _names(space: Space, arch: Tensor) -> list[str]:
+    """The operation of each decision."""
+    return [space.operations[d][c] for d, c in enumerate(arch.tolist())]
 
 
 def batch_limit(device: torch.device) -> int:

@@ -1,0 +1,123 @@
+"""Trainings that are unlike each other, side by side: another space, size of pictures or recipe each, a core each.
+
+Shapes: `D` decisions, `N` images, `K` classes, `E` epochs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed
+from threading import Event, Semaphore
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from nas.training import metrics
+from nas.training.recipe import Images, Recipe
+from nas.training.train import networks, train, work
+from search_spaces import Space, Task
+
+
+class Job(NamedTuple):
+    """A training."""
+
+    space: Space
+    arch: Tensor
+    """int64 `[D]`."""
+    task: Task
+    """Its `input_shape` is that of the images here, whatever the data have elsewhere."""
+    images: Images
+    recipe: Recipe
+    scored: Images | None = None
+    """Images whose logits are asked for at the end."""
+    mirror: bool = False
+    """Those logits are the mean of an image's and of its mirror image's."""
+
+
+class Trained(NamedTuple):
+    """What came of it."""
+
+    weights: dict[str, Tensor]
+    """By the names of `Space.build`'s module."""
+    losses: list[float]
+    """The mean of each epoch; NaN from where it diverged."""
+    logits: Tensor | None
+    """`[N, K]` of the images to be scored."""
+    seconds: float
+    """Of wall clock, with what ran beside it."""
+    error: Exception | None = None
+    """Why there is nothing else, where the training raised one."""
+
+
+def train_each(jobs: Sequence[Job], device: torch.device | str = "cpu") -> Iterator[tuple[int, Trained]]:
+    """Train every job; yields its place among the jobs and what came of it, as each ends.
+
+    Compiled code trains as many jobs at a time as PyTorch has threads, the longest first; others follow one by one, because
+    PyTorch takes all cores for each. What a job gives depends on nothing that runs beside it, to the bit. A job that raises an
+    error ends with it and disturbs no other. Leaving the iterator ends what is being trained after its epoch.
+    """
+    device, cores, stop = torch.device(device), torch.get_num_threads(), Event()
+    costs = [work(job.space, job.arch, job.task, device) for job in jobs]
+    # The longest first: otherwise the last job can run alone while the other cores wait.
+    queue = sorted(
+        (n for n, cost in enumerate(costs) if cost is not None),
+        key=lambda n: -(costs[n] or 0) * len(jobs[n].images.y) * jobs[n].recipe.epochs,
+    )
+    if cores > 1 and len(queue) > 1:
+        yield from _threads(jobs, queue, device, min(cores, len(queue)), stop)
+        queue = []
+    for n in [*queue, *(n for n, cost in enumerate(costs) if cost is None)]:
+        yield n, _outcome(jobs[n], device, stop)
+
+
+def _threads(
+    jobs: Sequence[Job], queue: list[int], device: torch.device, cores: int, stop: Event
+) -> Iterator[tuple[int, Trained]]:
+    before, ready = torch.get_num_threads(), Semaphore(0)
+
+    def begin() -> None:
+        # Of this thread: what PyTorch does between steps would otherwise take the cores of other jobs.
+        torch.set_num_threads(1)
+        ready.release()
+
+    # Threads, not processes: ctypes releases the interpreter's lock while the C code runs, and images are in memory once.
+    pool = ThreadPoolExecutor(cores, initializer=begin)
+    try:
+        places: dict[Future[Trained], int] = {pool.submit(_outcome, jobs[n], device, stop): n for n in queue}
+        for _ in range(cores):
+            ready.acquire()
+        # MKL has one setting for all threads; the caller's matrix products must round as if nothing ran beside them.
+        torch.set_num_threads(before)
+        for future in as_completed(list(places)):
+            n = places.pop(future)  # Popped: an outcome that the caller has let go of is nobody's.
+            yield n, future.result()
+    finally:
+        stop.set()
+        pool.shutdown(cancel_futures=True)
+
+
+def _outcome(job: Job, device: torch.device, stop: Event) -> Trained:
+    began = time.perf_counter()
+    try:
+        weights, losses, logits = _trained(job, device, stop)
+    except Exception as error:  # A space's own networks may raise anything, and memory may run out.
+        return Trained({}, [], None, time.perf_counter() - began, error)
+    return Trained(weights, losses, logits, time.perf_counter() - began)
+
+
+def _trained(job: Job, device: torch.device, stop: Event) -> tuple[dict[str, Tensor], list[float], Tensor | None]:
+    network = networks(job.space, job.arch[None], job.task, job.recipe.seed, device)
+    losses = []
+    for loss_P in train(network, job.images, job.recipe):
+        losses.append(loss_P.item())
+        if stop.is_set():
+            raise CancelledError
+    logits = None if job.scored is None else metrics.logits(network, job.scored, mirror=job.mirror)[0].cpu()
+    # Copies: views would keep the network's momentum and workspace in memory.
+    weights = {
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, value in network.state_of(0).items()
+    }
+    return weights, losses, logits
