@@ -1,4 +1,4 @@
-"""Words for people: counts with their noun, and names that every file system takes."""
+"""Words for people: counts with their noun, times in the unit that fits, and names that every file system takes."""
 
 from __future__ import annotations
 
@@ -11,3 +11,10 @@ def counted(count: int, noun: str) -> str:
 def file_name(text: str) -> str:
     """The text with a dash for everything but letters, digits, dots, dashes and underscores."""
     return "".join(c if c.isalnum() or c in "._-" else "-" for c in text)
+
+
+def duration(seconds: float) -> str:
+    """A time in words, in the unit that fits."""
+    if seconds < 120:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"

@@ -1,18 +1,21 @@
 """A budget of minutes: what counts as time, and what is said of the time left."""
 
+from dataclasses import dataclass, field, fields
 from itertools import count
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from nas.run import budget, session
+from controller import Results
+from nas.evaluators.train import Train
+from nas.run import budget, choice, finish, leaders, session, stages, step_log
 from nas.run.budget import Progress
 from nas.run.config import RunConfig
 from nas.run.incumbent import Best
+from nas.run.step_log import History
 
 FOUND = Best(torch.zeros(1, 6).long(), torch.zeros(1), torch.ones(1).long())
-SEARCH = ("search", "--task", "own201/digits", "--controller", "evolution", "--minutes", "0.04")
 
 
 def left(evaluations, wall, cost=0.0, **asked):
@@ -22,7 +25,7 @@ def left(evaluations, wall, cost=0.0, **asked):
 def test_the_time_left_by_hand():
     assert left(10, 30.0, minutes=1) == (30, 20)
     assert left(10, 30.0, minutes=1, evals=15) == (15, 15)
-    assert left(10, 30.0, minutes=1, batch=4) == (36, 22)
+    assert left(10, 30.0, minutes=1, batch=4) == (24, 18)
     assert left(10, 30.0, cost=5.0, simulated_seconds=6.0) == pytest.approx((6, 12))
     assert left(16, 8.0, evals=32, batch=16) == (8, 32)
     assert left(20, 61.0, minutes=1) == (0, 20)
@@ -35,23 +38,63 @@ def clock(monkeypatch):
     monkeypatch.setattr(session, "time", SimpleNamespace(perf_counter=lambda: 0.3 * next(ticks)))
 
 
-def test_a_search_of_some_minutes_says_what_is_left_where_there_is_no_bar(nas, clock):
-    done = nas(*SEARCH, "--name", "one")
-    assert done.returncode == 0
-    lines = done.stderr.splitlines()
-    assert [line.split(" of about ")[0] for line in lines] == [
-        "1",
-        "2",
-        "4",
-        "7",
-    ]  # Where a quarter of eight is first passed.
-    assert all("evaluations, best" in line and line.endswith("left to search") for line in lines)
-    assert nas(*SEARCH, "--name", "two", "--json").stderr == ""
-
-
 def test_the_minutes_are_those_of_the_clock(tmp_path, clock):
     asked = RunConfig(task="own201/digits", controller="random_search", minutes=0.02)
     setup = session.load(asked)
     with session.start(tmp_path / "run", asked, setup) as run:
         steps = [progress.wall for progress in session.resume(run, setup)]
     assert steps == pytest.approx([0.3, 0.6, 0.9, 1.2])
+
+
+def test_a_step_begins_only_if_it_ends_in_time_at_the_pace_so_far():
+    def spent(evaluations, wall, **asked):
+        past = History(torch.zeros(1, 0, 1).long(), *torch.zeros(2, 1, evaluations), wall, 1)
+        return budget.spent(RunConfig(minutes=1, batch=4, **asked), past)
+
+    assert [spent(8, wall) for wall in (40.0, 40.1)] == [False, True]
+    # Of 60 seconds 15 are kept for what follows; never more than half of them.
+    assert [spent(8, wall, ending_seconds=15) for wall in (30.0, 30.1)] == [False, True]
+    assert [spent(8, wall, ending_seconds=500) for wall in (20.0, 20.1)] == [False, True]
+    assert not spent(0, 0.0, ending_seconds=500)
+
+
+@dataclass(frozen=True)
+class Timed(Train):
+    """Trains nothing; each thing that it would do moves a clock on."""
+
+    clock: list[float] = field(default_factory=lambda: [0.0])
+
+    def load(self, seeds):
+        def evaluate(proposal):
+            self.clock[0] += 2.0 * proposal.archs[..., 0].numel()
+            return Results(proposal.archs.sum(-1).float(), torch.ones(proposal.archs.shape[:2]))
+
+        return evaluate
+
+    def retrain(self, archs, repeat):
+        self.clock[0] += 2.0 * len(archs) * (repeat > 0)
+        return archs.sum(-1).float()
+
+    def final_seconds(self):
+        return 40.0
+
+    def report(self, archs):
+        self.clock[0] += 40.0
+        return None
+
+
+def test_minutes_count_the_search_its_leaders_and_the_final_training(tmp_path, monkeypatch):
+    own = Train.of("digits", epochs="1")
+    evaluator = Timed(**{f.name: getattr(own, f.name) for f in fields(own) if not f.name.startswith("_")})
+    monkeypatch.setattr(stages, "_EXPORT_SECONDS", 10.0)
+    for module in (session, leaders):
+        monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: evaluator.clock[0]))
+    asked = RunConfig(controller="random_search", minutes=3, batch=4, leaders=None)
+    setup = session.load(asked)._replace(evaluator=evaluator)
+    with session.start(tmp_path / "run", asked, setup) as run:
+        list(session.resume(run, setup))
+        finish.write_report(run, setup)
+        past = step_log.history(run)
+        assert choice.trainings(run, past) == 14
+    assert evaluator.clock[0] <= 180 - 10
+    assert evaluator.clock[0] > 180 - 10 - 4 * 2.0  # No whole step was left over.

@@ -144,12 +144,12 @@ def test_the_search_and_the_leaders_take_the_budget_together(tmp_path, evals, as
 
 def test_a_budget_of_time_keeps_a_share_for_the_leaders():
     config = RunConfig(minutes=10, leaders=None)
-    past = step_log.History(torch.zeros(1, 0, 1).long(), torch.zeros(1, 26), torch.zeros(1, 26), 486.0, 2)
+    past = step_log.History(torch.zeros(1, 0, 1).long(), torch.zeros(1, 26), torch.zeros(1, 26), 469.0, 2)
     assert not budget.spent(config, past)
-    # 26 evaluations in 488 s: the six trainings of four leaders would end at 600.6 s.
-    assert budget.spent(config, past._replace(wall=488.0))
-    assert budget.leaders_of(config, past._replace(wall=488.0)) == 4
-    assert not budget.spent(replace(config, leaders=0), past._replace(wall=488.0))
+    # The 27th would end at 488 s: the six trainings of four leaders would end at 600.6 s.
+    assert budget.spent(config, past._replace(wall=470.0))
+    assert budget.leaders_of(config, past._replace(wall=470.0)) == 4
+    assert not budget.spent(replace(config, leaders=0), past._replace(wall=470.0))
 
 
 def test_leaders_that_take_more_than_a_quarter_of_the_budget_are_refused_with_what_would_do():

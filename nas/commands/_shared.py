@@ -1,4 +1,4 @@
-"""What the commands that run a search share: where runs lie, the progress line, JSON, tables of text."""
+"""What the commands that run a search share: where runs lie, the work itself, JSON, tables of text."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table as Grid
 
 from nas import training
-from nas.run import budget, finish, leaders, session, step_log, store
+from nas.commands import _progress
+from nas.run import finish, session, step_log, store
 from nas.run.session import Setup
 from nas.run.store import Run
 from nas.terminal import printable
@@ -104,31 +104,17 @@ def print_grid(grid: Grid) -> None:
 
 
 def work(run: Run, setup: Setup, *, quiet: bool = False) -> None:
-    """Search to the end of the budget with a progress line on a terminal. Ctrl-C says how to go on and exits.
+    """Search to the end of the budget and finish the run, showing how it goes on. Ctrl-C says how to continue and exits.
 
-    Without a terminal and if not `quiet`, a search with --minutes prints the time left after its first step and each quarter.
+    Without a terminal and if not `quiet`, it is a line now and then.
     """
-    config, printed = run.config, -1
     if setup.evaluator.training is not None and (failure := training.compiler_failure()):
         click.echo(f"PyTorch trains the networks, more slowly: {printable(failure)}", err=True)
     try:
-        with _bar() as bar:
-            line = bar.add_task("searching", total=1.0, evaluations="0 evaluations", best="", remaining="")
+        with _progress.shown(run, setup, quiet=quiet) as display:
             for progress in session.resume(run, setup):
-                score, remaining = progress.found.score, budget.remaining(config, progress)
-                best = f"best {score.nanmean():.3f}" if not score.isnan().all() else "none succeeded yet"
-                of = f"/{remaining.evaluations}" if config.evals else f" of about {remaining.evaluations}"
-                text = f"{progress.evaluations}{of} evaluations"
-                share = budget.share_spent(config, progress)
-                left = f"about {duration(remaining.seconds)} left"
-                bar.update(line, completed=share, evaluations=text, best=best, remaining=left)
-                if config.minutes and bar.disable and not quiet and printed < int(4 * share) < 4:
-                    printed = int(4 * share)
-                    click.echo(f"{text}, {best}; {left} to search", err=True)
-        with _status("training the leaders again"):
-            leaders.choose(run, setup.evaluator)
-        with _status("training the winner to the end"):
-            done = finish.finish(run, setup)
+                display.step(progress)
+            done = finish.finish(run, setup, display.enter)
         for file in done.left_out if done is not None else ():
             if file.failed:
                 click.echo(f"No {printable(str(done.folder / file.file))}: {printable(file.reason)}", err=True)
@@ -138,27 +124,3 @@ def work(run: Run, setup: Setup, *, quiet: bool = False) -> None:
             f"\nStopped after {evaluations} evaluations; all are stored. Go on: nas resume {run.folder}", err=True
         )
         sys.exit(STOPPED)
-
-
-def _status(text: str) -> AbstractContextManager[Any]:
-    return Console(stderr=True).status(text) if sys.stderr.isatty() else nullcontext()
-
-
-def _bar() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
-        TextColumn("{task.fields[evaluations]}  {task.fields[best]}"),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[remaining]}"),
-        console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
-        transient=True,
-    )
-
-
-def duration(seconds: float) -> str:
-    """A time in words, in the unit that fits."""
-    if seconds < 120:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"

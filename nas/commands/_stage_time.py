@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from nas.commands import _shared
 from nas.meta.outer_loop import Progress
+from nas.text import duration
 
 _TIMED = 4
 """Steps after which the time is known well enough; the first pays for what is made once and does not count."""
@@ -32,4 +32,4 @@ class StageTime:
         if self._done != _TIMED - 1:
             return None
         left = (end - progress.step) * (time.monotonic() - self._began) / self._done
-        return f"Stage {progress.stage}: about {_shared.duration(left)} left." if left > _WORTH_SAYING else None
+        return f"Stage {progress.stage}: about {duration(left)} left." if left > _WORTH_SAYING else None

@@ -11,6 +11,7 @@ from nas.meta import forecast
 from nas.meta.forecast import Forecast
 from nas.run.config import RunConfig
 from nas.run.session import Setup
+from nas.text import duration
 from search_spaces import UserError
 
 
@@ -63,7 +64,7 @@ def format_forecast(found: Forecast) -> str:
         lines.insert(
             2, f"Only the first {found.simulated_evaluations} evaluations are simulated; the rest add to the gain."
         )
-    simulated = f"{_shared.duration(found.simulated_seconds)} simulated, " if found.simulated_seconds else ""
+    simulated = f"{duration(found.simulated_seconds)} simulated, " if found.simulated_seconds else ""
     return "\n".join(
-        [*lines, f"Time: {simulated}about {_shared.duration(found.wall_seconds)} on this machine; {found.method}."]
+        [*lines, f"Time: {simulated}about {duration(found.wall_seconds)} on this machine; {found.method}."]
     )

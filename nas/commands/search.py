@@ -16,7 +16,7 @@ from nas.run.session import Setup
 from nas.run.store import Run
 from nas.run.summary import summary
 from nas.terminal import printable
-from nas.text import counted
+from nas.text import counted, duration
 from search_spaces import UserError
 
 
@@ -45,6 +45,7 @@ def command(name: str | None, dry_run: bool, as_json: bool, **options: Any) -> N
             for note in store.get_meta(run, "data") or []:
                 click.echo(printable(f"data: {note}"))
             _say_size(config, setup)
+            _say_ending(run.config)
         _shared.work(run, setup, quiet=as_json)
         if as_json:
             _shared.print_json(summary(run))
@@ -81,13 +82,22 @@ def _say_size(config: RunConfig, setup: Setup) -> None:
         return
     seconds, (least, most) = training.cost_of_own_networks()
     evaluations = config.evals and config.evals * config.seeds
-    whole = (
-        f", {counted(evaluations, 'evaluation')} about {_shared.duration(seconds * evaluations)}" if evaluations else ""
-    )
+    whole = f", {counted(evaluations, 'evaluation')} about {duration(seconds * evaluations)}" if evaluations else ""
     click.echo(
         f"The space has no smaller networks for the search: it trains its own, {least:,} to {most:,} parameters. An evaluation "
-        f"takes about {_shared.duration(seconds)}{whole}; -t epochs=N and -t examples=N shorten it."
+        f"takes about {duration(seconds)}{whole}; -t epochs=N and -t examples=N shorten it."
     )
+
+
+def _say_ending(config: RunConfig) -> None:
+    """Where the final training alone takes more than its share of --minutes, how long all of it takes."""
+    rest = None if config.minutes is None else 60 * config.minutes - budget.search_seconds(config)
+    if rest is not None and rest < config.ending_seconds:
+        ending, whole = config.ending_seconds, budget.search_seconds(config) + config.ending_seconds
+        click.echo(
+            f"The final training and what follows it take about {duration(ending)}, more than half of --minutes: all of it takes "
+            f"about {duration(whole)}. -t final_epochs=N shortens it."
+        )
 
 
 def _budget(config: RunConfig) -> str:
@@ -95,5 +105,5 @@ def _budget(config: RunConfig) -> str:
     last = f" (the last {trainings} train the leaders again)" if trainings else ""
     parts = [f"{counted(config.evals, 'evaluation')}{last}" if config.evals else ""]
     parts += [f"{config.simulated_seconds:g} simulated seconds" if config.simulated_seconds else ""]
-    parts += [f"{config.minutes:g} minutes" if config.minutes else ""]
+    parts += [f"{config.minutes:g} minute{'s' * (config.minutes != 1)}" if config.minutes else ""]
     return " or ".join(filter(None, parts)) + (f", {config.seeds} seeds" if config.seeds > 1 else "")

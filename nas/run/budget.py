@@ -20,6 +20,11 @@ _MOST_LEADERS = 8
 """Where the run does not say how many. The gain is flat from 4 to 8 (`docs/your_data.md`), and more would not fit under the
 share of small budgets."""
 
+_MOST_FOR_THE_END = 0.5
+"""The largest share of `minutes` that is kept for what follows the search: a final training that takes longer takes it."""
+_ROUNDING = 1e-9
+"""Sums of seconds: a step that ends with the last minute is in time."""
+
 
 class Progress(NamedTuple):
     """Where a run stands after a step."""
@@ -40,8 +45,27 @@ def spent(config: RunConfig, past: History) -> bool:
     return (
         (evaluations is not None and used[0] >= evaluations)
         or (simulated is not None and used[1] > simulated)
-        or (minutes is not None and used[2] >= 60 * minutes)
+        or (minutes is not None and _next_step_ends(config, *used) > 60 * minutes * (1 + _ROUNDING))
     )
+
+
+def next_step(config: RunConfig, progress: Progress | None) -> int:
+    """`next_batch` of a search that stands there; None: at its beginning."""
+    used = (0, 0.0, 0.0) if progress is None else (progress.evaluations, progress.cost, progress.wall)
+    evaluations = _for_search(config, *used)[0]
+    return config.batch if evaluations is None else min(config.batch, int(evaluations) - used[0])
+
+
+def search_seconds(config: RunConfig) -> float:
+    """Of `minutes`, what the search and its leaders may take, in seconds of wall clock; infinite without such a budget."""
+    if config.minutes is None:
+        return math.inf
+    return 60 * config.minutes - min(config.ending_seconds, _MOST_FOR_THE_END * 60 * config.minutes)
+
+
+def _next_step_ends(config: RunConfig, evaluations: int, _simulated: float, wall: float) -> float:
+    """Seconds of wall clock when the next step will have ended, at the pace so far; the first step always begins."""
+    return wall + config.batch * wall / evaluations if evaluations else 0.0
 
 
 def next_batch(config: RunConfig, past: History) -> int:
@@ -92,15 +116,15 @@ class Remaining(NamedTuple):
 def remaining(config: RunConfig, progress: Progress) -> Remaining:
     """Predict the end of a search: the first of its budgets that runs out, with the step in which it does."""
     done, pace = progress.evaluations, max(progress.wall, 1e-9) / progress.evaluations
-    budgets = _for_search(config, done, progress.cost, progress.wall)
-    ends = [
-        budget / cost
-        for budget, cost in zip(budgets, (1.0, progress.cost / done, pace / 60))
-        if budget is not None and cost > 0
-    ]
-    steps = math.ceil(max(0.0, min(ends, default=done) - done) / config.batch - 1e-6)
-    last = done + steps * config.batch
-    last = last if budgets[0] is None else min(last, int(budgets[0]))
+    evaluations, simulated, minutes = _for_search(config, done, progress.cost, progress.wall)
+    ends = [math.inf if evaluations is None else evaluations - done]
+    if simulated is not None and progress.cost > 0:
+        ends += [simulated * done / progress.cost - done]
+    steps = math.ceil(max(0.0, min(ends)) / config.batch - 1e-6) if min(ends) < math.inf else math.inf
+    if minutes is not None:  # A step begins only if it is expected to end in time.
+        steps = min(steps, math.floor(max(0.0, 60 * minutes / pace - done) / config.batch + 1e-6))
+    last = done + int(steps if steps < math.inf else 0) * config.batch
+    last = last if evaluations is None else min(last, int(evaluations))
     return Remaining((last - done) * pace, last)
 
 
@@ -113,7 +137,7 @@ def leaders(config: RunConfig, evaluations: int, simulated: float, wall: float) 
         evaluations: of each seed so far; simulated, wall: seconds that they took.
     """
     paces = (simulated / evaluations, wall / evaluations / 60) if evaluations else (0.0, 0.0)
-    budgets = (config.evals, 1.0), (config.simulated_seconds, paces[0]), (config.minutes, paces[1])
+    budgets = (config.evals, 1.0), (config.simulated_seconds, paces[0]), (_search_minutes(config), paces[1])
     pays_for = min((budget / pace for budget, pace in budgets if budget is not None and pace > 0), default=0.0)
     return leaders_within(config, pays_for)
 
@@ -142,8 +166,13 @@ def _for_search(
     """Evaluations, simulated seconds and minutes that are the search's own: the leaders' trainings take what others took."""
     trainings = leader_trainings(leaders(config, evaluations, simulated, wall))
     share = 1.0 if evaluations == 0 else evaluations / (evaluations + trainings)
+    minutes = _search_minutes(config)
     return (
         None if config.evals is None else config.evals - trainings,
         None if config.simulated_seconds is None else config.simulated_seconds * share,
-        None if config.minutes is None else config.minutes * share,
+        None if minutes is None else minutes * share,
     )
+
+
+def _search_minutes(config: RunConfig) -> float | None:
+    return None if config.minutes is None else search_seconds(config) / 60

@@ -55,6 +55,9 @@ class RunConfig:
     """How many of the best are trained again with other seeds by the last evaluations (`nas.run.leaders`), 0 or 1 for none;
     None: as many as the budget bears."""
 
+    ending_seconds: float = 0.0
+    """Of `minutes`, what the final training and all that follows are expected to take: the search ends so much earlier."""
+
     def __post_init__(self) -> None:
         for name in ("seeds", "batch", "evals", "simulated_seconds", "minutes"):
             value = getattr(self, name)

@@ -16,6 +16,7 @@ from nas.run import (
     hparams,
     leaders,
     session,
+    stages,
     step_log,
     store,
     test_accuracy,
@@ -24,6 +25,7 @@ from nas.run import (
 )
 from nas.run.markdown import code, escape
 from nas.run.session import Setup
+from nas.run.stages import Enter
 from nas.run.store import Run
 from nas.types import TrainedNetwork
 from search_spaces._files import atomic_write
@@ -32,17 +34,18 @@ PAGE = "report.md"
 FOLDER = "export"
 
 
-def finish(run: Run, setup: Setup) -> Export | None:
+def finish(run: Run, setup: Setup, enter: Enter = stages.nobody) -> Export | None:
     """Tell the leaders apart, read the report once; where there is data, train the winner, write `report.md` and `export/`.
 
-    What was done before is not done again.
+    What was done before is not done again. `enter` is told which stage begins.
     """
-    write_report(run, setup)
+    write_report(run, setup, enter)
     hparams.write_results(run, setup)
     training, winner = setup.evaluator.training, trained_network.load(run.folder)
     front.keep_sizes(run, training.final_space if training else setup.evaluator.space, setup.evaluator.task)
     if training is None or winner is None:
         return None
+    enter(stages.EXPORT)
     with atomic_write(run.folder / PAGE) as beside:
         beside.write_text(page(run, setup, winner), encoding="utf-8")
     if _exported_arch(run) == winner.arch:
@@ -54,16 +57,18 @@ def finish(run: Run, setup: Setup) -> Export | None:
     )  # fmt: skip
 
 
-def write_report(run: Run, setup: Setup) -> None:
+def write_report(run: Run, setup: Setup, enter: Enter = stages.nobody) -> None:
     """Read the report column of each seed's best, once, and keep it with the run; with it the best network, trained."""
     if store.get_meta(run, "report") is not None:
         return
     past = step_log.history(run)
+    enter(stages.LEADERS)
     leaders.choose(run, setup.evaluator)
     found = choice.handed_out(run, past, session.best(run.config, past))
     succeeded = ~found.score.isnan()
     if not succeeded.any():
         return
+    enter(stages.FINAL)
     values = setup.evaluator.report(found.archs[succeeded])
     if values is None:
         return

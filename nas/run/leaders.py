@@ -44,7 +44,7 @@ def _halve(config: RunConfig, evaluator: Evaluator, training: TrainingEvaluator,
 
     def in_time() -> bool:
         """As a step of the search, a round begins while there are minutes left."""
-        return config.minutes is None or past.wall + time.perf_counter() - started < 60 * config.minutes
+        return past.wall + time.perf_counter() - started < budget.search_seconds(config)
 
     while any(len(ats) > 1 for ats in left) and in_time():
         repeat += 1

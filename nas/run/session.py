@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from nas.run import (
     incumbent,
     priors,
     provenance,
+    stages,
     state_tree,
     step_log,
     store,
@@ -66,6 +68,8 @@ def load(config: RunConfig) -> Setup:
 
 def start(folder: Path, config: RunConfig, setup: Setup) -> Run:
     """A new run in `folder`, its state before the first step stored, and with it all that shows and resumes it."""
+    if config.minutes is not None:
+        config = dataclasses.replace(config, ending_seconds=sum(stages.expected(config, setup.evaluator).values()))
     origins = _origins(config)
     training = setup.evaluator.training
     about = {

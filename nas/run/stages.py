@@ -1,0 +1,33 @@
+"""What follows the steps of a search, and how long each of it is expected to take: `--minutes` counts all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from nas.run.config import RunConfig
+from nas.types import Evaluator, Watched
+
+SEARCH = "searching"
+LEADERS = "training the leaders again"
+FINAL = "training the winner to the end"
+COMPARISON = "comparing with simpler models"
+EXPORT = "writing the export and the report"
+
+Enter = Callable[[str], None]
+"""Whoever is told which stage begins."""
+
+_EXPORT_SECONDS = 15.0
+"""A `torch.export` program, an ONNX file, both read back and timed: 8 to 14 s on two cores, whatever the network's size."""
+
+
+def nobody(_stage: str) -> None:
+    """For those who need not be told."""
+
+
+def expected(config: RunConfig, evaluator: Evaluator) -> dict[str, float]:
+    """Seconds that each stage after the leaders takes here, measured by a few steps; empty where nothing is trained."""
+    training = evaluator.training
+    if not isinstance(training, Watched):
+        return {}
+    # The report trains the best of each seed to the end.
+    return {FINAL: config.seeds * training.final_seconds(), EXPORT: _EXPORT_SECONDS}
