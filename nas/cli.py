@@ -19,6 +19,8 @@ from search_spaces import UserError, unknown
 _FOLDER = Path(__file__).parent / "commands"
 _NO_MEMORY = ("can't allocate memory", "out of memory")
 """What PyTorch says then, on a CPU and on a GPU."""
+_STOPPED = "Stopped. What was stored before is whole; the same command begins again, or goes on where it was."
+"""After Ctrl-C where the command itself says nothing more exact, as while it loads."""
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -70,7 +72,7 @@ def main(args: list[str] | None = None) -> None:
     try:
         sys.exit(cli.main(args, prog_name="nas", standalone_mode=False) or 0)
     except (KeyboardInterrupt, click.Abort):  # An Abort is a RuntimeError too.
-        click.echo("Stopped.", err=True)
+        click.echo(_STOPPED, err=True)
         sys.exit(130)
     except click.ClickException as error:
         _fail(error.format_message())

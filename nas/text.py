@@ -8,6 +8,12 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+def evaluations_text(evaluations: int, trainings: int) -> str:
+    """`6 evaluations, then 2 trainings of the leaders`: a budget of 8, as every command says it."""
+    then = f", then {counted(trainings, 'training')} of the leaders" if trainings else ""
+    return counted(evaluations, "evaluation") + then
+
+
 def file_name(text: str) -> str:
     """The text with a dash for everything but letters, digits, dots, dashes and underscores."""
     return "".join(c if c.isalnum() or c in "._-" else "-" for c in text)

@@ -91,6 +91,10 @@ def refused(nas, tmp_path):
             "channels changes nothing: networks of space 'natsbench-size' have the size that the architecture says.",
         ),
         (("forecast", "--space", "natsbench_size", "--task", "digits", "-t", "final_cells=2"), "final_cells changes"),
+        (
+            ("forecast", "--space", "natsbench_size", "--task", "digits", "-t", "examples=64"),
+            "the gain over the ResNet cell, and space 'natsbench-size' has no cells. `nas search` takes it without a forecast.",
+        ),
         (("search", "--task", TASK, "--controller", "bayesian", "--set", "encoding=paths"), "it takes one_hot or path"),
         (
             ("compare", "--tasks", TASK, "--controllers", "transfer_bo:patience=0"),

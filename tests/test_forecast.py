@@ -99,6 +99,11 @@ def test_training_is_timed_by_a_probe(nas):
     document = json.loads(nas("forecast", *words).stdout)
     assert 0 < document["simulated_seconds"] < document["wall_seconds"]
     assert "from one epoch of 4 random cells" in document["method"]
+    assert (document["evaluations"], document["leader_trainings"]) == (6, 2)
+    said = nas("forecast", *words[:-1]).stdout.splitlines()
+    assert said[0].startswith("score: validation accuracy after 3 epochs of 100 images")
+    assert said[1:-6] == [f"data: {note}" for note in document["data"]]
+    assert said[-6] == "Search: 6 evaluations, then 2 trainings of the leaders."
 
 
 @pytest.mark.parametrize("words", [("--prior", "none"), ("--controller", "evolution")])

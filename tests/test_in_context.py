@@ -252,7 +252,13 @@ def test_noise_seldom_looks_familiar_and_a_few_evaluations_say_nothing():
     early = state._replace(
         archs=state.archs[:, :4], score=state.score[:, :4], constraint_ratio=state.constraint_ratio[:, :4]
     )
-    assert "unknown after 4 evaluations" in task_similarity.describe_similarity(controller, early)
+    assert "It takes scores of 8 different architectures; there are 4." in task_similarity.describe_similarity(
+        controller, early
+    )
+    repeated = state._replace(archs=state.archs[:, :1].expand_as(state.archs))
+    assert task_similarity.describe_similarity(controller, repeated).endswith("different architectures; there is 1.")
+    failed = state._replace(score=state.score.clone().index_fill_(1, torch.arange(7, 16), torch.nan))
+    assert task_similarity.describe_similarity(controller, failed).endswith("there are 7.")
 
 
 def test_beliefs_do_not_try_twins_again_where_they_score_alike():

@@ -266,7 +266,7 @@ def test_a_run_in_a_folder_that_may_only_be_read_is_listed_shown_and_exported(
     with _who_may_only_read(open_folder):
         found = [nas("runs"), nas("show", "r", "--json"), nas("trials", "r"), nas("show", "r")]
     assert [done.returncode for done in found] == [0] * 4, [done.stderr for done in found]
-    assert "picture not written" in found[-1].stdout
+    assert "drawing not written" in found[-1].stdout
     assert {p: p.stat().st_mtime_ns for p in open_folder.rglob("*")} == before
     open_folder.chmod(0o755)
     assert nas("export", "r", "--to", tmp_path / "out", "--no-onnx").returncode == 0

@@ -90,6 +90,12 @@ def say_passed_over(reasons: list[str]) -> None:
         click.echo(f"nas: passed over: {printable(' '.join(reason.split()))}", err=True)
 
 
+def print_data(notes: list[str]) -> None:
+    """What the reader of a dataset has to say: images by class and split, where the splits come from, what was passed over."""
+    for note in notes:
+        click.echo(printable(f"data: {note}"))
+
+
 def print_lines(rows: list[tuple[str, ...]]) -> None:
     """Rows in columns, headings first. What stands last may be long: it is never cut, so that it can be copied."""
     shown = [tuple(map(printable, row)) for row in rows]

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from nas.commands import _shared
-from nas.tables import Table
+from nas.tables import Table, training_seeds
 from nas.tables.seed_noise import noise
 from nas.terminal import printable
 
@@ -29,7 +29,8 @@ def describe(table: Table, as_json: bool) -> None:
     for row in document(table, columns=True)["columns"]:
         numbers = ("-" if row[k] is None else f"{row[k]:.4g}" for k in ("lowest", "median", "highest"))
         name, unit = printable(row["name"]), printable(row["unit"] or "")
-        grid.add_row(name, unit, str(row["seeds"]), f"{row['known']:.1%}", *numbers)
+        seeds = "-" if row["seeds"] is None else str(row["seeds"])
+        grid.add_row(name, unit, seeds, f"{row['known']:.1%}", *numbers)
     _shared.print_grid(grid)
     for row in document(table, columns=True)["columns"]:
         if row["noise"]:
@@ -52,7 +53,7 @@ def document(table: Table, *, columns: bool) -> dict:
         known = values[~values.isnan()]
         spread = (known.min(), known.median(), known.max()) if len(known) else ()
         rows.append(
-            {"name": name, **column._asdict(), "seeds": values.shape[1] if values.dim() > 1 else 1}
+            {"name": name, **column._asdict(), "seeds": training_seeds.count(table, name)}
             | {
                 "known": len(known) / values.numel(),
                 "noise": measured._asdict() if (measured := noise(values)) else None,

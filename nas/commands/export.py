@@ -8,13 +8,14 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from nas import plugins
+from nas import plugins, tasks
 from nas.commands import _shared
 from nas.export.export import Export, export
 from nas.run import store, subject, trained_network, trust
 from nas.run.summary import summary, top_row
+from nas.tasks.find import is_described
 from nas.terminal import printable
-from search_spaces import UserError
+from search_spaces import Task, UserError
 
 IN_PART = 1
 """Exit status where a format was left out because it failed."""
@@ -62,8 +63,20 @@ def command(run: str, to: Path, seed: int | None, onnx: bool | None, force: bool
         _shared.print_json(document(done, arch))
     else:
         print_export(done, arch)
+        _say_assumed(about.task)
     if any(file.failed for file in done.left_out):
         sys.exit(IN_PART)
+
+
+def _say_assumed(task: Task) -> None:
+    """Of a network for a table's dataset of which nothing is known, what it was built for."""
+    name = tasks.TaskName.parse(task.name)
+    if name.kind == "table" and not is_described(name.dataset):
+        shape = "x".join(map(str, task.input_shape))
+        click.echo(
+            f"The table does not say what its images are: the network takes {shape} and has {task.num_classes} classes, as for "
+            "CIFAR-10."
+        )
 
 
 def _pick(rows: list[dict], seed: int | None) -> str:

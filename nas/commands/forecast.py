@@ -11,7 +11,7 @@ from nas.meta import forecast
 from nas.meta.forecast import Forecast
 from nas.run.config import RunConfig
 from nas.run.session import Setup
-from nas.text import duration
+from nas.text import duration, evaluations_text
 from search_spaces import UserError
 
 
@@ -35,7 +35,14 @@ def print_forecast(config: RunConfig, setup: Setup, *, as_json: bool) -> None:
             "A forecast is what a prior expects, and this search has none. Take --controller transfer_bo and its prior."
         )
     found = forecast.forecast(config, setup, setup.prior)
-    _shared.print_json(found._asdict()) if as_json else click.echo(format_forecast(found))
+    training = setup.evaluator.training
+    data = [] if training is None else list(training.data_notes)
+    if as_json:
+        _shared.print_json(found._asdict() | {"data": data})
+        return
+    click.echo(setup.evaluator.description)
+    _shared.print_data(data)
+    click.echo(format_forecast(found))
 
 
 def format_forecast(found: Forecast) -> str:
@@ -52,7 +59,8 @@ def format_forecast(found: Forecast) -> str:
         "or the score is no accuracy."
     )
     lines = [
-        f"Expected gain of {found.evaluations} evaluations over the ResNet cell: {found.expected_gain:+.2f} {found.unit}, "
+        f"Search: {evaluations_text(found.evaluations, found.leader_trainings)}.",
+        f"Expected gain over the ResNet cell: {found.expected_gain:+.2f} {found.unit}, "
         f"80% interval {found.low:+.2f} to {found.high:+.2f}.",
         f"{when} The cell found is among the best {1 - found.share_beaten:.2%} of the space.",
         f"Method: {found.sampled_tasks} tasks sampled from a prior of {found.prior_tasks} tasks, each searched in simulation. "
@@ -62,7 +70,7 @@ def format_forecast(found: Forecast) -> str:
     ]
     if found.simulated_evaluations != found.evaluations:
         lines.insert(
-            2, f"Only the first {found.simulated_evaluations} evaluations are simulated; the rest add to the gain."
+            3, f"Only the first {found.simulated_evaluations} evaluations are simulated; the rest add to the gain."
         )
     simulated = f"{duration(found.simulated_seconds)} simulated, " if found.simulated_seconds else ""
     return "\n".join(

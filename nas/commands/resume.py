@@ -7,7 +7,7 @@ import dataclasses
 import click
 
 from nas.commands import _options, _shared, show
-from nas.run import provenance, session, store, trust
+from nas.run import budget, provenance, session, step_log, store, trust
 from nas.run.config import RunConfig
 from nas.run.store import Run
 from nas.run.summary import summary
@@ -61,11 +61,24 @@ def command(
         opened, more = session.extend(opened, evals=evals, simulated_seconds=simulated_seconds, minutes=minutes)
         for line in lines + more:
             click.echo(printable(line), err=True)
+        given = (evals, simulated_seconds, minutes)
+        was_finished = given == (None, None, None) and budget.spent(opened.config, step_log.history(opened))
         _shared.work(opened, setup, quiet=as_json)
+        if was_finished:
+            say_finished(opened)
         if as_json:
             _shared.print_json(summary(opened))
         else:
             show.print_run(opened)
+
+
+def say_finished(run: Run) -> None:
+    """A line on standard error: there was nothing left to search, and what gives more."""
+    click.echo(
+        f"The search had used up its budget. More: nas resume {printable(str(run.folder))} --evals N (or --minutes M), "
+        "counted from its start.",
+        err=True,
+    )
 
 
 def _located(run: Run, task: str | None, prior: str | None) -> RunConfig:

@@ -7,7 +7,8 @@ import time
 import click
 
 from nas.commands import _shared
-from nas.run import budget, session, step_log, store
+from nas.run import session, step_log, store
+from nas.run.summary import overview
 from search_spaces import UserError
 
 
@@ -34,11 +35,11 @@ def command(as_json: bool) -> None:
     if not rows:
         click.echo(f"There are no runs in {_shared.runs_root()}; `nas search` makes one.")
         return
-    lines = [("task", "controller", "seeds", "evaluations", "best", "state", "run")]
+    lines = [("task", "controller", "seeds", "evaluations", "leader trainings", "best", "state", "run")]
     for row in rows:
         best = "-" if row["best_score"] is None else f"{row['best_score']:.3f}"
         state = "finished" if row["finished"] else "stopped"
-        counts = str(row["seeds"]), str(row["evaluations"])
+        counts = str(row["seeds"]), str(row["evaluations"]), str(row["leader_trainings"])
         lines.append((row["task"], row["controller"], *counts, best, state, row["run"]))
     _shared.print_lines(lines)
 
@@ -47,13 +48,7 @@ def _row(run: store.Run) -> dict:
     past = step_log.history(run)
     score = session.best(run.config, past).score if past.steps else past.score
     score = score[~score.isnan()]
-    return {
-        "run": str(run.folder),
-        "task": run.config.task,
-        "controller": run.config.controller,
-        "seeds": run.config.seeds,
-        "evaluations": past.score.shape[1],
+    return overview(run, past) | {
         "best_score": round(score.max().item(), 4) if len(score) else None,
-        "finished": budget.spent(run.config, past),
         "created": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(store.get_meta(run, "created"))),
     }

@@ -15,9 +15,8 @@ from nas.run.config import RunConfig, leader_trainings
 from nas.run.session import Setup
 from nas.run.store import Run
 from nas.run.summary import summary
-from nas.terminal import printable
-from nas.text import counted, duration
-from search_spaces import UserError
+from nas.text import counted, duration, evaluations_text
+from search_spaces import UserError, _ops, _sampling
 
 
 @click.command()
@@ -42,10 +41,10 @@ def command(name: str | None, dry_run: bool, as_json: bool, **options: Any) -> N
         if not as_json:
             click.echo(f"Searching {config.task} with {config.controller}, {_budget(config)}; the run is {run.folder}")
             click.echo(setup.evaluator.description)
-            for note in store.get_meta(run, "data") or []:
-                click.echo(printable(f"data: {note}"))
+            _shared.print_data(store.get_meta(run, "data") or [])
             _say_size(config, setup)
             _say_ending(run.config)
+            _say_repeats(config, setup)
         _shared.work(run, setup, quiet=as_json)
         if as_json:
             _shared.print_json(summary(run))
@@ -69,6 +68,19 @@ def _folder(name: str) -> Path:
     if not name.strip(" ./") or ".." in path.parts:  # The folder of all runs itself, or one beside it by mistake.
         raise UserError(f"--name is '{name}'; it takes a name, or a path to a new folder without '..'.")
     return path if len(path.parts) > 1 else _shared.runs_root() / name
+
+
+def _say_repeats(config: RunConfig, setup: Setup) -> None:
+    """Of a space with fewer architectures than the budget has evaluations, that some are asked again and answer the same."""
+    space = setup.evaluator.space
+    if config.evals is None or not _sampling.is_listed(space):
+        return
+    count = int(space.valid(_ops.enumerate_all(space.choices)).sum())
+    if count < config.evals:
+        click.echo(
+            f"There are {counted(count, 'architecture')} to try: {config.evals} evaluations repeat some, "
+            "which gives the same score again."
+        )
 
 
 def _say_size(config: RunConfig, setup: Setup) -> None:
@@ -102,8 +114,7 @@ def _say_ending(config: RunConfig) -> None:
 
 def _budget(config: RunConfig) -> str:
     trainings = leader_trainings(budget.leaders_within(config, config.evals)) if config.evals else 0
-    last = f" (the last {trainings} train the leaders again)" if trainings else ""
-    parts = [f"{counted(config.evals, 'evaluation')}{last}" if config.evals else ""]
+    parts = [evaluations_text(config.evals - trainings, trainings) if config.evals else ""]
     parts += [f"{config.simulated_seconds:g} simulated seconds" if config.simulated_seconds else ""]
     parts += [f"{config.minutes:g} minute{'s' * (config.minutes != 1)}" if config.minutes else ""]
     return " or ".join(filter(None, parts)) + (f", {config.seeds} seeds" if config.seeds > 1 else "")

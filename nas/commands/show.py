@@ -15,6 +15,7 @@ from nas.run.noise import Noise
 from nas.run.store import Run
 from nas.run.summary import summary, top_row
 from nas.terminal import encodable, printable
+from nas.text import evaluations_text
 from search_spaces import Space, Task
 from search_spaces._files import atomic_write
 
@@ -56,7 +57,7 @@ def print_run(run: Run) -> None:
     console.print(
         printable(
             f"  {document['task']} with {document['controller']}, {seeds}, "
-            f"{document['evaluations']} evaluations{_retrained(document)}{unfinished}"
+            f"{evaluations_text(document['evaluations'], document['leader_trainings'])}{unfinished}"
         )
     )
     rows = [row for row in document["best"] if row["arch"] is not None]
@@ -76,21 +77,22 @@ def print_run(run: Run) -> None:
         + _over_seeds(rows, "score")
     )
     _print_choice(console, top)
-    if top["report"] is not None:
+    # Of a network that was trained to the end the line below says the same, with its interval.
+    if top["report"] is not None and (len(rows) > 1 or trained_network.load(run.folder) is None):
         console.print(f"test    {top['report']:.3f}" + _over_seeds(rows, "report") + _place(top))
     for text, ratio in zip(about.constraints, top.get("constraint_ratio", [])):
         console.print(f"constraint {printable(text)}: the best is at {ratio:.1%} of the bound")
     _print_trained(console, run)
-    console.print(f"path    {_sparkline(past)}")
+    console.print(f"so far  {_sparkline(past)} (best score after each evaluation)")
     training, wall = document["cost_seconds"], document["wall_seconds"]
     by_table = " as the table says," if about.final_space is None else ""
     console.print(f"cost    {training:.1f} s of training a seed,{by_table} {wall:.1f} s of wall clock")
     folder = printable(str(run.folder))
     curves = f"curves: tensorboard --logdir {printable(str(run.folder.parent))}"
     if _draw(run, space, arch):
-        console.print(f"picture {folder}/best.png, best.svg; {curves}")
+        console.print(f"drawing {folder}/best.png, best.svg; {curves}")
     else:
-        console.print(f"picture not written, as {folder} cannot be; {curves}")
+        console.print(f"drawing not written, as {folder} cannot be; {curves}")
     _print_how_to_go_on(console, run, document)
 
 
@@ -100,7 +102,7 @@ def _print_how_to_go_on(console: Console, run: Run, document: dict) -> None:
 
 
 def _draw(run: Run, space: Space, arch: Tensor) -> bool:
-    """Whether the picture of the best cell could be written."""
+    """Whether the drawing of the best cell could be written."""
     figure = draw.figure(space, arch)
     try:
         for suffix in ("png", "svg"):
@@ -133,11 +135,6 @@ def _print_trained(console: Console, run: Run) -> None:
         console.print(
             f"network {printable(str(folder))}: network.py and its weights, a torch.export program; load them as network.py says"
         )
-
-
-def _retrained(document: dict) -> str:
-    """How many trainings told the leaders apart, where any did."""
-    return f" and {document['leader_trainings']} to tell the leaders apart" if document["leader_trainings"] else ""
 
 
 def _print_choice(console: Console, top: dict) -> None:

@@ -50,8 +50,8 @@ def _row(entry: Entry) -> tuple[str, ...]:
     return (
         entry.family,
         f"{entry.architectures:,}",
-        "x".join(map(str, entry.input_shape)),
-        str(entry.num_classes),
+        "-" if entry.input_shape is None else "x".join(map(str, entry.input_shape)),
+        "-" if entry.num_classes is None else str(entry.num_classes),
         entry.objective.partition(",")[0].partition("/")[2] or entry.objective,
         f"{entry.split or 'none'}{'' if entry.test_metric else '*'}",
         re.sub(r"^number of | ?training seeds? ?", "", entry.training_seeds),

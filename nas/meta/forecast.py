@@ -36,6 +36,8 @@ class Forecast(NamedTuple):
 
     evaluations: int
     """Of each seed, within the budget."""
+    leader_trainings: int
+    """Trainings of each seed that tell its leaders apart; they come after the evaluations, within the budget."""
     simulated_evaluations: int
     """Evaluations after which the gain is."""
     expected_gain: float
@@ -75,7 +77,8 @@ def forecast(config: RunConfig, setup: Setup, prior: Prior) -> Forecast:
     allowed = [budget / each for budget, each in budgets if budget is not None and each > 0]
     whole = max(1, int(min(allowed, default=setup.evaluator.defaults.budget)))
     # The last evaluations search nothing, and take as long as others.
-    evaluations = whole - leader_trainings(budget.leaders_within(config, whole))
+    trainings = leader_trainings(budget.leaders_within(config, whole))
+    evaluations = whole - trainings
     simulated = min(evaluations, _MOST)
     top_ST = _simulate(setup, prior, value_SN, simulated, min(config.batch, simulated))
     start_S = value_SN[:, features.row_of(space, reference)]
@@ -85,6 +88,7 @@ def forecast(config: RunConfig, setup: Setup, prior: Prior) -> Forecast:
     ahead = ((top_ST - start_S[:, None]).median(0).values > 0).nonzero()
     return Forecast(
         evaluations=evaluations,
+        leader_trainings=trainings,
         simulated_evaluations=simulated,
         expected_gain=median,
         low=low,

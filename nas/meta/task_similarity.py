@@ -17,23 +17,34 @@ _TASKS = 24
 _HIGH, _MEDIUM = 0.35, 0.15
 """Correlations less one and a half standard errors: scores that are noise have a high one in one search of twenty."""
 _FEWEST = 8
-"""Evaluations under which the standard error is larger than any correlation that could be told."""
+"""Different architectures with scores under which the standard error is larger than any correlation that could be told."""
 
 
 def describe_similarity(controller: TransferBO, state: State) -> str:
-    """A line on whether the task is like those of the prior, and how much the prior counts. `state` is that after the search."""
+    """A line on whether the task is like those of the prior, and how much the prior counts. `state` is that after the search.
+
+    Scores of fewer than `_FEWEST` different architectures tell nothing, and the line says that.
+    """
+    known = min(_different(state))
+    if known < _FEWEST:
+        return (
+            f"Similarity to the prior's tasks: not estimated. It takes scores of {_FEWEST} different architectures; "
+            f"there {'is' if known == 1 else 'are'} {known}."
+        )
     correlation, weight = (
         controller.prior_correlation(state).mean().item(),
         controller.prior_weight(state).mean().item(),
     )
-    evaluations = state.score.shape[1]
-    if evaluations < _FEWEST:
-        similarity = f"unknown after {evaluations} evaluations, which takes {_FEWEST}"
-    else:
-        word = "high" if correlation > _HIGH else "medium" if correlation > _MEDIUM else "low"
-        similarity = f"{word} (correlation of scores with the prior at least {correlation:.2f})"
+    word = "high" if correlation > _HIGH else "medium" if correlation > _MEDIUM else "low"
+    similarity = f"{word} (correlation of scores with the prior at least {correlation:.2f})"
     dominates = "the prior still dominates" if weight > 0.5 else "the observed scores now dominate"
     return f"Similarity to the prior's tasks: {similarity}. Prior weight: {weight:.0%} ({dominates})."
+
+
+def _different(state: State) -> list[int]:
+    """How many different architectures each search has scores of."""
+    known_SE = ~state.score.isnan()
+    return [len(archs[known].unique(dim=0)) for archs, known in zip(state.archs, known_SE)]
 
 
 def resnet_reference_arch(space: Space) -> Tensor:
@@ -41,7 +52,8 @@ def resnet_reference_arch(space: Space) -> Tensor:
     cells = as_cell_space(space)
     if cells is None:
         raise UserError(
-            f"Space '{space.name}' has no ResNet-like cell to compare with; a forecast takes a space of cells."
+            f"A forecast is the gain over the ResNet cell, and space '{space.name}' has no cells. `nas search` takes it "
+            "without a forecast."
         )
     return cells.reference_arch
 

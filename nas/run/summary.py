@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from nas.run import budget, choice, session, step_log, store, subject, test_place
+from nas.run.step_log import History
 from nas.run.store import Run
 
 
@@ -32,6 +33,17 @@ def summary(run: Run) -> dict[str, Any]:
                 if ratio is not None:
                     at_best = ratio[row["seed"] - first, at - 1]
                     row["constraint_ratio"] = [round(x, 4) for x in at_best.tolist()]
+    return overview(run, past) | {
+        "cost_seconds": round(past.cost.double().sum(1).mean().item(), 3) if past.steps else 0.0,
+        "wall_seconds": round(past.wall + choice.wall(run, past), 3),
+        "columns_read": store.get_meta(run, "columns_read") or {},
+        "data": store.get_meta(run, "data") or [],
+        "best": rows,
+    }
+
+
+def overview(run: Run, past: History) -> dict[str, Any]:
+    """What a listing of runs says of each, and the summary of one begins with."""
     return {
         "run": str(run.folder),
         "task": run.config.task,
@@ -40,11 +52,6 @@ def summary(run: Run) -> dict[str, Any]:
         "evaluations": past.score.shape[1],
         "leader_trainings": choice.trainings(run, past),
         "finished": budget.spent(run.config, past),
-        "cost_seconds": round(past.cost.double().sum(1).mean().item(), 3) if past.steps else 0.0,
-        "wall_seconds": round(past.wall + choice.wall(run, past), 3),
-        "columns_read": store.get_meta(run, "columns_read") or {},
-        "data": store.get_meta(run, "data") or [],
-        "best": rows,
     }
 
 

@@ -140,7 +140,7 @@ def _number(text: str) -> str | float:
 
 
 def _pixels(space: Space, arch: Tensor) -> Tensor:
-    """The picture of a cell, uint8 `[H, W, 3]`."""
+    """The drawing of a cell, uint8 `[H, W, 3]`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(draw.figure(space, arch))

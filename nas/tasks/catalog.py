@@ -10,7 +10,7 @@ import torch
 from controller import Proposal
 from nas import datasets, plugins, tables
 from nas.tasks import families, objective, top
-from nas.tasks.find import TaskColumns, find, task_columns
+from nas.tasks.find import TaskColumns, find, is_described, task_columns
 from nas.tasks.name import TaskName
 from nas.types import Objective
 from search_spaces import UserError, _ops, unknown
@@ -24,8 +24,9 @@ class Entry(NamedTuple):
     space: str
     architectures: int
     """How many were measured; of a dataset, how many there are to train."""
-    input_shape: tuple[int, int, int]
-    num_classes: int
+    input_shape: tuple[int, int, int] | None
+    """Channels, height, width; None where the table's dataset is not known, as of one's own results. So is the next."""
+    num_classes: int | None
     objective: str
     """What a search maximizes: a column, or the validation accuracy of training."""
     split: str | None
@@ -98,6 +99,7 @@ def _entry(task: TaskName, family: str, found: TaskColumns) -> Entry:
     evaluator = find(str(task))
     space, about = evaluator.space, evaluator.task
     archs = _ops.enumerate_all(space.choices)
+    shape, classes = (about.input_shape, about.num_classes) if is_described(found.name) else (None, None)
     score = evaluator.load(torch.zeros(1).long())(Proposal(archs[None])).score[0]
     measured_on, columns = objective.of(evaluator), ", ".join([found.objective, *task.constraints])
     optimum = optimum_arch = among = None
@@ -106,6 +108,6 @@ def _entry(task: TaskName, family: str, found: TaskColumns) -> Entry:
         optimum, optimum_arch = round(score[best].item(), 4), space.describe(archs[best])
         among = counted._asdict() | {"coarse": counted.coarse}
     return Entry(
-        str(task), family, space.name, found.table.rows, about.input_shape, about.num_classes, columns,
+        str(task), family, space.name, found.table.rows, shape, classes, columns,
         measured_on.split, measured_on.seeds_text, found.test_metric, optimum, optimum_arch, among,
     )  # fmt: skip

@@ -166,8 +166,13 @@ def _measured_space(path: Path, _modified: int, space: str) -> Space:
     return _measured.measured(whole, tables.read(path).archs)
 
 
+def is_described(data: str) -> bool:
+    """Whether it is known what the images of a table's dataset are: a table itself does not say."""
+    return base_dataset(data) in _KNOWN
+
+
 def describe_task(name: str, data: str) -> Task:
-    """The task called `name`, on the dataset `data`: its shape where we know it, that of CIFAR-10 where we do not.
+    """The task called `name`, on the dataset `data`: its shape if it `is_described`, else that of CIFAR-10.
 
     Features are those of the dataset itself where it is described, and none where it is not.
     """
