@@ -59,10 +59,18 @@ class Images(NamedTuple):
     """float32 `[C]` of x / 255, as `std`."""
     std: Tensor
 
-    def normalised(self, index: Tensor | slice) -> Tensor:
-        """Some of the images, float32, of mean 0 and standard deviation 1 over the training split."""
+    def pixels(self, index: Tensor | slice) -> Tensor:
+        """Some of the images, float32 in [0, 1]."""
+        return self.x[index].float() / 255
+
+    def standardised(self, pixels: Tensor) -> Tensor:
+        """`pixels` of [0, 1], of mean 0 and standard deviation 1 over the training split."""
         shape = (1, -1, 1, 1)
-        return (self.x[index].float() / 255 - self.mean.view(shape)) / self.std.view(shape)
+        return (pixels - self.mean.view(shape)) / self.std.view(shape)
+
+    def normalised(self, index: Tensor | slice) -> Tensor:
+        """Some of the images, as `standardised` has them."""
+        return self.standardised(self.pixels(index))
 
 
 class Checkpoint(NamedTuple):

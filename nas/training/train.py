@@ -173,7 +173,7 @@ def _steps(
     for step in range(epoch * steps, (epoch + 1) * steps):
         at = step % steps * batch
         index = order[at : at + batch]
-        x, y = augment.batch(images.normalised(index), recipe, step), images.y[index]
+        x, y = augment.prepared(images, index, recipe, step), images.y[index]
         if classes is not None:
             x, y = targets.mixed(x, targets.soft(y, classes, recipe, weights), recipe, step)
         yield x, y, learning_rate(recipe, step, recipe.epochs * steps)
