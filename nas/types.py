@@ -114,6 +114,8 @@ class TrainedNetwork(NamedTuple):
     """Channels, height, width of the images that it takes; None: those of its task."""
     mirror: bool = False
     """Its answer is the mean of the logits of an image and of its mirror image."""
+    deep: tuple[int, int] | None = None
+    """Black and white of image files with more than 8 bits a channel; None: it was trained on none."""
 
 
 class Evaluator(Protocol):

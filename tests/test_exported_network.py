@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from nas.export import formats, loader, read_back, source
+from nas.export.classify_source import Reading
 from nas.export.export import export
 from search_spaces import Task
 from search_spaces.nasbench201 import NasBench201
@@ -20,6 +21,7 @@ TASK = Task("pets", (3, 12, 12), 3)
 SPACE = NasBench201(channels=4, cells=1)
 ARCH = torch.tensor([3, 1, 2, 4, 0, 3])
 MEAN, STD = torch.full((3,), 0.4), torch.full((3,), 0.2)
+READING = Reading(("a", "b", "c"), TASK.input_shape, None)
 PIXELS = torch.rand(4, 3, 12, 12, generator=torch.Generator().manual_seed(0))
 
 
@@ -29,7 +31,7 @@ def ours(tmp_path_factory):
     torch.manual_seed(0)
     network = SPACE.build(ARCH, TASK).eval()
     path = tmp_path_factory.mktemp("export") / "exported_network.py"
-    path.write_text(source.write(network, TASK, SPACE.describe(ARCH), ("a", "b", "c"), normalised=True))
+    path.write_text(source.write(network, TASK, SPACE.describe(ARCH), READING))
     # Imported, as users do: scripting looks for the source of a class.
     spec = importlib.util.spec_from_file_location("exported_network", path)
     module_type = sys.modules["exported_network"] = importlib.util.module_from_spec(spec)
@@ -45,7 +47,7 @@ def theirs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("export")
     module = loader.of_module(SPACE.build(ARCH, TASK).eval(), MEAN, STD)
     formats.save(formats.trace(module, PIXELS[:2]), folder / "network.pt2")
-    (folder / "network.py").write_text(loader.write_loader(TASK, SPACE, ARCH, ("a", "b", "c"), normalises=True))
+    (folder / "network.py").write_text(loader.write_loader(TASK, SPACE, ARCH, READING))
     return read_back.load_python(folder)
 
 
@@ -107,6 +109,7 @@ def test_the_tolerance_grows_with_the_logits():
 def test_an_onnx_file_with_other_logits_costs_no_other_file(tmp_path, monkeypatch):
     monkeypatch.setattr(read_back, "has_onnx", lambda: True)
     monkeypatch.setattr(formats, "save_onnx", lambda *args: args[-1].write_bytes(b"onnx"))
+    monkeypatch.setattr(formats, "complete_onnx", lambda *args, **more: None)
     monkeypatch.setattr(formats, "load_onnx", lambda path: lambda pixels: torch.ones(len(pixels), 3))
     done = export(SPACE, ARCH, TASK, None, tmp_path / "out", onnx=None)
     assert [f.file for f in done.files] == ["network.py", "network.pt2"]

@@ -26,12 +26,21 @@ IN_PART = 1
 @click.option("--to", required=True, type=click.Path(path_type=Path), help="The folder to make.")
 @click.option("--seed", type=int, help="Of which seed; by default the one with the highest score.")
 @click.option("--onnx/--no-onnx", default=None, help="Write ONNX too; by default where its packages are installed.")
+@click.option(
+    "--onnx-input",
+    type=click.Choice(["float32", "uint8"]),
+    default="float32",
+    show_default=True,
+    help="What the ONNX file takes: pixels / 255 of the network's size, or uint8 images of any size, which it resizes itself.",
+)
 @click.option("--force", is_flag=True, help="Replace an earlier export in that folder.")
 @click.option(
     "--trust", "trusted", is_flag=True, help="Run the file of a space that the run names and you have not run before."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-def command(run: str, to: Path, seed: int | None, onnx: bool | None, force: bool, trusted: bool, as_json: bool) -> None:
+def command(
+    run: str, to: Path, seed: int | None, onnx: bool | None, onnx_input: str, force: bool, trusted: bool, as_json: bool
+) -> None:  # fmt: skip
     """Write a run's network as Python, weights, torch.export program and ONNX; compare each with the network, time it.
 
     It takes the run's folder alone. Only where the run's space is a file of somebody's own, that file is run. A format that
@@ -54,11 +63,11 @@ def command(run: str, to: Path, seed: int | None, onnx: bool | None, force: bool
             trust.refuse_unknown(run, named)
         trust.remember(named)
     space = subject.built_space(kept)
-    done = export(
-        space, space.parse(arch), about.task, weights.state_dict if weights else None, to,
-        mean=weights.mean if weights else None, std=weights.std if weights else None,
-        class_names=weights.class_names if weights else (), onnx=onnx, force=force,
-    )  # fmt: skip
+    options = {"onnx": onnx, "onnx_input": onnx_input, "force": force}
+    if weights:
+        done = trained_network.write_export(space, about.task, weights, to, **options)
+    else:
+        done = export(space, space.parse(arch), about.task, None, to, **options)
     if as_json:
         _shared.print_json(document(done, arch))
     else:

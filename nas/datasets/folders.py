@@ -9,7 +9,7 @@ import torch
 from nas.datasets import image_files
 from nas.datasets.image_files import Broken, Header
 from nas.datasets.image_folder import Layout, read_layout
-from nas.datasets.images import LARGEST, RawData, resize
+from nas.datasets.images import LARGEST, RawData
 from nas.datasets.labels import readable
 from nas.datasets.pixel_scale import PixelScale
 from search_spaces import UserError
@@ -40,7 +40,7 @@ def _decode(where: str, layout: Layout, image_size: int | None) -> RawData:
     # The median of the shorter sides: neither thumbnails nor a few huge images decide for all.
     side = image_size or min(LARGEST, sides[len(sides) // 2])
     # One image of training in color makes all RGB: networks take one number of channels.
-    mode = "L" if all(found.is_grey for found in train) else "RGB"
+    channels = 1 if all(found.is_grey for found in train) else 3
     scale, unread = _scale_of_files(
         where, {split: [p for p in paths if p in usable] for split, paths in files.items()}, usable
     )
@@ -51,16 +51,16 @@ def _decode(where: str, layout: Layout, image_size: int | None) -> RawData:
         images, labels = [], []
         for label, name in enumerate(class_names):
             for path in classes.get(name, []):
-                found = image_files.pixels(path, mode, scale) if path in usable else None
+                found = image_files.pixels(path, channels, side, side, scale) if path in usable else None
                 if isinstance(found, Broken):
                     broken.append(found)
                 elif found is not None:
-                    images.append(resize(found, side)[0])
+                    images.append(found)
                     labels.append(label)
         if images:
             splits[split] = (torch.stack(images), torch.tensor(labels))
     image_files.refuse(where, list({found.path: found for found in broken}.values()), total)
-    return RawData(splits, class_names, tuple(notes), layout.origins)
+    return RawData(splits, class_names, tuple(notes), layout.origins, scale)
 
 
 def _odd_sizes(headers: dict[Path, Header], unusable: int) -> list[str]:

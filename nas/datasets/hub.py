@@ -6,11 +6,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from nas.datasets import image_files
 from nas.datasets.image_files import Header
-from nas.datasets.images import RawData, resize
+from nas.datasets.images import LARGEST, RawData
 from nas.datasets.labels import readable
 from nas.datasets.split_names import by_split
 from search_spaces import UserError
@@ -68,15 +67,18 @@ def hugging_face(where: str, image_size: int | None) -> RawData:
         for split in parts
     }
     scale = image_files.scale_of_deep(where, deep)
-    mode = "L" if all(found.is_grey for found in headers["train"]) else "RGB"
+    channels = 1 if all(found.is_grey for found in headers["train"]) else 3
+    # Without a side asked for, the smallest of all images fits all.
+    shortest = min(min(found.width, found.height) for part in headers.values() for found in part)
+    side = image_size or min(shortest, LARGEST)
     splits = {}
     for split in parts:
-        x = _squares((image_files.to_channels(row, mode, scale) for row in rows(split)), image_size)
+        x = torch.stack([image_files.to_pixels(row, channels, side, side, scale) for row in rows(split)])
         splits[split] = (x, torch.tensor(labels[split]))
     # Only the classes with images: a hub's list of names may have more than its training split.
     present = torch.unique(splits["train"][1]).tolist()
     names = tuple(readable(features[label].names[i]) for i in present)
-    return RawData(splits, names, tuple(notes), {split: origins[split] for split in parts})
+    return RawData(splits, names, tuple(notes), {split: origins[split] for split in parts}, scale)
 
 
 def _check_labels(of: str, labels: list[Any], names: list[str]) -> None:
@@ -101,10 +103,3 @@ def _decoded(of: str, column: Iterable[Any]) -> Iterator[Any]:
             ) from None
         yield image
         row += 1
-
-
-def _squares(images: Iterable[Tensor], side: int | None) -> Tensor:
-    small = [resize(image, side) for image in images]
-    # Without a side asked for, each image keeps its own up to the largest: the smallest of them fits all.
-    common = min(image.shape[-1] for image in small)
-    return torch.cat([resize(image, common) for image in small])

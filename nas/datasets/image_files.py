@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
+from nas import image_reading
 from nas.datasets import pixel_scale
 from nas.datasets.labels import readable
 from nas.datasets.pixel_scale import PixelRange, PixelScale
@@ -32,7 +33,6 @@ _LARGEST = 89_478_485
 """Pixels of an image: where Pillow begins to warn of images that are made to fill the memory."""
 _LONGEST = 100
 """Times its width that an image may be long: of a longer one the middle square shows nothing, and it would be scaled up to it."""
-_WHITE = 255
 _NAMED = 3
 
 
@@ -98,11 +98,11 @@ def header(path: Path) -> Header | Broken:
         return Broken(path, reason(error))
 
 
-def pixels(path: Path, mode: str, scale: PixelScale | None) -> Tensor | Broken:
-    """The pixels of a file, as `to_channels` gives them."""
+def pixels(path: Path, channels: int, height: int, width: int, scale: PixelScale | None) -> Tensor | Broken:
+    """The pixels of a file, as `to_pixels` gives them."""
     try:
         with Image.open(path, formats=_formats()) as image:
-            return to_channels(image, mode, scale)
+            return to_pixels(image, channels, height, width, scale)
     except UserError as error:
         return Broken(path, str(error))
     except Exception as error:  # As above.
@@ -135,25 +135,14 @@ def refuse(where: str, broken: list[Broken], total: int) -> None:
         )
 
 
-def to_channels(image: Any, mode: str, scale: PixelScale | None) -> Tensor:
-    """A Pillow image as uint8 `[1, C, H, W]`, upright, on white where it is transparent.
+def to_pixels(image: Any, channels: int, height: int, width: int, scale: PixelScale | None) -> Tensor:
+    """A Pillow image as uint8 `[C, H, W]`: upright, on white where it is transparent, scaled, cut to its middle.
 
     Args:
-        mode: `L` or `RGB`.
         scale: of images with more than 8 bits a channel.
     """
-    image.load()  # Readers of TIFF turn the image themselves, and only then.
-    image = _upright(image)
-    if image.mode.startswith(_DEEP):
-        # Pillow clips 16-bit images to white when it converts them itself.
-        assert scale is not None
-        image = Image.fromarray(scale.to_bytes(np.asarray(image)))
-    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        paper = Image.new("RGBA", image.size, (_WHITE,) * 4)
-        image = Image.alpha_composite(paper, image)
-    values = np.array(image.convert(mode), dtype=np.uint8)
-    return torch.from_numpy(values.reshape(*values.shape[:2], -1)).permute(2, 0, 1)[None]
+    values = np.array(image_reading.prepared(image, channels, height, width, scale), dtype=np.uint8)
+    return torch.from_numpy(values.reshape(height, width, channels)).permute(2, 0, 1).contiguous()
 
 
 def scale_of_deep(where: str, ranges: dict[str, list[PixelRange]]) -> PixelScale | None:
@@ -172,15 +161,6 @@ def scale_of_deep(where: str, ranges: dict[str, list[PixelRange]]) -> PixelScale
     for split, one in found.items():
         pixel_scale.check_alike(f"'{where}': the {split} split", one, found["train"])
     return pixel_scale.scale_of(f"'{where}'", found["train"])
-
-
-def _upright(image: Any) -> Any:
-    """Turned as a camera's note in the file says and every viewer does (EXIF orientation)."""
-    try:
-        turned = ImageOps.exif_transpose(image, in_place=False) if image.getexif().get(0x0112, 1) != 1 else None
-    except Exception:  # A damaged note: viewers show such images as they lie.
-        turned = None
-    return turned or image
 
 
 def reason(error: Exception) -> str:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from nas.datasets.pixel_scale import PixelScale
 from search_spaces import _noise
 
 LARGEST = 32
@@ -33,6 +34,8 @@ class DataSet(NamedTuple):
     std: Tensor
     notes: tuple[str, ...] = ()
     """What a user should know: where the splits come from, what was left out."""
+    deep: PixelScale | None = None
+    """Of image files with more than 8 bits a channel; None: there were none."""
 
 
 class RawData(NamedTuple):
@@ -46,10 +49,16 @@ class RawData(NamedTuple):
     """What is not used, and why."""
     origins: dict[str, str] = {}
     """What the data call each split that they bring, `test` as `x_test`."""
+    deep: PixelScale | None = None
+    """Of image files with more than 8 bits a channel; None: there were none."""
 
 
 def resize(x: Tensor, side: int | None) -> Tensor:
-    """Images uint8 `[N, C, H, W]` with a shorter side of `side`, cut to the middle square; None: their own, at most 32."""
+    """Images of arrays, uint8 `[N, C, H, W]`, with a shorter side of `side`, cut to the middle square; None: at most 32.
+
+    Image files are resized one by one by Pillow (`nas.image_reading`), so that a user can repeat it. The two differ by one of 255
+    levels at most; arrays keep torch's, which the shipped tables were measured with.
+    """
     height, width = x.shape[2:]
     side = min(height, width, LARGEST) if side is None else side
     if (height, width) == (side, side):

@@ -85,7 +85,7 @@ def _complete(name: str, raw: RawData) -> DataSet:
     # A channel that never changes would be divided by zero.
     std = torch.where(std > 1e-4, std, torch.ones(()))
     notes = (_origins(raw), *raw.notes)
-    return DataSet(name, x_train, y_train, x_valid, y_valid, x_test, y_test, tuple(present), mean, std, notes)
+    return DataSet(name, x_train, y_train, x_valid, y_valid, x_test, y_test, tuple(present), mean, std, notes, raw.deep)
 
 
 def _refuse_too_few(name: str, splits: dict[str, tuple[Tensor, Tensor]], class_names: tuple[str, ...]) -> None:

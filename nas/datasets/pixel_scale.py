@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nas.image_reading import byte_values
 from search_spaces import UserError
 
 _TOPS = (1, 255, 1023, 4095, 16383, 65535)
@@ -48,19 +49,8 @@ class PixelScale(NamedTuple):
             return x
         out = np.empty(x.shape, np.uint8)
         for start in range(0, len(x), _PART):
-            out[start : start + _PART] = self._part(x[start : start + _PART])
+            out[start : start + _PART] = byte_values(x[start : start + _PART], *self)
         return out
-
-    def _part(self, x: np.ndarray) -> np.ndarray:
-        # float64, and not the input's own type: 255 x float16 rounds, and unsigned integers wrap around.
-        values = x.astype(np.float64)
-        if self.white == 1:
-            values = np.round((values - self.black) * (255 / (1 - self.black)))
-        elif self.white == 255:
-            values = np.round(values)
-        else:  # The upper eight bits, as image libraries convert.
-            values = np.floor(values / ((self.white + 1) // 256))
-        return values.clip(0, 255).astype(np.uint8)
 
     def is_usual(self, found: PixelRange) -> bool:
         """Whether it is what everybody expects: bytes to 255, floats to 1."""

@@ -80,7 +80,7 @@ class FinalTrainings:
             for name, value in network.state_of(0).items()
         }
         measured = metrics.test_metrics(answers, judged[1]) | {"loss": losses}
-        return TrainedNetwork(name, weights, data.mean, data.std, data.class_names, measured)
+        return TrainedNetwork(name, weights, data.mean, data.std, data.class_names, measured, deep=data.deep)
 
     def _images(self, x: Tensor, y: Tensor) -> Images:
         return Images(*(t.to(self.device) for t in (x, y, self.data.mean, self.data.std)))

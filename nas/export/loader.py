@@ -9,7 +9,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from nas.export import source_templates
+from nas.export import classify_source, source_templates
+from nas.export.classify_source import Reading
 from search_spaces import Space, Task
 
 SPACE_SOURCE = "space.py"
@@ -17,34 +18,40 @@ SPACE_SOURCE = "space.py"
 
 
 class Normalized(nn.Module):
-    """A network that takes pixels / 255: it subtracts the training pixels' mean and divides by their deviation itself."""
+    """A network that takes pixels / 255: it subtracts the training pixels' mean and divides by their deviation itself.
+
+    With `mirror` its logits are the mean over the image and its mirror image.
+    """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: nn.Module, mean: Tensor, std: Tensor):
+    def __init__(self, network: nn.Module, mean: Tensor, std: Tensor, mirror: bool = False):
         super().__init__()
-        self.network = network
+        self.network, self.mirror = network, mirror
         self.register_buffer("mean", mean.view(1, -1, 1, 1).clone())
         self.register_buffer("std", std.view(1, -1, 1, 1).clone())
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return self.network((pixels - self.mean) / self.std)
+        x = (pixels - self.mean) / self.std
+        return (self.network(x) + self.network(x.flip(3))) / 2 if self.mirror else self.network(x)
 
 
-def of_module(network: nn.Module, mean: Tensor | None, std: Tensor | None) -> nn.Module:
+def of_module(network: nn.Module, mean: Tensor | None, std: Tensor | None, mirror: bool = False) -> nn.Module:
     """The module that the programs of a user's network are traced from."""
-    return network if mean is None or std is None else Normalized(network, mean, std).eval()
+    return network if mean is None or std is None else Normalized(network, mean, std, mirror).eval()
 
 
-def write_loader(task: Task, space: Space, arch: Tensor, class_names: tuple[str, ...], normalises: bool) -> str:
+def write_loader(task: Task, space: Space, arch: Tensor, reading: Reading | None) -> str:
     """The Python file beside a network of somebody's own space: it loads the `torch.export` program, which needs only torch."""
-    takes = "pixels / 255" if normalises else "normalized pixels"
-    return source_templates.LOADER.format(
-        arch=json.dumps(space.describe(arch)), space=json.dumps(space.name), takes=takes,
-        shape=" x ".join(map(str, task.input_shape)), names=json.dumps(class_names),
-        check=source_templates.check(task.input_shape, normalises),
+    text = source_templates.LOADER.format(
+        arch=json.dumps(space.describe(arch)), space=json.dumps(space.name),
+        takes="pixels / 255" if reading else "normalized pixels", shape=" x ".join(map(str, task.input_shape)),
+        usage=classify_source.usage(reading), imports=classify_source.imports(reading, weights=False),
+        constants=classify_source.constants(reading), check=source_templates.check(task.input_shape, reading is not None),
     )  # fmt: skip
+    named = classify_source.classify(reading)
+    return f"{text}\n\n{named}\n" if named else text
 
 
 def copy_source(space: Space, folder: Path) -> None:

@@ -7,15 +7,15 @@ import statistics
 import time
 import types
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from nas.export import formats
-from search_spaces import Task, UserError, _noise
+from nas.export import formats, loader
+from nas.export.metadata import About
+from search_spaces import UserError, _noise
 
 TOLERANCE = 1e-4
 """The largest difference of logits between the network and a program that was read back, as a part of the largest logit where
@@ -55,23 +55,24 @@ def write_and_compare(
     folder: Path,
     network: nn.Module,
     own: nn.Module | None,
-    task: Task,
-    mean: Tensor | None,
-    std: Tensor | None,
+    about: About,
+    *,
     onnx: bool,
+    uint8: bool = False,
 ) -> tuple[tuple[ExportedFile, ...], tuple[LeftOut, ...]]:
     """Write the programs, read everything back, compare. A program that fails is left out and costs no other file.
 
     Args:
+        network: takes normalized pixels.
         own: what the programs are traced from, if the Python file only loads one of them; None: the module of that file.
+        uint8: the ONNX file is to take images of any size.
 
     Raises `UserError` where the Python file's own network gives other logits: all programs would.
     """
-    # Random pixels: a constant image would hide errors of orientation and padding.
-    pixels = _noise.uniform(torch.tensor([0]), 0, _COMPARED, *task.input_shape)[0]
-    normalised = pixels if mean is None or std is None else (pixels - mean.view(-1, 1, 1)) / std.view(-1, 1, 1)
+    # Random pixels: a constant image would hide errors of orientation and padding. Whole levels, as image files have.
+    pixels = _noise.uniform(torch.tensor([0]), 0, _COMPARED, *about.input_shape)[0].mul(255).round() / 255
     with torch.no_grad():
-        expected = network(normalised)
+        expected = loader.of_module(network, about.mean, about.std, about.mirror)(pixels)
     module = load_python(folder) if own is None else own
     files = [_measure("network.py", module, pixels, expected)] if own is None else []
     left_out: list[LeftOut] = []
@@ -91,16 +92,24 @@ def write_and_compare(
 
     try:
         # Two images: torch would take a batch of one for a constant size.
-        program = formats.trace(module, pixels[:2])
+        program = formats.trace(module if about.reading is None else formats.Guarded(module), pixels[:2])
     except Exception as error:
         # Nor an ONNX file: torch's older exporter would take one branch of such a network for the whole of it.
         reason = f"torch.export cannot trace {type(network).__name__}, the network that `build` gave: {_reason(error)}"
         left_out.append(LeftOut("network.pt2", reason, True))
     else:
-        if attempt("network.pt2", partial(formats.save, program), formats.load) and own is not None:
+
+        def save(path: Path) -> None:
+            formats.save(program, path, about.lines)
+
+        if attempt("network.pt2", save, formats.load) and own is not None:
             files.insert(0, _measure("network.py", load_python(folder), pixels, expected))
         if onnx and has_onnx():
-            save_onnx = partial(formats.save_onnx, own or load_python(folder), program, pixels[:2])
+
+            def save_onnx(path: Path) -> None:
+                formats.save_onnx(own or load_python(folder), program, pixels[:2], path)
+                formats.complete_onnx(path, about, uint8=uint8)
+
             attempt("network.onnx", save_onnx, formats.load_onnx)
     if onnx and not has_onnx():
         left_out.append(LeftOut("network.onnx", NO_ONNX, False))
@@ -136,6 +145,7 @@ def load_python(folder: Path) -> nn.Module:
     """The network of an exported folder, by its own `load`."""
     path = folder / "network.py"
     module = types.ModuleType("network")
+    module.__file__ = str(path)
     # Not `import`: the file lies anywhere, and two exports of one process would share a name in `sys.modules`.
     exec(compile(path.read_text(encoding="utf-8"), path, "exec"), module.__dict__)
     return module.load(folder / "network.safetensors")

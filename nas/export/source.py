@@ -7,16 +7,17 @@ channel, and the file has only that. Edges that do not reach the output are left
 from __future__ import annotations
 
 import itertools
-import json
 
 import torch
 from torch import Tensor, nn
 
-from nas.export import source_templates
+from nas.export import classify_source, source_templates
+from nas.export.classify_source import Reading
 from nas.export.live_edges import SHORT_NAMES, Edge, live_edges
 from search_spaces import Task, UserError
 from search_spaces._cells import EDGES, NODES, Cell, CellNetwork, ReluConvBn, ResidualBlock
 
+WEIGHTS = "network.safetensors"
 _SAME = {
     "skip_connect": "",
     "nor_conv_1x1": "ReluConvBn(inputs, outputs, 1)",
@@ -68,12 +69,16 @@ def _shift(conv: ReluConvBn) -> Tensor:
     return nn.functional.batch_norm(zero, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)[0]
 
 
-def write(network: CellNetwork, task: Task, arch: str, class_names: tuple[str, ...], normalised: bool) -> str:
-    """The file's text.
+def write(
+    network: CellNetwork, task: Task, arch: str, reading: Reading | None, mirror: bool = False, weights: str = WEIGHTS
+) -> str:
+    """The Python file of `network`.
 
     Args:
         arch: how the space describes the architecture.
-        normalised: whether the network takes away the mean of the pixels and divides by their deviation first.
+        reading: how it reads image files; None: it takes normalized pixels, and reads none.
+        mirror: whether its logits are the mean over the image and its mirror image.
+        weights: the name of the file of its weights.
     Raises `UserError` for a network with layers that this file does not know.
     """
     cells = [layer for layer in network.body if isinstance(layer, Cell)]
@@ -92,25 +97,23 @@ def write(network: CellNetwork, task: Task, arch: str, class_names: tuple[str, .
         task=task.name.replace("\\", "/").replace('"', "'"),
         shape=list(task.input_shape),
         classes=task.num_classes,
-        pixels="pixels / 255" if normalised else "normalised pixels",
-        names=f"\nCLASS_NAMES = {_tuple(class_names)}" if class_names else "",
+        pixels="pixels / 255" if reading else "normalized pixels",
+        usage=classify_source.usage(reading),
+        imports=classify_source.imports(reading, weights=True),
+        constants=classify_source.constants(reading).rstrip(),
+        weights=weights,
     )
     parts = [
         head,
         source_templates.RELU_CONV_BN if convs else "",
         source_templates.RESIDUAL if residual else "",
         _cell(edges, wider),
-        source_templates.check(task.input_shape, normalised),
-        _network(network, normalised),
-        source_templates.LOAD,
+        source_templates.check(task.input_shape, reading is not None),
+        _network(network, reading is not None, mirror),
+        source_templates.LOAD.format(weights=weights),
+        classify_source.classify(reading),
     ]
     return "\n\n\n".join(part.strip("\n") for part in parts if part) + "\n"
-
-
-def _tuple(names: tuple[str, ...]) -> str:
-    quoted = [json.dumps(name, ensure_ascii=False) for name in names]
-    line = "(" + ", ".join(quoted) + ")"
-    return line if len(line) < 100 and len(names) > 1 else "(\n" + "".join(f"    {name},\n" for name in quoted) + ")"
 
 
 def _cell(edges: list[Edge], wider: bool) -> str:
@@ -148,11 +151,11 @@ def _cell(edges: list[Edge], wider: bool) -> str:
     )
 
 
-def _network(network: CellNetwork, normalised: bool) -> str:
+def _network(network: CellNetwork, normalised: bool, mirror: bool) -> str:
     conv, head = network.stem[0], network.head[4]
     assert isinstance(conv, nn.Conv2d)
     assert isinstance(head, nn.Linear)
-    layers = []
+    layers, forward = [], source_templates.MIRRORED if mirror else source_templates.FORWARD
     for code, group in itertools.groupby(map(_layer, network.body)):
         count = len(list(group))
         layers.append(f"            {code}," if count == 1 else f"            *({code} for _ in range({count})),")
@@ -160,7 +163,7 @@ def _network(network: CellNetwork, normalised: bool) -> str:
         buffers=source_templates.BUFFERS.format(channels=conv.in_channels) if normalised else "",
         channels=conv.in_channels, width=conv.out_channels, stride=conv.stride[0],
         body="\n".join(layers), out=head.in_features, classes=head.out_features,
-        inputs="(pixels - self.mean) / self.std" if normalised else "pixels",
+        forward=forward.format(inputs="(pixels - self.mean) / self.std" if normalised else "pixels"),
     )  # fmt: skip
 
 

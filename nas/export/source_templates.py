@@ -6,22 +6,21 @@ HEAD = '''
 Cell: {arch}
 Takes images float32 [N, {shape[0]}, {shape[1]}, {shape[2]}] ({pixels}), gives logits [N, {classes}].
 
-    network = load("network.safetensors")
-    logits = network(images)
+    network = load()
+    logits = network(images){usage}
 
-`load` reads the weights with torch alone. With the safetensors package the same is
+`load` reads the weights beside this file with torch alone. With the safetensors package the same is
 
     network = Network()
-    network.load_state_dict(safetensors.torch.load_file("network.safetensors"))
+    network.load_state_dict(safetensors.torch.load_file("{weights}"))
     network.eval()
 """
 
-import json
-from pathlib import Path
+{imports}
 
 import torch
 from torch import Tensor, nn
-{names}
+{constants}
 '''
 
 RELU_CONV_BN = '''
@@ -112,18 +111,24 @@ class Network(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         check(pixels)
-        return self.head(self.body(self.stem({inputs})))
+        {forward}
 '''
 
+FORWARD = "return self.head(self.body(self.stem({inputs})))"
+MIRRORED = """x = {inputs}
+        # The mean over the image and its mirror image.
+        plain = self.head(self.body(self.stem(x)))
+        return (plain + self.head(self.body(self.stem(torch.flip(x, [3]))))) / 2"""
+
 LOAD = '''
-def load(path: str | Path = "network.safetensors") -> Network:
-    """The network with the weights of a .safetensors file, ready to be used."""
-    data = Path(path).read_bytes()
+def load(path: str | Path | None = None) -> Network:
+    """The network with the weights of a .safetensors file, by default that beside this file, ready to be used."""
+    data = Path(path or Path(__file__).with_name("{weights}")).read_bytes()
     start = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:start])
     header.pop("__metadata__", None)
-    types = {"F32": torch.float32, "I64": torch.int64}
-    weights = {}
+    types = {{"F32": torch.float32, "I64": torch.int64}}
+    weights = {{}}
     for name, about in header.items():
         begin, end = (start + offset for offset in about["data_offsets"])
         flat = torch.frombuffer(bytearray(data[begin:end]), dtype=types[about["dtype"]])
@@ -136,16 +141,18 @@ def load(path: str | Path = "network.safetensors") -> Network:
 LOADER = '''"""A network found by neural architecture search, as a torch.export program. Needs only torch.
 
 It takes {takes}, float32 [N, {shape}], and gives logits [N, classes].
+
+    network = load()
+    logits = network(images){usage}
 """
 
-from pathlib import Path
+{imports}
 
 import torch
 from torch import Tensor, nn
 
 ARCHITECTURE = {arch}
-SPACE = {space}
-CLASS_NAMES = {names}
+SPACE = {space}{constants}
 {check}
 
 class Network(nn.Module):
@@ -160,9 +167,9 @@ class Network(nn.Module):
         return self.program(pixels)
 
 
-def load(path: str | Path = "network.safetensors") -> Network:
-    """The network, ready to be used; its program lies beside `path`."""
-    return Network(torch.export.load(Path(path).with_name("network.pt2")).module())
+def load(path: str | Path | None = None) -> Network:
+    """The network, ready to be used; its program lies beside `path`, by default beside this file."""
+    return Network(torch.export.load(Path(path or __file__).with_name("network.pt2")).module())
 '''
 
 

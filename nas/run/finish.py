@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
-from nas.export.export import Export, export
+from nas.export.export import Export
 from nas.run import (
     choice,
     data_report,
@@ -50,11 +50,9 @@ def finish(run: Run, setup: Setup, enter: Enter = stages.nobody) -> Export | Non
         beside.write_text(page(run, setup, winner), encoding="utf-8")
     if _exported_arch(run) == winner.arch:
         return None
-    space = training.final_space
-    return export(
-        space, space.parse(winner.arch), setup.evaluator.task, winner.state_dict, run.folder / FOLDER,
-        mean=winner.mean, std=winner.std, class_names=winner.class_names, force=True,
-    )  # fmt: skip
+    return trained_network.write_export(
+        training.final_space, setup.evaluator.task, winner, run.folder / FOLDER, force=True
+    )
 
 
 def write_report(run: Run, setup: Setup, enter: Enter = stages.nobody) -> None:

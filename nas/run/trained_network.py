@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 from safetensors import SafetensorError, safe_open
 
 from controller.models import legacy
+from nas.export.export import Export, export
 from nas.types import TrainedNetwork
-from search_spaces import UserError
+from search_spaces import Space, Task, UserError
 from search_spaces._files import atomic_write
 
 FILE = "best.safetensors"
@@ -32,6 +35,8 @@ def save(folder: Path, trained: TrainedNetwork) -> None:
         about["input_shape"] = json.dumps(trained.input_shape)
     if trained.mirror:
         about["mirror"] = json.dumps(trained.mirror)
+    if trained.deep is not None:
+        about["deep"] = json.dumps(trained.deep)
     with atomic_write(folder / FILE) as partial:
         partial.write_bytes(
             safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, about)
@@ -52,15 +57,32 @@ def load(folder: Path) -> TrainedNetwork | None:
         metrics, mirror = json.loads(about["metrics"]), json.loads(about.get("mirror", "false"))
         if _TENSOR in tensors:
             metrics[_PROBABILITIES] = tensors.pop(_TENSOR)
-        return TrainedNetwork(about["arch"], tensors, mean, std, names, metrics, _shape(about), mirror is True)
+        shape, deep = _numbers(about, "input_shape", 3), _numbers(about, "deep", 2)
+        return TrainedNetwork(about["arch"], tensors, mean, std, names, metrics, shape, mirror is True, deep)
     # JSON raises a ValueError, or a RecursionError where brackets were doubled.
     except (SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"'{path}' is not a whole file of trained weights ({error}); search again.") from None
 
 
-def _shape(about: dict[str, str]) -> tuple[int, int, int] | None:
-    """Channels, height, width that the network takes; None where the file does not say: those of the task."""
-    if "input_shape" not in about:
+def write_export(space: Space, task: Task, trained: TrainedNetwork, folder: Path, **options: Any) -> Export:
+    """`export` of a network after its final training in `space`; `options` are `onnx`, `onnx_input` and `force`."""
+    return export(
+        space, space.parse(trained.arch), as_trained(task, trained), trained.state_dict, folder,
+        mean=trained.mean, std=trained.std, class_names=trained.class_names, mirror=trained.mirror, deep=trained.deep,
+        **options,
+    )  # fmt: skip
+
+
+def as_trained(task: Task, trained: TrainedNetwork) -> Task:
+    """The task with images of the size that the network takes."""
+    return task if trained.input_shape is None else dataclasses.replace(task, input_shape=trained.input_shape)
+
+
+def _numbers(about: dict[str, str], key: str, count: int) -> Any:
+    """`count` whole numbers of the header; None where it has none of that name."""
+    if key not in about:
         return None
-    channels, height, width = json.loads(about["input_shape"])
-    return int(channels), int(height), int(width)
+    found = tuple(int(number) for number in json.loads(about[key]))
+    if len(found) != count:
+        raise ValueError(f"{key} {about[key]}")
+    return found
