@@ -1,5 +1,6 @@
 """How to search: one file an algorithm, and the types that flow between a search and its controller."""
 
+from controller._ask_tell import AskTell
 from controller._base import (
     AuxiliaryColumn,
     Controller,
@@ -24,6 +25,7 @@ from controller._settings_types import Amount, Count, Decay, Positive, Range
 
 __all__ = [
     "Amount",
+    "AskTell",
     "AuxiliaryColumn",
     "Controller",
     "Count",

@@ -154,10 +154,25 @@ def _checked(kind: str, name: str, component: Any) -> Any:
     return component
 
 
-def _module_of_file(path: Path) -> Any:
-    """A user's file as a module. What stands beside it can be imported from it."""
+def module_of_file(path: Path, form: str) -> Any:
+    """A user's file as a module. What stands beside it can be imported from it.
+
+    Args:
+        form: what he is told of a file that is not there, as `a component of your own is FILE.py:Class`.
+
+    Raises `UserError` for a file that is not there or cannot be imported.
+    """
+    try:
+        return _module_of_file(path, form)
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:  # An exit at import would end the command with the status of its choice.
+        raise UserError(f"'{path}' cannot be imported: {_one_line(error)}") from None
+
+
+def _module_of_file(path: Path, form: str = "a component of your own is FILE.py:Class") -> Any:
     if not path.is_file():
-        raise UserError(f"There is no file '{path}'; a component of your own is FILE.py:Class.")
+        raise UserError(f"There is no file '{path}'; {form}.")
     path = path.resolve()
     key = f"metacell_outside_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}_{path.stem}"
     if key in sys.modules:

@@ -208,6 +208,15 @@ class TrainingEvaluator(Evaluator, Protocol):
 
 
 @runtime_checkable
+class KeepsFiles(Protocol):
+    """An evaluator that keeps what it has evaluated in the folder of a run."""
+
+    def cache_to(self, folder: Path) -> None:
+        """Write each evaluation into a run's `folder`, and take from there what earlier sessions evaluated."""
+        ...
+
+
+@runtime_checkable
 class HasDataDigest(Protocol):
     """An evaluator whose data can be told from any other: a run keeps the digest, and goes on with no other data."""
 

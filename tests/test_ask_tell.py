@@ -1,14 +1,17 @@
 """A search driven from outside: what is pending is not proposed again, parts and any order, stored and gone on with."""
 
 import math
+import random
+from dataclasses import dataclass
 
 import pytest
 import torch
 
+from controller import AskTell
 from controller.evolution import Evolution
 from nas import Search
 from nas.run import store, subject
-from nas.testing import toys
+from nas.testing import controller_laws, toys
 from search_spaces import UserError
 from search_spaces.nasbench201 import NasBench201
 
@@ -140,3 +143,64 @@ def test_what_is_pending_is_believed_to_have_the_mean_score_and_is_forgotten_aga
     s.ask(1)
     assert seen[0].score[0, :6].tolist() == [10.0, 30.0, 20.0, 20.0, 20.0, -torch.inf]
     assert s._state.score[0, :3].tolist() == [10.0, 30.0, -torch.inf]
+
+
+@dataclass(frozen=True)
+class Wrapped(AskTell):
+    """A climber of others as a controller."""
+
+    def make(self, task, seed):
+        return Climber(self.space, seed)
+
+
+class Climber:
+    """Changes one decision of the best so far at random."""
+
+    def __init__(self, space, seed):
+        self.choices, self.random, self.best = space.choices, random.Random(seed), ([0] * len(space.choices), -math.inf)
+
+    def ask(self, count):
+        rows = []
+        for _ in range(count):
+            row = [*self.best[0]]
+            at = self.random.randrange(len(row))
+            row[at] = self.random.randrange(self.choices[at])
+            rows.append(row)
+        return rows
+
+    def tell(self, archs, scores):
+        known = [(a, s) for a, s in zip(archs, scores) if not math.isnan(s)]
+        self.best = max([self.best, *known], key=lambda pair: pair[1])
+
+    def state_dict(self):
+        version, numbers, gauss = self.random.getstate()
+        return {"random": [version, list(numbers), gauss], "best": list(self.best)}
+
+    def load_state_dict(self, state):
+        version, numbers, gauss = state["random"]
+        self.random.setstate((version, tuple(numbers), gauss))
+        self.best = tuple(state["best"])
+
+
+class Invalid(Wrapped):
+    def make(self, task, seed):
+        made = Climber(self.space, seed)
+        made.choices = (99,) * 6
+        return made
+
+
+def test_an_optimizer_of_others_keeps_the_laws_of_controllers():
+    for law in (
+        controller_laws.state_is_tensors,
+        controller_laws.proposals_are_functions_of_the_state,
+        controller_laws.seeds_search_alike_alone_and_in_a_batch,
+        controller_laws.resumes_bitwise,
+    ):
+        law(Wrapped)
+
+
+def test_an_optimizer_that_proposes_what_is_not_there_is_one_line():
+    controller = Invalid(NasBench201())
+    state = controller.begin(toys.TASK, torch.arange(20))
+    with pytest.raises(UserError, match="Invalid proposed"):
+        controller.propose(state, 4)

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from controller.models import legacy
 from nas import plugins
+from nas.evaluators import function
 from nas.run import session
 from nas.run.config import RunConfig
 from nas.run.session import Setup
@@ -55,6 +57,13 @@ _SEARCH = (
     ),
     click.option("--evaluator", help="What scores: FILE.py:Class of your own; by default what the task says."),
     click.option(
+        "--objective", metavar="FILE.py:FUNCTION",
+        help="What scores: a function of your own, evaluate(network, task, epochs, seed) or of fewer of these, which returns a "
+        "number or a dict with 'score'.",
+    ),
+    click.option("--timeout", type=float, help="Of --objective: seconds after which an evaluation is ended, and has failed."),
+    click.option("--workers", type=int, help="Of --objective: evaluations at once, each in a process of its own; 1 by default."),
+    click.option(
         "--prior", default=RunConfig.prior, show_default=True,
         help="What was learned across tasks: shipped, none, or a file of `nas meta-train`.",
     ),
@@ -93,12 +102,13 @@ def search_options(command: Command) -> Command:
 def configure(
     *, task: str, constraint: tuple[str, ...], controller: str, controller_options: tuple[str, ...],
     training_options: tuple[str, ...], batch: int | None, evals: int | None, leaders: int | None, space: str | None,
-    evaluator: str | None, **rest: Any,
+    evaluator: str | None, objective: str | None = None, timeout: float | None = None, workers: int | None = None, **rest: Any,
 ) -> tuple[RunConfig, Setup]:  # fmt: skip
     """The configuration that `search_options` ask for, complete with the task's own batch and budget; and what it names."""
     options, training = pairs(controller_options, "--controller-option"), pairs(training_options, "--training-option")
     if space is not None:
         training["space"] = space
+    task = _objective(task, training, objective=objective, timeout=timeout, workers=workers)
     if "space" in training:
         training["space"] = plugins.absolute(training["space"])
     config = RunConfig(
@@ -140,6 +150,20 @@ def _refuse_sizes(config: RunConfig, setup: Setup) -> None:
             f"--training-option {sizes[0]} changes nothing: networks of space '{setup.evaluator.space.name}' have the size that "
             "the architecture says. Leave it out; epochs and examples make the training shorter."
         )
+
+
+def _objective(task: str, training: dict[str, str], **given: Any) -> str:
+    """Add what is said of an objective function to the settings of the evaluator; the task's name, which then may be any."""
+    said = {name: str(value) for name, value in given.items() if value is not None}
+    if "objective" not in said and "objective" not in training:
+        if said:
+            raise UserError(f"--{next(iter(said))} is of --objective FILE.py:FUNCTION; say both or none.")
+        return task
+    training.update(said)
+    training["objective"] = function.absolute(training["objective"])
+    context = click.get_current_context(silent=True)
+    unsaid = context is not None and context.get_parameter_source("task") is ParameterSource.DEFAULT
+    return function.TASK if unsaid else task
 
 
 def pairs(texts: tuple[str, ...], name: str) -> dict[str, str]:

@@ -10,11 +10,13 @@ from rich.console import Console
 
 from nas import plugins, tasks
 from nas.commands import _shared
+from nas.evaluators import function
 from nas.export.export import Export, export
 from nas.run import store, subject, trained_network, trust
 from nas.run.summary import summary, top_row
 from nas.tasks.find import is_described
 from nas.terminal import printable
+from nas.types import TrainedNetwork
 from search_spaces import Task, UserError
 
 IN_PART = 1
@@ -54,8 +56,11 @@ def command(
         about = subject.read(opened)
         rows = [row for row in summary(opened)["best"] if row["arch"] is not None]
         stored = trained_network.load(opened.folder)
+        by_function = function.weights(opened.folder) if stored is None else None
     arch = _pick(rows, seed) if seed is not None or stored is None else stored.arch
     weights = stored if stored is not None and stored.arch == arch else None
+    if by_function is not None and by_function[0] == arch:  # Which normalizes its images as its function did.
+        weights = TrainedNetwork(arch, by_function[1], None, None, (), {})  # pyright: ignore[reportArgumentType]
     kept = about.final_space or about.space
     if not kept.ours and plugins.is_outside(kept.component):
         named = [trust.locate("space", kept.component)]

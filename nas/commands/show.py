@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import click
 import torch
 from rich.console import Console
 from torch import Tensor
 
 from nas.commands import _front_shown, _shared
+from nas.evaluators import function
 from nas.export import draw
 from nas.run import finish, incumbent, step_log, store, subject, test_accuracy, trained_network
 from nas.run.choice import Leader
@@ -22,6 +25,8 @@ from search_spaces._files import atomic_write
 _BLOCKS, _ASCII = "▁▂▃▄▅▆▇█", "_.-=#"
 """Levels of the trajectory, lowest first."""
 _WIDTH = 60
+_REASONS = 3
+"""Of failed evaluations that are named: the commonest."""
 
 
 @click.command()
@@ -63,6 +68,7 @@ def print_run(run: Run) -> None:
     rows = [row for row in document["best"] if row["arch"] is not None]
     if not rows:
         console.print("No evaluation has succeeded yet." if document["evaluations"] else "No evaluation is done yet.")
+        _print_failures(console, run)
         _print_how_to_go_on(console, run, document)
         return
     about = subject.read(run)
@@ -85,8 +91,11 @@ def print_run(run: Run) -> None:
     _print_trained(console, run)
     console.print(f"so far  {_sparkline(past)} (best score after each evaluation)")
     training, wall = document["cost_seconds"], document["wall_seconds"]
-    by_table = " as the table says," if about.final_space is None else ""
-    console.print(f"cost    {training:.1f} s of training a seed,{by_table} {wall:.1f} s of wall clock")
+    evaluations = function.read(run.folder)
+    by_table = " as the table says," if about.final_space is None and not evaluations else ""
+    what = "evaluation" if evaluations else "training"
+    console.print(f"cost    {training:.1f} s of {what} a seed,{by_table} {wall:.1f} s of wall clock")
+    _print_failures(console, run)
     folder = printable(str(run.folder))
     curves = f"curves: tensorboard --logdir {printable(str(run.folder.parent))}"
     if _draw(run, space, arch):
@@ -94,6 +103,14 @@ def print_run(run: Run) -> None:
     else:
         console.print(f"drawing not written, as {folder} cannot be; {curves}")
     _print_how_to_go_on(console, run, document)
+
+
+def _print_failures(console: Console, run: Run) -> None:
+    """Why evaluations by an objective function failed: how many, and the commonest reasons."""
+    reasons = Counter(row["error"] for row in function.read(run.folder) if row["error"])
+    if reasons:
+        listed = "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common(_REASONS))
+        console.print(printable(f"failed  {reasons.total()}: {listed}"))
 
 
 def _print_how_to_go_on(console: Console, run: Run, document: dict) -> None:

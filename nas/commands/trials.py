@@ -8,6 +8,7 @@ import sys
 import click
 
 from nas.commands import _shared
+from nas.evaluators import function
 from nas.run import store, subject
 from nas.run.trials import Trial
 from nas.terminal import printable
@@ -31,8 +32,10 @@ def command(run: str, as_csv: bool, as_json: bool) -> None:
         raise UserError("--csv and --json are two forms of the same; choose one.")
     with store.open_run(_shared.run_folder(run)) as opened:
         rows = subject.trials_of(opened)
+        said = {(r["architecture"], r["seed"], r["epochs"]): r for r in function.read(opened.folder)}
+        final = opened.config.training_options.get("epochs", str(function.EPOCHS))
     if as_json:
-        _shared.print_json([row._asdict() for row in rows])
+        _shared.print_json([row._asdict() | _said(row, said, int(final)) for row in rows])
     elif as_csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(Trial._fields)
@@ -40,6 +43,12 @@ def command(run: str, as_csv: bool, as_json: bool) -> None:
     else:
         heading = ("seed", "evaluation", "score", "cost", "seconds", "epochs", "architecture")
         _shared.print_lines([heading, *(_shown(row) for row in rows)])
+
+
+def _said(row: Trial, said: dict[tuple[str, int, int], dict], epochs: int) -> dict:
+    """What an objective function returned beside the score, and why it failed; nothing where none scored."""
+    found = said.get((row.architecture, row.seed, row.epochs or epochs))
+    return {} if found is None else {"error": found["error"], "figures": found["figures"]}
 
 
 def _shown(row: Trial) -> tuple[str, ...]:

@@ -43,7 +43,7 @@ def trace(module: nn.Module, pixels: Tensor) -> torch.export.ExportedProgram:
     """The program of a network whose `forward` takes `pixels` `[N, C, H, W]`, for any N."""
     with _quiet():
         batch = torch.export.Dim("batch")
-        return torch.export.export(module, (pixels,), dynamic_shapes={"pixels": {0: batch}})
+        return torch.export.export(module, (pixels,), dynamic_shapes=({0: batch},))
 
 
 def save(program: torch.export.ExportedProgram, path: Path, lines: dict[str, str] | None = None) -> None:

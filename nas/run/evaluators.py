@@ -13,6 +13,14 @@ _TRAIN = "train"
 def find(config: RunConfig) -> Evaluator:
     """What scores a run's architectures. Raises `UserError` for a name that leads nowhere, or that does not go with the task."""
     asked = config.evaluator
+    if "objective" in config.training_options:
+        if asked is not None:
+            raise UserError(f"--evaluator is '{asked}', and --objective scores by a function; say one of them.")
+        return plugins.load("evaluator", "function").of(config.task, **config.training_options)
+    if asked == "ask_tell":
+        raise UserError(
+            f"The scores of '{config.task}' are told from outside; go on in Python by nas.Search(..., folder=...)."
+        )
     if asked is None:
         return tasks.find(config.task, **config.training_options)
     if asked in plugins.names("evaluator"):

@@ -37,7 +37,7 @@ from nas.run.incumbent import Best
 from nas.run.step_log import History
 from nas.run.store import Run
 from nas.run.tensorboard import TensorBoardLog
-from nas.types import Evaluator
+from nas.types import Evaluator, KeepsFiles
 from search_spaces import UserError
 
 _COLUMNS_READ = "columns_read"
@@ -113,7 +113,11 @@ def _origins(config: RunConfig) -> dict[str, plugins.Origin]:
         "evaluator": config.evaluator,
     }
     found = {kind: plugins.origin(kind, name) for kind, name in named.items() if name is not None}
-    return {kind: origin for kind, origin in found.items() if origin is not None}
+    known = {kind: origin for kind, origin in found.items() if origin is not None}
+    if (objective := config.training_options.get("objective")) is not None:
+        named = trust.locate("objective", objective)
+        known["objective"] = plugins.Origin(named.name, named.path, named.sha256)
+    return known
 
 
 def changed_components(run: Run) -> list[str]:
@@ -147,6 +151,8 @@ def resume(run: Run, setup: Setup) -> Iterator[Progress]:
     training = setup.evaluator.training
     if training is not None:
         training.cache_to(run.folder)
+    elif isinstance(setup.evaluator, KeepsFiles):
+        setup.evaluator.cache_to(run.folder)
     before, earlier = tables.column_read_counts(), Counter(store.get_meta(run, _COLUMNS_READ) or {})
     kept = dict(earlier)
     with TensorBoardLog(run.folder, setup.controller, past.score.shape[1]) as log:

@@ -36,6 +36,7 @@ def outside(config: RunConfig) -> list[Named]:
         "evaluator": config.evaluator,
         "space": config.training_options.get("space"),
         "controller": config.controller,
+        "objective": config.training_options.get("objective"),
     }
     return [locate(kind, name) for kind, name in named.items() if name is not None and plugins.is_outside(name)]
 
