@@ -76,6 +76,13 @@ def test_a_search_trains_plainly_and_the_end_with_crops_of_an_eighth_of_the_side
     assert Train.of("digits", augment="false").final_recipe.crop == 0
 
 
+def test_what_is_asked_of_a_training_is_asked_of_all_of_them():
+    asked = {"label_smoothing": 0.1, "mixup": 0.2, "average": 0.25, "balanced": True, "randaugment": 9, "cutout": 2}
+    ours = Train.of("digits", **{name: str(value).lower() for name, value in asked.items()})
+    for recipe in (ours.recipe, ours.final_recipe):
+        assert recipe._asdict().items() >= asked.items()
+
+
 def colored(path, mirrored):
     """Pictures of two classes, one bright at the left and one at the right; `mirrored`: at the top and at the bottom."""
     y = np.arange(60) % 2

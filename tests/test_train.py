@@ -109,6 +109,9 @@ def test_more_epochs_than_the_schedule_has_are_refused(digits):
         ({"epochs": "x"}, "a whole number"),
         ({"epochs": "0"}, "above zero"),
         ({"seed": "4096"}, "0 to 4095"),
+        ({"mixup": "1.5"}, "mixup is 1.5; it takes 0 to 1"),
+        ({"warmup": "nan"}, "warmup is nan; it takes 0 to 1"),
+        ({"randaugment": "-1"}, "randaugment is -1; it takes 0 to 30"),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_refused(settings, says):

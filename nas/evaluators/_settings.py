@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from nas import plugins
+from nas.training.recipe import LIMITS
 from nas.training.train import SEEDS
 from search_spaces import UserError, unknown
 
@@ -35,8 +36,21 @@ class Settings(NamedTuple):
     final_cells: int = 2
     augment: bool = True
     """Crops, and mirrors where the data bear them, in the final training."""
+    cutout: int = 0
+    warmup: float = 0.0
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
+    average: float = 0.0
+    balanced: bool = False
+    scale: float = 0.0
+    rotate: float = 0.0
+    randaugment: int = 0
     device: str = ""
     """As PyTorch names it; by default a GPU if there is one."""
+
+
+# A larger seed would run into the bits of the architecture (`training.train`).
+_MOST = {"seed": SEEDS - 1, **LIMITS}
 
 
 def read(settings: dict[str, str]) -> Settings:
@@ -52,12 +66,17 @@ def read(settings: dict[str, str]) -> Settings:
         typed[key] = plugins.read(text, kind)
         if typed[key] is None:
             raise UserError(f"--training-option {key} is '{text}'; it takes {plugins.kind(kind)}.")
-        if kind in (int, float) and not 0 < typed[key] < math.inf and key != "seed":
+        most = _MOST.get(key)
+        if most is not None and not 0 <= typed[key] <= most:
+            raise UserError(f"--training-option {key} is {text}; it takes 0 to {most}.")
+        if most is None and kind in (int, float) and not 0 < typed[key] < math.inf:
             raise UserError(f"--training-option {key} is {text}; it takes a number above zero.")
-    # A larger seed would run into the bits of the architecture (`training.train`).
-    if not 0 <= typed.get("seed", 0) < SEEDS:
-        raise UserError(f"--training-option seed is {typed['seed']}; it takes 0 to {SEEDS - 1}.")
     return Settings(**typed)
+
+
+def extras(settings: Settings) -> dict[str, Any]:
+    """What is off by default, by the names of `Recipe`."""
+    return {name: getattr(settings, name) for name in (*LIMITS, "balanced")}
 
 
 def usable_device(name: str) -> torch.device:

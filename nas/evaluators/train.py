@@ -77,8 +77,8 @@ class Train:
         crop = max(1, side // 8) if asked.augment else 0
         # Mirrors only for color images that bear them: letters and digits change their class.
         flip = asked.augment and channels == 3 and _mirrors(data)
-        recipe = Recipe(epochs, asked.batch, asked.lr, seed=asked.seed)
-        final_recipe = Recipe(final_epochs, asked.batch, asked.lr, crop=crop, flip=flip, seed=asked.seed)
+        recipe = Recipe(epochs, asked.batch, asked.lr, seed=asked.seed, **_settings.extras(asked))
+        final_recipe = recipe._replace(epochs=final_epochs, crop=crop, flip=flip)
         space = plugins.load("space", asked.space)()
         cells = as_cell_space(space)
         # A space without proxies trains the same networks in the search and at the end.

@@ -44,7 +44,20 @@ class Recipe(NamedTuple):
     rotate: float = 0.0
     """Largest angle of a random rotation, in degrees; 0: none."""
     randaugment: int = 0
-    """Magnitude of RandAugment, 1 to 30 (Cubuk et al. 2020); 0: none."""
+    """Magnitude of RandAugment, 1 to 30 (Cubuk et al. 2020, arXiv:1909.13719); 0: none."""
+
+
+LIMITS = {
+    "cutout": 256,
+    "warmup": 1,
+    "label_smoothing": 1,
+    "mixup": 1,
+    "average": 1,
+    "scale": 1,
+    "rotate": 180,
+    "randaugment": 30,
+}
+"""The largest value of what is off at 0. A cut-out of 256 pixels is larger than the images that are trained on here."""
 
 
 class Images(NamedTuple):
