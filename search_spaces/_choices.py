@@ -81,7 +81,8 @@ class Choices:
     def parse(self, text: str) -> Tensor:
         import torch
 
-        given = dict(part.partition("=")[::2] for part in text.split(_SEPARATOR))
+        parts = [part.partition("=") for part in text.split(_SEPARATOR)]
+        given = {decision: option for decision, _, option in parts}
         if list(given) != list(self.decisions):
             raise UserError(
                 f"Architecture '{text}' decides {', '.join(given)}; space '{self.name}' takes {', '.join(self.decisions)}."

@@ -1,8 +1,12 @@
 """A search driven from outside: what is pending is not proposed again, parts and any order, stored and gone on with."""
 
+import importlib.util
 import math
 import random
+import re
+import runpy
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
@@ -204,3 +208,20 @@ def test_an_optimizer_that_proposes_what_is_not_there_is_one_line():
     state = controller.begin(toys.TASK, torch.arange(20))
     with pytest.raises(UserError, match="Invalid proposed"):
         controller.propose(state, 4)
+
+
+def test_the_programs_of_the_page_run(nas, tmp_path):
+    page = (Path(__file__).parent.parent / "docs" / "your_own.md").read_text()
+    for name, code in re.findall(r'^```python title="(.*?)"\n(.*?)^```', page, re.DOTALL | re.MULTILINE):
+        (tmp_path / name).write_text(code)
+    for name in ("my_loop.py", *(["my_study.py"] if importlib.util.find_spec("optuna") else [])):
+        runpy.run_path(str(tmp_path / name))
+    shown = nas("show", "mine")
+    assert "12 evaluations" in shown.stdout
+    words = (
+        "search --objective my_train.py:evaluate -t input_shape=1x8x8 -t num_classes=2 -t epochs=1 --evals 2 --name f"
+    )
+    assert nas(*words.split(), "--space", "my_layers.py:Layers").returncode == 0
+    assert nas("check", "my_layers.py:Layers").returncode == 0
+    words = "search --task own201/digits --controller my_optimizer.py:Climbing --evals 50"
+    assert nas(*words.split()).returncode == 0

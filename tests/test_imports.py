@@ -74,7 +74,7 @@ ORDER = (
     {"nas.evaluators"},
     {"nas.tasks"},
     {"nas.run"},
-    {"nas.compare", "nas.meta"},
+    {"nas.compare", "nas.integrations", "nas.meta"},
     {"nas.testing"},
     {"nas.commands"},
 )

@@ -146,6 +146,13 @@ class Search:
         for at in left:
             self._learn(given[at].group, [values[at]], [times[at]])
 
+    def expect(self, architectures: Sequence[Architecture | str | Tensor]) -> None:
+        """Know of architectures that somebody else is evaluating: they are pending, as if they had been asked for here."""
+        for given in architectures:
+            self._pending.append(self._read(given).group)
+        if architectures:
+            self._keep_pending()
+
     @property
     def pending(self) -> list[Architecture]:
         """What was asked for and not told yet."""
@@ -290,7 +297,7 @@ def _numbers(what: str, values: Iterable[Any], count: int, *, failing: bool = Fa
     read = []
     for value in found:
         try:
-            number = math.nan if value is None and failing else float(value)
+            number = math.nan if value is None and failing else float(value)  # pyright: ignore[reportArgumentType]
         except (TypeError, ValueError):
             raise UserError(f"{value!r} is no {what}; it takes a number.") from None
         if math.isinf(number) or (math.isnan(number) and not failing) or (not failing and number < 0):

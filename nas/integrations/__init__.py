@@ -1,0 +1,1 @@
+"""Doors from tools of others: each file needs the package it is named after."""

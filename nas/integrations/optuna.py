@@ -1,0 +1,150 @@
+"""An Optuna sampler that proposes by a controller: Optuna keeps its storage, pruners and dashboard. Needs the extra `tpe`.
+
+study = optuna.create_study(direction="maximize", sampler=MetacellSampler(seed=0))
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+import torch
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from nas.run.ask_tell import Search
+from search_spaces import Choices, UserError
+
+__all__ = ["MetacellSampler"]
+
+_SEEDS = 1 << 31
+
+
+class MetacellSampler(BaseSampler):
+    """Samples categorical parameters together by a controller of metacell; all others, and conditional ones, independently.
+
+    The parameters are those that all finished trials have, as for Optuna's own samplers, so that the first trials are drawn
+    independently; with `search_space` the controller proposes from the first trial on. Trials of the study that were there before
+    are learned from, and those that run in other processes are not proposed again.
+
+    Args:
+        controller: a name of `nas components`, or `FILE.py:Class`.
+        seed: of the controller and of independent sampling; None: drawn.
+        search_space: the options of each parameter, as for `optuna.samplers.GridSampler`.
+        prior: `shipped`, `none` or a file of `nas meta-train`.
+        options: settings of the controller.
+        independent_sampler: of the other parameters; `RandomSampler` by default.
+
+    Raises `UserError` for a name or a setting that does not exist, and in a study of several objectives.
+    """
+
+    def __init__(
+        self,
+        controller: str = "transfer_bo",
+        *,
+        seed: int | None = None,
+        search_space: Mapping[str, Sequence[Any]] | None = None,
+        prior: str = "shipped",
+        options: dict[str, Any] | None = None,
+        independent_sampler: BaseSampler | None = None,
+    ):
+        self._controller, self._prior, self._options = controller, prior, options
+        self._seed = int.from_bytes(os.urandom(3), "big") if seed is None else seed
+        self._independent = independent_sampler or RandomSampler(seed=self._seed)
+        self._given = (
+            None if search_space is None else {n: CategoricalDistribution(tuple(o)) for n, o in search_space.items()}
+        )
+        self._intersection = optuna.search_space.IntersectionSearchSpace()
+        self._space: dict[str, CategoricalDistribution] = {}
+        self._search: Search | None = None
+        self._told: set[int] = set()
+        self._of_space(self._given or {})
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """The categorical parameters that the controller decides together."""
+        if len(study.directions) > 1:
+            raise UserError(f"The study has {len(study.directions)} objectives; MetacellSampler takes one.")
+        if self._given is not None:
+            return dict(self._given)
+        shared = self._intersection.calculate(study)
+        return {name: d for name, d in shared.items() if isinstance(d, CategoricalDistribution) and not d.single()}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """What the controller proposes next, given the trials of the study."""
+        if not search_space:
+            return {}
+        self._of_space(search_space)  # pyright: ignore[reportArgumentType]
+        search = self._search
+        assert search is not None
+        maximize = study.direction == optuna.study.StudyDirection.MAXIMIZE
+        running = []
+        for other in study.get_trials(deepcopy=False):
+            indices = self._indices(other.params)
+            if other.number == trial.number or other.number in self._told or indices is None:
+                continue
+            if other.state.is_finished():
+                value = _value(other)
+                search.tell([torch.tensor(indices)], [None if value is None else value if maximize else -value])
+                self._told.add(other.number)
+            elif other.state == TrialState.RUNNING:
+                running.append(indices)
+        pending = {a.indices for a in search.pending}
+        search.expect([torch.tensor(indices) for indices in dict.fromkeys(running) if indices not in pending])
+        picked = search.ask(1)[0].indices
+        return {name: d.choices[at] for (name, d), at in zip(self._space.items(), picked)}
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """By the independent sampler."""
+        return self._independent.sample_independent(study, trial, param_name, param_distribution)
+
+    def reseed_rng(self) -> None:
+        """Other random numbers from now on, as Optuna asks of each of several processes."""
+        self._independent.reseed_rng()
+        self._seed = (self._seed + int.from_bytes(os.urandom(3), "big")) % _SEEDS
+        self._space = {}
+
+    def _of_space(self, search_space: Mapping[str, CategoricalDistribution]) -> None:
+        """A search of these parameters; the one there is, where it is of them."""
+        if self._search is not None and self._space == search_space:
+            return
+        self._space = dict(search_space)
+        table = {name: _named(d.choices) for name, d in search_space.items()} or {"nothing": {"yet": 0}}
+        # Names of parameters and of their options may be anything; a space's may not.
+        clean = {_text(name, at): options for at, (name, options) in enumerate(table.items())}
+        space = type("OptunaSpace", (Choices,), {"options": clean})()
+        self._search = Search(
+            space, self._controller, task="an Optuna study", seed=self._seed, prior=self._prior, options=self._options
+        )
+        self._told = set()
+
+    def _indices(self, params: dict[str, Any]) -> tuple[int, ...] | None:
+        """The option of each parameter; None for a trial that lacks one, or has a value that is none of them."""
+        try:
+            return tuple(int(d.to_internal_repr(params[name])) for name, d in self._space.items())
+        except (KeyError, ValueError):
+            return None
+
+
+def _value(trial: FrozenTrial) -> float | None:
+    """What a trial came to; of a pruned one the last it reported."""
+    value = trial.value if trial.state == TrialState.COMPLETE else None
+    if trial.state == TrialState.PRUNED and trial.last_step is not None:
+        value = trial.intermediate_values[trial.last_step]
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _named(options: Sequence[Any]) -> dict[str, Any]:
+    return {_text(str(option), at): option for at, option in enumerate(options)}
+
+
+def _text(name: str, at: int) -> str:
+    """A name without what separates names, and no other's."""
+    return f"{at} {name.replace('=', ':').replace(',', ';')}"
