@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,6 +117,8 @@ class TrainedNetwork(NamedTuple):
     """Its answer is the mean of the logits of an image and of its mirror image."""
     deep: tuple[int, int] | None = None
     """Black and white of image files with more than 8 bits a channel; None: it was trained on none."""
+    seconds: float = math.nan
+    """Of wall clock that its training took; not kept with it, so NaN where it was read from a file."""
 
 
 class Evaluator(Protocol):
@@ -293,6 +296,11 @@ class FinalTraining(NamedTuple):
 @runtime_checkable
 class Comparable(Watched, Protocol):
     """A training evaluator that says what simpler models need to be compared with its networks."""
+
+    @property
+    def metric(self) -> str:
+        """Which of `nas.training.metrics.METRICS` the score is, on the validation images."""
+        ...
 
     @property
     def images(self) -> dict[str, tuple[Tensor, Tensor]]:

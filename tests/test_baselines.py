@@ -68,7 +68,7 @@ def test_the_commonest_class_is_that_of_the_training_images():
     found = baselines.majority(images, ("across", "down"))
     assert found.name == "always 'down'"
     assert found.seen.tolist() == [1, 1, 1, 1]
-    assert found.valid_accuracy == pytest.approx(100 / 3)
+    assert found.seen_valid.tolist() == [1, 1, 1]
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_a_model_learns_what_is_there_to_be_learned_and_the_same_again(images):
     assert found.name == "SVC on oriented gradients", "of ties the first"
     assert torch.equal(found.seen, images["test"][1])
     assert torch.equal(found.seen, again.seen)
-    assert found.valid_accuracy == 100
+    assert torch.equal(found.seen_valid, images["valid"][1])
 
 
 def test_the_best_on_validation_is_taken_and_test_images_choose_nothing(images, monkeypatch):
@@ -101,7 +101,7 @@ def test_the_best_on_validation_is_taken_and_test_images_choose_nothing(images, 
     monkeypatch.setattr(classical, "_CANDIDATES", candidates)
     found = baselines.fit_best(images, 60.0)
     assert found.name == "always 1"
-    assert found.valid_accuracy == pytest.approx(100 * 4 / 6)
+    assert found.seen_valid.tolist() == [1] * 6
     assert found.seen.tolist() == [1] * 5
 
 
@@ -112,3 +112,19 @@ def test_macro_f1_by_hand_and_by_scikit_learn():
     truth, seen = torch.randint(0, 4, (50,), generator=generator), torch.randint(0, 4, (50,), generator=generator)
     confusion = metrics.classification_metrics(seen, truth, 4)["confusion"]
     assert metrics.macro_f1(confusion) == pytest.approx(100 * f1_score(truth, seen, average="macro"))
+
+
+def test_a_metric_other_than_accuracy_chooses_by_itself():
+    # Of 4 images of class 0 and 2 of class 1 the first has all of class 0 right, the second all of class 1 and one of class 0.
+    y = torch.tensor([0, 0, 0, 0, 1, 1])
+    seen = torch.tensor([[0, 0, 0, 0, 0, 0], [0, 1, 1, 1, 1, 1]])
+    assert metrics.score("accuracy", seen, y, 2).tolist() == pytest.approx([100 * 4 / 6, 50])
+    assert metrics.score("balanced_accuracy", seen, y, 2).tolist() == pytest.approx([50, 62.5])
+    assert metrics.score("macro_f1", seen, y, 2).tolist() == pytest.approx([40, 100 * (2 / 5 + 4 / 7) / 2])
+
+
+def test_a_mean_over_unequal_classes_is_known_by_fewer_images():
+    y = torch.tensor([0] * 90 + [1] * 10)
+    assert metrics.effective_images("accuracy", y) == 100
+    assert metrics.effective_images("balanced_accuracy", y) == round(4 / (1 / 90 + 1 / 10))
+    assert metrics.effective_images("balanced_accuracy", torch.tensor([0, 1] * 50)) == 100

@@ -14,7 +14,7 @@ from nas.run.markdown import escape
 from nas.training import metrics
 
 QUICK = [f"-t{k}" for k in ("epochs=1", "channels=4", "final_epochs=1", "final_channels=4", "final_cells=1")]
-SEARCH = ("--controller", "random_search", "--evals", "2", "--batch", "2", *QUICK)
+SEARCH = ("--controller", "random_search", "--evals", "2", "--batch", "2", "--no-comparison", *QUICK)
 
 
 def test_balanced_accuracy_is_the_mean_over_classes_and_the_majority_their_largest_share():

@@ -209,3 +209,19 @@ def test_a_share_of_the_final_training_has_so_many_of_its_epochs_and_their_own_s
     other = replace(ours, final_recipe=ours.final_recipe._replace(epochs=3))
     assert long.metrics["loss"] == other.final_network(ARCH).metrics["loss"]
     assert len(ours.final_networks([FinalTraining(ARCH, share=0.001)])[0].metrics["loss"]) == 1
+
+
+def test_trainings_side_by_side_give_what_they_give_alone_and_tell_of_each_epoch(ours):
+    resnet = ours.reference(ARCH)
+    asked = [FinalTraining(ARCH), FinalTraining(resnet, held_out=True), FinalTraining(ARCH)]
+    told, fresh = [], replace(ours, examples=63)
+    fresh.watch(told.append)
+    together = fresh.final_networks(asked)
+    assert together[0] is together[2]
+    for found, one in zip(together, asked):
+        (alone,) = replace(ours, examples=62).final_networks([one])
+        assert found.metrics["loss"] == alone.metrics["loss"]
+        assert found.metrics["test_predictions"] == alone.metrics["test_predictions"]
+        assert all(torch.equal(value, alone.state_dict[name]) for name, value in found.state_dict.items())
+    assert [(t.done, t.total) for t in told] == [(0.5, 2), (1, 2), (1.5, 2), (2, 2)]
+    assert told[-1].epoch == told[-1].epochs == 2

@@ -154,7 +154,19 @@ def test_a_run_stopped_and_opened_again_ends_as_one_never_stopped(name, tmp_path
 
 
 def test_a_search_by_training_is_shown_and_exported(nas, tmp_path):
-    options = ("-t", "epochs=1", "-t", "examples=128", "-t", "final_epochs=1", "--evals", 4, "--batch", 2)
+    options = (
+        "-t",
+        "epochs=1",
+        "-t",
+        "examples=128",
+        "-t",
+        "final_epochs=1",
+        "--evals",
+        4,
+        "--batch",
+        2,
+        "--no-comparison",
+    )
     space = ("--space", "nas.testing.large_space:LargeSpace")
     assert nas("search", "--task", "digits", *space, *options, "--name", "one").returncode == 0
     shown = json.loads(nas("show", "one", "--json").stdout)

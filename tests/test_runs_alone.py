@@ -47,7 +47,7 @@ def _images(path, classes=3, seed=0):
 def trained(nas, tmp_path):
     """A run on data of a user's own, finished."""
     _images(tmp_path / "data.npz")
-    options = ("--controller", "random_search", "--evals", 2, "--batch", 2, "--name", "r")
+    options = ("--controller", "random_search", "--evals", 2, "--batch", 2, "--name", "r", "--no-comparison")
     done = nas("search", "--task", "npz:data.npz", *options, *TRAINING)
     assert done.returncode == 0, done.stderr
     return tmp_path / "runs" / "r"

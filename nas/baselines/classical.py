@@ -16,6 +16,7 @@ from torch import Tensor
 
 from nas.baselines.hog import hog
 from nas.datasets.images import pick
+from nas.training import metrics
 
 _SIDE = 16
 """Of the small pictures: 256 pixels a channel are about as many as principal components can be found of in a second."""
@@ -38,8 +39,8 @@ class Baseline(NamedTuple):
     name: str
     seen: Tensor
     """The class of each test image, int64 `[N]`."""
-    valid_accuracy: float
-    """Percent of the validation images, after training on training images alone."""
+    seen_valid: Tensor
+    """The class of each validation image, after training on training images alone, int64 `[V]`."""
     seconds: float
     """For all that led to it, the models that were not chosen included."""
     milliseconds: float
@@ -53,34 +54,35 @@ Splits = dict[str, tuple[Tensor, Tensor]]
 def majority(images: Splits, class_names: tuple[str, ...]) -> Baseline:
     """Always the commonest class of the training images."""
     commonest = int(images["train"][1].bincount().argmax())
-    valid = 100 * (images["valid"][1] == commonest).float().mean().item()
-    seen = torch.full_like(images["test"][1], commonest)
+    seen, valid = (torch.full_like(images[split][1], commonest) for split in ("test", "valid"))
     return Baseline(f"always '{class_names[commonest]}'", seen, valid, 0.0, 0.0)
 
 
-def fit_best(images: Splits, seconds: float) -> Baseline:
+def fit_best(images: Splits, seconds: float, metric: str = "accuracy") -> Baseline:
     """The model of scikit-learn that is best on the validation images; of ties the first.
 
     Args:
         seconds: how long it may take, about; the first model is fitted in any case.
+        metric: one of `nas.training.metrics.METRICS`.
     """
     began = time.perf_counter()
     (x, y), (x_valid, y_valid), (x_test, _) = (images[split] for split in ("train", "valid", "test"))
     picked = pick(len(y), _CHOSEN_ON)
     until = began + _SHARE * seconds
-    best: tuple[float, _Candidate, float] | None = None
+    classes = int(y.max()) + 1
+    best: tuple[float, _Candidate, float, Tensor] | None = None
     for candidate in _CANDIDATES:
         started = time.perf_counter()
         if best is not None and started >= until:
             break
         model = candidate.fit(candidate.features(x[picked]), y[picked], until)
         took = time.perf_counter() - started
-        hits = torch.from_numpy(model.predict(candidate.features(x_valid).numpy())) == y_valid
-        accuracy = 100 * hits.float().mean().item()
-        if best is None or accuracy > best[0]:
-            best = accuracy, candidate, took
+        seen = torch.from_numpy(model.predict(candidate.features(x_valid).numpy())).long()
+        score = metrics.score(metric, seen[None], y_valid, classes).item()
+        if best is None or score > best[0]:
+            best = score, candidate, took, seen
     assert best is not None
-    accuracy, chosen, took = best
+    _, chosen, took, seen_valid = best
     both, labels = torch.cat([x, x_valid]), torch.cat([y, y_valid])
     # A machine with kernels takes the square of the number of images.
     left = max(0.0, began + seconds - time.perf_counter())
@@ -88,7 +90,9 @@ def fit_best(images: Splits, seconds: float) -> Baseline:
     picked = pick(len(labels), bears)
     model = chosen.fit(chosen.features(both[picked]), labels[picked], began + seconds)
     seen = torch.from_numpy(model.predict(chosen.features(x_test).numpy())).long()
-    return Baseline(chosen.name, seen, accuracy, time.perf_counter() - began, _milliseconds(chosen, model, x_test[:1]))
+    return Baseline(
+        chosen.name, seen, seen_valid, time.perf_counter() - began, _milliseconds(chosen, model, x_test[:1])
+    )
 
 
 class _Candidate(NamedTuple):

@@ -80,6 +80,10 @@ _SEARCH = (
         help="On data that is trained on, the last evaluations retrain so many of the best with other seeds to tell them apart; "
         "0: none. By default 2 to 8, by the budget.",
     ),
+    click.option(
+        "--comparison/--no-comparison", default=True,
+        help="On data that is trained on, end with a comparison of the network found with simpler models.",
+    ),
     click.option("--batch", type=int, help="Architectures that a seed evaluates at once; by default the task's."),
     option(
         "--controller-option", "-c", "controller_options", also=("--set",), multiple=True, metavar="NAME=VALUE",
@@ -102,7 +106,8 @@ def search_options(command: Command) -> Command:
 def configure(
     *, task: str, constraint: tuple[str, ...], controller: str, controller_options: tuple[str, ...],
     training_options: tuple[str, ...], batch: int | None, evals: int | None, leaders: int | None, space: str | None,
-    evaluator: str | None, objective: str | None = None, timeout: float | None = None, workers: int | None = None, **rest: Any,
+    evaluator: str | None, objective: str | None = None, timeout: float | None = None, workers: int | None = None,
+    comparison: bool = True, **rest: Any,
 ) -> tuple[RunConfig, Setup]:  # fmt: skip
     """The configuration that `search_options` ask for, complete with the task's own batch and budget; and what it names."""
     options, training = pairs(controller_options, "--controller-option"), pairs(training_options, "--training-option")
@@ -136,6 +141,7 @@ def configure(
         batch=setup.evaluator.defaults.batch if batch is None else batch,
         evals=setup.evaluator.defaults.budget if unlimited else evals,
         leaders=leaders,
+        comparison=comparison and setup.evaluator.training is not None,
     )
     return complete, setup
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from nas.commands import _front_shown, _shared
 from nas.evaluators import function
 from nas.export import draw
-from nas.run import finish, incumbent, step_log, store, subject, test_accuracy, trained_network
+from nas.run import comparison, finish, incumbent, step_log, store, subject, test_accuracy, trained_network
 from nas.run.choice import Leader
 from nas.run.noise import Noise
 from nas.run.store import Run
@@ -89,6 +89,7 @@ def print_run(run: Run) -> None:
     for text, ratio in zip(about.constraints, top.get("constraint_ratio", [])):
         console.print(f"constraint {printable(text)}: the best is at {ratio:.1%} of the bound")
     _print_trained(console, run)
+    _print_comparison(run)
     console.print(f"so far  {_sparkline(past)} (best score after each evaluation)")
     training, wall = document["cost_seconds"], document["wall_seconds"]
     evaluations = function.read(run.folder)
@@ -152,6 +153,15 @@ def _print_trained(console: Console, run: Run) -> None:
         console.print(
             f"network {printable(str(folder))}: network.py and its weights, a torch.export program; load them as network.py says"
         )
+
+
+def _print_comparison(run: Run) -> None:
+    """What simpler models of the same images come to."""
+    made = comparison.read(run)
+    if made is not None:
+        _shared.print_lines(comparison.table(made))
+        for line in comparison.lines(made):
+            click.echo(printable(line))
 
 
 def _print_choice(console: Console, top: dict) -> None:

@@ -6,6 +6,7 @@ Shapes: `N` images, `D` decisions.
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from nas import training
 from nas.datasets import DataSet
-from nas.training import Images, Recipe, metrics
+from nas.training import Images, Job, Recipe, Trained, metrics
 from nas.training.train import SEEDS
 from nas.types import FinalTraining, TrainedNetwork, TrainingProgress, Watch
 from search_spaces import Space, Task, _ops
@@ -48,39 +49,89 @@ class FinalTrainings:
 
     def networks(self, trainings: list[FinalTraining], watch: Watch | None = None) -> list[TrainedNetwork]:
         """The trained networks, in order. Of architectures that compute the same, the caller asks for one."""
-        return [self._network(training, watch) for training in trainings]
+        keys = [self._key(training) for training in trainings]
+        missing = {key: asked.arch for key, asked in zip(keys, trainings) if key not in self._done}
+        if len(missing) == 1:
+            ((key, arch),) = missing.items()
+            self._done[key] = self._train_alone(arch, key, watch)
+        elif missing:
+            self._train_side_by_side(missing, watch)
+        return [self._done[key] for key in keys]
 
-    def _network(self, asked: FinalTraining, watch: Watch | None) -> TrainedNetwork:
+    def _key(self, asked: FinalTraining) -> _Key:
         epochs = max(1, round(asked.share * self.recipe.epochs))
         recipe = with_seed(self.recipe, asked.seed)._replace(epochs=epochs)
-        key = _Key(_ops.whole_indices(asked.arch, self.space.choices)[0], recipe, asked.held_out)
-        if key not in self._done:
-            self._done[key] = self._train(asked.arch, recipe, asked.held_out, watch)
-        return self._done[key]
+        return _Key(_ops.whole_indices(asked.arch, self.space.choices)[0], recipe, asked.held_out)
 
-    def _train(self, arch: Tensor, recipe: Recipe, held_out: bool, watch: Watch | None) -> TrainedNetwork:
-        data, name = self.data, self.space.describe(arch)
+    def _train_alone(self, arch: Tensor, key: _Key, watch: Watch | None) -> TrainedNetwork:
+        """With all cores to itself."""
+        began, recipe, name = time.perf_counter(), key.recipe, self.space.describe(arch)
+        learned, judged = self._images_of(key.held_out)
+        network = training.networks(self.space, arch[None], self.task, recipe.seed, self.device, alone=True)
+        losses: list[float] = []
+        for loss in training.train(network, learned, recipe):
+            losses.append(loss.item())
+            if watch is not None:
+                epoch, epochs = len(losses), recipe.epochs
+                watch(TrainingProgress((name,), epoch / epochs, 1, epoch, epochs, losses[-1], math.nan))
+        seconds = time.perf_counter() - began
+        answers = training.logits(network, judged)[0].cpu()
+        # A copy: views would keep the batch of networks and its momentum in memory.
+        weights = {
+            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, value in network.state_of(0).items()
+        }
+        return self._trained(arch, Trained(weights, losses, answers, seconds), judged.y)
+
+    def _train_side_by_side(self, missing: dict[_Key, Tensor], watch: Watch | None) -> None:
+        """A core each, where that is faster; the first error ends all."""
+        images = {held_out: self._images_of(held_out) for held_out in {key.held_out for key in missing}}
+        jobs = [
+            Job(self.space, arch, self.task, images[key.held_out][0], key.recipe, images[key.held_out][1])
+            for key, arch in missing.items()
+        ]
+        names = [self.space.describe(job.arch) for job in jobs]
+        losses: list[list[float]] = [[] for _ in jobs]
+
+        def tell(place: int, of_epochs: list[float]) -> None:
+            losses[place] = of_epochs
+            if watch is not None:
+                watch(_progress(names, jobs, losses, place))
+
+        for place, outcome in training.train_each(jobs, self.device, tell):
+            if outcome.error is not None:
+                raise outcome.error
+            key, arch = list(missing.items())[place]
+            self._done[key] = self._trained(arch, outcome, images[key.held_out][1].y)
+
+    def _trained(self, arch: Tensor, outcome: Trained, truth: Tensor) -> TrainedNetwork:
+        assert outcome.logits is not None
+        measured = metrics.test_metrics(outcome.logits, truth.cpu()) | {"loss": outcome.losses}
+        data = self.data
+        described, weights = self.space.describe(arch), outcome.weights
+        trained = TrainedNetwork(described, weights, data.mean, data.std, data.class_names, measured)
+        return trained._replace(deep=data.deep, seconds=outcome.seconds)
+
+    def _images_of(self, held_out: bool) -> tuple[Images, Images]:
+        """What is trained on, and what the network is judged by."""
+        data = self.data
         if held_out:
             learned, judged = (data.x_train, data.y_train), (data.x_valid, data.y_valid)
         else:
             # The choice is made: the validation images may now be trained on. The test images are used once, below.
             learned = torch.cat([data.x_train, data.x_valid]), torch.cat([data.y_train, data.y_valid])
             judged = data.x_test, data.y_test
-        network = training.networks(self.space, arch[None], self.task, recipe.seed, self.device, alone=True)
-        losses: list[float] = []
-        for loss in training.train(network, self._images(*learned), recipe):
-            losses.append(loss.item())
-            if watch is not None:
-                epoch, epochs = len(losses), recipe.epochs
-                watch(TrainingProgress((name,), epoch / epochs, 1, epoch, epochs, losses[-1], math.nan))
-        answers = training.logits(network, self._images(*judged))[0].cpu()
-        # A copy: views would keep the batch of networks and its momentum in memory.
-        weights = {
-            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-            for name, value in network.state_of(0).items()
-        }
-        measured = metrics.test_metrics(answers, judged[1]) | {"loss": losses}
-        return TrainedNetwork(name, weights, data.mean, data.std, data.class_names, measured, deep=data.deep)
+        return self._images(*learned), self._images(*judged)
 
     def _images(self, x: Tensor, y: Tensor) -> Images:
         return Images(*(t.to(self.device) for t in (x, y, self.data.mean, self.data.std)))
+
+
+def _progress(names: list[str], jobs: list[Job], losses: list[list[float]], place: int) -> TrainingProgress:
+    """Where trainings side by side stand after an epoch of the one at `place`."""
+    shares = [len(of_epochs) / job.recipe.epochs for job, of_epochs in zip(jobs, losses)]
+    under_way = tuple(name for name, share in zip(names, shares) if 0 < share < 1)
+    epoch, epochs = len(losses[place]), jobs[place].recipe.epochs
+    return TrainingProgress(
+        under_way or (names[place],), sum(shares), len(jobs), epoch, epochs, losses[place][-1], math.nan
+    )

@@ -194,6 +194,10 @@ class Train:
         return self._final.networks(asked, self.cache.watch)
 
     @property
+    def metric(self) -> str:
+        return "accuracy"
+
+    @property
     def images(self) -> dict[str, tuple[Tensor, Tensor]]:
         data = self.data
         return {

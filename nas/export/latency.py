@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from nas.export import formats
+from nas.export.read_back import has_onnx
+from nas.text import counted
 
 _ROUNDS = 7
 """The least of seven: a round that another process disturbed is only ever slower. Not ablated."""
@@ -38,6 +40,25 @@ def milliseconds(network: nn.Module, pixels: Tensor, batches: Sequence[int]) -> 
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     inputs = [pixels[:size].numpy() for size in batches]
     return torch.tensor([_least(lambda x=x: session.run(["logits"], {"pixels": x})) for x in inputs])
+
+
+def of_networks(networks: Sequence[nn.Module], shape: tuple[int, ...]) -> tuple[list[float], str]:
+    """Milliseconds of one image of `shape` `[C, H, W]` by each network, and by what: all by ONNX Runtime, or all by PyTorch.
+
+    PyTorch runs them where ONNX Runtime is not installed, or where one of them cannot be written as ONNX.
+    """
+    pixels = torch.zeros(2, *shape)
+    if has_onnx():
+        import onnxruntime
+
+        try:
+            times = [milliseconds(network, pixels, (1,)).item() for network in networks]
+            return times, f"ONNX Runtime {onnxruntime.__version__}, one thread"
+        except Exception:  # Networks of users' spaces: exporters and runtimes raise what they like.
+            pass
+    with torch.inference_mode():
+        times = [_least(lambda network=network: network(pixels[:1])) for network in networks]
+    return times, f"PyTorch {torch.__version__}, {counted(torch.get_num_threads(), 'thread')}"
 
 
 def _least(run: Callable[[], object]) -> float:

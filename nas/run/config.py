@@ -58,6 +58,9 @@ class RunConfig:
     ending_seconds: float = 0.0
     """Of `minutes`, what the final training and all that follows are expected to take: the search ends so much earlier."""
 
+    comparison: bool = False
+    """End with a comparison of the network found with simpler models (`nas.run.simpler`), where it trains on images."""
+
     def __post_init__(self) -> None:
         for name in ("seeds", "batch", "evals", "simulated_seconds", "minutes"):
             value = getattr(self, name)

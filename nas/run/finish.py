@@ -11,11 +11,13 @@ from safetensors import SafetensorError, safe_open
 from nas.export.export import Export
 from nas.run import (
     choice,
+    comparison,
     data_report,
     front,
     hparams,
     leaders,
     session,
+    simpler,
     stages,
     step_log,
     store,
@@ -40,6 +42,8 @@ def finish(run: Run, setup: Setup, enter: Enter = stages.nobody) -> Export | Non
     What was done before is not done again. `enter` is told which stage begins.
     """
     write_report(run, setup, enter)
+    enter(stages.COMPARISON)
+    simpler.make(run, setup)
     hparams.write_results(run, setup)
     training, winner = setup.evaluator.training, trained_network.load(run.folder)
     front.keep_sizes(run, training.final_space if training else setup.evaluator.space, setup.evaluator.task)
@@ -67,6 +71,9 @@ def write_report(run: Run, setup: Setup, enter: Enter = stages.nobody) -> None:
     if not succeeded.any():
         return
     enter(stages.FINAL)
+    if simpler.wanted(run.config, setup):
+        # All final trainings side by side; the evaluator keeps them for those who ask below.
+        simpler.train(run, setup, found.archs[choice.top(run, past, found)])
     values = setup.evaluator.report(found.archs[succeeded])
     if values is None:
         return
@@ -91,6 +98,7 @@ def page(run: Run, setup: Setup, winner: TrainedNetwork) -> str:
         f"Architecture: {code(winner.arch)}",
         *choice.section(run, past, session.best(run.config, past)),
         *data_report.section(run, past, setup.evaluator.training.failures() if setup.evaluator.training else []),
+        *comparison.section(run),
         "## Confusion matrix",
         "Rows are the truth, columns what the network says.",
     ]

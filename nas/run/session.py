@@ -18,6 +18,7 @@ from nas import plugins, settings, tables
 from nas.loop import search
 from nas.run import (
     budget,
+    comparison,
     database,
     evaluators,
     incumbent,
@@ -203,7 +204,12 @@ def extend(run: Run, **budgets: float | None) -> tuple[Run, list[str]]:
         return run, []
     past, lines = step_log.history(run), []
     config = budget.extended(run.config, past, given)
-    store.set_meta(run, "report", None)  # It is of the best so far; the new best is read and trained anew.
+    for key in (
+        "report",
+        comparison.KEY,
+        comparison.PLAN,
+    ):  # Of the best so far; the new best is read and trained anew.
+        store.set_meta(run, key, None)
     last = past.score.shape[1] % run.config.batch
     if last and not step_log.undo_cut(run) and past.steps:
         lines.append(

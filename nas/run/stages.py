@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
+
+from nas.run import comparison
 from nas.run.config import RunConfig
-from nas.types import Evaluator, Watched
+from nas.types import Comparable, Evaluator, Watched
 
 SEARCH = "searching"
 LEADERS = "training the leaders again"
@@ -29,5 +32,9 @@ def expected(config: RunConfig, evaluator: Evaluator) -> dict[str, float]:
     training = evaluator.training
     if not isinstance(training, Watched):
         return {}
+    final = training.final_seconds()
     # The report trains the best of each seed to the end.
-    return {FINAL: config.seeds * training.final_seconds(), EXPORT: _EXPORT_SECONDS}
+    ending = {FINAL: config.seeds * final}
+    if config.comparison and isinstance(training, Comparable):
+        ending[COMPARISON] = comparison.seconds(final, 60 * (config.minutes or 0.0), torch.get_num_threads())
+    return ending | {EXPORT: _EXPORT_SECONDS}

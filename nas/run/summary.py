@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from nas.run import budget, choice, session, step_log, store, subject, test_place
+from nas.run import budget, choice, comparison, session, step_log, store, subject, test_place
 from nas.run.step_log import History
 from nas.run.store import Run
 
@@ -38,6 +38,7 @@ def summary(run: Run) -> dict[str, Any]:
         "wall_seconds": round(past.wall + choice.wall(run, past), 3),
         "columns_read": store.get_meta(run, "columns_read") or {},
         "data": store.get_meta(run, "data") or [],
+        "comparison": comparison.brief(run),
         "best": rows,
     }
 

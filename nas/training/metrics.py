@@ -6,6 +6,7 @@ Shapes: `P` networks, `N` images, `K` classes.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -42,6 +43,34 @@ def accuracy(population: NetworkBatch, images: Images, *, mirror: bool = False) 
     return 100 * (predictions(population, images, mirror=mirror) == images.y).float().mean(1)
 
 
+def score(metric: str, seen_PN: Tensor, y: Tensor, classes: int) -> Tensor:
+    """How good predictions are by one of `METRICS`, in percent, float32 `[P]`."""
+    if metric == "accuracy":
+        return 100 * (seen_PN == y).float().mean(1)
+    of_confusion = METRICS[metric]
+    return torch.tensor([of_confusion(confusion(seen, y, classes).tolist()) for seen in seen_PN])
+
+
+def confusion(seen: Tensor, truth: Tensor, classes: int) -> Tensor:
+    """How often predictions `[N]` name each class for each true one, int64 `[K, K]`; rows are true classes."""
+    counts = torch.zeros(classes, classes, dtype=torch.long, device=truth.device)
+    # Accumulate: plain indexing would count a pair of classes once.
+    return counts.index_put_((truth, seen), torch.ones((), dtype=torch.long, device=truth.device), accumulate=True)
+
+
+def effective_images(metric: str, y: Tensor) -> int:
+    """How many images `y` `[N]` tell about a classifier by `metric`: an accuracy on so many has the same standard error.
+
+    A mean over classes has the variance (1 / K^2) sum_k p (1 - p) / n_k, where classes are equally hard, so the classes' counts
+    have the weight of K^2 / sum_k 1 / n_k images. For macro F1, which has no such form, it is taken as well.
+    """
+    if metric == "accuracy":
+        return len(y)
+    counts = y.bincount()
+    counts = counts[counts > 0].double()
+    return max(1, round((len(counts) ** 2 / (1 / counts).sum()).item()))
+
+
 def calibration_error(p_PNK: Tensor, y: Tensor, bins: int = 15) -> Tensor:
     """Percent by which confidence and accuracy differ, float32 `[P]`: ECE = sum over bins of |B| / N |acc(B) - conf(B)|.
 
@@ -67,14 +96,10 @@ def classification_metrics(seen: Tensor, truth: Tensor, classes: int) -> dict[st
     share = (seen == truth).double().mean().item()
     middle = (share + z * z / (2 * N)) / (1 + z * z / N)
     half = z / (1 + z * z / N) * math.sqrt(share * (1 - share) / N + z * z / (4 * N * N))
-    # Accumulate: plain indexing would count a pair of classes once.
-    confusion = torch.zeros(classes, classes, dtype=torch.long).index_put_(
-        (truth, seen), torch.ones((), dtype=torch.long), accumulate=True
-    )
     return {
         "test_accuracy": round(100 * share, 3),
         "interval": [round(100 * (middle - half), 3), round(100 * (middle + half), 3)],
-        "confusion": confusion.tolist(),
+        "confusion": confusion(seen, truth, classes).tolist(),
     }
 
 
@@ -114,7 +139,20 @@ def macro_f1(confusion: list[list[int]]) -> float:
     return 100 * sum(scores) / len(scores)
 
 
+def of_all(confusion: list[list[int]]) -> float:
+    """Percent of all images that are right; rows are true classes."""
+    return 100 * sum(row[k] for k, row in enumerate(confusion)) / sum(map(sum, confusion))
+
+
 def majority_accuracy(confusion: list[list[int]]) -> float:
     """Percent right of a network that always names the commonest class of these images; rows are true classes."""
     counts = [sum(row) for row in confusion]
     return 100 * max(counts) / sum(counts)
+
+
+METRICS: dict[str, Callable[[list[list[int]]], float]] = {
+    "accuracy": of_all,
+    "balanced_accuracy": balanced_accuracy,
+    "macro_f1": macro_f1,
+}
+"""What a search can raise on images, each of a confusion matrix and in percent."""

@@ -6,7 +6,7 @@ Shapes: `D` decisions, `N` images, `K` classes, `E` epochs.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed
 from threading import Event, Semaphore
 from typing import NamedTuple
@@ -51,12 +51,21 @@ class Trained(NamedTuple):
     """Why there is nothing else, where the training raised one."""
 
 
-def train_each(jobs: Sequence[Job], device: torch.device | str = "cpu") -> Iterator[tuple[int, Trained]]:
+Tell = Callable[[int, list[float]], None]
+"""Whoever is told, in the thread that trains, a job's place and the losses of its epochs so far."""
+
+
+def train_each(
+    jobs: Sequence[Job], device: torch.device | str = "cpu", tell: Tell | None = None
+) -> Iterator[tuple[int, Trained]]:
     """Train every job; yields its place among the jobs and what came of it, as each ends.
 
     Compiled code trains as many jobs at a time as PyTorch has threads, the longest first; others follow one by one, because
     PyTorch takes all cores for each. What a job gives depends on nothing that runs beside it, to the bit. A job that raises an
     error ends with it and disturbs no other. Leaving the iterator ends what is being trained after its epoch.
+
+    Args:
+        tell: called after each epoch.
     """
     device, cores, stop = torch.device(device), torch.get_num_threads(), Event()
     costs = [work(job.space, job.arch, job.task, device) for job in jobs]
@@ -66,14 +75,19 @@ def train_each(jobs: Sequence[Job], device: torch.device | str = "cpu") -> Itera
         key=lambda n: -(costs[n] or 0) * len(jobs[n].images.y) * jobs[n].recipe.epochs,
     )
     if cores > 1 and len(queue) > 1:
-        yield from _threads(jobs, queue, device, min(cores, len(queue)), stop)
+        yield from _threads(jobs, queue, device, min(cores, len(queue)), stop, tell)
         queue = []
     for n in [*queue, *(n for n, cost in enumerate(costs) if cost is None)]:
-        yield n, _outcome(jobs[n], device, stop)
+        yield n, _outcome(jobs[n], device, stop, _of(tell, n))
+
+
+def _of(tell: Tell | None, n: int) -> Callable[[list[float]], None] | None:
+    """Who is told of job `n`."""
+    return None if tell is None else lambda losses: tell(n, losses)
 
 
 def _threads(
-    jobs: Sequence[Job], queue: list[int], device: torch.device, cores: int, stop: Event
+    jobs: Sequence[Job], queue: list[int], device: torch.device, cores: int, stop: Event, tell: Tell | None
 ) -> Iterator[tuple[int, Trained]]:
     before, ready = torch.get_num_threads(), Semaphore(0)
 
@@ -85,7 +99,9 @@ def _threads(
     # Threads, not processes: ctypes releases the interpreter's lock while the C code runs, and images are in memory once.
     pool = ThreadPoolExecutor(cores, initializer=begin)
     try:
-        places: dict[Future[Trained], int] = {pool.submit(_outcome, jobs[n], device, stop): n for n in queue}
+        places: dict[Future[Trained], int] = {
+            pool.submit(_outcome, jobs[n], device, stop, _of(tell, n)): n for n in queue
+        }
         for _ in range(cores):
             ready.acquire()
         # MKL has one setting for all threads; the caller's matrix products must round as if nothing ran beside them.
@@ -98,20 +114,24 @@ def _threads(
         pool.shutdown(cancel_futures=True)
 
 
-def _outcome(job: Job, device: torch.device, stop: Event) -> Trained:
+def _outcome(job: Job, device: torch.device, stop: Event, tell: Callable[[list[float]], None] | None = None) -> Trained:
     began = time.perf_counter()
     try:
-        weights, losses, logits = _trained(job, device, stop)
+        weights, losses, logits = _trained(job, device, stop, tell)
     except Exception as error:  # A space's own networks may raise anything, and memory may run out.
         return Trained({}, [], None, time.perf_counter() - began, error)
     return Trained(weights, losses, logits, time.perf_counter() - began)
 
 
-def _trained(job: Job, device: torch.device, stop: Event) -> tuple[dict[str, Tensor], list[float], Tensor | None]:
+def _trained(
+    job: Job, device: torch.device, stop: Event, tell: Callable[[list[float]], None] | None
+) -> tuple[dict[str, Tensor], list[float], Tensor | None]:
     network = networks(job.space, job.arch[None], job.task, job.recipe.seed, device)
     losses = []
     for loss_P in train(network, job.images, job.recipe):
         losses.append(loss_P.item())
+        if tell is not None:
+            tell(losses)
         if stop.is_set():
             raise CancelledError
     logits = None if job.scored is None else metrics.logits(network, job.scored, mirror=job.mirror)[0].cpu()

@@ -1,0 +1,173 @@
+"""The network that a search found beside simpler models of the same images, as it is kept with the run, shown and put into words.
+
+`nas.run.simpler` makes it; this file needs no evaluator. Shapes: `N` test images.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from nas import baselines
+from nas.run import store
+from nas.run.markdown import escape
+from nas.run.store import Run
+from search_spaces import UserError
+
+KEY, PLAN = "comparison", "comparison_plan"
+"""What a run keeps of it: the comparison, and beforehand how long the plain network is trained."""
+FOUND, REFERENCE, MAJORITY, LEARNED = "found", "reference", "majority", "scikit-learn"
+"""What kind of model a row is."""
+LEVEL = 0.05
+"""The p-value below which a difference counts, as usual."""
+_HEADINGS = ("model", "valid", "test", "95% interval", "balanced", "macro F1", "parameters", "ms an image", "seconds")
+
+
+_LEARNED_SECONDS, _LEARNED_SHARE = 60.0, 0.1
+"""What models of scikit-learn may take: at most so many seconds and this share of the search's time."""
+_LEARNED_LEAST = 2.0
+"""Seconds that they have in any case, for one on each kind of features."""
+_HELD_OUT = 0.8
+"""Of the time of a final training, one on the training images alone: the validation images are a fifth of both."""
+
+
+def learned_seconds(search: float) -> float:
+    """What models of scikit-learn may take after a search of so many seconds."""
+    return max(_LEARNED_LEAST, min(_LEARNED_SECONDS, _LEARNED_SHARE * search))
+
+
+def seconds(final: float, search: float, cores: int) -> float:
+    """About how many seconds the comparison adds to a final training of `final` and a search of `search` seconds.
+
+    The plain network takes as long as the one found, and both are trained once more on the training images alone. Two cores share
+    the trainings.
+    """
+    return (2 + 2 * _HELD_OUT) * final / min(2, cores) - final + learned_seconds(search)
+
+
+class Row(NamedTuple):
+    """A model of the comparison, with its figures in percent."""
+
+    name: str
+    kind: str
+    arch: str | None
+    """As its space describes it; None for what is no network."""
+    valid_score: float
+    """By the metric of the search, after training on the training images alone."""
+    test_accuracy: float
+    interval: list[float]
+    """95% (Wilson)."""
+    balanced_accuracy: float
+    macro_f1: float
+    parameters: int | None
+    latency_ms: float | None
+    """Of one image on this machine."""
+    seconds: float
+    """Of wall clock, for all that led to it: for the network found also its search."""
+    correct: str
+    """`1` for each test image that it has right, else `0`."""
+
+    @property
+    def hits(self) -> Tensor:
+        """bool `[N]`."""
+        return torch.tensor([letter == "1" for letter in self.correct])
+
+
+def read(run: Run) -> dict[str, Any] | None:
+    """The JSON document: `rows`, `sentence`, `handed_out` (the name of a row), `latency_by`, `metric`; None before it is made."""
+    document = store.get_meta(run, KEY)
+    try:
+        if document is not None and not all(isinstance(row.correct, str) for row in rows_of(document)):
+            raise TypeError("no string of hits")
+    except (TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"Run '{run.folder}' keeps a comparison that cannot be read ({error}).") from None
+    return document
+
+
+def brief(run: Run) -> dict[str, Any] | None:
+    """`read` without which test images each model has right."""
+    document = read(run)
+    if document is None:
+        return None
+    return document | {"rows": [{k: v for k, v in row.items() if k != "correct"} for row in document["rows"]]}
+
+
+def rows_of(document: dict[str, Any]) -> list[Row]:
+    return [Row(**row) for row in document["rows"]]
+
+
+def simplest_best(rows: list[Row]) -> Row:
+    """Of all but the network found, the one that is best on the validation images; of ties the first, which is the simplest."""
+    return max((row for row in rows if row.kind != FOUND), key=lambda row: row.valid_score)
+
+
+def handed_out(rows: list[Row]) -> Row:
+    """The network found, or the plain one: what is better on the validation images; of ties the smaller."""
+    networks = [row for row in rows if row.kind in (FOUND, REFERENCE)]
+    return max(networks, key=lambda row: (row.valid_score, -(row.parameters or 0), row.kind == REFERENCE))
+
+
+def sentence(rows: list[Row]) -> str:
+    """Whether the search was worth it, by McNemar's exact test between the network found and the best simpler model."""
+    found, other = next(row for row in rows if row.kind == FOUND), simplest_best(rows)
+    test = baselines.paired(found.hits, other.hits)
+    differ = (
+        f"of {len(found.correct)} test images the network found alone is right on {test.first_only}, {other.name} alone on "
+        f"{test.second_only} (McNemar's exact test, p = {test.p:.2g})"
+    )
+    if test.p < LEVEL and test.first_only > test.second_only:
+        return f"The search was worth it: {differ}."
+    how = "worse" if test.p < LEVEL else "no better beyond chance"
+    return (
+        f"The search was not worth it here, take the simpler one, {other.name}. The network found is {how}: {differ}."
+    )
+
+
+def lines(document: dict[str, Any]) -> list[str]:
+    """What is said below the table."""
+    rows = rows_of(document)
+    said = [document["sentence"]]
+    chosen = next(row for row in rows if row.name == document["handed_out"])
+    if chosen.kind == REFERENCE:
+        found = next(row for row in rows if row.kind == FOUND)
+        said.append(
+            f"The export is {chosen.name} and not the network found: {chosen.valid_score:.2f} against {found.valid_score:.2f} "
+            "on the validation images."
+        )
+    return [*said, f"Latency by {document['latency_by']}; models of scikit-learn in Python."]
+
+
+def table(document: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The rows as text, headings first."""
+    return [_HEADINGS, *map(_cells, rows_of(document))]
+
+
+def section(run: Run) -> list[str]:
+    """Paragraphs in Markdown; nothing before the comparison is made."""
+    document = read(run)
+    if document is None:
+        return []
+    heads, *rows = table(document)
+    drawn = [heads, ("---", *["---:"] * (len(heads) - 1)), *[tuple(map(escape, row)) for row in rows]]
+    grid = "\n".join("| " + " | ".join(row) + " |" for row in drawn)
+    intro = (
+        f"Validation figures are {document['metric'].replace('_', ' ')} after training on the training images alone."
+    )
+    return ["## Beside simpler models", *map(escape, lines(document)), grid, intro]
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    low, high = row.interval
+    return (
+        row.name,
+        f"{row.valid_score:.2f}",
+        f"{row.test_accuracy:.2f}",
+        f"{low:.2f} to {high:.2f}",
+        f"{row.balanced_accuracy:.2f}",
+        f"{row.macro_f1:.2f}",
+        "-" if row.parameters is None else f"{row.parameters:,}",
+        "-" if row.latency_ms is None else f"{row.latency_ms:.3f}",
+        f"{row.seconds:.0f}" if row.seconds >= 10 else f"{row.seconds:.1f}",
+    )

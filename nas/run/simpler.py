@@ -1,0 +1,155 @@
+"""Makes the comparison that a search on images ends with: the network found beside the commonest class, the best model of
+scikit-learn, and the plain ResNet-like network of its space, trained by the same recipe for the same seconds.
+
+The plain network is a floor: where it is better on the validation images, it is handed out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nas import baselines
+from nas.baselines import Baseline
+from nas.export import latency
+from nas.run import choice, comparison, session, step_log, store, trained_network
+from nas.run.comparison import FOUND, LEARNED, MAJORITY, REFERENCE, Row
+from nas.run.config import RunConfig
+from nas.run.session import Setup
+from nas.run.store import Run
+from nas.training import metrics
+from nas.types import Comparable, FinalTraining, TrainedNetwork
+from search_spaces import Space, Task
+
+_MOST = 4.0
+"""By how much the plain network may have more or fewer epochs than the recipe: a larger ratio of step times is one that a busy
+machine disturbed, or of a network that more epochs do not help. Not ablated."""
+
+
+def wanted(config: RunConfig, setup: Setup) -> Comparable | None:
+    """The evaluator of a run that ends with a comparison; None where it does not."""
+    training = setup.evaluator.training
+    return training if config.comparison and isinstance(training, Comparable) else None
+
+
+def make(run: Run, setup: Setup) -> None:
+    """Train what is missing, compare on the test images, keep the comparison; and the plain network where it is better.
+
+    What was done before is not done again.
+    """
+    training = wanted(run.config, setup)
+    if training is None or store.get_meta(run, "report") is None or comparison.read(run) is not None:
+        return
+    past = step_log.history(run)
+    # Not the architecture of the network in the run's folder: where a session was killed below, that is the plain one already.
+    best = choice.handed_out(run, past, session.best(run.config, past))
+    arch = best.archs[choice.top(run, past, best)]
+    searched = past.wall + choice.wall(run, past)
+    images, task, metric = training.images, setup.evaluator.task, training.metric
+    networks = train(run, setup, arch)
+    winner = networks[FOUND][1]
+    learned = baselines.fit_best(images, comparison.learned_seconds(searched), metric)
+    named = [(MAJORITY, baselines.majority(images, winner.class_names)), (LEARNED, learned)]
+    rows = [_row_of_baseline(kind, one, images, metric) for kind, one in named]
+    modules = [_module(training.final_space, task, final) for _, final in networks.values()]
+    times, latency_by = latency.of_networks(modules, winner.input_shape or task.input_shape)
+    for (kind, (held_out, final)), module, milliseconds in zip(networks.items(), modules, times):
+        spent = final.seconds + (searched if kind == FOUND else 0.0)
+        # It then answers twice to each image.
+        milliseconds = 2 * milliseconds if final.mirror else milliseconds
+        rows.append(_row_of_network(kind, held_out, final, module, milliseconds, spent, metric))
+    chosen = comparison.handed_out(rows)
+    if chosen.kind == REFERENCE:
+        trained_network.save(run.folder, networks[REFERENCE][1])
+    document = {
+        "rows": [row._asdict() for row in rows],
+        "sentence": comparison.sentence(rows),
+        "handed_out": chosen.name,
+        "latency_by": latency_by,
+        "metric": metric,
+    }
+    store.set_meta(run, comparison.KEY, document)
+
+
+def train(run: Run, setup: Setup, arch: Tensor) -> dict[str, tuple[TrainedNetwork, TrainedNetwork]]:
+    """Of the network found, `arch` `[D]`, and of the plain one: trained on training images alone, and by the final training.
+
+    The plain one is missing where the space has none, or where it is what was found.
+    """
+    training = wanted(run.config, setup)
+    assert training is not None
+    shares, plain = {}, training.reference(arch)
+    if plain is not None and not torch.equal(*training.equivalents(torch.stack([plain, arch]))):
+        shares[REFERENCE] = (plain, _share(run, training, arch, plain))
+    shares[FOUND] = (arch, 1.0)
+    asked = [FinalTraining(one, share=share, held_out=held) for held in (True, False) for one, share in shares.values()]
+    trained = training.final_networks(asked)
+    return dict(zip(shares, zip(trained[: len(shares)], trained[len(shares) :])))
+
+
+def _share(run: Run, training: Comparable, found: Tensor, plain: Tensor) -> float:
+    """Of the final epochs, so that the plain network takes as long as that found.
+
+    Measured once and kept, for a resumed run to have the same.
+    """
+    kept = store.get_meta(run, comparison.PLAN)
+    if kept is None:
+        ratio = training.final_seconds(found) / training.final_seconds(plain)
+        kept = {"share": round(min(_MOST, max(1 / _MOST, ratio)), 2)}
+        store.set_meta(run, comparison.PLAN, kept)
+    return kept["share"]
+
+
+def _row_of_baseline(kind: str, one: Baseline, images: dict[str, tuple[Tensor, Tensor]], metric: str) -> Row:
+    y_valid, y = images["valid"][1], images["test"][1]
+    classes = int(images["train"][1].max()) + 1
+    valid = metrics.score(metric, one.seen_valid[None], y_valid, classes).item()
+    figures = metrics.classification_metrics(one.seen, y, classes)
+    time_of_one = one.milliseconds if kind == LEARNED else None
+    name = one.name if kind == MAJORITY else f"{one.name} (scikit-learn)"
+    return _row(name, kind, None, valid, figures, one.seen == y, None, time_of_one, one.seconds)
+
+
+def _row_of_network(
+    kind: str,
+    held_out: TrainedNetwork,
+    final: TrainedNetwork,
+    module: nn.Module,
+    latency_ms: float,
+    seconds: float,
+    metric: str,
+) -> Row:
+    seen, truth = (torch.tensor(held_out.metrics[name]) for name in ("test_predictions", "test_labels"))
+    valid = metrics.score(metric, seen[None], truth, len(final.class_names)).item()
+    hits = torch.tensor(final.metrics["test_predictions"]) == torch.tensor(final.metrics["test_labels"])
+    parameters = sum(weight.numel() for weight in module.parameters())
+    name = "the network found" if kind == FOUND else "the plain ResNet"
+    return _row(name, kind, final.arch, valid, final.metrics, hits, parameters, latency_ms, seconds)
+
+
+def _module(space: Space, task: Task, trained: TrainedNetwork) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        module = space.build(space.parse(trained.arch), task)
+    module.load_state_dict(trained.state_dict)
+    return module.cpu().float().eval()
+
+
+def _row(
+    name: str,
+    kind: str,
+    arch: str | None,
+    valid: float,
+    figures: dict[str, Any],
+    hits: Tensor,
+    parameters: int | None,
+    latency_ms: float | None,
+    seconds: float,
+) -> Row:
+    confusion = figures["confusion"]
+    return Row(
+        name, kind, arch, round(valid, 4), figures["test_accuracy"], figures["interval"],
+        round(metrics.balanced_accuracy(confusion), 4), round(metrics.macro_f1(confusion), 4), parameters,
+        None if latency_ms is None else round(latency_ms, 4), round(seconds, 2), "".join("01"[hit] for hit in hits.int()),
+    )  # fmt: skip

@@ -1,0 +1,219 @@
+"""The comparison that a search on images ends with: its rules by hand, and a run where the simpler model wins."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from nas.run import comparison, finish, session, simpler, store, trained_network
+from nas.run.comparison import FOUND, LEARNED, MAJORITY, REFERENCE, Row
+from nas.run.config import RunConfig
+from nas.types import Comparable, FinalTraining
+from search_spaces import UserError
+
+TINY = {
+    "epochs": "1",
+    "examples": "64",
+    "channels": "4",
+    "final_epochs": "2",
+    "final_channels": "4",
+    "final_cells": "1",
+}
+
+
+def row(kind, valid, correct, parameters=None):
+    name = {FOUND: "the network found", REFERENCE: "the plain ResNet"}.get(kind, kind)
+    return Row(name, kind, None, valid, 0.0, [0.0, 0.0], 0.0, 0.0, parameters, None, 1.0, correct)
+
+
+def hits(right, total=40):
+    """`right` images right, then the wrong ones."""
+    return "1" * right + "0" * (total - right)
+
+
+def test_a_network_that_is_right_where_the_other_is_wrong_was_worth_it():
+    rows = [row(MAJORITY, 10, hits(0)), row(REFERENCE, 80, hits(30)), row(FOUND, 90, hits(36))]
+    # Six coins that all fall alike: 2 / 64.
+    assert comparison.sentence(rows) == (
+        "The search was worth it: of 40 test images the network found alone is right on 6, the plain ResNet alone on 0 "
+        "(McNemar's exact test, p = 0.031)."
+    )
+
+
+def test_a_difference_that_chance_explains_was_not():
+    rows = [row(MAJORITY, 10, hits(0)), row(REFERENCE, 80, hits(31)), row(FOUND, 90, hits(36))]
+    assert comparison.sentence(rows) == (
+        "The search was not worth it here, take the simpler one, the plain ResNet. The network found is no better beyond "
+        "chance: of 40 test images the network found alone is right on 5, the plain ResNet alone on 0 "
+        "(McNemar's exact test, p = 0.062)."
+    )
+    assert "The network found is worse: " in comparison.sentence([row(LEARNED, 95, hits(36)), row(FOUND, 90, hits(30))])
+
+
+def test_validation_images_choose_what_the_network_is_compared_with_and_of_ties_the_simplest():
+    rows = [
+        row(MAJORITY, 50, hits(9)),
+        row(LEARNED, 70, hits(10)),
+        row(REFERENCE, 60, hits(40)),
+        row(FOUND, 65, hits(39)),
+    ]
+    assert comparison.simplest_best(rows).kind == LEARNED
+    rows[2] = rows[2]._replace(valid_score=70)
+    assert comparison.simplest_best(rows).kind == LEARNED
+    rows[2] = rows[2]._replace(valid_score=71)
+    assert comparison.simplest_best(rows).kind == REFERENCE
+
+
+@pytest.mark.parametrize(
+    ("found", "plain", "chosen"),
+    [
+        ((81, 9), (80, 1), FOUND),
+        ((80, 1), (81, 9), REFERENCE),
+        ((80, 9), (80, 1), REFERENCE),
+        ((80, 1), (80, 9), FOUND),
+    ],
+)
+def test_the_plain_network_is_a_floor(found, plain, chosen):
+    rows = [
+        row(LEARNED, 99, hits(40)),
+        row(REFERENCE, plain[0], hits(9), plain[1]),
+        row(FOUND, found[0], hits(9), found[1]),
+    ]
+    assert comparison.handed_out(rows).kind == chosen
+
+
+def test_what_it_adds_to_the_time():
+    # Two trainings of 100 s and two of 80 s; a tenth of the search for scikit-learn, at most a minute, at least two seconds.
+    assert comparison.seconds(100, 300, cores=1) == pytest.approx(260 + 30)
+    assert comparison.seconds(100, 9000, cores=2) == pytest.approx(80 + 60)
+    assert comparison.seconds(0, 0, cores=8) == 2
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A hundred digits: as many as a support-vector machine learns something from, and a network in two epochs does not."""
+    x, y = load_digits(return_X_y=True)
+    path = tmp_path_factory.mktemp("data") / "digits.npz"
+    np.savez(path, x_train=x[:100].reshape(-1, 8, 8).astype(np.uint8), y_train=y[:100])
+    return f"npz:{path}"
+
+
+@pytest.fixture(scope="module")
+def made(data, tmp_path_factory):
+    """A finished run with its setup."""
+    config = RunConfig(data, "random_search", prior="none", evals=1, comparison=True, training_options=TINY)
+    setup = session.load(config)
+    with session.start(tmp_path_factory.mktemp("runs") / "one", config, setup) as run:
+        list(session.resume(run, setup))
+        finish.write_report(run, setup)
+        simpler.make(run, setup)
+        yield run, setup
+
+
+def test_a_run_where_the_simpler_model_wins_says_so(made):
+    document = comparison.read(made[0])
+    rows = {row.kind: row for row in comparison.rows_of(document)}
+    assert list(rows) == [MAJORITY, LEARNED, REFERENCE, FOUND]
+    assert "take the simpler one, SVC on " in document["sentence"]
+    assert rows[LEARNED].test_accuracy > rows[FOUND].test_accuracy
+    assert rows[MAJORITY].test_accuracy == pytest.approx(100 * rows[MAJORITY].hits.float().mean().item(), abs=1e-3)
+    assert rows[MAJORITY].parameters is rows[LEARNED].parameters is rows[MAJORITY].latency_ms is None
+    assert all(rows[kind].latency_ms > 0 for kind in (LEARNED, REFERENCE, FOUND))
+
+
+def test_the_networks_are_those_of_the_final_training_and_of_one_on_training_images_alone(made):
+    run, setup = made
+    training = setup.evaluator.training
+    assert isinstance(training, Comparable)
+    rows = {row.kind: row for row in comparison.rows_of(comparison.read(run))}
+    share = store.get_meta(run, comparison.PLAN)["share"]
+    for kind, of_final in ((FOUND, 1.0), (REFERENCE, share)):
+        arch = training.space.parse(rows[kind].arch)
+        asked = [FinalTraining(arch, share=of_final), FinalTraining(arch, share=of_final, held_out=True)]
+        final, held_out = training.final_networks(asked)
+        assert rows[kind].test_accuracy == final.metrics["test_accuracy"]
+        assert rows[kind].valid_score == pytest.approx(held_out.metrics["test_accuracy"], abs=1e-3)
+        built = training.final_space.build(arch, training.task)
+        assert rows[kind].parameters == sum(weight.numel() for weight in built.parameters())
+    # Of the cells that compute what the benchmark's ResNet one does, the one that is trained.
+    plain = training.equivalents(training.final_space.reference_arch)
+    assert rows[REFERENCE].arch == training.final_space.describe(plain)
+    network = trained_network.load(run.folder)
+    assert network.arch == next(r.arch for r in rows.values() if r.name == comparison.read(run)["handed_out"])
+
+
+def test_what_was_compared_is_not_compared_again(made, monkeypatch):
+    run, setup = made
+    before = comparison.read(run)
+    monkeypatch.setattr(simpler, "train", None)
+    simpler.make(run, setup)
+    assert comparison.read(run) == before
+
+
+def test_the_plain_network_is_handed_out_where_validation_says_so_also_after_a_kill(made, monkeypatch):
+    run, setup = made
+    before = comparison.read(run), trained_network.load(run.folder)
+    plain = before[0]["rows"][2]["arch"]
+    monkeypatch.setattr(comparison, "handed_out", lambda rows: next(r for r in rows if r.kind == REFERENCE))
+    keep = store.set_meta
+    monkeypatch.setattr(store, "set_meta", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    keep(run, comparison.KEY, None)
+    with pytest.raises(KeyboardInterrupt):
+        simpler.make(run, setup)
+    assert trained_network.load(run.folder).arch == plain
+    monkeypatch.setattr(store, "set_meta", keep)
+    simpler.make(run, setup)
+    after = comparison.read(run)
+    assert [r["arch"] for r in after["rows"]] == [r["arch"] for r in before[0]["rows"]]
+    assert after["handed_out"] == "the plain ResNet"
+    assert trained_network.load(run.folder).arch == plain
+    assert any("The export is the plain ResNet and not the network found" in line for line in comparison.lines(after))
+    keep(run, comparison.KEY, before[0])
+    trained_network.save(run.folder, before[1])
+
+
+def test_it_is_shown_in_the_page_and_in_json(made, capsys):
+    run, _ = made
+    page = "\n\n".join(comparison.section(run))
+    document = comparison.brief(run)
+    assert document["sentence"].split(",")[0] in page
+    assert all(row["name"].split(" (")[0] in page for row in document["rows"])
+    assert "correct" not in document["rows"][0]
+    assert json.loads(json.dumps(document)) == document
+
+
+def test_more_budget_compares_anew(made):
+    run, _ = made
+    kept = {key: store.get_meta(run, key) for key in ("report", comparison.KEY, comparison.PLAN, "config")}
+    session.extend(run, evals=2)
+    assert comparison.read(run) is None
+    for key in ("report", comparison.KEY, comparison.PLAN):
+        store.set_meta(run, key, kept[key])
+    store.set_config(run, run.config)
+
+
+def test_a_damaged_comparison_is_one_line(made):
+    run, _ = made
+    kept = comparison.read(run)
+    for damaged in ({}, {"rows": [1]}, {"rows": [{"name": "x"}]}, kept | {"rows": [kept["rows"][0] | {"correct": 3}]}):
+        store.set_meta(run, comparison.KEY, damaged)
+        with pytest.raises(UserError, match="keeps a comparison that cannot be read"):
+            comparison.read(run)
+    store.set_meta(run, comparison.KEY, kept)
+
+
+def test_no_comparison_is_made_where_none_is_asked_for(made):
+    run, setup = made
+    assert simpler.wanted(replace(run.config, comparison=False), setup) is None
+    assert simpler.wanted(run.config, setup) is setup.evaluator.training
+
+
+def test_where_the_plain_network_is_found_it_stands_there_once(made):
+    run, setup = made
+    plain = setup.evaluator.training.reference(torch.zeros(6).long())
+    assert list(simpler.train(run, setup, plain)) == [FOUND]
