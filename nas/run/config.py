@@ -107,4 +107,5 @@ def _is_of(value: Any, declared: Any) -> bool:
     if get_origin(declared) is dict:
         return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
     allowed = (int, float) if declared is float else declared
-    return isinstance(value, allowed) and not isinstance(value, bool)
+    # True is an int to Python.
+    return isinstance(value, allowed) and isinstance(value, bool) == (declared is bool)
