@@ -8,6 +8,8 @@ import time
 import traceback
 from pathlib import Path
 
+from nas.paths import user_folder
+
 STATUS = 70
 """Exit status of an error inside the program (EX_SOFTWARE of sysexits.h): 2 is a user's."""
 
@@ -22,9 +24,11 @@ def line(error: BaseException, args: list[str]) -> str:
 
 def _keep(text: str, args: list[str]) -> Path | None:
     """The file that holds the traceback: in the user's cache, else in the folder of temporary files; None if neither can."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+    cache = user_folder("XDG_CACHE_HOME", ".cache")
     head = f"{time.strftime('%Y-%m-%d %H:%M:%S')}  nas {' '.join(args)}\n\n"
-    for folder in (cache / "metacell" / "tracebacks", Path(tempfile.gettempdir())):
+    for folder in (cache and cache / "metacell" / "tracebacks", Path(tempfile.gettempdir())):
+        if folder is None:
+            continue
         try:
             folder.mkdir(parents=True, exist_ok=True)
             # A new file each time, for the user's eyes alone: two crashes at once do not mix.

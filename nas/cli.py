@@ -6,6 +6,7 @@ import ast
 import errno
 import importlib
 import io
+import logging
 import os
 import sys
 from pathlib import Path
@@ -81,7 +82,7 @@ def main(args: list[str] | None = None) -> None:
     except OSError as error:
         if error.errno in _DISK_FULL:
             _fail(f"{error.strerror}. What was stored before is whole: free some space, then say the same again.")
-        _fail(f"{error.strerror or error}: '{error.filename}'." if error.filename else f"{error.strerror or error}.")
+        _fail(_words(error))
     except Exception as error:
         if isinstance(error, MemoryError) or any(said in str(error) for said in _NO_MEMORY):
             _fail("There is not enough memory for this; fewer --seeds, or a smaller --batch, take less.")
@@ -93,12 +94,26 @@ def main(args: list[str] | None = None) -> None:
 
 def _take_any_environment() -> None:
     """Let no setting that notebooks, cron or old terminals leave behind stop a command."""
+    # It warns of a home that is missing or cannot be written; its fonts are then found anew each time, which is no error.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     # A notebook's backend of matplotlib is not there outside of it; figures here are written to files and need none.
     os.environ.pop("MPLBACKEND", None)
     for stream in (sys.stdout, sys.stderr):
         # Where the encoding is ASCII or cp1252, a letter that it lacks is written as its escape.
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
+
+
+def _words(error: OSError) -> str:
+    """What failed, of which file; and what would do where nothing can be made there."""
+    what = error.strerror or str(error)
+    if not error.filename:
+        return f"{what}."
+    makes = error.errno == errno.EROFS or (error.errno == errno.EACCES and not os.path.lexists(error.filename))
+    hint = (
+        " Start in a folder that can be written, or name one: NAS_RUNS for runs, --out for the rest." if makes else ""
+    )
+    return f"{what}: '{os.fsdecode(error.filename)}'.{hint}"
 
 
 def _fail(message: str) -> None:

@@ -18,6 +18,7 @@ from nas.cli import main
 threads = os.environ.get("NAS_TEST_THREADS", "1")
 torch.set_num_threads(int(threads))
 os.environ["OMP_NUM_THREADS"] = threads
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # Tests ask whether the package is there before ours imports it.
 # What tests run of their own components is none of what the user has run.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="metacell-tests-")
 atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)

@@ -18,6 +18,7 @@ from rich.table import Table as Grid
 
 from nas import training
 from nas.commands import _progress
+from nas.paths import expanded
 from nas.run import finish, session, step_log, store
 from nas.run.session import Setup
 from nas.run.store import Run
@@ -32,7 +33,7 @@ STOPPED = 130
 
 def runs_root() -> Path:
     """The folder of runs: `NAS_RUNS`, or `runs` here."""
-    return Path(os.environ.get("NAS_RUNS", "runs")).expanduser()
+    return expanded(os.environ.get("NAS_RUNS") or "runs")
 
 
 def run_folder(name: str) -> Path:

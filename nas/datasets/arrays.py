@@ -13,6 +13,7 @@ from nas.datasets.images import RawData, resize
 from nas.datasets.labels import label_values, named, ranked, readable, summarize
 from nas.datasets.pixel_scale import PixelScale
 from nas.datasets.split_names import split_of, words
+from nas.paths import expanded
 from search_spaces import UserError
 
 _IMAGES = {"x", "image", "images", "img", "imgs", "data", "pixels"}
@@ -23,7 +24,7 @@ _WHITE = 255
 
 def npz(where: str, image_size: int | None) -> RawData:
     """Images and labels by split, and perhaps `class_names`. Raises `UserError` for a file that holds something else."""
-    path = Path(where).expanduser()
+    path = expanded(where)
     if not path.is_file():
         raise UserError(f"There is no file '{where}'; npz: takes a file of numpy's savez with x_train and y_train.")
     arrays = _read(path, where)

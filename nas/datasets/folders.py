@@ -12,12 +12,13 @@ from nas.datasets.image_folder import Layout, read_layout
 from nas.datasets.images import LARGEST, RawData
 from nas.datasets.labels import readable
 from nas.datasets.pixel_scale import PixelScale
+from nas.paths import expanded
 from search_spaces import UserError
 
 
 def folder(where: str, image_size: int | None) -> RawData:
     """A folder of image files, one sub-folder a class, perhaps under folders of splits (`image_folder`)."""
-    root = Path(where).expanduser()
+    root = expanded(where)
     if not root.is_dir():
         raise UserError(f"There is no folder '{where}'; folder: takes one with a sub-folder of images for each class.")
     with image_files.quiet():

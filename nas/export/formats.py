@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -118,11 +120,20 @@ def complete_onnx(path: Path, about: About, *, uint8: bool) -> None:
     path.write_bytes(model.SerializeToString())
 
 
-def load_onnx(path: Path) -> Run:
-    """Of either form: that with images of any size is given those of which `pixels`, whole multiples of 1 / 255, were made."""
+def onnx_runtime() -> ModuleType:
+    """The package `onnxruntime`, kept from reporting to its maker what networks it loads, as its official builds do from 1.29 on.
+
+    Somebody who wants these reports sets ORT_DISABLE_TELEMETRY=0.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # It is read once, while the package is imported.
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return onnxruntime
+
+
+def load_onnx(path: Path) -> Run:
+    """Of either form: that with images of any size is given those of which `pixels`, whole multiples of 1 / 255, were made."""
+    session = onnx_runtime().InferenceSession(path, providers=["CPUExecutionProvider"])
     if session.get_inputs()[0].name == "pixels":
         return lambda pixels: torch.from_numpy(session.run(["logits"], {"pixels": pixels.numpy()})[0])
 

@@ -30,8 +30,7 @@ def milliseconds(network: nn.Module, pixels: Tensor, batches: Sequence[int]) -> 
         network: in evaluation.
         pixels: `[N, C, H, W]`, as many as the largest batch has.
     """
-    import onnxruntime
-
+    onnxruntime = formats.onnx_runtime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     with tempfile.TemporaryDirectory() as folder:

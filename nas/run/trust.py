@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nas import plugins
+from nas.paths import user_folder
 from nas.run.config import RunConfig
 from search_spaces import UserError
 
@@ -86,7 +87,10 @@ def remember(named: Iterable[Named]) -> None:
 
 
 def _file() -> Path:
-    home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    """Raises `OSError` where the user has no home."""
+    home = user_folder("XDG_STATE_HOME", ".local/state")
+    if home is None:
+        raise FileNotFoundError("This user has no home folder")
     return home / "metacell" / "components.jsonl"
 
 

@@ -21,7 +21,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from nas.paths import TABLES
+from nas.paths import TABLES, user_folder
 from nas.tables import checks
 from search_spaces import UserError, _ops, unknown
 from search_spaces._files import atomic_write
@@ -199,8 +199,8 @@ def folders() -> list[Path]:
     missing = [f for f in listed if not f.is_dir()]
     if missing:
         raise UserError(f"NAS_TABLES names '{missing[0]}', which is not a folder; list folders with tables in them.")
-    data_home = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    return [TABLES, *listed, data_home / "metacell"]
+    data = user_folder("XDG_DATA_HOME", ".local/share")
+    return [TABLES, *listed, *([data / "metacell"] if data else [])]
 
 
 def names() -> list[str]:

@@ -22,6 +22,8 @@ from typing import NamedTuple
 
 import torch
 
+from nas.paths import user_folder
+
 _SOURCE = Path(__file__).with_name("cell_kernels.c")
 # No -ffast-math: sums must round in the order that the code says. -march=native: the code never leaves this machine.
 _FLAGS = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC")
@@ -82,13 +84,15 @@ def _built(compiler: str, real: str, source: Path) -> Path:
     )
     name = f"cells-{hashlib.sha256(parts.encode()).hexdigest()[:16]}"
     command = [*compiler.split(), *_FLAGS, f"-DREAL={real}", str(source), "-lm"]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "metacell" / "compiled"
+    cache = user_folder("XDG_CACHE_HOME", ".cache")
     try:
-        return _kept(_private(cache), name, command)
+        if cache is not None:
+            return _kept(_private(cache / "metacell" / "compiled"), name, command)
     except OSError:  # A home that cannot be written, as in some containers, or a folder that is not the user's own.
-        folder = Path(tempfile.mkdtemp(prefix="metacell-"))
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        return _kept(folder, name, command)
+        pass
+    folder = Path(tempfile.mkdtemp(prefix="metacell-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return _kept(folder, name, command)
 
 
 def _private(folder: Path) -> Path:
