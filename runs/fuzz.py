@@ -1,8 +1,9 @@
 """Damaged inputs of every kind that the program reads: each must be used, or refused in one line, with nothing half-written.
 
-Called by fuzz.sh: INPUTS SEED [KIND ...]. Each input is made by a generator of its own, seeded by kind and number, and read in a
+Called by fuzz.sh: OUT INPUTS SEED [KIND ...]. Each input has a generator of its own, seeded by kind and number, and is read in a
 fork of this process. Counted are tracebacks (exit status 70, a signal, or more than one line), hangs (more than a minute of its
 own time) and what a refused command left behind. What failed is printed with the number that makes it again.
+OUT keeps what was found, so that a killed recipe goes on.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ import nas.commands
 import nas.evaluators
 from nas import cli, datasets
 from nas.tables import plan_file
-from runs import _damage, _whole_inputs
+from runs import _damage, _outcomes, _whole_inputs
 from search_spaces.nasbench201 import NasBench201
 
 SECONDS = 60
@@ -145,6 +146,16 @@ def outcome(read: Callable[[], object], folder: Path) -> str:
     return f"left behind: {left[0]} ({said[:200]})" if left else "used" if code == 0 else "refused"
 
 
+def timed(kind: str, number: int, seed: int, whole: Path, folder: Path) -> tuple[str, float]:
+    """The outcome of an input, and its seconds."""
+    began = time.perf_counter()
+    os.environ["NAS_TABLES"] = str(folder)
+    try:
+        return outcome(damaged(kind, number, seed, whole, folder), folder), time.perf_counter() - began
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _read(read: Callable[[], object], folder: Path) -> None:
     """In the child: read, with its own limits, and exit."""
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 5))
@@ -173,8 +184,8 @@ def main() -> None:
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{package.__name__}.{module.name}")
     NasBench201().canonical(torch.zeros(1, 6).long())
-    inputs, seed, asked = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:] or list(KINDS)
-    shares = {kind: KINDS[kind].share for kind in asked}
+    inputs, seed, asked = int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:] or list(KINDS)
+    kept, shares = _outcomes.Outcomes(Path(sys.argv[1]) / "outcomes.jsonl"), sum(kind.share for kind in KINDS.values())
     print(
         "| kind | inputs | used | refused in a line | tracebacks | hangs | half-written | ms each |\n"
         "|---|---:|---:|---:|---:|---:|---:|---:|"
@@ -188,18 +199,16 @@ def main() -> None:
             if kind not in whole:
                 print(f"| {kind} | - | - | - | - | - | - | - |", flush=True)
                 continue
-            counts, began = Counter(), time.perf_counter()
-            for number in range(inputs * shares[kind] // sum(shares.values())):
-                place = folder / "input"
-                os.environ["NAS_TABLES"] = str(place)
-                read = damaged(kind, number, seed, whole[kind], place)
-                found = outcome(read, place)
+            counts, seconds = Counter(), 0.0
+            for number in range(inputs * KINDS[kind].share // shares):
+                key = f"{seed} {kind} {number}"
+                found, took = kept.get(key) or kept.keep(key, timed(kind, number, seed, whole[kind], folder / "input"))
+                seconds += took
                 if found not in ("used", "refused"):
                     failed.append(f"{kind} {number}: {found}")
                 counts[found.split(" ")[0].rstrip(":")] += 1
-                shutil.rmtree(place, ignore_errors=True)
             done = sum(counts.values())
-            each = 1000 * (time.perf_counter() - began) / max(done, 1)
+            each = 1000 * seconds / max(done, 1)
             row = [counts[what] for what in ("used", "refused", "traceback", "hang", "left")]
             totals.update(dict(enumerate([done, *row])))
             print(f"| {kind} | {done:,} | {' | '.join(map(str, row))} | {each:.0f} |", flush=True)

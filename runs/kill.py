@@ -1,13 +1,15 @@
 """Kills work at random instants, lets it go on, and compares what comes out with an undisturbed run.
 
 Called by kill.sh: OUT KILLS SEED [KIND ...]. Each trial is killed up to `_IN_A_ROW` times and then left to end. The work runs in
-forks of one process that has everything loaded: a start costs no import, so that kills fall into the work itself.
+forks of one process that has everything loaded: a start costs no import, so that kills fall into the work itself. OUT keeps what
+was found, so that a killed recipe goes on.
 """
 
 from __future__ import annotations
 
 import ctypes
 import hashlib
+import multiprocessing
 import os
 import random
 import shutil
@@ -22,18 +24,21 @@ import safetensors.torch
 import torch
 import torch.utils.tensorboard
 
-from nas import cli
+from nas import cli, processes
+from nas.export import formats, read_back
+from nas.tables import build, nats_import
+from runs import _outcomes
 
 _IN_A_ROW = 10
 _PARENT_DEATH_SIGNAL = 1
 """`PR_SET_PDEATHSIG` of Linux: no fork outlives this process."""
-_LONG = ("table build",)
-"""Work that ends too late to be begun anew after every few kills: it is killed all its times in one trial or two."""
-_LONGEST = 5.0
-"""Seconds until a kill, at most: also long work is killed often."""
+_SHARDS, _SAMPLE, _SAVED_EVERY = 6, 40, 0.02
+"""Shards of a table, files of an import, seconds between its saves: work of a second or two, so that a kill costs no more."""
+_REPLACES = "export in place of another"
+_EXPORTED = {"network.py", "network.safetensors", "network.pt2"}
 _SMALL = ("epochs=1", "channels=2", "examples=64", "final_epochs=1", "final_channels=4", "final_cells=1")
 _TRAIN = [word for option in _SMALL for word in ("-t", option)]
-_IMPORT = os.environ.get("NATS_SAMPLE", "")
+_SOURCE = os.environ.get("NATS_SAMPLE", "")
 _CLOCKS = ("seconds", "cost", "milliseconds")
 """Names of what is read off a clock, which no two runs share."""
 
@@ -51,19 +56,17 @@ KINDS: dict[str, list[list[str]]] = {
         "--task", "digits", "--controller", "hyperband", "--evals", "9", "--batch", "3", *_TRAIN, "-t", "epochs=3"
     ),
     "final training and export": _search("--task", "digits", "--evals", "1", *_TRAIN, "-t", "final_epochs=6"),
-    "export in place of another": [["export", "ready/runs/done", "--to", "ex", "--force"]],
+    _REPLACES: [["export", "ready/runs/done", "--to", "ex", "--force"]],
     "compare": [
         ["compare", "--tasks", "own201/digits,own201/fashion_mnist", "--controllers", "random_search,evolution,local_search",
-         "--seeds", "6", "--evals", "40", "--jobs", "1", "--out", "cmp"],
+         "--seeds", "6", "--evals", "40", "--jobs", "1", "--no-figures", "--out", "cmp"],
     ],
-    "meta-train": [
-        ["meta-train", "--split", "everything", "--task-fraction", "0.2", "--learner-option", "pca_steps=4", "--out", "prior"]
-    ],
+    "meta-train": [["meta-train", "--split", "everything", "--learner-option", "pca_steps=4", "--out", "prior"]],
     "table build": [
         ["table", "build", "--task", "digits", "--out", "t.safetensors", "--epochs", "1", "--channels", "2", "--cells", "1",
          "--train-images", "32", "--noise-sample", "1"],
     ],
-    "table import": [["table", "import", "nats", _IMPORT, "--out", "t.safetensors"]],
+    "table import": [["table", "import", "nats", "ready/sample", "--out", "t.safetensors"]],
 }  # fmt: skip
 """What is killed: its command, and where that differs the one by which it goes on."""
 
@@ -138,7 +141,7 @@ def _of_run(path: Path) -> list[object]:
 
 def trial(kind: str, folder: Path, ready: Path, kills: int, took: float, draw: random.Random) -> tuple[int, str]:
     """How often the work was killed before it ended, and the digest of what it made; words where it could not go on."""
-    fresh(folder, ready)
+    fresh(folder, ready, kind)
     killed = 0
     for _ in range(kills):
         number = fork(folder, commands(kind, folder))
@@ -151,6 +154,8 @@ def trial(kind: str, folder: Path, ready: Path, kills: int, took: float, draw: r
         os.killpg(number, signal.SIGKILL)
         end(number)
         killed += 1
+        if kind == _REPLACES and not whole(folder / "ex"):
+            return killed, "lost the earlier export"
     status = end(fork(folder, commands(kind, folder)))
     if status != 0:
         return killed, f"ended with {status}: {(folder / 'log').read_text().strip().splitlines()[-1]}"
@@ -158,21 +163,48 @@ def trial(kind: str, folder: Path, ready: Path, kills: int, took: float, draw: r
     return killed, f"left {hidden[0]}" if hidden else digest(folder)
 
 
-def fresh(folder: Path, ready: Path) -> None:
-    """An empty folder for a trial, in which `ready` names what was there before."""
+def whole(export: Path) -> bool:
+    """Whether an export is there with all its files: the earlier or the new one."""
+    return {path.name for path in export.iterdir()} >= _EXPORTED if export.is_dir() else False
+
+
+def fresh(folder: Path, ready: Path, kind: str) -> None:
+    """An empty folder for a trial, in which `ready` names what was there before; with an earlier export where one is replaced."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / "ready").symlink_to(ready.resolve())
+    if kind == _REPLACES:
+        shutil.copytree(ready / "runs" / "done" / "export", folder / "ex")
 
 
 def undisturbed(kind: str, folder: Path, ready: Path) -> tuple[str, float]:
     """The digest of the work left alone, and the seconds that it took."""
-    fresh(folder, ready)
+    fresh(folder, ready, kind)
     began = time.perf_counter()
     status = end(fork(folder, KINDS[kind][0]))
     if status != 0:
         sys.exit(f"'{kind}' does not end well by itself: {(folder / 'log').read_text()[-500:]}")
     return digest(folder), time.perf_counter() - began
+
+
+def cut_short() -> None:
+    """Let the long kinds end after a second or two; forks inherit it."""
+    build.shards = lambda plan, whole=build.shards: whole(plan)[:_SHARDS]
+    nats_import._SAVED_EVERY = _SAVED_EVERY
+    read_back.has_onnx = lambda: False
+    # Workers are forks as well: a spawned one would know nothing of the above, and begin by imports.
+    processes.pool = lambda jobs: multiprocessing.get_context("fork").Pool(jobs, processes._prepare)
+
+
+class _Same(torch.nn.Module):
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return pixels + 0
+
+
+def load_exporter(scratch: Path) -> None:
+    """Have torch import here what it imports at its first export, so that no fork does it again."""
+    formats.save(formats.trace(_Same(), torch.zeros(2, 1, 2, 2)), scratch)
+    formats.load(scratch)
 
 
 def main() -> None:
@@ -186,22 +218,27 @@ def main() -> None:
         search = ["search", "--name", "done", "--task", "digits", "--evals", "1", *_TRAIN]
         if end(fork(ready, search)) != 0:
             sys.exit((ready / "log").read_text())
-    kinds = wanted or [kind for kind in KINDS if kind != "table import" or _IMPORT]
+    if _SOURCE and not (ready / "sample").is_dir():
+        (ready / "sample").mkdir()
+        files = sorted(Path(_SOURCE).iterdir())
+        for file in [*files[:_SAMPLE], *(f for f in files if "meta" in f.name)]:
+            shutil.copy(file, ready / "sample")
+    cut_short()
+    load_exporter(out / "loaded.pt2")
+    kept = _outcomes.Outcomes(out / "outcomes.jsonl")
+    kinds = wanted or [kind for kind in KINDS if kind != "table import" or _SOURCE]
     share = -(-kills // len(kinds))
     print(f"| work | kills | trials | seconds alone | other bits | could not go on |\n|---|{'---:|' * 5}")
     totals, bad = [0, 0, 0, 0], []
     for kind in kinds:
-        expected, took = undisturbed(kind, out / "alone" / kind, ready)
+        expected, took = kept.get(f"{kind} alone") or kept.keep(
+            f"{kind} alone", undisturbed(kind, out / "alone" / kind, ready)
+        )
         counts, number = [0, 0, 0, 0], 0
         while counts[0] < share:
-            killed, came = trial(
-                kind,
-                out / "trial",
-                ready,
-                min(_IN_A_ROW, share - counts[0]),
-                took,
-                random.Random(f"{seed} {kind} {number}"),
-            )
+            key, draw = f"{kind} {seed} {number}", random.Random(f"{seed} {kind} {number}")
+            at_most = min(_IN_A_ROW, share - counts[0])
+            killed, came = kept.get(key) or kept.keep(key, trial(kind, out / "trial", ready, at_most, took, draw))
             number += 1
             counts = [counts[0] + killed, counts[1] + 1, counts[2], counts[3]]
             if came != expected:
