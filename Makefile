@@ -17,7 +17,7 @@ run: .venv/installed
 	@echo "What the prior is worth on digits, after 5 to 50 evaluations, 20 seeds each. It saw no score of digits, but three datasets"
 	@echo "measured in the same way, and its settings were chosen while digits were looked at."
 	$(BIN)/nas compare --tasks own201/digits --controllers transfer_bo --prior none --prior shipped --seeds 20 --evals 50 \
-		--report-after 5,10,20,50 --no-figures --out runs/prior-worth
+		--report-after 5,10,20,50 --no-figures --out $(or $(NAS_RUNS),runs)/prior-worth
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n auto
