@@ -55,6 +55,7 @@ class Workers:
     ):
         self._setup, self._arguments, self._timeout, self._memory = setup, arguments, timeout, memory
         self._workers: list[_Worker | None] = [None] * count
+        self._running: dict[int, int] = {}  # By worker, the key of its call.
         # Not daemons, which may start no processes of their own, as data loaders do: ended before Python waits for them.
         atexit.register(_close, weakref.ref(self))
 
@@ -63,29 +64,43 @@ class Workers:
 
         Raises `UserError` for a `setup` that fails, which no call can mend. Whoever leaves early ends what still runs.
         """
-        waiting, running = list(range(len(calls)))[::-1], {}
+        waiting = list(range(len(calls)))[::-1]
         try:
-            while waiting or running:
-                for at in range(len(self._workers)):
-                    if waiting and at not in running:
-                        number = waiting.pop()
-                        self._worker(at).send(calls[number])
-                        running[at] = number
-                for at in self._ready(running):
-                    worker = self._workers[at]
-                    assert worker is not None
-                    answer = worker.answer(self._timeout)
-                    if answer is None:
-                        continue
-                    if worker.ended:
-                        self._workers[at] = None
-                    yield running.pop(at), answer
+            while waiting or self._running:
+                while waiting and len(self._running) < len(self._workers):
+                    self.submit(number := waiting.pop(), calls[number])
+                yield self.wait()
         finally:
-            for at in running:
-                self._end(at)
+            self.abandon()
+
+    def submit(self, key: int, call: tuple[Any, ...]) -> None:
+        """Begin a call by a worker that is free; `wait` gives its answer with the key."""
+        at = next(at for at in range(len(self._workers)) if at not in self._running)
+        self._worker(at).send(call)
+        self._running[at] = key
+
+    def wait(self) -> tuple[int, Answer]:
+        """The key and the answer of one call, as soon as one has ended. Raises `UserError` for a `setup` that fails."""
+        while True:
+            for at in self._ready(self._running):
+                worker = self._workers[at]
+                assert worker is not None
+                answer = worker.answer(self._timeout)
+                if answer is None:
+                    continue
+                if worker.ended:
+                    self._workers[at] = None
+                return self._running.pop(at), answer
+
+    def abandon(self) -> None:
+        """End the calls that still run."""
+        for at in [*self._running]:
+            del self._running[at]
+            self._end(at)
 
     def close(self) -> None:
         """End all workers."""
+        self._running.clear()
         for at in range(len(self._workers)):
             self._end(at)
 

@@ -220,6 +220,28 @@ class KeepsFiles(Protocol):
 
 
 @runtime_checkable
+class Concurrent(Protocol):
+    """An evaluator that works at several architectures at once and says of each when it has ended."""
+
+    @property
+    def concurrency(self) -> int:
+        """How many at once; 1: it would rather be asked by `load`."""
+        ...
+
+    def submit(self, ticket: int, arch: Tensor, epochs: int | None, seed: int) -> None:
+        """Begin to evaluate `arch` `[D]`, after `epochs` (None: the task's own), for the search of `seed`."""
+        ...
+
+    def wait(self) -> tuple[int, float, float]:
+        """The ticket of one that has ended, its score (NaN: it failed) and its seconds."""
+        ...
+
+    def abandon(self) -> None:
+        """End what has not ended."""
+        ...
+
+
+@runtime_checkable
 class HasDataDigest(Protocol):
     """An evaluator whose data can be told from any other: a run keeps the digest, and goes on with no other data."""
 

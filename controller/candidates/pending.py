@@ -9,7 +9,7 @@ Shapes: `B` architectures, `D` decisions; one search, so that `S` is 1.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -48,6 +48,16 @@ class Group(NamedTuple):
     def rows(self, keep: list[int]) -> Group:
         """Some of it."""
         return Group(self.archs[keep], None if self.epochs is None else self.epochs[keep])
+
+
+def as_json(groups: Sequence[Group]) -> list[Any]:
+    """As a run keeps them."""
+    return [[g.archs.tolist(), None if g.epochs is None else g.epochs.tolist()] for g in groups]
+
+
+def from_json(kept: list[Any]) -> list[Group]:
+    """The inverse of `as_json`."""
+    return [Group(torch.tensor(archs), None if epochs is None else torch.tensor(epochs)) for archs, epochs in kept]
 
 
 def ask(

@@ -25,7 +25,7 @@ from torch import Tensor
 from controller import Proposal, Results
 from nas import datasets, plugins
 from nas.datasets import meta_features
-from nas.guarded import Workers
+from nas.guarded import Answer, Workers
 from nas.types import Architecture, Defaults, Evaluate, TrainingEvaluator
 from search_spaces import Space, Task, UserError, _ops, unknown
 
@@ -76,16 +76,23 @@ class Function:
     epochs: int = EPOCHS
     timeout: float | None = None
     workers: int = 1
+    synchronous: bool = False
+    """Whether a step waits for all of its evaluations."""
     memory: float | None = None
     space_name: str = "nasbench201"
     outcomes: dict[Call, Outcome] = field(default_factory=dict, repr=False, compare=False)
+    _open: dict[int, Call] = field(default_factory=dict, repr=False, compare=False)
     _file: list[Path] = field(default_factory=list, repr=False, compare=False)
 
     training: TrainingEvaluator | None = None
 
     @property
     def defaults(self) -> Defaults:
-        return Defaults(budget=32, batch=self.workers)
+        return Defaults(budget=32, batch=self.workers if self.synchronous else 1)
+
+    @property
+    def concurrency(self) -> int:
+        return 1 if self.synchronous else self.workers
 
     @classmethod
     def of(cls, name: str, **settings: str) -> Function:
@@ -96,8 +103,9 @@ class Function:
         shape = _shape(given.pop("input_shape", ""))
         counts = {key: _number(key, given.pop(key, ""), int) for key in ("epochs", "workers", "num_classes")}
         limits = {key: _number(key, given.pop(key, ""), float) for key in ("timeout", "memory")}
+        synchronous = _flag("synchronous", given.pop("synchronous", "false"))
         if given:
-            there_are = ["epochs", "input_shape", "memory", "num_classes", "space", "timeout", "workers"]
+            there_are = ["epochs", "input_shape", "memory", "num_classes", "space", "synchronous", "timeout", "workers"]
             raise unknown("setting of an objective function", next(iter(given)), there_are)
         function = load(objective)
         named = arguments(objective, function)
@@ -110,7 +118,7 @@ class Function:
         )  # fmt: skip
         return cls(
             plugins.load("space", space_name)(), task, objective, epochs, limits["timeout"], counts["workers"] or 1,
-            limits["memory"], space_name,
+            synchronous, limits["memory"], space_name,
         )  # fmt: skip
 
     @property
@@ -167,22 +175,50 @@ class Function:
         """Why evaluations failed, in the order in which they did."""
         return [o.error for o in self.outcomes.values() if o.error]
 
+    def submit(self, ticket: int, arch: Tensor, epochs: int | None, seed: int) -> None:
+        (index,) = _ops.whole_indices(arch[None], self.space.choices)
+        self._open[ticket] = call = Call(index, self.epochs if epochs is None else epochs, seed)
+        if call not in self.outcomes:
+            self.pool.submit(ticket, self._task(call, ticket))
+
+    def wait(self) -> tuple[int, float, float]:
+        known = next((t for t, call in self._open.items() if call in self.outcomes), None)
+        ticket = known
+        if ticket is None:
+            ticket, answer = self.pool.wait()
+            self._keep(self._open[ticket], ticket, answer)
+        outcome = self.outcomes[self._open.pop(ticket)]
+        return ticket, outcome.score, outcome.seconds
+
+    def abandon(self) -> None:
+        self._open.clear()
+        self.pool.abandon()
+
     def _evaluate(self, calls: Iterable[Call]) -> None:
         missing = [call for call in dict.fromkeys(calls) if call not in self.outcomes]
-        archs = _ops.from_whole_indices([c.index for c in missing], self.space.choices) if missing else []
-        best = max((o.score for o in self.outcomes.values() if not o.error), default=-math.inf)
-        tasks = [
-            (tuple(arch.tolist()), call.epochs, call.seed, self._weights(at), best)
-            for at, (arch, call) in enumerate(zip(archs, missing))
-        ]
-        for number, answer in self.pool.map(tasks):
-            outcome = self.outcomes[missing[number]] = _outcome(*answer)
-            self._write(missing[number], outcome)
-            if (beside := self._weights(number)) and beside.is_file():
-                if outcome.score > best:
-                    best = outcome.score
-                    beside.replace(beside.with_name(WEIGHTS))
-                beside.unlink(missing_ok=True)
+        for number, answer in self.pool.map([self._task(call, number) for number, call in enumerate(missing)]):
+            self._keep(missing[number], number, answer)
+
+    def _task(self, call: Call, number: int) -> tuple[Any, ...]:
+        """What a worker needs for a call."""
+        arch = _ops.from_whole_indices([call.index], self.space.choices)[0]
+        return tuple(arch.tolist()), call.epochs, call.seed, self._weights(number), self._best()
+
+    def _best(self) -> float:
+        return max((o.score for o in self.outcomes.values() if not math.isnan(o.score)), default=-math.inf)
+
+    def _keep(self, call: Call, number: int, answer: Answer) -> None:
+        """An outcome, written before anything is made of it."""
+        before = self._best()
+        outcome = self.outcomes[call] = _outcome(*answer)
+        self._write(call, outcome)
+        if (beside := self._weights(number)) and beside.is_file():
+            if outcome.score > before:
+                beside.replace(beside.with_name(WEIGHTS))
+            beside.unlink(missing_ok=True)
+        self._refuse_hopeless()
+
+    def _refuse_hopeless(self) -> None:
         failures = self.failures()
         if len(failures) == len(self.outcomes) >= _GIVE_UP:
             raise UserError(
@@ -287,7 +323,7 @@ def _caller(objective: str, space_name: str, task: Task) -> Callable[..., Any]:
         value = function(arch) if named == ("*",) else function(**{name: given[name] for name in named})
         value = _plain(value)
         score = value.get("score") if isinstance(value, dict) else value
-        if beside is not None and "network" in given and _is_number(score) and score > best:
+        if beside is not None and "network" in given and isinstance(score, (int, float)) and score > best:
             state = {k: v.detach().cpu().contiguous().clone() for k, v in given["network"].state_dict().items()}
             beside.write_bytes(safetensors.torch.save(state, {"format": "pt", "arch": arch.text}))
         return value
@@ -346,6 +382,13 @@ def _number(key: str, text: str, kind: type) -> Any:
     value = plugins.read(text, kind)
     if value is None or not 0 < value < math.inf:
         raise UserError(f"Setting {key} is '{text}'; it takes {plugins.kind(kind)} above zero.")
+    return value
+
+
+def _flag(key: str, text: str) -> bool:
+    value = plugins.read(text, bool)
+    if value is None:
+        raise UserError(f"Setting {key} is '{text}'; it takes true or false.")
     return value
 
 

@@ -189,7 +189,7 @@ class Search:
         wall, self._mark = now - self._mark, now
         if self._run is not None:
             step = Step(group.proposal(), results, self._state)
-            meta = {_PENDING: self._pending_as_json()}
+            meta = {_PENDING: pending_groups.as_json(self._pending)}
             step_log.append(self._run, self._steps, step, before, wall, self.space.describe, meta=meta)
         self._steps += 1
 
@@ -245,15 +245,11 @@ class Search:
                 Told(*row) for row in zip(self._named(group), results.score[0].tolist(), results.cost[0].tolist())
             ]
             self._steps += 1
-        for archs, epochs in store.get_meta(run, _PENDING) or []:
-            self._pending.append(Group(torch.tensor(archs), None if epochs is None else torch.tensor(epochs)))
+        self._pending = pending_groups.from_json(store.get_meta(run, _PENDING) or [])
 
     def _keep_pending(self) -> None:
         if self._run is not None:
-            store.set_meta(self._run, _PENDING, self._pending_as_json())
-
-    def _pending_as_json(self) -> list[Any]:
-        return [[g.archs.tolist(), None if g.epochs is None else g.epochs.tolist()] for g in self._pending]
+            store.set_meta(self._run, _PENDING, pending_groups.as_json(self._pending))
 
 
 class _Given(NamedTuple):

@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 
 from controller import Controller, Prior, State, Step
+from controller.candidates import pending
 from controller.models import legacy
 from nas import plugins, settings, tables
 from nas.loop import search
 from nas.run import (
+    asynchronous,
     budget,
     comparison,
     database,
@@ -38,10 +40,11 @@ from nas.run.incumbent import Best
 from nas.run.step_log import History
 from nas.run.store import Run
 from nas.run.tensorboard import TensorBoardLog
-from nas.types import Evaluator, KeepsFiles
+from nas.types import Concurrent, Evaluator, KeepsFiles
 from search_spaces import UserError
 
 _COLUMNS_READ = "columns_read"
+_PENDING = "pending"
 _PRIOR = "/prior"
 """The leaf of a state that tells its prior from any other."""
 
@@ -158,18 +161,18 @@ def resume(run: Run, setup: Setup) -> Iterator[Progress]:
     kept = dict(earlier)
     with TensorBoardLog(run.folder, setup.controller, past.score.shape[1]) as log:
         log.settings(config)
-        steps, mark = None, time.perf_counter()
+        steps, mark, waiting = None, time.perf_counter(), None
         while not budget.spent(config, past):
             batch = budget.next_batch(config, past)
             if steps is None or batch < config.batch:
-                evaluate = setup.evaluator.load(setup.seeds)
-                steps = search(setup.controller, evaluate, state, batch)
-            step = next(steps)
+                steps = _steps(run, setup, state, past, batch)
+            step, waiting = next(steps)
             now = time.perf_counter()  # What storing and drawing the step before took counts as this step's time.
             wall, mark = now - mark, now
             read = dict(earlier + tables.column_read_counts() - before)
             # With the step: a session that is killed counts too. Only when it has changed, which is once in most sessions.
-            meta, kept = {_COLUMNS_READ: read} if read != kept else None, read
+            meta, kept = {_COLUMNS_READ: read} if read != kept else {}, read
+            meta |= {_PENDING: pending.as_json(waiting)} if waiting is not None else {}
             cut = batch < config.batch
             step_log.append(run, past.steps, step, state, wall, setup.evaluator.space.describe, cut=cut, meta=meta)
             state = step.state
@@ -180,6 +183,21 @@ def resume(run: Run, setup: Setup) -> Iterator[Progress]:
         found = best(config, past)
         winner = found.archs[incumbent.top(found)]
         log.finish(found.score, training.training_loss(winner) if training is not None else [])
+
+
+def _steps(
+    run: Run, setup: Setup, state: State, past: History, batch: int
+) -> Iterator[tuple[Step, list[pending.Group] | None]]:
+    """The steps of a search, and what is still evaluated after each; None where steps wait for all of theirs."""
+    evaluator, config = setup.evaluator, run.config
+    if isinstance(evaluator, Concurrent) and evaluator.concurrency > 1 and config.batch == 1 and config.seeds == 1:
+        waiting = pending.from_json(store.get_meta(run, _PENDING) or [])
+        yield from asynchronous.steps(
+            setup.controller, evaluator, state, waiting, past, config.first_seed, config.evals
+        )
+    else:
+        for step in search(setup.controller, evaluator.load(setup.seeds), state, batch):
+            yield step, None
 
 
 def _refuse_other_prior(run: Run, begun: dict[str, Tensor], stored: dict[str, Tensor]) -> None:
