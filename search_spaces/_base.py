@@ -161,6 +161,15 @@ class HasOwnSize(Protocol):
         ...
 
 
+@runtime_checkable
+class HasMirror(Protocol):
+    """A space whose architectures decide whether they answer by the mean over an image and its mirror image: twice the work."""
+
+    def mirrors(self, arch: Tensor) -> bool:
+        """Whether `arch` `[D]` does."""
+        ...
+
+
 class Skeleton(NamedTuple):
     """NAS-Bench-201's network around a cell: a stem, three stages of equal cells, a head (`_cells.three_stages`)."""
 

@@ -1,10 +1,11 @@
-"""A space of which only some architectures are known, as a table that holds 300 of 15,625 cells.
+"""A part of a space, as of 15,625 cells the 300 that a table holds or those that keep a bound.
 
-Searches propose among these: an architecture without a figure could only fail. All else is the whole space's.
+Searches propose among these: any other architecture could only fail. All else is the whole space's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -22,15 +23,14 @@ from search_spaces._base import (
     UserError,
     as_cell_space,
 )
+from search_spaces._sampling import is_listed
 
 
 @dataclass(frozen=True)
-class Measured:
-    """The architectures of `whole` that have a figure. `canonical` may name one without: it tells which compute the same."""
+class Part:
+    """Some architectures of `whole`; which, a subclass says by `valid`."""
 
     whole: Space
-    indices: tuple[int, ...] = field(repr=False)
-    """Of the architectures in `whole`."""
 
     @property
     def name(self) -> str:
@@ -54,10 +54,6 @@ class Measured:
             return self.whole.operation_features
         return tuple((OperationFeatures(other=1.0),) * options for options in self.choices)
 
-    def valid(self, archs: Tensor) -> Tensor:
-        within = _ops.in_range(archs, self.choices)
-        return within & _is_measured(self)[_ops.index(torch.where(within[..., None], archs, 0), self.choices)]
-
     def canonical(self, archs: Tensor) -> Tensor:
         return self.whole.canonical(archs)
 
@@ -71,9 +67,8 @@ class Measured:
         return self.whole.parse(text)
 
 
-@dataclass(frozen=True)
-class MeasuredCells(Measured):
-    """`Measured` of a space of cells."""
+class CellPart(Part):
+    """A part of a space of cells."""
 
     @property
     def _cells(self) -> CellSpace:
@@ -103,6 +98,42 @@ class MeasuredCells(Measured):
         return self._cells.cost(archs, task)
 
 
+@dataclass(frozen=True)
+class Measured(Part):
+    """The architectures of `whole` that have a figure. `canonical` may name one without: it tells which compute the same."""
+
+    indices: tuple[int, ...] = field(repr=False)
+    """Of the architectures in `whole`."""
+
+    def valid(self, archs: Tensor) -> Tensor:
+        within = _ops.in_range(archs, self.choices)
+        return within & _is_measured(self)[_ops.index(torch.where(within[..., None], archs, 0), self.choices)]
+
+
+@dataclass(frozen=True)
+class MeasuredCells(Measured, CellPart):
+    """`Measured` of a space of cells."""
+
+
+@dataclass(frozen=True)
+class Bounded(Part):
+    """The architectures of a `whole` that is too large to list, of which those are kept that `keeps` tells."""
+
+    keeps: Callable[[Tensor], Tensor] = field(repr=False)
+    """Architectures `[..., D]` of `whole` to bool `[...]`. Equal ones, by `==`, keep the same."""
+    all_valid = False
+
+    def valid(self, archs: Tensor) -> Tensor:
+        within = self.whole.valid(archs)
+        within[within.clone()] = self.keeps(archs[within])
+        return within
+
+
+@dataclass(frozen=True)
+class BoundedCells(Bounded, CellPart):
+    """`Bounded` of a space of cells."""
+
+
 def measured(whole: Space, archs: Tensor) -> Space:
     """`whole` with nothing but the valid ones of `archs` `[N, D]`; itself where these are all that it has.
 
@@ -117,9 +148,22 @@ def measured(whole: Space, archs: Tensor) -> Space:
     return kind(whole, tuple(indices.tolist()))
 
 
+def bounded(whole: Space, keeps: Callable[[Tensor], Tensor]) -> Space:
+    """`whole` with nothing but the architectures that `keeps` tells, as `Bounded.keeps` does; listed where it can be.
+
+    Raises `UserError` where a space with a list has none.
+    """
+    if is_listed(whole):
+        every = _ops.enumerate_all(whole.choices)
+        every = every[whole.valid(every)]
+        return measured(whole, every[keeps(every)])
+    kind = BoundedCells if as_cell_space(whole) else Bounded
+    return kind(whole, keeps)
+
+
 def whole_of(space: Space) -> Space:
-    """The space that a `Measured` one is a part of; any other is its own."""
-    return space.whole if isinstance(space, Measured) else space
+    """The space that another is a part of; any other is its own."""
+    return whole_of(space.whole) if isinstance(space, Part) else space
 
 
 @lru_cache(maxsize=16)

@@ -12,7 +12,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from search_spaces._base import HasCost, HasLoads, Loads, Space, Task
+from search_spaces._base import HasCost, HasLoads, HasOwnSize, Loads, Space, Task
 
 
 def network_cost(space: Space, archs: Tensor, task: Task) -> tuple[Tensor, Tensor]:
@@ -31,7 +31,7 @@ def network_cost(space: Space, archs: Tensor, task: Task) -> tuple[Tensor, Tenso
 
 @lru_cache(maxsize=1 << 16)
 def _counted(space: Space, arch: tuple[int, ...], task: Task) -> tuple[int, int]:
-    return counts(space, torch.tensor(arch), task)
+    return counts(space, torch.tensor(arch), _sized(space, torch.tensor(arch), task))
 
 
 def network_loads(space: Space, archs: Tensor, task: Task) -> Loads:
@@ -60,7 +60,7 @@ def built_loads(space: Space, arch: tuple[int, ...], task: Task) -> tuple[float,
             wide = isinstance(layer, nn.Conv2d) and math.prod(layer.kernel_size) > 1
             found["wide" if wide else "pointwise"] += layer.weight.numel() * places
 
-    _traced(space, torch.tensor(arch), task, add)
+    _traced(space, torch.tensor(arch), _sized(space, torch.tensor(arch), task), add)
     return tuple(found.values())
 
 
@@ -75,6 +75,10 @@ def counts(space: Space, arch: Tensor, task: Task) -> tuple[int, int]:
 
     network = _traced(space, arch, task, count)
     return sum(p.numel() for p in network.parameters()), flops
+
+
+def _sized(space: Space, arch: Tensor, task: Task) -> Task:
+    return space.sized(arch, task) if isinstance(space, HasOwnSize) else task
 
 
 def _traced(space: Space, arch: Tensor, task: Task, hook: Callable[..., None]) -> nn.Module:

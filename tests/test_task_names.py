@@ -12,7 +12,7 @@ from nas import tasks
 from nas.tasks import TaskName
 from search_spaces import UserError
 
-HOSTILE = ("a+b", "x@2", "y~z", "a<=b", "with a space", "a+own201/latency<=3", "two+and+three@4~drawn")
+HOSTILE = ("a+b", "a+params<=20k", "x@2", "y~z", "a<=b", "with a space", "a+own201/latency<=3", "two+and+three@4~drawn")
 LATENCY = "nasbench201-hardware/fpga/latency"
 
 PARTS = {
@@ -30,6 +30,8 @@ PARTS = {
     "own201/digits+nasbench201/cifar10/valid_accuracy@200<=1": TaskName(
         "table", "own201", "digits", constraints=("nasbench201/cifar10/valid_accuracy@200<=1",)
     ),
+    "digits+params<=20k+flops<=1.5M": TaskName("data", "", "digits", constraints=("params<=20k", "flops<=1.5M")),
+    "folder:a+b+latency<=2ms": TaskName("data", "", "folder:a+b", constraints=("latency<=2ms",)),
     **{f"folder:nowhere/{name}": TaskName("data", "", f"folder:nowhere/{name}") for name in HOSTILE if "/" not in name},
 }
 
@@ -71,7 +73,7 @@ def test_what_looks_like_a_constraint_is_one_where_no_such_path_is(tmp_path):
     [
         ("own201/digits@many", "takes a whole number"),
         ("own201/digits~up", "after '~' there is: one-seed, mean"),
-        ("own201/digits+latency<=3", "Constraint 'latency<=3' takes TABLE/COLUMN<=VALUE"),
+        ("own201/digits+energy<=3", "Constraint 'energy<=3' takes TABLE/COLUMN<=VALUE"),
         ("own201/digits+own201/x<", "takes TABLE/COLUMN<=VALUE"),
     ],
 )

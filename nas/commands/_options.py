@@ -13,10 +13,10 @@ from click.core import ParameterSource
 from controller.models import legacy
 from nas import plugins
 from nas.evaluators import function
-from nas.run import session
+from nas.run import session, verified
 from nas.run.config import RunConfig
 from nas.run.session import Setup
-from nas.tasks import TaskName, absolute
+from nas.tasks import TaskName, absolute, fitted_size
 from search_spaces import UserError, as_cell_space
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -46,7 +46,12 @@ _SEARCH = (
     click.option("--task", default=RunConfig.task, show_default=True, help="What to search for: `nas tasks` lists them."),
     option(
         "--constraint", "constraint", also=("--limit",), multiple=True,
-        help="Soft constraint, as nasbench201-hardware/fpga/latency<=q30.",
+        help="Constraint: params<=20k, flops<=5M or latency<=2ms of the network that is handed out, or soft by a table, as "
+        "nasbench201-hardware/fpga/latency<=q30.",
+    ),
+    click.option(
+        "--latency-command", default="", metavar="COMMAND",
+        help="Measures latency<= on a device: it gets the path of an ONNX file and prints milliseconds. By default this machine.",
     ),
     click.option(
         "--controller", default=RunConfig.controller, show_default=True,
@@ -135,6 +140,11 @@ def configure(
                 "Leave it out."
             )
         leaders = 0
+    latencies = verified.latencies_of(setup.evaluator)
+    if config.latency_command and not latencies:
+        raise UserError(
+            f"--latency-command is '{config.latency_command}', and nothing asks for a latency; add --constraint 'latency<=2ms'."
+        )
     unlimited = evals is None and config.simulated_seconds is None and config.minutes is None
     complete = dataclasses.replace(
         config,
@@ -142,6 +152,8 @@ def configure(
         evals=setup.evaluator.defaults.budget if unlimited else evals,
         leaders=leaders,
         comparison=comparison and setup.evaluator.training is not None,
+        latencies=latencies,
+        training_options=training | fitted_size.options_of(setup.evaluator, TaskName.parse(config.task)),
     )
     return complete, setup
 

@@ -86,8 +86,8 @@ def print_run(run: Run) -> None:
     # Of a network that was trained to the end the line below says the same, with its interval.
     if top["report"] is not None and (len(rows) > 1 or trained_network.load(run.folder) is None):
         console.print(f"test    {top['report']:.3f}" + _over_seeds(rows, "report") + _place(top))
-    for text, ratio in zip(about.constraints, top.get("constraint_ratio", [])):
-        console.print(f"constraint {printable(text)}: the best is at {ratio:.1%} of the bound")
+    for line in _constraint_lines(about.constraints, top):
+        console.print(printable(line))
     _print_trained(console, run)
     _print_comparison(run)
     console.print(f"so far  {_sparkline(past)} (best score after each evaluation)")
@@ -138,6 +138,18 @@ def _place(row: dict) -> str:
         return ""
     rank = f"rank {row['test_rank']:,} of {row['test_functions']:,} functions"
     return f"; {row['test_regret']:.3f} below the best of the space, {rank}"
+
+
+def _constraint_lines(texts: tuple[str, ...], top: dict) -> list[str]:
+    """How far the best is below each bound; of one that is measured at the end, by that."""
+    lines = []
+    for text, ratio in zip(texts, top.get("constraint_ratio", [])):
+        measured = top.get("measured_ratio", {}).get(text)
+        share = ratio if measured is None else measured
+        what = "" if measured is None or not text.startswith("latency") else f" as measured, {ratio:.1%} as predicted"
+        broken = "; no network that was evaluated keeps it" if measured is not None and measured > 1 else ""
+        lines.append(f"constraint {text}: the best is at {share:.1%} of the bound{what}{broken}")
+    return lines
 
 
 def _print_trained(console: Console, run: Run) -> None:

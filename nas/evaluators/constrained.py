@@ -1,12 +1,16 @@
 """Constrained tasks: accuracy, less a penalty for what exceeds a bound on latency, energy or size.
 
-Score = accuracy - sum of penalty_weight x max(0, value / bound - 1) over the constraints.
+Score = accuracy - sum of penalty_weight x max(0, value / bound - 1) over the constraints. A constraint that is known before an
+evaluation has no penalty: the space is the part that keeps it, or what breaks it is not evaluated.
+Shapes: `S` searches, `B` architectures, `D` decisions, `L` constraints, `N` architectures of an enumerable space.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -23,6 +27,32 @@ PENALTY_WEIGHT = 20.0
 on most tables, so that the best score keeps its bounds. Not ablated."""
 
 
+class Bound(Protocol):
+    """At most `bound` of a figure."""
+
+    @property
+    def label(self) -> str:
+        """The figure's name."""
+        ...
+
+    @property
+    def bound(self) -> float: ...
+
+    @property
+    def penalty_weight(self) -> float:
+        """Points that the score loses at twice the bound; 0 where nothing beyond the bound is evaluated."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Of all that its values depend on."""
+        ...
+
+    def values(self, archs: Tensor, space: Space) -> Tensor:
+        """The figure of `archs` `[..., D]`, float32 `[...]`."""
+        ...
+
+
 @dataclass(frozen=True)
 class Constraint:
     """At most `bound` of a table's column."""
@@ -32,6 +62,14 @@ class Constraint:
     bound: float
     """In the column's unit."""
     penalty_weight: float = PENALTY_WEIGHT
+
+    @property
+    def label(self) -> str:
+        return self.column
+
+    @property
+    def digest(self) -> str:
+        return self.table.digest([self.column])
 
     def values(self, archs: Tensor, space: Space) -> Tensor:
         """The column of `archs` `[..., D]`, float32 `[...]`."""
@@ -44,11 +82,13 @@ class Constrained:
 
     inner: Evaluator
     task: Task
-    constraints: tuple[Constraint, ...]
+    constraints: tuple[Bound, ...]
+    part: Space | None = None
+    """What of the other's space keeps the constraints that are known beforehand; None: all of it."""
 
     @property
     def space(self) -> Space:
-        return self.inner.space
+        return self.inner.space if self.part is None else self.part
 
     @property
     def defaults(self) -> Defaults:
@@ -56,14 +96,14 @@ class Constrained:
 
     @property
     def description(self) -> str:
-        bounds = ", ".join(f"{c.column} <= {c.bound:g} ({c.penalty_weight:g} points)" for c in self.constraints)
+        bounds = ", ".join(map(_described, self.constraints))
         return f"{self.inner.description}; constraints: {bounds}"
 
     @property
     def data_digest(self) -> str | None:
         """Of the other's data and of the columns that are bounded."""
         inner = self.inner.data_digest if isinstance(self.inner, HasDataDigest) else ""
-        own = [c.table.digest([c.column]) for c in self.constraints]
+        own = [c.digest for c in self.constraints]
         return hashlib.sha256("".join([inner or "", *own]).encode()).hexdigest()[:16] if inner else None
 
     @property
@@ -71,28 +111,62 @@ class Constrained:
         return self.inner.training
 
     def load(self, seeds: Tensor) -> Evaluate:
-        # For the whole space at once: bounds are of tables, and then each evaluation is a look-up.
-        ratio, points = self.penalties()
-        evaluate = self.inner.load(seeds)
+        evaluate, penalties = self.inner.load(seeds), self._penalties()
 
         def penalised(proposal: Proposal) -> Results:
-            results = evaluate(proposal)
-            index = _ops.index(proposal.archs, self.space.choices)
-            return results._replace(score=results.score - points[index], constraint_ratio=ratio[index])
+            ratio, points = penalties(proposal.archs)
+            results = self._evaluated(evaluate, proposal, ratio)
+            return results._replace(score=results.score - points, constraint_ratio=ratio)
 
         return penalised
 
+    def _penalties(self) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+        """From architectures `[..., D]` to value over bound `[..., L]` and the points that the score loses for it `[...]`."""
+        weights = torch.tensor(self.task.constraints)
+        if all(isinstance(c, Constraint) for c in self.constraints):
+            # For the whole space at once: bounds are of tables, and then each evaluation is a look-up.
+            ratio_NL, points_N = self.penalties()
+            return lambda archs: tuple(x[_ops.index(archs, self.space.choices)] for x in (ratio_NL, points_N))  # pyright: ignore
+        return lambda archs: ((ratio := self.ratio(archs)), penalty(ratio, weights))
+
+    def _evaluated(self, evaluate: Evaluate, proposal: Proposal, ratio: Tensor) -> Results:
+        """The other's results; NaN, at no cost, for what breaks a bound that has no penalty."""
+        hard = [c.penalty_weight == 0 for c in self.constraints]
+        broken_SB = (ratio > 1)[..., hard].any(-1)
+        if not broken_SB.any():
+            return evaluate(proposal)
+        if broken_SB.all():
+            return Results(torch.full(broken_SB.shape, torch.nan), torch.zeros(broken_SB.shape))
+        # One that keeps its bounds stands in for those that break them: it is evaluated anyway.
+        s, b = (~broken_SB).nonzero()[0].tolist()
+        archs = torch.where(broken_SB[..., None], proposal.archs[s, b], proposal.archs)
+        epochs = proposal.epochs
+        if epochs is not None:
+            epochs = torch.where(broken_SB, epochs[s, b], epochs)
+        results = evaluate(proposal._replace(archs=archs, epochs=epochs))
+        return Results(
+            results.score.masked_fill(broken_SB, torch.nan), results.cost.masked_fill(broken_SB, 0.0)
+        )  # fmt: skip
+
+    def ratio(self, archs: Tensor) -> Tensor:
+        """Value over bound of `archs` `[..., D]`, float32 `[..., L]`."""
+        return torch.stack([c.values(archs, self.space) / c.bound for c in self.constraints], -1).float()
+
     def penalties(self) -> tuple[Tensor, Tensor]:
         """Of all architectures by index: value over bound `[N, L]`, and the points that the score loses for it `[N]`."""
-        everything = _ops.enumerate_all(self.space.choices)
-        ratio = torch.stack([c.values(everything, self.space) / c.bound for c in self.constraints], -1)
+        ratio = self.ratio(_ops.enumerate_all(self.space.choices))
         return ratio, penalty(ratio, torch.tensor(self.task.constraints))
 
     def report(self, archs: Tensor) -> Tensor | None:
         return self.inner.report(archs)
 
 
-def feasible(archs: Tensor, space: Space, constraints: tuple[Constraint, ...]) -> Tensor:
+def _described(constraint: Bound) -> str:
+    weight = f" ({constraint.penalty_weight:g} points)" if constraint.penalty_weight else ""
+    return f"{constraint.label} <= {constraint.bound:g}{weight}"
+
+
+def feasible(archs: Tensor, space: Space, constraints: tuple[Bound, ...]) -> Tensor:
     """Which of `archs` `[..., D]` keep every bound, bool `[...]`; all where there is none."""
     within = torch.ones(archs.shape[:-1], dtype=torch.bool)
     for constraint in constraints:

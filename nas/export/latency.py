@@ -1,14 +1,16 @@
 """How long an exported network takes on this machine: ONNX Runtime, one thread.
 
-To be run on a quiet machine, by one process. Shapes: `N` images, `B` batch sizes.
+Shapes: `N` images, `B` batch sizes.
 """
 
 from __future__ import annotations
 
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,22 +25,49 @@ _SECONDS = 0.01
 """Of a round: another process disturbs it as a whole or not at all. Not ablated."""
 
 
+_CALLS, _LONGEST = 400, 1.0
+"""Calls of which `median_milliseconds` is the median, and the seconds after which it has enough, with 20 calls at least. For
+six networks of 0.07 to 0.24 ms, medians of 400 calls differed by 2% at most between processes while eight others shared two
+cores; the least of rounds of 10 ms, by up to 60%."""
+_FEWEST = 20
+
+
 def milliseconds(network: nn.Module, pixels: Tensor, batches: Sequence[int]) -> Tensor:
-    """Milliseconds of a batch of each size, float32 `[B]`: the least of the rounds' means.
+    """Milliseconds of a batch of each size, float32 `[B]`: the least of the rounds' means. It takes a quiet machine.
 
     Args:
         network: in evaluation.
         pixels: `[N, C, H, W]`, as many as the largest batch has.
     """
+    session = _session(network, pixels)
+    inputs = [pixels[:size].numpy() for size in batches]
+    return torch.tensor([_least(lambda x=x: session.run(["logits"], {"pixels": x})) for x in inputs])
+
+
+def median_milliseconds(network: nn.Module, pixels: Tensor) -> float:
+    """Milliseconds of one image, the median of many calls: most of them are disturbed by no other process.
+
+    Args:
+        network: in evaluation.
+        pixels: `[N, C, H, W]`, two or more, of which the first is used.
+    """
+    session, image = _session(network, pixels), {"pixels": pixels[:1].numpy()}
+    times, began = [], time.perf_counter()
+    while len(times) < _CALLS and (len(times) < _FEWEST or time.perf_counter() - began < _LONGEST):
+        started = time.perf_counter()
+        session.run(["logits"], image)
+        times.append(time.perf_counter() - started)
+    return 1000 * statistics.median(times)
+
+
+def _session(network: nn.Module, pixels: Tensor) -> Any:
     onnxruntime = formats.onnx_runtime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
         formats.save_onnx_from_module(network, pixels[:2], path)
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    inputs = [pixels[:size].numpy() for size in batches]
-    return torch.tensor([_least(lambda x=x: session.run(["logits"], {"pixels": x})) for x in inputs])
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def of_networks(networks: Sequence[nn.Module], shape: tuple[int, ...]) -> tuple[list[float], str]:
@@ -51,7 +80,7 @@ def of_networks(networks: Sequence[nn.Module], shape: tuple[int, ...]) -> tuple[
         import onnxruntime
 
         try:
-            times = [milliseconds(network, pixels, (1,)).item() for network in networks]
+            times = [median_milliseconds(network, pixels) for network in networks]
             return times, f"ONNX Runtime {onnxruntime.__version__}, one thread"
         except Exception:  # Networks of users' spaces: exporters and runtimes raise what they like.
             pass

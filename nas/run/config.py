@@ -60,6 +60,10 @@ class RunConfig:
 
     comparison: bool = False
     """End with a comparison of the network found with simpler models (`nas.run.simpler`), where it trains on images."""
+    latency_command: str = ""
+    """What measures a network on a device, for a constraint on its latency; empty: this machine does."""
+    latencies: dict[str, float] = field(default_factory=dict)
+    """Milliseconds by architecture, as measured before the search for such a constraint."""
 
     def __post_init__(self) -> None:
         for name in ("seeds", "batch", "evals", "simulated_seconds", "minutes"):
@@ -105,7 +109,7 @@ def _is_of(value: Any, declared: Any) -> bool:
     if get_origin(declared) is UnionType:
         return any(_is_of(value, one) for one in get_args(declared))
     if get_origin(declared) is dict:
-        return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
+        return isinstance(value, dict) and all(_is_of(one, get_args(declared)[1]) for one in value.values())
     allowed = (int, float) if declared is float else declared
     # True is an int to Python.
     return isinstance(value, allowed) and isinstance(value, bool) == (declared is bool)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from nas import plugins, tasks
+from nas.export.device import Device
 from nas.run.config import RunConfig
+from nas.tasks.network_bound import Measurements
 from nas.types import Evaluator
 from search_spaces import UserError
 
@@ -21,11 +23,11 @@ def find(config: RunConfig) -> Evaluator:
         raise UserError(
             f"The scores of '{config.task}' are told from outside; go on in Python by nas.Search(..., folder=...)."
         )
-    if asked is None:
-        return tasks.find(config.task, **config.training_options)
-    if asked in plugins.names("evaluator"):
-        _refuse_by_task(asked, config.task)
-        return tasks.find(config.task, **config.training_options)
+    if asked is None or asked in plugins.names("evaluator"):
+        if asked is not None:
+            _refuse_by_task(asked, config.task)
+        measurements = Measurements(Device(config.latency_command), config.latencies)
+        return tasks.find(config.task, measurements, **config.training_options)
     return plugins.load("evaluator", asked).of(config.task, **config.training_options)
 
 

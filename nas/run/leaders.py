@@ -13,7 +13,7 @@ import time
 
 import torch
 
-from nas.run import budget, choice, incumbent, noise, step_log
+from nas.run import budget, choice, incumbent, noise, step_log, verified
 from nas.run.choice import Choice, Leader
 from nas.run.config import RunConfig
 from nas.run.step_log import History
@@ -31,15 +31,18 @@ def choose(run: Run, evaluator: Evaluator) -> None:
         return
     training.cache_to(run.folder)
     started = time.perf_counter()
-    found = _halve(run.config, evaluator, training, past)
+    found = _halve(run, evaluator, training, past)
     choice.save(run, past, found, time.perf_counter() - started)
 
 
-def _halve(config: RunConfig, evaluator: Evaluator, training: TrainingEvaluator, past: History) -> list[Choice]:
+def _halve(run: Run, evaluator: Evaluator, training: TrainingEvaluator, past: History) -> list[Choice]:
+    config = run.config
     count, searches = max(1, budget.leaders_of(config, past)), range(len(past.score))
     orders = [_order(config, evaluator, training, past, s) for s in searches]
-    scores = [{at: [past.score[s, at].item()] for at in orders[s][:count]} for s in searches]
-    left = [orders[s][:count] for s in searches]
+    # Measured before they are trained again: the next best stands in for one that breaks a bound.
+    keeping = [verified.first(run, evaluator, [past.archs[s, at] for at in orders[s]], count) for s in searches]
+    left = [[orders[s][place] for place in keeping[s]] for s in searches]
+    scores = [{at: [past.score[s, at].item()] for at in left[s]} for s in searches]
     repeat, started = 0, time.perf_counter()
 
     def in_time() -> bool:

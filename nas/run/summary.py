@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from nas.run import budget, choice, comparison, session, step_log, store, subject, test_place
+from nas.run import budget, choice, comparison, session, step_log, store, subject, test_place, verified
 from nas.run.step_log import History
 from nas.run.store import Run
 
@@ -33,6 +33,8 @@ def summary(run: Run) -> dict[str, Any]:
                 if ratio is not None:
                     at_best = ratio[row["seed"] - first, at - 1]
                     row["constraint_ratio"] = [round(x, 4) for x in at_best.tolist()]
+                    measured = verified.ratios(run, described)
+                    row |= {"measured_ratio": measured} if measured else {}
     return overview(run, past) | {
         "cost_seconds": round(past.cost.double().sum(1).mean().item(), 3) if past.steps else 0.0,
         "wall_seconds": round(past.wall + choice.wall(run, past), 3),

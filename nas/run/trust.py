@@ -19,6 +19,8 @@ from nas.paths import user_folder
 from nas.run.config import RunConfig
 from search_spaces import UserError
 
+_COMMAND = "latency command"
+
 
 class Named(NamedTuple):
     """A component from outside that a run names, found without importing it."""
@@ -26,7 +28,7 @@ class Named(NamedTuple):
     kind: str
     name: str
     path: str
-    """Of its source; empty where it is not there."""
+    """Of its source; empty where it is not there. A command stands for itself."""
     sha256: str
     """Of its source's bytes."""
 
@@ -39,7 +41,11 @@ def outside(config: RunConfig) -> list[Named]:
         "controller": config.controller,
         "objective": config.training_options.get("objective"),
     }
-    return [locate(kind, name) for kind, name in named.items() if name is not None and plugins.is_outside(name)]
+    found = [locate(kind, name) for kind, name in named.items() if name is not None and plugins.is_outside(name)]
+    if config.latency_command:
+        text = config.latency_command
+        found.append(Named(_COMMAND, text, text, hashlib.sha256(text.encode()).hexdigest()))
+    return found
 
 
 def locate(kind: str, name: str) -> Named:
@@ -67,6 +73,10 @@ def refuse_unknown(run: str, named: Iterable[Named]) -> None:
     known = _known()
     for one in named:
         if one.path and (one.path, one.sha256) not in known:
+            if one.kind == _COMMAND:
+                raise UserError(
+                    f"Run '{run}' names the {one.kind} '{one.name}', which you have not run before; --trust runs it."
+                )
             raise UserError(
                 f"Run '{run}' names the {one.kind} '{one.name}': Python code that you have not run before as it is now. "
                 f"Read {one.path}; --trust runs it."

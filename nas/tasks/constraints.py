@@ -44,5 +44,5 @@ def _number(text: str, number: str) -> float:
 
 
 def of(task: TaskName, space: Space) -> tuple[Constraint, ...]:
-    """The constraints in a task's name; none where it has none."""
-    return tuple(parse(text, space) for text in task.constraints)
+    """The constraints on tables in a task's name; none where it has none."""
+    return tuple(parse(text, space) for text in task.table_constraints)

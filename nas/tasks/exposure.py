@@ -28,7 +28,7 @@ Identity = frozenset[str]
 def columns(task: str) -> list[Identity]:
     """The columns that a task's evaluator reads: the objective, then one for each constraint."""
     name = TaskName.parse(task)
-    return [_objective(name), *(_column(text.rpartition("<=")[0]) for text in name.constraints)]
+    return [_objective(name), *(_column(text.rpartition("<=")[0]) for text in name.table_constraints)]
 
 
 def trained_on(tasks: Iterable[str], auxiliary: Iterable[str] = ()) -> dict[str, str]:

@@ -12,8 +12,9 @@ from nas.datasets import meta_features
 from nas.evaluators.constrained import Constrained
 from nas.evaluators.tabular import Fidelity, Tabular
 from nas.tables import Column, Table, training_seeds
-from nas.tasks import constraints
+from nas.tasks import constraints, fitted_size, network_constraints
 from nas.tasks.name import TaskName, base_dataset
+from nas.tasks.network_bound import Measurements
 from nas.types import Evaluator
 from search_spaces import Space, Task, UserError, _measured, _ops, _sampling, unknown
 
@@ -91,8 +92,12 @@ def _columns(table: Table, task: str, epochs: int | None, scores: dict[str, Colu
     return TaskColumns(table, task, epochs, search, report, cost, scale)
 
 
-def find(name: str, **options: str) -> Evaluator:
-    """The evaluator of a task; `options` are those of its training. Raises `UserError` for what leads nowhere."""
+def find(name: str, measurements: Measurements | None = None, **options: str) -> Evaluator:
+    """The evaluator of a task; `options` are those of its training. Raises `UserError` for what leads nowhere.
+
+    Args:
+        measurements: where latencies are measured, for a constraint on one; None: here and now.
+    """
     parsed = TaskName.parse(name)
     plain = parsed.unconstrained()
     if options and plain.kind not in ("data", "evaluator"):
@@ -113,9 +118,16 @@ def find(name: str, **options: str) -> Evaluator:
         inner = plugins.load("evaluator", "train").of(plain.dataset, **options)
     if not parsed.constraints:
         return inner
-    bounds = constraints.of(parsed, inner.space)
+    if parsed.network_constraints and plain.kind == "data" and not options.keys() & set(fitted_size.OPTIONS):
+        inner = fitted_size.fit(inner, parsed, measurements or Measurements())
+    of_network = network_constraints.of(parsed, inner.training, measurements or Measurements())
+    # In the order of the name.
+    of_table = iter(constraints.of(parsed, inner.space))
+    by_text = {c.text: c for c in of_network}
+    bounds = tuple(by_text[text] if text in by_text else next(of_table) for text in parsed.constraints)
     weights = tuple(bound.penalty_weight for bound in bounds)
-    return Constrained(inner, replace(inner.task, name=str(parsed), constraints=weights), bounds)
+    part = network_constraints.part_of(inner.space, of_network)
+    return Constrained(inner, replace(inner.task, name=str(parsed), constraints=weights), bounds, part)
 
 
 def _tabular(name: TaskName, table: Table) -> Tabular:

@@ -9,7 +9,8 @@ SEEDS says what an evaluation gives where several training seeds were measured: 
 each evaluation, as who trains once has it; `mean`, their mean. A name without it means the mean in a search, and `one-seed` in a
 comparison (`nas.tasks.families.protocol`).
 
-Behind any of them stand constraints, each `+TABLE/COLUMN<=VALUE`, as `+nasbench201-hardware/fpga/latency<=q30`.
+Behind any of them stand constraints, each `+TABLE/COLUMN<=VALUE`, as `+nasbench201-hardware/fpga/latency<=q30`; behind a dataset
+also `+params<=20k`, `+flops<=5M` and `+latency<=2ms`, which bound the network that is handed out.
 
 Files and folders may be called anything, `a+b`, `x@2`, `y~z`, `a<=b` or with a space. So what stands behind `npz:`, `folder:` and
 `hf:` is a path up to the constraints at the end of the name that have just that form. Where the path with what looks like its
@@ -25,12 +26,19 @@ from typing import Literal, NamedTuple
 from controller.models import legacy
 from search_spaces import UserError
 
-CONSTRAINT_FORM = "TABLE/COLUMN<=VALUE, as 'nasbench201-hardware/fpga/latency<=q30'"
+NETWORK_FIGURES = ("params", "flops", "latency")
+"""What a constraint may bound of the network that is handed out, on data that is trained on."""
+CONSTRAINT_FORM = (
+    "TABLE/COLUMN<=VALUE, as 'nasbench201-hardware/fpga/latency<=q30'; or, on data that is trained on, params<=20k, flops<=5M or "
+    "latency<=2ms"
+)
 Seeds = Literal["", "one-seed", "mean"]
 _SEEDS: dict[str, Seeds] = {"one-seed": "one-seed", "mean": "mean"}
 _PATHS = ("npz:", "folder:", "hf:")
 _NUMBER = r"-?[0-9.][0-9.eE-]*(?:\+[0-9]+)?"
-_CONSTRAINT = rf"[^/+]+/[^+]+<=q?{_NUMBER}(?:\*{_NUMBER})?"
+_OF_NETWORK = rf"(?:{'|'.join(NETWORK_FIGURES)})<={_NUMBER}[^\W\d]*"
+"""A number and a unit, of which `nas.tasks.network_constraints` says whether it is one."""
+_CONSTRAINT = rf"(?:[^/+]+/[^+]+<=q?{_NUMBER}(?:\*{_NUMBER})?|{_OF_NETWORK})"
 _CONSTRAINED = re.compile(rf"(.+)\+({_CONSTRAINT})", re.DOTALL)
 _VARIANTS = ("-aa_", "-fgsm")
 """What follows a dataset's name where its images are attacked."""
@@ -82,6 +90,16 @@ class TaskName(NamedTuple):
                 raise UserError(f"Constraint '{text}' takes {CONSTRAINT_FORM}.")
         return self._replace(constraints=(*self.constraints, *texts))
 
+    @property
+    def table_constraints(self) -> tuple[str, ...]:
+        """Those on a column of a table."""
+        return tuple(text for text in self.constraints if not bounds_network(text))
+
+    @property
+    def network_constraints(self) -> tuple[str, ...]:
+        """Those on the network that is handed out."""
+        return tuple(filter(bounds_network, self.constraints))
+
     def unconstrained(self) -> TaskName:
         return self._replace(constraints=())
 
@@ -92,6 +110,11 @@ class TaskName(NamedTuple):
     def base_dataset(self) -> str:
         """The dataset behind a table's task: that of attacks on it is the one attacked."""
         return base_dataset(self.dataset) if self.kind != "data" else self.dataset
+
+
+def bounds_network(text: str) -> bool:
+    """Whether a constraint is one on the network that is handed out, not on a column of a table."""
+    return text.partition("<=")[0] in NETWORK_FIGURES
 
 
 def absolute(text: str) -> str:
