@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces import _cell_costs, _cell_equivalents, _cell_strings, _cells, _ops
-from search_spaces._base import OperationFeatures, Skeleton, Task, UserError, unknown
+from search_spaces._base import Loads, OperationFeatures, Skeleton, Task, UserError, unknown
 
 __all__ = ["Pipeline"]
 
@@ -196,6 +196,26 @@ class Pipeline:
         ]
         both = torch.stack(found).view(*archs.shape[:-1], 2)
         return both[..., 0], both[..., 1]
+
+    def loads(self, archs: Tensor, task: Task) -> Loads:
+        """What `archs` `[..., D]` make a device do for one image of their size; twice as much with its mirror image."""
+        found = [
+            torch.stack(
+                list(
+                    _cell_costs.three_stages_loads(
+                        self.cell_of(arch), _CELL, self.sized(arch, task), *self.skeleton_of(arch)
+                    )
+                )
+            )
+            * (1 + self.mirrors(arch))
+            for arch in archs.reshape(-1, len(self.choices))
+        ]
+        return Loads(*torch.stack(found).view(*archs.shape[:-1], -1).unbind(-1))
+
+    def mirrors(self, arch: Tensor) -> bool:
+        """Whether `arch` `[D]` answers by the mean over an image and its mirror image."""
+        settings = self.settings_of(arch)
+        return settings.mirror and settings.twice
 
     @property
     def reference_arch(self) -> Tensor:
