@@ -61,6 +61,8 @@ class Defaults(NamedTuple):
     """Evaluations of each seed."""
     batch: int
     """Architectures evaluated at once."""
+    leaders: int | None = None
+    """How many of the best are trained again by the last evaluations; None: as many as the budget bears."""
 
 
 _SPLITS = {"valid": "validation", "train": "training"}
@@ -298,6 +300,18 @@ class Watched(Protocol):
         """About how many seconds the final training of `arch` `[D]` takes on this machine, measured by a few steps.
 
         None: of an architecture that is not known yet.
+        """
+        ...
+
+
+@runtime_checkable
+class Timed(Protocol):
+    """A training evaluator whose trainings are as long as the minutes of a run allow."""
+
+    def timed(self, minutes: float) -> dict[str, str]:
+        """The settings by which a search and its final training fit into so many minutes on this machine.
+
+        They are kept with the run, so that it resumes with them.
         """
         ...
 

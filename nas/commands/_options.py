@@ -17,6 +17,7 @@ from nas.run import session, verified
 from nas.run.config import RunConfig
 from nas.run.session import Setup
 from nas.tasks import TaskName, absolute, fitted_size
+from nas.types import Timed
 from search_spaces import UserError, as_cell_space
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -54,7 +55,7 @@ _SEARCH = (
         help="Measures latency<= on a device: it gets the path of an ONNX file and prints milliseconds. By default this machine.",
     ),
     click.option(
-        "--controller", default=RunConfig.controller, show_default=True,
+        "--controller", show_default=f"{RunConfig.controller}, or multi_fidelity_bo for whole pipelines",
         help="How to search: a name of `nas components`, or FILE.py:Class of your own.",
     ),
     click.option(
@@ -100,6 +101,9 @@ _SEARCH = (
     ),
 )  # fmt: skip
 
+_CONTROLLERS = {"pipeline": "multi_fidelity_bo"}
+"""What searches a space, where another than the default searches it better."""
+
 
 def search_options(command: Command) -> Command:
     """What a search can be asked, as options; the command hands their values to `configure`."""
@@ -109,7 +113,7 @@ def search_options(command: Command) -> Command:
 
 
 def configure(
-    *, task: str, constraint: tuple[str, ...], controller: str, controller_options: tuple[str, ...],
+    *, task: str, constraint: tuple[str, ...], controller: str | None, controller_options: tuple[str, ...],
     training_options: tuple[str, ...], batch: int | None, evals: int | None, leaders: int | None, space: str | None,
     evaluator: str | None, objective: str | None = None, timeout: float | None = None, workers: int | None = None,
     comparison: bool = True, **rest: Any,
@@ -121,6 +125,8 @@ def configure(
     task = _objective(task, training, objective=objective, timeout=timeout, workers=workers)
     if "space" in training:
         training["space"] = plugins.absolute(training["space"])
+    if controller is None:
+        controller = _CONTROLLERS.get(training.get("space", ""), RunConfig.controller)
     config = RunConfig(
         task=str(TaskName.parse(absolute(task)).constrained(constraint)),
         controller=plugins.absolute(legacy.controller(controller)),
@@ -140,6 +146,10 @@ def configure(
                 "Leave it out."
             )
         leaders = 0
+    if config.minutes is not None and isinstance(setup.evaluator.training, Timed):
+        timed = setup.evaluator.training.timed(config.minutes)
+        config = dataclasses.replace(config, training_options=timed | training)
+        setup = session.load(config)
     latencies = verified.latencies_of(setup.evaluator)
     if config.latency_command and not latencies:
         raise UserError(
@@ -150,10 +160,10 @@ def configure(
         config,
         batch=setup.evaluator.defaults.batch if batch is None else batch,
         evals=setup.evaluator.defaults.budget if unlimited else evals,
-        leaders=leaders,
+        leaders=setup.evaluator.defaults.leaders if leaders is None else leaders,
         comparison=comparison and setup.evaluator.training is not None,
         latencies=latencies,
-        training_options=training | fitted_size.options_of(setup.evaluator, TaskName.parse(config.task)),
+        training_options=config.training_options | fitted_size.options_of(setup.evaluator, TaskName.parse(config.task)),
     )
     return complete, setup
 

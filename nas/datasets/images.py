@@ -36,6 +36,8 @@ class DataSet(NamedTuple):
     """What a user should know: where the splits come from, what was left out."""
     deep: PixelScale | None = None
     """Of image files with more than 8 bits a channel; None: there were none."""
+    valid_held_out: bool = False
+    """Whether the validation split was held out of the data's own training split, as any other part of it could be."""
 
 
 class RawData(NamedTuple):

@@ -14,10 +14,9 @@ from torch import Tensor
 from nas.datasets import arrays, folders, hub
 from nas.datasets.images import DataSet, RawData, resize
 from nas.datasets.labels import summarize
-from search_spaces import UserError, _noise, unknown
+from nas.datasets.splits import HELD_OUT, held_out
+from search_spaces import UserError, unknown
 
-_HELD_OUT = 0.2
-"""The share of each class that goes to a split which the dataset does not bring; not ablated."""
 # Of their own and not the search's: every search on a dataset has the same splits, so that its results compare.
 _SPLIT_SEEDS = {"test": 1, "valid": 2}
 _SMALLEST = 4
@@ -77,7 +76,9 @@ def _complete(name: str, raw: RawData) -> DataSet:
     # The test split first: it must not depend on whether a validation split had to be taken as well.
     for split in ("test", "valid"):
         if split not in splits:
-            splits["train"], splits[split] = _stratified(splits["train"], len(present), _SPLIT_SEEDS[split])
+            x, y = splits["train"]
+            rest, part = held_out(y, len(present), HELD_OUT, _SPLIT_SEEDS[split])
+            splits["train"], splits[split] = (x[rest], y[rest]), (x[part], y[part])
     (x_train, y_train), (x_valid, y_valid), (x_test, y_test) = splits["train"], splits["valid"], splits["test"]
     # float64: the sums run over millions of pixels.
     pixels = x_train.double().transpose(0, 1).flatten(1) / 255
@@ -85,7 +86,9 @@ def _complete(name: str, raw: RawData) -> DataSet:
     # A channel that never changes would be divided by zero.
     std = torch.where(std > 1e-4, std, torch.ones(()))
     notes = (_origins(raw), *raw.notes)
-    return DataSet(name, x_train, y_train, x_valid, y_valid, x_test, y_test, tuple(present), mean, std, notes, raw.deep)
+    ours = "valid" not in raw.splits
+    splits_of_all = (x_train, y_train, x_valid, y_valid, x_test, y_test)
+    return DataSet(name, *splits_of_all, tuple(present), mean, std, notes, raw.deep, valid_held_out=ours)
 
 
 def _refuse_too_few(name: str, splits: dict[str, tuple[Tensor, Tensor]], class_names: tuple[str, ...]) -> None:
@@ -114,18 +117,5 @@ def _origins(raw: RawData) -> str:
     names = {"valid": "validation", "test": "test"}
     held_out = " and ".join(word for split, word in names.items() if split not in raw.splits)
     said = [f"{word} images: '{raw.origins.get(split, split)}'" for split, word in names.items() if split in raw.splits]
-    said += [f"{held_out} images: {_HELD_OUT:.0%} of each class, held out of training"] if held_out else []
+    said += [f"{held_out} images: {HELD_OUT:.0%} of each class, held out of training"] if held_out else []
     return "; ".join(said)
-
-
-def _stratified(
-    split: tuple[Tensor, Tensor], classes: int, seed: int
-) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """The rest and the part held out: of each class at least one image, never all."""
-    x, y = split
-    order = _noise.bits(torch.tensor([seed]), 0, len(y))[0].argsort(stable=True)
-    held_out = torch.zeros(len(y), dtype=torch.bool)
-    for label in range(classes):
-        members = order[y[order] == label]
-        held_out[members[: max(1, round(_HELD_OUT * len(members)))]] = True
-    return (x[~held_out], y[~held_out]), (x[held_out], y[held_out])

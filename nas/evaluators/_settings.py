@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
@@ -49,20 +49,37 @@ class Settings(NamedTuple):
     """As PyTorch names it; by default a GPU if there is one."""
 
 
+class PipelineSettings(NamedTuple):
+    """The same where whole pipelines are searched (`space=pipeline`): the pipeline says all else."""
+
+    unit: float | None = None
+    """10^9 multiply-accumulates of the lowest level of compute."""
+    final: float | None = None
+    """10^9 multiply-accumulates of the final training."""
+    image_size: int | None = None
+    seed: int = 0
+    space: str = "pipeline"
+    device: str = "cpu"
+    """As PyTorch names it. Networks of different sizes train side by side on the cores of a CPU."""
+
+
 # A larger seed would run into the bits of the architecture (`training.train`).
 _MOST = {"seed": SEEDS - 1, **LIMITS}
+Read = TypeVar("Read", Settings, PipelineSettings)
+_FRACTIONS = ("unit", "final")
+"""Settings that depend on the data unless they are given, and are no whole numbers."""
 
 
-def read(settings: dict[str, str]) -> Settings:
+def read(settings: dict[str, str], into: type[Read] = Settings) -> Read:
     """Settings from text. Raises `UserError` for a name that does not exist and a value that is none."""
-    known = Settings._field_defaults
+    known = into._field_defaults
     typed: dict[str, Any] = {}
     for key, text in settings.items():
         if key not in known:
             raise unknown("setting of the training", key, sorted(known))
         # The default's type is the setting's; those without one are all whole numbers.
         default = known[key]
-        kind = int if default is None else type(default)
+        kind = (float if key in _FRACTIONS else int) if default is None else type(default)
         typed[key] = plugins.read(text, kind)
         if typed[key] is None:
             raise UserError(f"--training-option {key} is '{text}'; it takes {plugins.kind(kind)}.")
@@ -71,7 +88,7 @@ def read(settings: dict[str, str]) -> Settings:
             raise UserError(f"--training-option {key} is {text}; it takes 0 to {most}.")
         if most is None and kind in (int, float) and not 0 < typed[key] < math.inf:
             raise UserError(f"--training-option {key} is {text}; it takes a number above zero.")
-    return Settings(**typed)
+    return into(**typed)
 
 
 def extras(settings: Settings) -> dict[str, Any]:

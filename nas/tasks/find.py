@@ -115,7 +115,8 @@ def find(name: str, measurements: Measurements | None = None, **options: str) ->
     elif plain.kind == "evaluator":
         inner = plugins.load("evaluator", plain.table).of(plain.dataset, **options)
     else:
-        inner = plugins.load("evaluator", "train").of(plain.dataset, **options)
+        kind = "pipeline" if options.get("space") == "pipeline" else "train"
+        inner = plugins.load("evaluator", kind).of(plain.dataset, **options)
     if not parsed.constraints:
         return inner
     if parsed.network_constraints and plain.kind == "data" and not options.keys() & set(fitted_size.OPTIONS):

@@ -1,0 +1,230 @@
+"""Bayesian optimization over levels of compute: many short trainings, fewer long ones, all of them pooled by one model.
+
+Asynchronous successive halving (Li et al. 2020, arXiv:1810.05934, algorithm 2) says what is trained longer: of a level's
+architectures the best in `eta` go on. What begins at the lowest level is proposed by a Gaussian process over all levels, as in
+BOHB (Falkner et al. 2018) by a density, for expected improvement at the highest. A search begins with what was good elsewhere.
+
+Shapes: `S` seeds, `B` architectures a step, `E` evaluations so far, `D` decisions, `R` levels, `P` first architectures, `M`
+candidates, `F` features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from controller._base import Prior, Proposal, Results
+from controller._settings_types import Range
+from controller.candidates.rungs import ladder
+from controller.models import scores
+from controller.models.multi_fidelity_gp import MultiFidelityGP, Observed, targets
+from search_spaces import Space, Task, _noise, _ops, _sampling
+
+__all__ = ["MultiFidelityBO"]
+
+_RANDOM, _MUTANT, _PARENT = 0, 1, 2
+"""Streams of random numbers."""
+_PARENTS = 6
+"""The best so far whose mutants are candidates."""
+_MOST_CHANGES = 4
+"""Decisions in which a mutant differs from its parent, at most."""
+_QUEUE = 16
+"""Candidates that a fit hands out at least."""
+
+
+@runtime_checkable
+class HasFirstArchs(Protocol):
+    """A space that says what to begin with where nothing is known of other data."""
+
+    @property
+    def first_archs(self) -> Tensor:
+        """int64 `[P, D]`."""
+        ...
+
+
+class State(NamedTuple):
+    seeds: Tensor
+    """int64 `[S]`."""
+    step: Tensor
+    """int64 `[S]` steps taken."""
+    levels: Tensor
+    """int64 `[S, R]` the levels, the lowest first; 0 where the task knows none."""
+    first: Tensor
+    """int64 `[S, P, D]` what to begin with."""
+    mean_weights: Tensor
+    """float64 `[S, F]` of the prior's mean function; F = 0 without."""
+    archs: Tensor
+    """int64 `[S, E, D]` all evaluated."""
+    score: Tensor
+    """float32 `[S, E]`; NaN where evaluation failed."""
+    level: Tensor
+    """int64 `[S, E]` the number of the level of each, from 0."""
+    queue: Tensor
+    """int64 `[S, Q, D]` what the model would begin next, in this order."""
+    left: Tensor
+    """int64 `[S]` how many of the queue, the last ones, were not proposed yet."""
+    fitted: Tensor
+    """int64 `[S]` evaluations that the queue was made from."""
+
+
+@dataclass(frozen=True)
+class MultiFidelityBO:
+    """Successive halving over levels of compute, what begins proposed by a Gaussian process over all levels."""
+
+    space: Space
+    eta: Annotated[int, Range(2)] = 3
+    """One in `eta` goes on to the next level (Li et al. 2020 take 3 or 4)."""
+    num_initial: Annotated[int, Range(1)] = 6
+    """Architectures that begin before the model proposes; random where neither space nor prior names so many."""
+    num_candidates: Annotated[int, Range(8)] = 128
+    """Half mutants of the best, half random."""
+    refit_rate: Annotated[int, Range(1)] = 10
+    """The model is fitted again after every `E / refit_rate` evaluations, and where its queue has run empty."""
+    max_observations: Annotated[int, Range(2)] = 96
+    """Evaluations that the model is conditioned on at most: the best and the latest, half each."""
+
+    def begin(self, task: Task, seeds: Tensor, prior: Prior | None = None) -> State:
+        S, D = len(seeds), len(self.space.choices)
+        levels = torch.tensor([int(level) for level in ladder(task, 0, self.eta)])
+        first = self.space.first_archs if isinstance(self.space, HasFirstArchs) else torch.zeros(0, D).long()
+        return State(
+            seeds,
+            step=torch.zeros_like(seeds),
+            levels=levels.repeat(S, 1),
+            first=first.repeat(S, 1, 1),
+            mean_weights=torch.zeros(S, 0, dtype=torch.float64),
+            archs=seeds.new_zeros(S, 0, D),
+            score=torch.zeros(S, 0),
+            level=seeds.new_zeros(S, 0),
+            queue=seeds.new_zeros(S, 0, D),
+            left=torch.zeros_like(seeds),
+            fitted=torch.zeros_like(seeds),
+        )
+
+    def propose(self, state: State, batch: int) -> Proposal:
+        """Those of a level that go on, where a whole batch of them does; else architectures that begin at the lowest."""
+        archs, numbers = zip(*(self._of_one(search, batch) for search in _each(state)))
+        levels_SB = state.levels.gather(1, torch.tensor(numbers)[:, None].expand(-1, batch))
+        return Proposal(torch.stack(archs), levels_SB if bool(levels_SB.any()) else None)
+
+    def learn(self, state: State, proposal: Proposal, results: Results) -> State:
+        asked = proposal.epochs
+        # A proposal of somebody else's may name no level, or one between: it counts as the highest, or the next below.
+        last = state.levels.shape[1] - 1
+        number_SB = (
+            torch.full(results.score.shape, last)
+            if asked is None
+            else (asked[..., None] >= state.levels[:, None]).sum(-1).clamp(1, last + 1) - 1
+        )
+        # Of what began, the first ones, the initial ones and those of the queue came in this order.
+        begun_S = _begun(state)
+        before_S = begun_S.clamp_max(max(self.num_initial, state.first.shape[1]))
+        state = state._replace(
+            step=state.step + 1,
+            archs=torch.cat([state.archs, proposal.archs], 1),
+            score=torch.cat([state.score, results.score], 1),
+            level=torch.cat([state.level, number_SB], 1),
+        )
+        now_S = _begun(state)
+        taken_S = now_S - now_S.clamp_max(max(self.num_initial, state.first.shape[1])) - (begun_S - before_S)
+        return self._with_queue(state._replace(left=(state.left - taken_S).clamp_min(0)), proposal.archs.shape[1])
+
+    def _of_one(self, one: State, batch: int) -> tuple[Tensor, int]:
+        """The next architectures `[B, D]` of one search, and the number of their level."""
+        keys_E = _ops.keys(self.space.choices, one.archs[0])[0]
+        for number in reversed(range(one.levels.shape[1] - 1)):
+            at = self._promotable(one, keys_E, number)
+            if len(at) >= batch:
+                return one.archs[0, at[:batch]], number + 1
+        return self._beginners(one, batch), 0
+
+    def _promotable(self, one: State, keys_E: Tensor, number: int) -> Tensor:
+        """Evaluations of a level among its best in `eta` that were not evaluated at the next, the best first, int64 `[n]`."""
+        here = (one.level[0] == number).nonzero()[:, 0]
+        known = scores.nan_to_worst(one.score[0, here])
+        ranked = here[known.argsort(descending=True, stable=True)]
+        # One evaluation of each architecture: a batch may hold one twice.
+        first, seen = [], set(keys_E[one.level[0] > number].tolist())
+        counted: set[int] = set()
+        for at, key in zip(ranked.tolist(), keys_E[ranked].tolist()):
+            if key not in counted:
+                counted.add(key)
+                first.append((at, key))
+        good = [(at, key) for at, key in first[: len(first) // self.eta] if not one.score[0, at].isnan()]
+        return torch.tensor([at for at, key in good if key not in seen], dtype=torch.long)
+
+    def _beginners(self, one: State, batch: int) -> Tensor:
+        """Architectures `[B, D]` that begin: the first ones, random ones, those of the model; beyond its queue random ones."""
+        begun, first = int(_begun(one)), one.first[0]
+        random = _sampling.sample(self.space, one.seeds, one.step, batch, stream=_RANDOM)[0]
+        initial = torch.cat([first[begun:], random[: max(0, self.num_initial - max(begun, len(first)))]])
+        queue = one.queue[0, one.queue.shape[1] - int(one.left) :]
+        return torch.cat([initial, queue, random])[:batch]
+
+    def _with_queue(self, state: State, batch: int) -> State:
+        """The state with the queue of each search made anew, where it is old or short."""
+        E = state.archs.shape[1]
+        outdated_S = (E - state.fitted >= max(1, E // self.refit_rate)) | (state.left < batch)
+        due_S = outdated_S & (_begun(state) >= self.num_initial)
+        if not bool(due_S.any()):
+            return state
+        Q = max(_QUEUE, batch, state.queue.shape[1])
+        queues = list(torch.nn.functional.pad(state.queue, (0, 0, Q - state.queue.shape[1], 0)))
+        for s, one in enumerate(_each(state)):
+            if due_S[s]:
+                queues[s] = self._by_model(one, Q)
+        return state._replace(
+            queue=torch.stack(queues),
+            left=torch.where(due_S, Q, state.left),
+            fitted=torch.where(due_S, E, state.fitted),
+        )
+
+    def _by_model(self, one: State, count: int) -> Tensor:
+        """The candidates `[count, D]` of the highest expected improvement, one after another, each unlike those before it."""
+        kept = scores.context_window(one.score, self.max_observations)[0]
+        seen = Observed(one.archs[0, kept], one.level[0, kept], targets(one.score[0, kept], one.level[0, kept]))
+        model, last = MultiFidelityGP(self.space, seen, one.mean_weights[0]), one.levels.shape[1] - 1
+        expected = model.posterior(seen.archs, last).mean
+        candidates = self._candidates(one, seen.archs[expected.argsort(descending=True, stable=True)[:_PARENTS]], count)
+        found, likeness = model.posterior(candidates, last), model.likeness(candidates).clamp(0, 1)
+        gain = scores.expected_improvement(found.mean, found.std, expected.max())
+        gain = torch.where(self._is_new(one, candidates), gain, -1.0)
+        chosen = []
+        for _ in range(count):
+            at = int(gain.argmax())
+            chosen.append(at)
+            # Local penalization (Gonzalez et al. 2016, arXiv:1505.08052), here by the kernel.
+            gain = torch.where(gain > 0, gain * (1 - likeness[at]), gain)
+            gain[at] = -2.0
+        return candidates[chosen]
+
+    def _is_new(self, one: State, candidates: Tensor) -> Tensor:
+        """Which candidates were not evaluated and are not the same as an earlier one, bool `[M]`."""
+        return _ops.first_unseen(*_ops.keys(self.space.choices, candidates[None], one.archs))[0]
+
+    def _candidates(self, one: State, parents: Tensor, count: int) -> Tensor:
+        """Mutants of the parents, and random ones; of each the cheapest equivalent, int64 `[M, D]`."""
+        half = max(self.num_candidates // 2, count)
+        archs = parents[_noise.bits(one.seeds, one.step, half, stream=_PARENT)[0] * len(parents) >> 32]
+        changes = torch.arange(half) % _MOST_CHANGES
+        bits = _noise.bits(one.seeds, one.step, half, _MOST_CHANGES * 2, stream=_MUTANT)[0].view(half, -1, 2)
+        for change in range(_MOST_CHANGES):
+            mutated = _sampling.mutate_from_bits(archs[None], bits[None, :, change], self.space)[0]
+            archs = torch.where((changes >= change)[:, None], mutated, archs)
+        random = _sampling.sample(self.space, one.seeds, one.step, half, stream=_RANDOM)[0]
+        return self.space.canonical(torch.cat([archs, random]))
+
+
+def _each(state: State) -> Iterator[State]:
+    """Copies of the searches of a state, one by one."""
+    for s in range(len(state.seeds)):
+        yield State(*(leaf[s : s + 1].clone() for leaf in state))
+
+
+def _begun(state: State) -> Tensor:
+    """How many architectures were evaluated at the lowest level, int64 `[S]`."""
+    return (state.level == 0).sum(1)

@@ -1,0 +1,234 @@
+"""Scores of whole pipelines from real training, at levels of compute; and the winner's final training.
+
+A search asks for levels: each is a training with so many multiply-accumulates, by the pipeline's own recipe. The final training
+is one more level, the highest, on training and validation images together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from controller import Proposal, Results
+from nas import datasets, training
+from nas.datasets import DataSet, meta_features
+from nas.evaluators import _settings
+from nas.evaluators._pipeline_trainings import FILE, Job, Key, PipelineTrainings, answers
+from nas.evaluators._settings import PipelineSettings
+from nas.training import Recipe, metrics, step_time
+from nas.types import Defaults, Evaluate, FinalTraining, TrainedNetwork, TrainingEvaluator, TrainingProgress, Watch
+from search_spaces import Task
+from search_spaces.nasbench201 import NasBench201
+from search_spaces.pipeline import Pipeline
+
+__all__ = ["PipelineTraining"]
+
+LEVELS = (1, 3, 9)
+"""Levels of compute of a search, each three times the one before, as in Hyperband (Li et al. 2018, section 3.6: 3 or 4 change
+little). Three of them: with fewer images than one epoch has, a training tells nothing, and ten minutes pay for no more."""
+_FIRST, _SECOND, _THIRD = 24, 8, 4
+"""Trainings of each level that the time of a search is divided by: about a third goes to each level."""
+_SHARE = 0.5
+"""Of the minutes that the final training has."""
+_EPOCHS = 2
+"""Of the lowest level, of the yardstick, where no minutes are given."""
+_FINAL = 36
+"""Units of the final training, where no minutes are given: four times the highest level, as between the others."""
+_YARDSTICK = NasBench201(16, 1, 2)
+"""The network by which compute is measured: its ResNet cell."""
+_G = 1e9
+
+
+@dataclass(frozen=True)
+class PipelineTraining:
+    """Trains the proposed pipelines. Scores depend neither on the search's seed nor on what is trained side by side."""
+
+    space: Pipeline
+    task: Task
+    data: DataSet = field(repr=False, compare=False)
+    unit: float
+    """Multiply-accumulates of level 1."""
+    final: float
+    """Multiply-accumulates of the final training."""
+    seed: int
+    device: torch.device
+    _done: dict[tuple[str, int, float, bool], TrainedNetwork] = field(default_factory=dict, repr=False, compare=False)
+    _watch: list[Watch] = field(default_factory=list, repr=False, compare=False)
+
+    # No leaders: the levels of compute tell them apart.
+    defaults = Defaults(budget=_FIRST + _SECOND + _THIRD, batch=2, leaders=0)
+
+    @property
+    def training(self) -> TrainingEvaluator:
+        return self
+
+    @classmethod
+    def of(cls, name: str, **settings: str) -> PipelineTraining:
+        """The evaluator of a dataset. Raises `UserError` for a setting that does not exist."""
+        asked = _settings.read(settings, PipelineSettings)
+        data = datasets.load(name, asked.image_size)
+        datasets.check(data)
+        shape = (data.x_train.shape[1], data.x_train.shape[2], data.x_train.shape[3])
+        features = meta_features.features(data.x_train, data.y_train)
+        task = Task(name, shape, len(data.class_names), features, LEVELS)
+        device = _settings.usable_device(asked.device)
+        unit = asked.unit * _G if asked.unit else _EPOCHS * len(data.y_train) * _flops_of_yardstick(task)
+        final = asked.final * _G if asked.final else _FINAL * unit
+        return cls(Pipeline(), task, data, unit, final, asked.seed, device)
+
+    def timed(self, minutes: float) -> dict[str, str]:
+        """The settings by which a search and its final training fit into so many minutes here, by a measured step."""
+        x, y = self.data.x_train, self.data.y_train
+        images, cell = self.trainings.images(x, y), _YARDSTICK.reference_arch[None]
+        seconds = step_time.measure_alone(_YARDSTICK, self.task, images, Recipe(1), self.device, cell)
+        speed = _flops_of_yardstick(self.task) / seconds
+        cores = max(1, torch.get_num_threads()) if self.device.type == "cpu" else 1
+        search = 60 * minutes * (1 - _SHARE) * speed * cores
+        counts = zip(LEVELS, (_FIRST, _SECOND, _THIRD), strict=True)
+        unit = search / sum(level * count for level, count in counts)
+        return {"unit": f"{unit / _G:.4g}", "final": f"{60 * minutes * _SHARE * speed / _G:.4g}"}
+
+    @cached_property
+    def trainings(self) -> PipelineTrainings:
+        """What was trained so far for the search."""
+        return PipelineTrainings(self.space, self.task, self.data, self.unit, self.seed, self.device, LEVELS)
+
+    @property
+    def final_space(self) -> Pipeline:
+        return self.space
+
+    @property
+    def data_notes(self) -> tuple[str, ...]:
+        return datasets.describe(self.data)
+
+    @property
+    def description(self) -> str:
+        C, H, W = self.task.input_shape
+        levels = ", ".join(f"{level * self.unit / _G:.3g}" for level in LEVELS)
+        return (
+            f"score: validation accuracy of whole pipelines, images of at most {W}x{H}x{C}, after {levels} x 10^9 "
+            f"multiply-accumulates; report: test accuracy after {self.final / _G:.3g} x 10^9"
+        )
+
+    @cached_property
+    def data_digest(self) -> str:
+        """Of the images as they were read, their splits and their classes; of no file's name."""
+        return datasets.digest(self.data)
+
+    @property
+    def engine(self) -> str:
+        return training.engine(_YARDSTICK, self.task, self.device)
+
+    def load(self, seeds: Tensor) -> Evaluate:
+        def evaluate(proposal: Proposal) -> Results:
+            S, B = proposal.archs.shape[:2]
+            levels = torch.full((S, B), LEVELS[-1]) if proposal.epochs is None else proposal.epochs
+            keys = self._keys(proposal.archs, levels.flatten().tolist())
+            self.trainings.train(keys)
+            found = [self.trainings.results[key] for key in keys]
+            score, cost = (torch.tensor([values[i] for values in found]).view(S, B) for i in (0, 1))
+            return Results(score, cost)
+
+        return evaluate
+
+    def _keys(self, archs: Tensor, levels: Sequence[int], repeat: int = 0) -> list[Key]:
+        distinct = self.equivalents(archs).reshape(-1, archs.shape[-1])
+        return [Key(self.space.describe(arch), level, repeat) for arch, level in zip(distinct, levels, strict=True)]
+
+    def report(self, archs: Tensor) -> Tensor:
+        tested = [self.final_network(arch).metrics["test_accuracy"] for arch in archs.flatten(0, -2)]
+        return torch.tensor(tested).view(archs.shape[:-1])
+
+    @property
+    def validation_images(self) -> int:
+        return len(self.data.y_valid)  # At the highest level.
+
+    def watch(self, tell: Watch | None) -> None:
+        self._watch[:] = [] if tell is None else [tell]
+        self.trainings.watch = tell
+
+    def cache_to(self, folder: Path) -> None:
+        self.trainings.cache_to(folder / FILE)
+
+    def retrain(self, archs: Tensor, repeat: int) -> Tensor:
+        keys = self._keys(archs, [LEVELS[-1]] * len(archs), repeat)
+        self.trainings.train(keys)
+        return torch.tensor([self.trainings.results[key].score for key in keys])
+
+    def failures(self) -> list[str]:
+        return [found.error for found in self.trainings.results.values() if found.error]
+
+    def training_loss(self, arch: Tensor) -> list[float]:
+        """Of its training at the highest level that it came to."""
+        name = self.space.describe(self.equivalents(arch))
+        levels = [found for key, found in self.trainings.results.items() if key.arch == name and not key.repeat]
+        return list(levels[-1].loss) if levels else []
+
+    def equivalents(self, archs: Tensor) -> Tensor:
+        return self.space.canonical(archs)
+
+    def reference(self, arch: Tensor) -> Tensor:
+        return self.space.with_reference_cell(arch)
+
+    @property
+    def images(self) -> dict[str, tuple[Tensor, Tensor]]:
+        data = self.data
+        return {
+            "train": (data.x_train, data.y_train),
+            "valid": (data.x_valid, data.y_valid),
+            "test": (data.x_test, data.y_test),
+        }
+
+    def final_seconds(self, arch: Tensor | None = None) -> float:
+        job = self._job(FinalTraining(self.space.reference_arch if arch is None else self.equivalents(arch)))
+        cell = job.cell[None]
+        seconds = step_time.measure_alone(job.space, job.task, job.train, job.recipe, self.device, cell)
+        return seconds * len(job.train.y) * job.recipe.epochs
+
+    def final_network(self, arch: Tensor, *, seed: int = 0) -> TrainedNetwork:
+        return self.final_networks([FinalTraining(arch, seed)])[0]
+
+    def final_networks(self, trainings: Sequence[FinalTraining]) -> list[TrainedNetwork]:
+        asked = [one._replace(arch=self.equivalents(one.arch)) for one in trainings]
+        keys = [(self.space.describe(one.arch), one.seed, one.share, one.held_out) for one in asked]
+        for key, one in zip(keys, asked):
+            if key not in self._done:
+                self._done[key] = self._train_fully(one)
+        return [self._done[key] for key in keys]
+
+    def _job(self, asked: FinalTraining) -> Job:
+        compute = asked.share * self.final
+        return self.trainings.job(asked.arch, compute, asked.seed, final=not asked.held_out)
+
+    def _train_fully(self, asked: FinalTraining) -> TrainedNetwork:
+        data, job, name = self.data, self._job(asked), self.space.describe(asked.arch)
+        x, y = (data.x_valid, data.y_valid) if asked.held_out else (data.x_test, data.y_test)
+        settings = self.space.settings_of(asked.arch)
+        network = training.networks(job.space, job.cell[None], job.task, job.recipe.seed, self.device, alone=True)
+        losses: list[float] = []
+        for loss in training.train(network, job.train, job.recipe):
+            losses.append(loss.item())
+            for tell in self._watch:
+                epoch, epochs = len(losses), job.recipe.epochs
+                tell(TrainingProgress((name,), epoch / epochs, 1, epoch, epochs, losses[-1], math.nan))
+        judged = self.trainings.images(datasets.resize(x, job.task.input_shape[1]), y)
+        logits = answers(network, judged, settings.twice)[0].cpu()
+        # A copy: views would keep the batch of networks and its momentum in memory.
+        weights = {
+            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, value in network.state_of(0).items()
+        }
+        measured = metrics.test_metrics(logits, y) | {"loss": losses}
+        return TrainedNetwork(
+            name, weights, data.mean, data.std, data.class_names, measured, job.task.input_shape, settings.twice
+        )
+
+
+def _flops_of_yardstick(task: Task) -> int:
+    return int(_YARDSTICK.cost(_YARDSTICK.reference_arch, task)[1])
