@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +18,9 @@ from torch import Tensor
 
 from nas import datasets, training
 from nas.datasets import DataSet
-from nas.training import Images, Recipe
-from nas.training.network_batch import NetworkBatch
+from nas.training import Images, Job, Recipe
 from nas.training.train import SEEDS
-from nas.types import Watch
+from nas.types import TrainingProgress, Watch
 from search_spaces import Task, UserError
 from search_spaces.nasbench201 import NasBench201
 from search_spaces.pipeline import Pipeline
@@ -68,17 +66,6 @@ class Trained(NamedTuple):
     """Mean training loss of each epoch."""
 
 
-class Job(NamedTuple):
-    """One training: its network, its images and its recipe."""
-
-    space: NasBench201
-    cell: Tensor
-    task: Task
-    """With images of the size that they are scaled to."""
-    train: Images
-    recipe: Recipe
-
-
 @dataclass
 class PipelineTrainings:
     """All trainings of one task."""
@@ -113,23 +100,27 @@ class PipelineTrainings:
     def train(self, keys: Sequence[Key]) -> None:
         """Train what is missing, as many side by side as there are cores. Ctrl-C loses what is under way."""
         missing = [key for key in dict.fromkeys(keys) if key not in self.results]
-        lanes = max(1, torch.get_num_threads())
-        # The longest first: otherwise the last one can run alone while other cores wait.
-        missing.sort(key=lambda key: -key.level)
-        for first in range(0, len(missing), lanes):
-            part = missing[first : first + lanes]
-            jobs = [self.job(self.space.parse(key.arch), key.level * self.unit, key.repeat, key.level) for key in part]
-            for key, found in zip(
-                part, run(jobs, self.device, [self._valid(key, job) for key, job in zip(part, jobs)])
-            ):
-                self.results[key] = found
-                self._write(key, found)
+        jobs = [
+            self._with_valid(self.job(key.arch, key.level * self.unit, key.repeat, key.level), key) for key in missing
+        ]
+        for done, (n, outcome) in enumerate(training.train_each(jobs, self.device), 1):
+            self.results[missing[n]] = found = _validated(outcome, jobs[n])
+            self._write(missing[n], found)
+            self._tell(missing, done, found)
         failures = [found.error for found in self.results.values() if found.error]
         if len(failures) == len(self.results) >= _GIVE_UP:
             raise UserError(
                 f"All {len(failures)} trainings so far have failed; the last with {failures[-1]}. Nothing can be searched until "
                 "that is mended; then start a new run."
             )
+
+    def _tell(self, keys: Sequence[Key], done: int, last: Trained) -> None:
+        if self.watch is not None:
+            known = [self.results[key].score for key in keys if key in self.results]
+            best = max((score for score in known if not math.isnan(score)), default=math.nan)
+            names = tuple(key.arch for key in keys if key not in self.results)
+            loss = last.loss[-1] if last.loss else math.nan
+            self.watch(TrainingProgress(names, done, len(keys), len(last.loss), len(last.loss), loss, best))
 
     def _write(self, key: Key, found: Trained) -> None:
         if self.file is None:
@@ -141,12 +132,13 @@ class PipelineTrainings:
             # The line break comes first, so that a line cut short by a kill does not spoil the next.
             file.write(f"\n{json.dumps(row, allow_nan=False)}")
 
-    def job(self, arch: Tensor, compute: float, repeat: int = 0, level: int = 0, *, final: bool = False) -> Job:
-        """The training of `arch` `[D]` with so many multiply-accumulates.
+    def job(self, name: str, compute: float, repeat: int = 0, level: int = 0, *, final: bool = False) -> Job:
+        """The training of the pipeline called `name` with so many multiply-accumulates.
 
         Args:
             final: on training and validation images together.
         """
+        arch = self.space.parse(name)
         settings, task = self.space.settings_of(arch), self.space.sized(arch, self.task)
         x, y = self._images(task)
         index = None if final else self.split(level, repeat)[0]
@@ -157,13 +149,8 @@ class PipelineTrainings:
             picked = datasets.pick(count, max(round(seen), min(count, settings.batch)))
             index = picked if index is None else index[picked]
         index = torch.arange(count) if index is None else index
-        return Job(
-            NasBench201(*self.space.skeleton_of(arch)),
-            self.space.cell_of(arch),
-            task,
-            self.images(x[index], y[index]),
-            recipe,
-        )
+        space, cell = NasBench201(*self.space.skeleton_of(arch)), self.space.cell_of(arch)
+        return Job(space, cell, task, self.images(x[index], y[index]), recipe, mirror=settings.twice)
 
     def recipe(self, arch: Tensor, compute: float, count: int) -> Recipe:
         """How `arch` `[D]` is trained on so many images with so many multiply-accumulates."""
@@ -198,12 +185,12 @@ class PipelineTrainings:
         y = torch.cat([self.data.y_train, self.data.y_valid])
         return datasets.held_out(y, len(self.data.class_names), valid / (train + valid), number)
 
-    def _valid(self, key: Key, job: Job) -> tuple[Images, bool]:
-        """The images that validate a training, and whether their mirror images count."""
+    def _with_valid(self, job: Job, key: Key) -> Job:
+        """The job with the images that validate it."""
         x, y = self._images(job.task)
         index = self.split(key.level, key.repeat)[1]
         index = index[datasets.pick(len(index), _VALIDATED * key.level)]
-        return self.images(x[index], y[index]), self.space.settings_of(self.space.parse(key.arch)).twice
+        return job._replace(scored=self.images(x[index], y[index]))
 
     def _images(self, task: Task) -> tuple[Tensor, Tensor]:
         """The images of training and validation at the size of `task`, and their classes."""
@@ -219,32 +206,16 @@ class PipelineTrainings:
         return Images(*(t.to(self.device) for t in (x, y, self.data.mean, self.data.std)))
 
 
-def answers(network: NetworkBatch, images: Images, mirror: bool) -> Tensor:
-    """Logits `[P, N, K]`; with `mirror` their mean over each image and its mirror image."""
-    logits = training.logits(network, images)
-    return (logits + training.logits(network, images._replace(x=images.x.flip(-1)))) / 2 if mirror else logits
-
-
-def run(jobs: Sequence[Job], device: torch.device, valid: Sequence[tuple[Images, bool]]) -> list[Trained]:
-    """Train each job and validate it; one that raises an error has none but its reason."""
-    clock, found = time.perf_counter, []
-    for job, (images, mirror) in zip(jobs, valid):
-        began = clock()
-        try:
-            network, losses = train(job, device)
-            score = 100 * (answers(network, images, mirror)[0].argmax(-1) == images.y).float().mean().item()
-        except (UserError, OSError):  # Of the user, or of the disk: the pipeline is not to blame.
-            raise
-        except Exception as error:
-            reason = (str(error).strip() or type(error).__name__).partition("\n")[0][:_REASON]
-            found.append(Trained(math.nan, clock() - began, f"{type(error).__name__}: {reason}"))
-            continue
-        score = math.nan if math.isnan(losses[-1]) else score
-        found.append(Trained(score, clock() - began, "", tuple(losses)))
-    return found
-
-
-def train(job: Job, device: torch.device) -> tuple[NetworkBatch, list[float]]:
-    """The trained network of a job, and the mean loss of each epoch."""
-    network = training.networks(job.space, job.cell[None], job.task, job.recipe.seed, device)
-    return network, [loss.item() for loss in training.train(network, job.train, job.recipe)]
+def _validated(outcome: training.Trained, job: Job) -> Trained:
+    """The score of a training, or the reason why there is none. Raises what is of the user or of the disk."""
+    error = outcome.error
+    if error is not None:
+        if isinstance(error, UserError | OSError):
+            raise error
+        reason = (str(error).strip() or type(error).__name__).partition("\n")[0][:_REASON]
+        return Trained(math.nan, outcome.seconds, f"{type(error).__name__}: {reason}")
+    assert outcome.logits is not None
+    assert job.scored is not None
+    right = (outcome.logits.argmax(-1) == job.scored.y.cpu()).double().mean().item()
+    score = math.nan if math.isnan(outcome.losses[-1]) else 100 * right
+    return Trained(score, outcome.seconds, "", tuple(outcome.losses))

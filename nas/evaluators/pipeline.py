@@ -7,10 +7,12 @@ is one more level, the highest, on training and validation images together.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,9 +21,9 @@ from controller import Proposal, Results
 from nas import datasets, training
 from nas.datasets import DataSet, meta_features
 from nas.evaluators import _settings
-from nas.evaluators._pipeline_trainings import FILE, Job, Key, PipelineTrainings, answers
+from nas.evaluators._pipeline_trainings import FILE, Key, PipelineTrainings
 from nas.evaluators._settings import PipelineSettings
-from nas.training import Recipe, metrics, step_time
+from nas.training import Job, Recipe, Trained, metrics, step_time
 from nas.types import Defaults, Evaluate, FinalTraining, TrainedNetwork, TrainingEvaluator, TrainingProgress, Watch
 from search_spaces import Task
 from search_spaces.nasbench201 import NasBench201
@@ -45,6 +47,13 @@ _YARDSTICK = NasBench201(16, 1, 2)
 _G = 1e9
 
 
+class _FinalKey(NamedTuple):
+    arch: str
+    seed: int = 0
+    share: float = 1.0
+    held_out: bool = False
+
+
 @dataclass(frozen=True)
 class PipelineTraining:
     """Trains the proposed pipelines. Scores depend neither on the search's seed nor on what is trained side by side."""
@@ -58,7 +67,7 @@ class PipelineTraining:
     """Multiply-accumulates of the final training."""
     seed: int
     device: torch.device
-    _done: dict[tuple[str, int, float, bool], TrainedNetwork] = field(default_factory=dict, repr=False, compare=False)
+    _done: dict[_FinalKey, TrainedNetwork] = field(default_factory=dict, repr=False, compare=False)
     _watch: list[Watch] = field(default_factory=list, repr=False, compare=False)
 
     # No leaders: the levels of compute tell them apart.
@@ -186,48 +195,57 @@ class PipelineTraining:
         }
 
     def final_seconds(self, arch: Tensor | None = None) -> float:
-        job = self._job(FinalTraining(self.space.reference_arch if arch is None else self.equivalents(arch)))
-        cell = job.cell[None]
-        seconds = step_time.measure_alone(job.space, job.task, job.train, job.recipe, self.device, cell)
-        return seconds * len(job.train.y) * job.recipe.epochs
+        asked = self.space.reference_arch if arch is None else self.equivalents(arch)
+        job = self._job(_FinalKey(self.space.describe(asked)))
+        seconds = step_time.measure_alone(job.space, job.task, job.images, job.recipe, self.device, job.arch[None])
+        return seconds * len(job.images.y) * job.recipe.epochs
 
     def final_network(self, arch: Tensor, *, seed: int = 0) -> TrainedNetwork:
         return self.final_networks([FinalTraining(arch, seed)])[0]
 
     def final_networks(self, trainings: Sequence[FinalTraining]) -> list[TrainedNetwork]:
         asked = [one._replace(arch=self.equivalents(one.arch)) for one in trainings]
-        keys = [(self.space.describe(one.arch), one.seed, one.share, one.held_out) for one in asked]
-        for key, one in zip(keys, asked):
-            if key not in self._done:
-                self._done[key] = self._train_fully(one)
+        keys = [_FinalKey(self.space.describe(one.arch), one.seed, one.share, one.held_out) for one in asked]
+        missing = [key for key in dict.fromkeys(keys) if key not in self._done]
+        if len(missing) == 1:
+            self._done[missing[0]] = self._network(missing[0], self._alone(missing[0]))
+        else:
+            for n, outcome in training.train_each([self._job(key) for key in missing], self.device):
+                if outcome.error is not None:
+                    raise outcome.error
+                self._done[missing[n]] = self._network(missing[n], outcome)
         return [self._done[key] for key in keys]
 
-    def _job(self, asked: FinalTraining) -> Job:
-        compute = asked.share * self.final
-        return self.trainings.job(asked.arch, compute, asked.seed, final=not asked.held_out)
+    def _job(self, key: _FinalKey) -> Job:
+        job = self.trainings.job(key.arch, key.share * self.final, key.seed, final=not key.held_out)
+        x, y = self.images["valid" if key.held_out else "test"]
+        return job._replace(scored=self.trainings.images(datasets.resize(x, job.task.input_shape[1]), y))
 
-    def _train_fully(self, asked: FinalTraining) -> TrainedNetwork:
-        data, job, name = self.data, self._job(asked), self.space.describe(asked.arch)
-        x, y = (data.x_valid, data.y_valid) if asked.held_out else (data.x_test, data.y_test)
-        settings = self.space.settings_of(asked.arch)
-        network = training.networks(job.space, job.cell[None], job.task, job.recipe.seed, self.device, alone=True)
-        losses: list[float] = []
-        for loss in training.train(network, job.train, job.recipe):
+    def _alone(self, key: _FinalKey) -> Trained:
+        """A training that has all cores, and tells of each epoch."""
+        job, began, losses = self._job(key), time.perf_counter(), []
+        network = training.networks(job.space, job.arch[None], job.task, job.recipe.seed, self.device, alone=True)
+        for loss in training.train(network, job.images, job.recipe):
             losses.append(loss.item())
             for tell in self._watch:
                 epoch, epochs = len(losses), job.recipe.epochs
-                tell(TrainingProgress((name,), epoch / epochs, 1, epoch, epochs, losses[-1], math.nan))
-        judged = self.trainings.images(datasets.resize(x, job.task.input_shape[1]), y)
-        logits = answers(network, judged, settings.twice)[0].cpu()
+                tell(TrainingProgress((key.arch,), epoch / epochs, 1, epoch, epochs, losses[-1], math.nan))
+        assert job.scored is not None
+        logits = training.logits(network, job.scored, mirror=job.mirror)[0].cpu()
         # A copy: views would keep the batch of networks and its momentum in memory.
         weights = {
             name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
             for name, value in network.state_of(0).items()
         }
-        measured = metrics.test_metrics(logits, y) | {"loss": losses}
-        return TrainedNetwork(
-            name, weights, data.mean, data.std, data.class_names, measured, job.task.input_shape, settings.twice
-        )
+        return Trained(weights, losses, logits, time.perf_counter() - began)
+
+    def _network(self, key: _FinalKey, outcome: Trained) -> TrainedNetwork:
+        data, arch = self.data, self.space.parse(key.arch)
+        _, y = self.images["valid" if key.held_out else "test"]
+        assert outcome.logits is not None
+        measured = metrics.test_metrics(outcome.logits, y) | {"loss": outcome.losses}
+        shape, mirror = self.space.sized(arch, self.task).input_shape, self.space.settings_of(arch).twice
+        return TrainedNetwork(key.arch, outcome.weights, data.mean, data.std, data.class_names, measured, shape, mirror)
 
 
 def _flops_of_yardstick(task: Task) -> int:
