@@ -153,3 +153,17 @@ def test_without_a_compiler_pytorch_trains():
         environment = {**os.environ, **changed}
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
         assert done.stdout.strip() == "GroupedNetworks"
+
+
+@pytest.mark.parametrize("side", [64])
+def test_larger_images_train_alike(side):
+    task = Task("toy", (3, side, side), 4)
+    cells, noise = cells_of(ALIVE, task), torch.Generator().manual_seed(1)
+    modules = modules_of(cells, ALIVE, task)
+    data = [
+        (torch.randn(5, 3, side, side, generator=noise).double(), torch.randint(4, (5,), generator=noise))
+        for _ in range(2)
+    ]
+    cells.learn(rates(data), 0.9, 5e-4)
+    for module, logits in zip(modules, cells.logits(data[0][0])):
+        torch.testing.assert_close(trained(module, data).eval()(data[0][0]), logits, rtol=0, atol=1e-9)

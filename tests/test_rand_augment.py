@@ -13,9 +13,9 @@ from nas.training import Images, Recipe, augment, rand_augment
 from nas.training.rand_augment import OPERATIONS
 
 NOISE = torch.Generator().manual_seed(1)
-BYTES = (torch.rand(1, 3, 16, 16, generator=NOISE) ** 2 * 200 + 20).byte()
-IMAGES = Images(BYTES.expand(600, -1, -1, -1), torch.zeros(600).long(), torch.full((3,), 0.4), torch.full((3,), 0.2))
-EVERY = torch.arange(600)
+BYTES = (torch.rand(1, 3, 32, 32, generator=NOISE) ** 2 * 200 + 20).byte()
+IMAGES = Images(BYTES.expand(300, -1, -1, -1), torch.zeros(300).long(), torch.full((3,), 0.4), torch.full((3,), 0.2))
+EVERY = torch.arange(300)
 
 
 def only(name, side):
