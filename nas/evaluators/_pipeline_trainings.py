@@ -201,6 +201,10 @@ class PipelineTrainings:
             self._scaled[size] = (datasets.resize(x, size[0]), y)
         return self._scaled[size]
 
+    def forget_images(self) -> None:
+        """Free the memory of images that were scaled; they are scaled anew when they are asked for."""
+        self._scaled.clear()
+
     def images(self, x: Tensor, y: Tensor) -> Images:
         """Images and their classes, on the device that trains."""
         return Images(*(t.to(self.device) for t in (x, y, self.data.mean, self.data.std)))
