@@ -6,7 +6,6 @@ Shapes: `N` images, `D` decisions.
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -65,23 +64,15 @@ class FinalTrainings:
 
     def _train_alone(self, arch: Tensor, key: _Key, watch: Watch | None) -> TrainedNetwork:
         """With all cores to itself."""
-        began, recipe, name = time.perf_counter(), key.recipe, self.space.describe(arch)
         learned, judged = self._images_of(key.held_out)
-        network = training.networks(self.space, arch[None], self.task, recipe.seed, self.device, alone=True)
-        losses: list[float] = []
-        for loss in training.train(network, learned, recipe):
-            losses.append(loss.item())
+        job, name = Job(self.space, arch, self.task, learned, key.recipe, judged), self.space.describe(arch)
+
+        def tell(losses: list[float]) -> None:
             if watch is not None:
-                epoch, epochs = len(losses), recipe.epochs
+                epoch, epochs = len(losses), key.recipe.epochs
                 watch(TrainingProgress((name,), epoch / epochs, 1, epoch, epochs, losses[-1], math.nan))
-        seconds = time.perf_counter() - began
-        answers = training.logits(network, judged)[0].cpu()
-        # A copy: views would keep the batch of networks and its momentum in memory.
-        weights = {
-            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-            for name, value in network.state_of(0).items()
-        }
-        return self._trained(arch, Trained(weights, losses, answers, seconds), judged.y)
+
+        return self._trained(arch, training.train_alone(job, self.device, tell), judged.y)
 
     def _train_side_by_side(self, missing: dict[_Key, Tensor], watch: Watch | None) -> None:
         """A core each, where that is faster; the first error ends all."""

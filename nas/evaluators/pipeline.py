@@ -7,7 +7,6 @@ is one more level, the highest, on training and validation images together.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -223,21 +222,14 @@ class PipelineTraining:
 
     def _alone(self, key: _FinalKey) -> Trained:
         """A training that has all cores, and tells of each epoch."""
-        job, began, losses = self._job(key), time.perf_counter(), []
-        network = training.networks(job.space, job.arch[None], job.task, job.recipe.seed, self.device, alone=True)
-        for loss in training.train(network, job.images, job.recipe):
-            losses.append(loss.item())
-            for tell in self._watch:
+        job = self._job(key)
+
+        def tell(losses: list[float]) -> None:
+            for watch in self._watch:
                 epoch, epochs = len(losses), job.recipe.epochs
-                tell(TrainingProgress((key.arch,), epoch / epochs, 1, epoch, epochs, losses[-1], math.nan))
-        assert job.scored is not None
-        logits = training.logits(network, job.scored, mirror=job.mirror)[0].cpu()
-        # A copy: views would keep the batch of networks and its momentum in memory.
-        weights = {
-            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-            for name, value in network.state_of(0).items()
-        }
-        return Trained(weights, losses, logits, time.perf_counter() - began)
+                watch(TrainingProgress((key.arch,), epoch / epochs, 1, epoch, epochs, losses[-1], math.nan))
+
+        return training.train_alone(job, self.device, tell)
 
     def _network(self, key: _FinalKey, outcome: Trained) -> TrainedNetwork:
         data, arch = self.data, self.space.parse(key.arch)

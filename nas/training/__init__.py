@@ -3,7 +3,7 @@
 from nas.training.compiler import compiler_failure
 from nas.training.metrics import accuracy, logits, predictions
 from nas.training.recipe import Images, Recipe
-from nas.training.side_by_side import Job, Trained, train_each
+from nas.training.side_by_side import Job, Trained, train_alone, train_each
 from nas.training.train import checkpoint, engine, networks, restore, train
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "predictions",
     "restore",
     "train",
+    "train_alone",
     "train_each",
 ]

@@ -81,6 +81,19 @@ def train_each(
         yield n, _outcome(jobs[n], device, stop, _of(tell, n))
 
 
+def train_alone(
+    job: Job, device: torch.device | str = "cpu", tell: Callable[[list[float]], None] | None = None
+) -> Trained:
+    """Train a job with all cores to itself: other bits than beside others where PyTorch uses them better than compiled code.
+
+    Args:
+        tell: called after each epoch with the losses of all so far.
+    """
+    began = time.perf_counter()
+    weights, losses, logits = _trained(job, torch.device(device), Event(), tell, alone=True)
+    return Trained(weights, losses, logits, time.perf_counter() - began)
+
+
 def _of(tell: Tell | None, n: int) -> Callable[[list[float]], None] | None:
     """Who is told of job `n`."""
     return None if tell is None else lambda losses: tell(n, losses)
@@ -124,9 +137,9 @@ def _outcome(job: Job, device: torch.device, stop: Event, tell: Callable[[list[f
 
 
 def _trained(
-    job: Job, device: torch.device, stop: Event, tell: Callable[[list[float]], None] | None
+    job: Job, device: torch.device, stop: Event, tell: Callable[[list[float]], None] | None, *, alone: bool = False
 ) -> tuple[dict[str, Tensor], list[float], Tensor | None]:
-    network = networks(job.space, job.arch[None], job.task, job.recipe.seed, device)
+    network = networks(job.space, job.arch[None], job.task, job.recipe.seed, device, alone=alone)
     losses = []
     for loss_P in train(network, job.images, job.recipe):
         losses.append(loss_P.item())
