@@ -182,7 +182,7 @@ class TrainingEvaluator(Evaluator, Protocol):
 
     @property
     def validation_images(self) -> int:
-        """How many images a score is the accuracy on."""
+        """How many images a score is the accuracy on; of another metric, how many an accuracy as uncertain would be on."""
         ...
 
     def equivalents(self, archs: Tensor) -> Tensor:

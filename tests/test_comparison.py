@@ -10,6 +10,9 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from nas.export import latency
+from nas.export.latency import of_networks
+from nas.export.read_back import has_onnx
 from nas.run import comparison, finish, session, simpler, store, trained_network
 from nas.run.comparison import FOUND, LEARNED, MAJORITY, REFERENCE, Row
 from nas.run.config import RunConfig
@@ -101,6 +104,29 @@ def data(tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "digits.npz"
     np.savez(path, x_train=x[:100].reshape(-1, 8, 8).astype(np.uint8), y_train=y[:100])
     return f"npz:{path}"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    """ONNX files take seconds to write, and another test times them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(latency, "of_networks", lambda networks, shape: ([0.25] * len(networks), "a test"))
+        yield
+
+
+def test_networks_are_timed_in_onnx_runtime_and_all_by_pytorch_where_one_cannot_be_written():
+    networks = [torch.nn.Flatten(), torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(8, 8))]
+    times, by = of_networks(networks, (2, 2, 2))
+    assert len(times) == 2
+    assert min(times) > 0
+    if has_onnx():
+        assert by.startswith("ONNX Runtime ")
+    assert of_networks([*networks, _Unwritable()], (2, 2, 2))[1].startswith("PyTorch ")
+
+
+class _Unwritable(torch.nn.Module):
+    def forward(self, pixels):
+        return torch.tensor(np.sort(pixels.detach().numpy()[:, 0, 0]))
 
 
 @pytest.fixture(scope="module")

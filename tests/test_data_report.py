@@ -26,7 +26,9 @@ def test_balanced_accuracy_is_the_mean_over_classes_and_the_majority_their_large
 
 
 def test_a_search_says_what_it_trains_on_and_what_guessing_would_get(nas, tmp_path, monkeypatch):
-    monkeypatch.setattr(finish.trained_network, "write_export", lambda *_, **__: None)  # It takes seconds, and other tests make one.
+    monkeypatch.setattr(
+        finish.trained_network, "write_export", lambda *_, **__: None
+    )  # It takes seconds, and other tests make one.
     noise = np.random.default_rng(0)
     y = (np.arange(400) % 40 == 0).astype(int)
     x = noise.integers(0, 256, (400, 8, 8)).astype(np.uint8)

@@ -17,6 +17,7 @@ from nas.run import session, verified
 from nas.run.config import RunConfig
 from nas.run.session import Setup
 from nas.tasks import TaskName, absolute, fitted_size
+from nas.training.metrics import METRIC_NAMES
 from nas.types import Timed
 from search_spaces import UserError, as_cell_space
 
@@ -60,6 +61,10 @@ _SEARCH = (
     ),
     click.option(
         "--space", help="Where to search, on data that is trained on: a name, or FILE.py:Class of your own.",
+    ),
+    click.option(
+        "--metric", type=click.Choice(list(METRIC_NAMES)),
+        help="What the score is, on data that is trained on; by default accuracy.",
     ),
     click.option("--evaluator", help="What scores: FILE.py:Class of your own; by default what the task says."),
     click.option(
@@ -116,12 +121,14 @@ def configure(
     *, task: str, constraint: tuple[str, ...], controller: str | None, controller_options: tuple[str, ...],
     training_options: tuple[str, ...], batch: int | None, evals: int | None, leaders: int | None, space: str | None,
     evaluator: str | None, objective: str | None = None, timeout: float | None = None, workers: int | None = None,
-    comparison: bool = True, **rest: Any,
+    comparison: bool = True, metric: str | None = None, **rest: Any,
 ) -> tuple[RunConfig, Setup]:  # fmt: skip
     """The configuration that `search_options` ask for, complete with the task's own batch and budget; and what it names."""
     options, training = pairs(controller_options, "--controller-option"), pairs(training_options, "--training-option")
     if space is not None:
         training["space"] = space
+    if metric is not None:
+        training["metric"] = metric
     task = _objective(task, training, objective=objective, timeout=timeout, workers=workers)
     if "space" in training:
         training["space"] = plugins.absolute(training["space"])

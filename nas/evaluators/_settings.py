@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 
 from nas import plugins
+from nas.training.metrics import METRICS
 from nas.training.recipe import LIMITS
 from nas.training.train import SEEDS
 from search_spaces import UserError, unknown
@@ -31,6 +32,8 @@ class Settings(NamedTuple):
     seed: int = 0
     """Of weights, order and augmentation."""
     space: str = "nasbench201"
+    metric: str = "accuracy"
+    """What the score is on the validation images: one of `nas.training.metrics.METRICS`."""
     final_epochs: int | None = None
     final_channels: int = 16
     final_cells: int = 2
@@ -88,6 +91,8 @@ def read(settings: dict[str, str], into: type[Read] = Settings) -> Read:
             raise UserError(f"--training-option {key} is {text}; it takes 0 to {most}.")
         if most is None and kind in (int, float) and not 0 < typed[key] < math.inf:
             raise UserError(f"--training-option {key} is {text}; it takes a number above zero.")
+    if typed.get("metric", "accuracy") not in METRICS:
+        raise unknown("metric", typed["metric"], list(METRICS))
     return into(**typed)
 
 

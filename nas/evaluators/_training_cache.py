@@ -18,7 +18,7 @@ from torch import Tensor
 from controller.models import legacy
 from nas import datasets, training
 from nas.datasets import DataSet
-from nas.training import Images, Recipe
+from nas.training import Images, Recipe, metrics
 from nas.training.recipe import Checkpoint
 from nas.training.train import batch_limit
 from nas.types import TrainingProgress, Watch
@@ -44,7 +44,7 @@ class TrainingResult(NamedTuple):
     """Its outcome."""
 
     score: float
-    """Validation accuracy in percent; NaN where training diverged."""
+    """By the metric of the search, on the validation images, in percent; NaN where training diverged."""
     seconds: float
     """Of this evaluation: epochs that were trained before cost nothing again."""
     error: str = ""
@@ -61,6 +61,7 @@ class TrainingCache:
     recipe: Recipe
     examples: int
     device: torch.device
+    metric: str = "accuracy"
     results: dict[TrainingKey, TrainingResult] = field(default_factory=dict)
     checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
     """By index, trainings that were paused before their last epoch."""
@@ -165,7 +166,12 @@ class TrainingCache:
             losses.append(next(epochs).cpu())
             self._tell(archs, start, epoch, end, losses[-1])
         losses_EP = torch.stack(losses)
-        score_P = training.accuracy(networks, valid).cpu().masked_fill(losses_EP[-1].isnan(), torch.nan)
+        seen_PN = training.predictions(networks, valid)
+        score_P = (
+            metrics.score(self.metric, seen_PN, valid.y, self.task.num_classes)
+            .cpu()
+            .masked_fill(losses_EP[-1].isnan(), torch.nan)
+        )
         seconds = (time.perf_counter() - began) / len(indices)
         for p, index in enumerate(indices):
             self.losses[index] = self.losses.get(index, [])[:start] + losses_EP[:, p].tolist()

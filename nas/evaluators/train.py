@@ -21,7 +21,8 @@ from nas.evaluators import _settings
 from nas.evaluators._final_training import FinalTrainings, with_seed
 from nas.evaluators._training_cache import FILE, TrainingCache, TrainingKey
 from nas.text import counted
-from nas.training import Images, Recipe, augment, step_time
+from nas.training import Images, Recipe, augment, metrics, step_time
+from nas.training.metrics import METRIC_NAMES
 from nas.types import Defaults, Evaluate, FinalTraining, TrainedNetwork, TrainingEvaluator, Watch
 from search_spaces import Space, Task, UserError, _ops, as_cell_space
 
@@ -40,6 +41,7 @@ class Train:
     final_recipe: Recipe
     examples: int
     device: torch.device
+    metric: str = "accuracy"
     _repeats: dict[int, TrainingCache] = field(default_factory=dict, repr=False, compare=False)
 
     defaults = Defaults(budget=32, batch=16)
@@ -51,7 +53,10 @@ class Train:
     @cached_property
     def cache(self) -> TrainingCache:
         """What was trained so far for the search."""
-        return TrainingCache(self.space, self.task, self.data, self.recipe, self.examples, self.device)
+        return self._cache_of(self.recipe)
+
+    def _cache_of(self, recipe: Recipe) -> TrainingCache:
+        return TrainingCache(self.space, self.task, self.data, recipe, self.examples, self.device, self.metric)
 
     @property
     def data_notes(self) -> tuple[str, ...]:
@@ -83,17 +88,17 @@ class Train:
         cells = as_cell_space(space)
         # A space without proxies trains the same networks in the search and at the end.
         if cells is None:
-            return cls(space, task, space, data, recipe, final_recipe, examples, device)
+            return cls(space, task, space, data, recipe, final_recipe, examples, device, asked.metric)
         proxy = cells.proxy(asked.channels, asked.cells, stem_stride)
         final = cells.proxy(asked.final_channels, asked.final_cells, stem_stride)
-        return cls(proxy, task, final, data, recipe, final_recipe, examples, device)
+        return cls(proxy, task, final, data, recipe, final_recipe, examples, device, asked.metric)
 
     @property
     def description(self) -> str:
         C, H, W = self.task.input_shape
         searched, final = (counted(recipe.epochs, "epoch") for recipe in (self.recipe, self.final_recipe))
         return (
-            f"score: validation accuracy after {searched} of {self.examples} images, {W}x{H}x{C}, by "
+            f"score: validation {METRIC_NAMES[self.metric]} after {searched} of {self.examples} images, {W}x{H}x{C}, by "
             f"{_size(self.space)}; report: test accuracy of {_size(self.final_space)} after {final}"
         )
 
@@ -141,7 +146,7 @@ class Train:
 
     @property
     def validation_images(self) -> int:
-        return len(self.data.y_valid)
+        return metrics.effective_images(self.metric, self.data.y_valid)
 
     def watch(self, tell: Watch | None) -> None:
         for cache in (self.cache, *self._repeats.values()):
@@ -169,7 +174,7 @@ class Train:
             return self.cache
         if number not in self._repeats:
             recipe = with_seed(self.recipe, number)
-            self._repeats[number] = TrainingCache(self.space, self.task, self.data, recipe, self.examples, self.device)
+            self._repeats[number] = self._cache_of(recipe)
         cache, beside = self._repeats[number], self.cache.file
         cache.watch = self.cache.watch
         if beside is not None and (file := beside.with_stem(f"{beside.stem}-{number}")) != cache.file:
@@ -192,10 +197,6 @@ class Train:
     def final_networks(self, trainings: Sequence[FinalTraining]) -> list[TrainedNetwork]:
         asked = [one._replace(arch=self.equivalents(one.arch)) for one in trainings]
         return self._final.networks(asked, self.cache.watch)
-
-    @property
-    def metric(self) -> str:
-        return "accuracy"
 
     @property
     def images(self) -> dict[str, tuple[Tensor, Tensor]]:

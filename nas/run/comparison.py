@@ -14,6 +14,7 @@ from nas import baselines
 from nas.run import store
 from nas.run.markdown import escape
 from nas.run.store import Run
+from nas.training.metrics import METRIC_NAMES
 from search_spaces import UserError
 
 KEY, PLAN = "comparison", "comparison_plan"
@@ -152,9 +153,7 @@ def section(run: Run) -> list[str]:
     heads, *rows = table(document)
     drawn = [heads, ("---", *["---:"] * (len(heads) - 1)), *[tuple(map(escape, row)) for row in rows]]
     grid = "\n".join("| " + " | ".join(row) + " |" for row in drawn)
-    intro = (
-        f"Validation figures are {document['metric'].replace('_', ' ')} after training on the training images alone."
-    )
+    intro = f"Validation figures are {METRIC_NAMES.get(document['metric'], '')} after training on the training images alone."
     return ["## Beside simpler models", *map(escape, lines(document)), grid, intro]
 
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from nas import baselines
 from nas.baselines import Baseline
-from nas.export import latency
+from nas.export import latency, loader
+from nas.export.export import build
 from nas.run import choice, comparison, session, step_log, store, trained_network
 from nas.run.comparison import FOUND, LEARNED, MAJORITY, REFERENCE, Row
 from nas.run.config import RunConfig
@@ -57,8 +58,6 @@ def make(run: Run, setup: Setup) -> None:
     times, latency_by = latency.of_networks(modules, winner.input_shape or task.input_shape)
     for (kind, (held_out, final)), module, milliseconds in zip(networks.items(), modules, times):
         spent = final.seconds + (searched if kind == FOUND else 0.0)
-        # It then answers twice to each image.
-        milliseconds = 2 * milliseconds if final.mirror else milliseconds
         rows.append(_row_of_network(kind, held_out, final, module, milliseconds, spent, metric))
     chosen = comparison.handed_out(rows)
     if chosen.kind == REFERENCE:
@@ -130,10 +129,9 @@ def _row_of_network(
 
 
 def _module(space: Space, task: Task, trained: TrainedNetwork) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        module = space.build(space.parse(trained.arch), task)
-    module.load_state_dict(trained.state_dict)
-    return module.cpu().float().eval()
+    """As it is exported: it normalizes its images, and averages over mirror images where that is its answer."""
+    network = build(space, space.parse(trained.arch), trained_network.as_trained(task, trained), trained.state_dict)
+    return loader.of_module(network, trained.mean, trained.std, trained.mirror)
 
 
 def _row(

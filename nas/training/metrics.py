@@ -156,3 +156,5 @@ METRICS: dict[str, Callable[[list[list[int]]], float]] = {
     "macro_f1": macro_f1,
 }
 """What a search can raise on images, each of a confusion matrix and in percent."""
+METRIC_NAMES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}
+"""In words."""

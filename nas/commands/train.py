@@ -1,0 +1,169 @@
+"""`nas train`: one architecture, by the final training of a search, with several seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import click
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from nas import plugins, tasks
+from nas.commands import _options, _shared
+from nas.export.export import FILES, Export, refuse_taken
+from nas.export.loader import SPACE_SOURCE
+from nas.run import trained_network
+from nas.tasks import absolute
+from nas.terminal import encodable, printable
+from nas.text import counted, duration
+from nas.training import metrics
+from nas.types import Comparable, FinalTraining, TrainedNetwork
+from search_spaces import UserError
+
+RESNET = "resnet"
+
+
+@click.command()
+@click.argument("arch", metavar="ARCH|resnet")
+@click.option("--task", default="digits", show_default=True, help="Images: digits, npz:FILE, folder:DIR or hf:NAME.")
+@click.option("--space", help="The search space of ARCH: a name, or FILE.py:Class of your own.")
+@click.option("--seeds", default=3, show_default=True, help="Trainings that differ in their seed alone.")
+@click.option(
+    "--training-option",
+    "-t",
+    "training_options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A setting of the training, as final_epochs=50.",
+)
+@click.option("--to", type=click.Path(path_type=Path), help="Export the network of the first seed into this folder.")
+@click.option("--force", is_flag=True, help="Replace an earlier export in that folder.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+def command(
+    arch: str, task: str, space: str | None, seeds: int, training_options: tuple[str, ...], to: Path | None, force: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Train one architecture as a search trains what it found: on training and validation images, tested once for each seed.
+
+    ARCH is written as a search prints it; `resnet` is the space's ResNet-like cell. The first of the seeds is that of a search.
+
+    \b
+    Example:
+      nas train resnet --task folder:photos --to plain
+    """
+    if seeds < 1:
+        raise UserError(f"--seeds is {seeds}; it takes a number above zero.")
+    training = _evaluator(task, space, training_options)
+    chosen = _parsed(training, arch)
+    described = training.final_space.describe(training.equivalents(chosen))
+    if to is not None:
+        refuse_taken(to, force, (*FILES, SPACE_SOURCE))
+    if not as_json:
+        click.echo(
+            f"Training {printable(described)} with {counted(seeds, 'seed')}; about {duration(_seconds(training, chosen, seeds))}."
+        )
+    with _progress(training, seeds):
+        trained = training.final_networks([FinalTraining(chosen, seed) for seed in range(seeds)])
+    done = None
+    if to is not None:
+        done = trained_network.write_export(training.final_space, training.task, trained[0], to, force=force)
+    document = _document(training, described, trained, done)
+    if as_json:
+        _shared.print_json(document)
+    else:
+        _print(document)
+
+
+def _evaluator(task: str, space: str | None, training_options: tuple[str, ...]) -> Comparable:
+    options = _options.pairs(training_options, "--training-option")
+    if space is not None:
+        options["space"] = space
+    if "space" in options:
+        options["space"] = plugins.absolute(options["space"])
+    training = tasks.find(absolute(task), **options).training
+    if not isinstance(training, Comparable):
+        raise UserError(
+            f"Task '{task}' looks its scores up; `nas train` takes images: digits, npz:FILE, folder:DIR or hf:NAME."
+        )
+    return training
+
+
+def _parsed(training: Comparable, arch: str) -> Tensor:
+    if arch.strip().lower() != RESNET:
+        return training.space.parse(arch)
+    found = training.reference(torch.zeros(len(training.space.choices), dtype=torch.long))
+    if found is None:
+        raise UserError(
+            f"Space '{training.space.name}' names no ResNet-like cell; write an architecture as a search prints it."
+        )
+    return found
+
+
+def _seconds(training: Comparable, arch: Tensor, seeds: int) -> float:
+    """About how long it takes: trainings side by side, a core each."""
+    at_once = min(seeds, torch.get_num_threads())
+    return training.final_seconds(arch) * -(-seeds // at_once)
+
+
+@contextmanager
+def _progress(training: Comparable, seeds: int) -> Iterator[None]:
+    """On a terminal, how much is done."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status("training") as status:
+        training.watch(
+            lambda p: status.update(f"{p.done / p.total:.0%} of {counted(seeds, 'training')}, loss {p.loss:.3f}")
+        )
+        try:
+            yield
+        finally:
+            training.watch(None)
+
+
+def _document(training: Comparable, arch: str, trained: list[TrainedNetwork], done: Export | None) -> dict[str, Any]:
+    accuracies = [one.metrics["test_accuracy"] for one in trained]
+    return {
+        "task": training.task.name,
+        "arch": arch,
+        "epochs": len(trained[0].metrics["loss"]),
+        "mean": round(mean(accuracies), 4),
+        "standard_deviation": round(stdev(accuracies), 4) if len(accuracies) > 1 else None,
+        "seeds": [_row(seed, one) for seed, one in enumerate(trained)],
+        "export": None if done is None else str(done.folder),
+    }
+
+
+def _row(seed: int, one: TrainedNetwork) -> dict[str, Any]:
+    confusion = one.metrics["confusion"]
+    return {
+        "seed": seed,
+        "test_accuracy": one.metrics["test_accuracy"],
+        "interval": one.metrics["interval"],
+        "balanced_accuracy": round(metrics.balanced_accuracy(confusion), 4),
+        "macro_f1": round(metrics.macro_f1(confusion), 4),
+        "seconds": round(one.seconds, 2),
+    }
+
+
+def _print(document: dict[str, Any]) -> None:
+    rows = [("seed", "test accuracy", "95% interval", "balanced", "macro F1", "seconds")]
+    for row in document["seeds"]:
+        low, high = row["interval"]
+        accuracy, *rest = (f"{row[name]:.2f}" for name in ("test_accuracy", "balanced_accuracy", "macro_f1"))
+        rows.append((str(row["seed"]), accuracy, f"{low:.2f} to {high:.2f}", *rest, f"{row['seconds']:.1f}"))
+    _shared.print_lines(rows)
+    spread = document["standard_deviation"]
+    if spread is not None:
+        click.echo(
+            f"test accuracy {document['mean']:.2f} {encodable('±', '+-')} {spread:.2f} (standard deviation over seeds)"
+        )
+    if document["export"] is not None:
+        folder = printable(document["export"])
+        click.echo(f"The network of seed 0 is in {folder}; `nas predict {folder} IMAGES` asks it.")
