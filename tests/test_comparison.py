@@ -252,3 +252,15 @@ def test_where_the_plain_network_is_found_it_stands_there_once(made):
     run, setup = made
     plain = setup.evaluator.training.reference(torch.zeros(6).long())
     assert list(simpler.train(run, setup, plain)) == [FOUND]
+
+
+def test_a_plain_network_that_breaks_a_constraint_is_not_trained(data, made, tmp_path):
+    _, free = made
+    space = free.evaluator.training.final_space
+    parameters = int(space.cost(space.reference_arch, free.evaluator.task)[0])
+    for bound, kept in ((parameters, True), (parameters - 1, False)):
+        config = replace(made[0].config, task=f"{data}+params<={bound}")
+        setup = session.load(config)
+        arch = space.parse("|skip_connect~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|")
+        with session.start(tmp_path / f"run{kept}", config, setup) as run:
+            assert (REFERENCE in simpler.train(run, setup, arch)) == kept

@@ -13,15 +13,16 @@ from torch import Tensor, nn
 
 from nas import baselines
 from nas.baselines import Baseline
+from nas.evaluators.constrained import Constrained
 from nas.export import latency, loader
 from nas.export.export import build
-from nas.run import choice, comparison, session, step_log, store, trained_network
+from nas.run import choice, comparison, session, step_log, store, trained_network, verified
 from nas.run.comparison import FOUND, LEARNED, MAJORITY, REFERENCE, Row
 from nas.run.config import RunConfig
 from nas.run.session import Setup
 from nas.run.store import Run
 from nas.training import metrics
-from nas.types import Comparable, FinalTraining, TrainedNetwork
+from nas.types import Comparable, Evaluator, FinalTraining, TrainedNetwork
 from search_spaces import Space, Task
 
 _MOST = 4.0
@@ -75,17 +76,25 @@ def make(run: Run, setup: Setup) -> None:
 def train(run: Run, setup: Setup, arch: Tensor) -> dict[str, tuple[TrainedNetwork, TrainedNetwork]]:
     """Of the network found, `arch` `[D]`, and of the plain one: trained on training images alone, and by the final training.
 
-    The plain one is missing where the space has none, or where it is what was found.
+    The plain one is missing where the space has none, where it is what was found, and where it breaks a constraint of the search.
     """
     training = wanted(run.config, setup)
     assert training is not None
     shares, plain = {}, training.reference(arch)
-    if plain is not None and not torch.equal(*training.equivalents(torch.stack([plain, arch]))):
+    is_found = plain is None or torch.equal(*training.equivalents(torch.stack([plain, arch])))
+    if plain is not None and not is_found and _keeps_constraints(run, setup.evaluator, plain):
         shares[REFERENCE] = (plain, _share(run, training, arch, plain))
     shares[FOUND] = (arch, 1.0)
     asked = [FinalTraining(one, share=share, held_out=held) for held in (True, False) for one, share in shares.values()]
     trained = training.final_networks(asked)
     return dict(zip(shares, zip(trained[: len(shares)], trained[len(shares) :])))
+
+
+def _keeps_constraints(run: Run, evaluator: Evaluator, arch: Tensor) -> bool:
+    """Whether the network of `arch` `[D]` may be handed out at all."""
+    if not isinstance(evaluator, Constrained):
+        return True
+    return bool((evaluator.ratio(arch) <= 1).all()) and verified.keeps(run, evaluator, arch)
 
 
 def _share(run: Run, training: Comparable, found: Tensor, plain: Tensor) -> float:
