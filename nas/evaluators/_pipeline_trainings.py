@@ -18,7 +18,7 @@ from torch import Tensor
 
 from nas import datasets, training
 from nas.datasets import DataSet
-from nas.training import Images, Job, Recipe
+from nas.training import Images, Job, Recipe, metrics
 from nas.training.train import SEEDS
 from nas.types import TrainingProgress, Watch
 from search_spaces import Task, UserError
@@ -58,7 +58,7 @@ class Trained(NamedTuple):
     """The outcome of a training."""
 
     score: float
-    """Percent of the validation images that are right; NaN where training failed."""
+    """By the metric of the search, on the validation images, in percent; NaN where training failed."""
     seconds: float
     error: str = ""
     """Why there is no score, where training raised an error."""
@@ -78,6 +78,8 @@ class PipelineTrainings:
     seed: int
     device: torch.device
     levels: tuple[int, ...]
+    metric: str = "accuracy"
+    """Of the score."""
     results: dict[Key, Trained] = field(default_factory=dict)
     file: Path | None = None
     watch: Watch | None = None
@@ -104,7 +106,7 @@ class PipelineTrainings:
             self._with_valid(self.job(key.arch, key.level * self.unit, key.repeat, key.level), key) for key in missing
         ]
         for done, (n, outcome) in enumerate(training.train_each(jobs, self.device), 1):
-            self.results[missing[n]] = found = _validated(outcome, jobs[n])
+            self.results[missing[n]] = found = _validated(outcome, jobs[n], self.metric)
             self._write(missing[n], found)
             self._tell(missing, done, found)
         failures = [found.error for found in self.results.values() if found.error]
@@ -210,7 +212,7 @@ class PipelineTrainings:
         return Images(*(t.to(self.device) for t in (x, y, self.data.mean, self.data.std)))
 
 
-def _validated(outcome: training.Trained, job: Job) -> Trained:
+def _validated(outcome: training.Trained, job: Job, metric: str) -> Trained:
     """The score of a training, or the reason why there is none. Raises what is of the user or of the disk."""
     error = outcome.error
     if error is not None:
@@ -220,6 +222,8 @@ def _validated(outcome: training.Trained, job: Job) -> Trained:
         return Trained(math.nan, outcome.seconds, f"{type(error).__name__}: {reason}")
     assert outcome.logits is not None
     assert job.scored is not None
-    right = (outcome.logits.argmax(-1) == job.scored.y.cpu()).double().mean().item()
-    score = math.nan if math.isnan(outcome.losses[-1]) else 100 * right
+    score = math.nan
+    if not math.isnan(outcome.losses[-1]):
+        seen = outcome.logits.argmax(-1)
+        score = metrics.score(metric, seen[None], job.scored.y.cpu(), outcome.logits.shape[-1]).item()
     return Trained(score, outcome.seconds, "", tuple(outcome.losses))

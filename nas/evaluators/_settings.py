@@ -62,6 +62,8 @@ class PipelineSettings(NamedTuple):
     image_size: int | None = None
     seed: int = 0
     space: str = "pipeline"
+    metric: str = "accuracy"
+    """As in `Settings`."""
     device: str = "cpu"
     """As PyTorch names it. Networks of different sizes train side by side on the cores of a CPU."""
 

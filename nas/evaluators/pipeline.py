@@ -66,6 +66,8 @@ class PipelineTraining:
     """Multiply-accumulates of the final training."""
     seed: int
     device: torch.device
+    metric: str = "accuracy"
+    """What the score is on the validation images: one of `nas.training.metrics.METRICS`."""
     _done: dict[_FinalKey, TrainedNetwork] = field(default_factory=dict, repr=False, compare=False)
     _watch: list[Watch] = field(default_factory=list, repr=False, compare=False)
 
@@ -88,7 +90,7 @@ class PipelineTraining:
         device = _settings.usable_device(asked.device)
         unit = asked.unit * _G if asked.unit else _EPOCHS * len(data.y_train) * _flops_of_yardstick(task)
         final = asked.final * _G if asked.final else _FINAL * unit
-        return cls(Pipeline(), task, data, unit, final, asked.seed, device)
+        return cls(Pipeline(), task, data, unit, final, asked.seed, device, asked.metric)
 
     def timed(self, minutes: float) -> dict[str, str]:
         """The settings by which a search and its final training fit into so many minutes here, by a measured step."""
@@ -105,7 +107,9 @@ class PipelineTraining:
     @cached_property
     def trainings(self) -> PipelineTrainings:
         """What was trained so far for the search."""
-        return PipelineTrainings(self.space, self.task, self.data, self.unit, self.seed, self.device, LEVELS)
+        return PipelineTrainings(
+            self.space, self.task, self.data, self.unit, self.seed, self.device, LEVELS, self.metric
+        )
 
     @property
     def final_space(self) -> Pipeline:
@@ -120,8 +124,8 @@ class PipelineTraining:
         C, H, W = self.task.input_shape
         levels = ", ".join(f"{level * self.unit / _G:.3g}" for level in LEVELS)
         return (
-            f"score: validation accuracy of whole pipelines, images of at most {W}x{H}x{C}, after {levels} x 10^9 "
-            f"multiply-accumulates; report: test accuracy after {self.final / _G:.3g} x 10^9"
+            f"score: validation {metrics.METRIC_NAMES[self.metric]} of whole pipelines, images of at most {W}x{H}x{C}, after "
+            f"{levels} x 10^9 multiply-accumulates; report: test accuracy after {self.final / _G:.3g} x 10^9"
         )
 
     @cached_property
@@ -155,7 +159,7 @@ class PipelineTraining:
 
     @property
     def validation_images(self) -> int:
-        return len(self.data.y_valid)  # At the highest level.
+        return metrics.effective_images(self.metric, self.data.y_valid)  # At the highest level.
 
     def watch(self, tell: Watch | None) -> None:
         self._watch[:] = [] if tell is None else [tell]
@@ -237,7 +241,18 @@ class PipelineTraining:
         assert outcome.logits is not None
         measured = metrics.test_metrics(outcome.logits, y) | {"loss": outcome.losses}
         shape, mirror = self.space.sized(arch, self.task).input_shape, self.space.settings_of(arch).twice
-        return TrainedNetwork(key.arch, outcome.weights, data.mean, data.std, data.class_names, measured, shape, mirror)
+        return TrainedNetwork(
+            key.arch,
+            outcome.weights,
+            data.mean,
+            data.std,
+            data.class_names,
+            measured,
+            shape,
+            mirror,
+            data.deep,
+            outcome.seconds,
+        )
 
 
 def _flops_of_yardstick(task: Task) -> int:
