@@ -346,3 +346,12 @@ class Comparable(Watched, Protocol):
     def final_networks(self, trainings: Sequence[FinalTraining]) -> list[TrainedNetwork]:
         """The trained networks, in order; side by side where the machine has the cores."""
         ...
+
+
+@runtime_checkable
+class HasTestImages(Protocol):
+    """A training evaluator that shows the images its networks are tested on: the page of a run has the worst and the best."""
+
+    def test_images(self, places: Tensor) -> Tensor:
+        """The test images at `places` int64 `[N]`, counted from 0, as they were read: uint8 `[N, C, H, W]`."""
+        ...

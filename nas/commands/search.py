@@ -11,11 +11,11 @@ from controller.transfer_bo import TransferBO
 from nas.commands import _options, _shared, forecast, show
 from nas.meta import task_similarity
 from nas.run import budget, session, step_log, store
-from nas.run.config import RunConfig, leader_trainings
+from nas.run.config import RunConfig
 from nas.run.session import Setup
 from nas.run.store import Run
 from nas.run.summary import summary
-from nas.text import counted, duration, evaluations_text
+from nas.text import counted, duration
 from search_spaces import UserError, _ops, _sampling
 
 
@@ -39,7 +39,9 @@ def command(name: str | None, dry_run: bool, as_json: bool, **options: Any) -> N
         return
     with _start(name, config, setup) as run:
         if not as_json:
-            click.echo(f"Searching {config.task} with {config.controller}, {_budget(config)}; the run is {run.folder}")
+            click.echo(
+                f"Searching {config.task} with {config.controller}, {budget.text(config)}; the run is {run.folder}"
+            )
             click.echo(setup.evaluator.description)
             _shared.print_data(store.get_meta(run, "data") or [])
             _say_size(config, setup)
@@ -110,11 +112,3 @@ def _say_ending(config: RunConfig) -> None:
             f"The final training and what follows it take about {duration(ending)}, more than half of --minutes: all of it takes "
             f"about {duration(whole)}. -t final_epochs=N shortens it."
         )
-
-
-def _budget(config: RunConfig) -> str:
-    trainings = leader_trainings(budget.leaders_within(config, config.evals)) if config.evals else 0
-    parts = [evaluations_text(config.evals - trainings, trainings) if config.evals else ""]
-    parts += [f"{config.simulated_seconds:g} simulated seconds" if config.simulated_seconds else ""]
-    parts += [f"{config.minutes:g} minute{'s' * (config.minutes != 1)}" if config.minutes else ""]
-    return " or ".join(filter(None, parts)) + (f", {config.seeds} seeds" if config.seeds > 1 else "")

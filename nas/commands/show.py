@@ -12,7 +12,7 @@ from torch import Tensor
 from nas.commands import _front_shown, _shared
 from nas.evaluators import function
 from nas.export import draw
-from nas.run import comparison, finish, incumbent, step_log, store, subject, test_accuracy, trained_network
+from nas.run import comparison, finish, incumbent, report, step_log, store, subject, test_accuracy, trained_network
 from nas.run.choice import Leader
 from nas.run.noise import Noise
 from nas.run.store import Run
@@ -103,6 +103,8 @@ def print_run(run: Run) -> None:
         console.print(f"drawing {folder}/best.png, best.svg; {curves}")
     else:
         console.print(f"drawing not written, as {folder} cannot be; {curves}")
+    if (run.folder / report.FILE).is_file():
+        console.print(f"page    {folder}/{report.FILE}")
     _print_how_to_go_on(console, run, document)
 
 

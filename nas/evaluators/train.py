@@ -144,6 +144,9 @@ class Train:
         tested = [self.final_network(arch).metrics["test_accuracy"] for arch in archs.flatten(0, -2)]
         return torch.tensor(tested).view(archs.shape[:-1])
 
+    def test_images(self, places: Tensor) -> Tensor:
+        return self.data.x_test[places]
+
     @property
     def validation_images(self) -> int:
         return metrics.effective_images(self.metric, self.data.y_valid)

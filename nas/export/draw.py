@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_LABELS = {
+LABELS = {
     "skip_connect": "skip",
     "nor_conv_1x1": "conv 1x1",
     "nor_conv_3x3": "conv 3x3",
     "avg_pool_3x3": "avg pool 3x3",
 }
-_LOOKS = {
+LOOKS = {
     "skip_connect": ("#7f7f7f", "--"),
     "nor_conv_1x1": ("#E69F00", "-"),
     "nor_conv_3x3": ("#0072B2", "-"),
     "avg_pool_3x3": ("#009E73", ":"),
 }
 """Color and line of an operation; the colors are Okabe and Ito's, which color-blind readers tell apart."""
-_OTHER = ("#000000", "-")
+OTHER = ("#000000", "-")
 # The long edge and the two of length two bow to different sides, so that no two edges or labels cross.
-_APEX = {(0, 1): 0.0, (1, 2): 0.0, (2, 3): 0.0, (0, 2): 0.55, (1, 3): -0.55, (0, 3): 1.0}
+APEX = {(0, 1): 0.0, (1, 2): 0.0, (2, 3): 0.0, (0, 2): 0.55, (1, 3): -0.55, (0, 3): 1.0}
 """How far an edge bows up, in units of the distance of two nodes."""
 _HALF_WIDTH = 0.065
 """Of an inner node's box, in the same units."""
@@ -94,7 +94,7 @@ def _cell_text(picked: list[str]) -> str:
     lines = []
     for node in range(1, NODES):
         terms = [
-            f"{_LABELS.get(operation, operation)}({_name(start)})"
+            f"{LABELS.get(operation, operation)}({_name(start)})"
             for (start, end), operation in zip(EDGES, picked)
             if end == node and operation != "none"
         ]
@@ -121,8 +121,8 @@ def _edge(axes: Axes, start: int, end: int, operation: str) -> None:
     from matplotlib.patches import FancyArrowPatch
     from matplotlib.path import Path
 
-    color, line = _LOOKS.get(operation, _OTHER)
-    apex = _APEX[start, end]
+    color, line = LOOKS.get(operation, OTHER)
+    apex = APEX[start, end]
     side, lift = (
         (_HALF_WIDTH, 0.0) if apex == 0 else (0.06 if end - start < NODES - 1 else 0.0, math.copysign(0.1, apex))
     )
@@ -137,7 +137,7 @@ def _edge(axes: Axes, start: int, end: int, operation: str) -> None:
             FancyArrowPatch(path=path, arrowstyle=style, mutation_scale=16, color=color, ls=dashes, lw=2.0, zorder=1)
         )
     axes.text(
-        (left + right) / 2, apex, _LABELS.get(operation, operation), ha="center", va="center", fontsize=8.5, color=color,
+        (left + right) / 2, apex, LABELS.get(operation, operation), ha="center", va="center", fontsize=8.5, color=color,
         zorder=2, bbox={"boxstyle": "round,pad=0.12", "facecolor": "white", "edgecolor": "none"},
     )  # fmt: skip
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from nas.run.config import LEADERS_SHARE, RunConfig, leader_trainings
 from nas.run.incumbent import Best
 from nas.run.step_log import History
+from nas.text import evaluations_text
 from search_spaces import UserError
 
 _NAMES = ("evals", "simulated_seconds", "minutes")
@@ -176,3 +177,12 @@ def _for_search(
 
 def _search_minutes(config: RunConfig) -> float | None:
     return None if config.minutes is None else search_seconds(config) / 60
+
+
+def text(config: RunConfig) -> str:
+    """The budget in words."""
+    trainings = leader_trainings(leaders_within(config, config.evals)) if config.evals else 0
+    parts = [evaluations_text(config.evals - trainings, trainings) if config.evals else ""]
+    parts += [f"{config.simulated_seconds:g} simulated seconds" if config.simulated_seconds else ""]
+    parts += [f"{config.minutes:g} minute{'s' * (config.minutes != 1)}" if config.minutes else ""]
+    return " or ".join(filter(None, parts)) + (f", {config.seeds} seeds" if config.seeds > 1 else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 
 import torch
@@ -16,12 +17,14 @@ from nas.run import (
     front,
     hparams,
     leaders,
+    report,
     session,
     simpler,
     stages,
     step_log,
     store,
     test_accuracy,
+    test_pictures,
     test_place,
     trained_network,
 )
@@ -33,6 +36,8 @@ from nas.types import TrainedNetwork
 from search_spaces._files import atomic_write
 
 PAGE = "report.md"
+SECONDS = "seconds"
+"""Kept with a run: what each stage after the search took."""
 FOLDER = "export"
 
 
@@ -48,8 +53,11 @@ def finish(run: Run, setup: Setup, enter: Enter = stages.nobody) -> Export | Non
     training, winner = setup.evaluator.training, trained_network.load(run.folder)
     front.keep_sizes(run, training.final_space if training else setup.evaluator.space, setup.evaluator.task)
     if training is None or winner is None:
+        _write_html(run)
         return None
     enter(stages.EXPORT)
+    test_pictures.keep(run.folder, setup.evaluator, winner)
+    _write_html(run)
     with atomic_write(run.folder / PAGE) as beside:
         beside.write_text(page(run, setup, winner), encoding="utf-8")
     if _exported_arch(run) == winner.arch:
@@ -57,6 +65,13 @@ def finish(run: Run, setup: Setup, enter: Enter = stages.nobody) -> Export | Non
     return trained_network.write_export(
         training.final_space, setup.evaluator.task, winner, run.folder / FOLDER, force=True
     )
+
+
+def _write_html(run: Run) -> None:
+    """The page that people open; a run without a success has none."""
+    past = step_log.history(run)
+    if not past.score.isnan().all():
+        report.write(run)
 
 
 def write_report(run: Run, setup: Setup, enter: Enter = stages.nobody) -> None:
@@ -71,6 +86,7 @@ def write_report(run: Run, setup: Setup, enter: Enter = stages.nobody) -> None:
     if not succeeded.any():
         return
     enter(stages.FINAL)
+    began = time.perf_counter()
     if simpler.wanted(run.config, setup):
         # All final trainings side by side; the evaluator keeps them for those who ask below.
         simpler.train(run, setup, found.archs[choice.top(run, past, found)])
@@ -80,6 +96,7 @@ def write_report(run: Run, setup: Setup, enter: Enter = stages.nobody) -> None:
     if setup.evaluator.training is not None:
         network = setup.evaluator.training.final_network(found.archs[choice.top(run, past, found)])
         trained_network.save(run.folder, network)
+        store.set_meta(run, SECONDS, {"final training": round(time.perf_counter() - began, 3)})
     reports = torch.full_like(found.score, torch.nan).masked_scatter(succeeded, values.float())
     test_place.save(run, setup.evaluator, found.archs, reports)
     store.set_meta(run, "report", [None if math.isnan(v) else round(v, 4) for v in reports.tolist()])

@@ -198,4 +198,4 @@ def _nodes(cell: str) -> str:
     nodes = [_EDGE.findall(node) for node in cell.split("+")]
     if not all(nodes):
         return cell
-    return " / ".join(" ".join(_SYMBOLS.get(operation, operation) for operation in node) for node in nodes)
+    return " / ".join(" ".join(_SYMBOLS.get(str(operation), str(operation)) for operation in node) for node in nodes)
