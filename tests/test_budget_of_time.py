@@ -1,6 +1,6 @@
 """A budget of minutes: what counts as time, and what is said of the time left."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from itertools import count
 from types import SimpleNamespace
 
@@ -98,3 +98,14 @@ def test_minutes_count_the_search_its_leaders_and_the_final_training(tmp_path, m
         assert choice.trainings(run, past) == 14
     assert evaluator.clock[0] <= 180 - 10
     assert evaluator.clock[0] > 180 - 10 - 4 * 2.0  # No whole step was left over.
+
+
+def test_what_follows_a_search_by_hand(monkeypatch):
+    monkeypatch.setattr(Train, "final_seconds", lambda _self, _arch=None: 40.0)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    evaluator = Train.of("digits", epochs="1")
+    asked = RunConfig(seeds=2, minutes=10, comparison=False)
+    assert stages.expected(asked, evaluator) == {stages.FINAL: 80, stages.EXPORT: 15}
+    # The plain network and two trainings on four fifths of the images, by two cores: 72 s in place of 40; then a minute.
+    expected = {stages.FINAL: 112, stages.COMPARISON: 60, stages.EXPORT: 15}
+    assert stages.expected(replace(asked, comparison=True), evaluator) == pytest.approx(expected)

@@ -112,6 +112,17 @@ def test_the_final_trainings_of_several_seeds_are_counted(clock):
     assert outlook.left == pytest.approx(15)
 
 
+def test_final_trainings_side_by_side_are_counted_and_timed_together(clock):
+    outlook = Outlook(RunConfig(evals=4), {stages.FINAL: 80.0}, lambda: clock[0])
+    outlook.enter(stages.FINAL)
+    clock[0] += 30
+    outlook.watch(TrainingProgress((CELL, CELL), 1.5, 4, 2, 4, 0.5, math.nan))
+    assert outlook.done() == "1 of 4 trainings, epoch 2 of 4, loss 0.500"
+    assert outlook.left == pytest.approx(30 / (1.5 / 4) - 30)
+    outlook.watch(TrainingProgress((CELL,), 4.0, 4, 4, 4, 0.5, math.nan))
+    assert outlook.left == 0
+
+
 def test_without_a_terminal_a_line_is_said_now_and_then_and_holds_no_control_character(outlook, clock, capsys):
     display = Display(outlook, lines=True)
     for second in range(1, 241):
@@ -137,7 +148,18 @@ def test_a_short_search_says_nothing_between_its_first_and_its_last_lines(nas):
 def test_a_final_training_longer_than_half_of_the_minutes_is_announced(nas, monkeypatch):
     monkeypatch.setattr("nas.commands._shared.work", lambda *_, **__: None)
     monkeypatch.setattr("nas.commands.show.print_run", lambda *_: None)
-    asked = ("search", "--task", "digits", "--controller", "random_search", "-t", "epochs=1", "--minutes", 2)
+    asked = (
+        "search",
+        "--task",
+        "digits",
+        "--controller",
+        "random_search",
+        "-t",
+        "epochs=1",
+        "--minutes",
+        2,
+        "--no-comparison",
+    )
     for seconds, said in ((45.0, False), (165.0, True)):
         monkeypatch.setattr("nas.evaluators.train.Train.final_seconds", lambda _self, seconds=seconds: seconds)
         done = nas(*asked)

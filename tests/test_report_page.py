@@ -184,7 +184,8 @@ def test_the_comparison_is_shown_where_there_is_one_and_its_unknown_figures_are_
         assert words in page.text
     cells = re.findall(r'<td class="number">([^<]*)', text[text.index('id="comparison"') : text.index("</section>")])
     assert cells == [
-        "12.50", "10.00%", "10.50%", "1.80", "-", "-", "0.0 s", "90.00", "91.25%", "91.00%", "90.50", "12,345", "0.457", "2 minutes",
+        "12.50", "10.00%", "10.50%", "1.80", "-", "-", "0.0 s", "90.00", "91.25%", "91.00%", "90.50", "12,345", "0.457",
+        "2 minutes",
     ]  # fmt: skip
     assert text.count('class="chosen"') == 1
 

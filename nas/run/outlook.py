@@ -106,7 +106,8 @@ class Outlook:
                 if self.stage == stages.FINAL and self.config.seeds > 1
                 else ""
             )
-            return f"epoch {training.epoch} of {training.epochs}{of}, loss {training.loss:.3f}"
+            trainings = f"{math.floor(training.done)} of {training.total} trainings, " if training.total > 1 else ""
+            return f"{trainings}epoch {training.epoch} of {training.epochs}{of}, loss {training.loss:.3f}"
         return f"{math.floor(training.done)} of {counted(training.total, 'training')}" if training.total else ""
 
     def now(self) -> str:
@@ -179,7 +180,8 @@ class Outlook:
     def _stage_left(self) -> float:
         gone = self.clock() - self._entered
         if self.stage == stages.FINAL and self.training is not None:
-            share = (self._finals + self.training.done % 1) / self.config.seeds
+            part = self.training.done / self.training.total
+            share = (self._finals + part if part < 1 else self._finals) / self.config.seeds
             return gone * (1 - share) / share if share else self.ending.get(self.stage, 0.0)
         if self.stage == stages.LEADERS:
             evaluations = 0 if self.last is None else self.last.evaluations

@@ -36,5 +36,9 @@ def expected(config: RunConfig, evaluator: Evaluator) -> dict[str, float]:
     # The report trains the best of each seed to the end.
     ending = {FINAL: config.seeds * final}
     if config.comparison and isinstance(training, Comparable):
-        ending[COMPARISON] = comparison.seconds(final, 60 * (config.minutes or 0.0), torch.get_num_threads())
+        searched = 60 * (config.minutes or 0.0)
+        learned = comparison.learned_seconds(searched)
+        # Its networks are trained beside the winner.
+        ending[FINAL] += comparison.seconds(final, searched, torch.get_num_threads()) - learned
+        ending[COMPARISON] = learned
     return ending | {EXPORT: _EXPORT_SECONDS}
