@@ -85,7 +85,8 @@ def train(run: Run, setup: Setup, arch: Tensor) -> dict[str, tuple[TrainedNetwor
     if plain is not None and not is_found and _keeps_constraints(run, setup.evaluator, plain):
         shares[REFERENCE] = (plain, _share(run, training, arch, plain))
     shares[FOUND] = (arch, 1.0)
-    asked = [FinalTraining(one, share=share, held_out=held) for held in (True, False) for one, share in shares.values()]
+    held_out = [FinalTraining(one, share=share * comparison.HELD_OUT, held_out=True) for one, share in shares.values()]
+    asked = held_out + [FinalTraining(one, share=share) for one, share in shares.values()]
     trained = training.final_networks(asked)
     return dict(zip(shares, zip(trained[: len(shares)], trained[len(shares) :])))
 
