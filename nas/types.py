@@ -308,8 +308,8 @@ class Watched(Protocol):
 class Timed(Protocol):
     """A training evaluator whose trainings are as long as the minutes of a run allow."""
 
-    def timed(self, minutes: float) -> dict[str, str]:
-        """The settings by which a search and its final training fit into so many minutes on this machine.
+    def timed(self, search: float, final: float) -> dict[str, str]:
+        """The settings by which a search takes so many seconds on this machine, and one final training so many.
 
         They are kept with the run, so that it resumes with them.
         """

@@ -13,12 +13,11 @@ from click.core import ParameterSource
 from controller.models import legacy
 from nas import plugins
 from nas.evaluators import function
-from nas.run import session, verified
+from nas.run import session, stages, verified
 from nas.run.config import RunConfig
 from nas.run.session import Setup
 from nas.tasks import TaskName, absolute, fitted_size
 from nas.training.metrics import METRIC_NAMES
-from nas.types import Timed
 from search_spaces import UserError, as_cell_space
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -153,8 +152,8 @@ def configure(
                 "Leave it out."
             )
         leaders = 0
-    if config.minutes is not None and isinstance(setup.evaluator.training, Timed):
-        timed = setup.evaluator.training.timed(config.minutes)
+    timed = stages.timed(dataclasses.replace(config, comparison=comparison), setup.evaluator)
+    if timed:
         config = dataclasses.replace(config, training_options=timed | training)
         setup = session.load(config)
     latencies = verified.latencies_of(setup.evaluator)

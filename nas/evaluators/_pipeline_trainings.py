@@ -108,7 +108,7 @@ class PipelineTrainings:
         for done, (n, outcome) in enumerate(training.train_each(jobs, self.device), 1):
             self.results[missing[n]] = found = _validated(outcome, jobs[n], self.metric)
             self._write(missing[n], found)
-            self._tell(missing, done, found)
+            self._tell(missing, n, done)
         failures = [found.error for found in self.results.values() if found.error]
         if len(failures) == len(self.results) >= _GIVE_UP:
             raise UserError(
@@ -116,13 +116,16 @@ class PipelineTrainings:
                 "that is mended; then start a new run."
             )
 
-    def _tell(self, keys: Sequence[Key], done: int, last: Trained) -> None:
-        if self.watch is not None:
-            known = [self.results[key].score for key in keys if key in self.results]
-            best = max((score for score in known if not math.isnan(score)), default=math.nan)
-            names = tuple(key.arch for key in keys if key not in self.results)
-            loss = last.loss[-1] if last.loss else math.nan
-            self.watch(TrainingProgress(names, done, len(keys), len(last.loss), len(last.loss), loss, best))
+    def _tell(self, keys: Sequence[Key], last: int, done: int) -> None:
+        """Tell that the training at place `last` of those asked for has ended, as the `done`th of them."""
+        if self.watch is None:
+            return
+        found = {key: self.results[key] for key in keys if key in self.results}
+        best = max((one.score for one in found.values() if not math.isnan(one.score)), default=math.nan)
+        under_way = tuple(key.arch for key in keys if key not in found)
+        losses = found[keys[last]].loss
+        loss, epochs = losses[-1] if losses else math.nan, len(losses)
+        self.watch(TrainingProgress(under_way or (keys[last].arch,), done, len(keys), epochs, epochs, loss, best))
 
     def _write(self, key: Key, found: Trained) -> None:
         if self.file is None:

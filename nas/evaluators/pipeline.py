@@ -33,10 +33,8 @@ __all__ = ["PipelineTraining"]
 LEVELS = (1, 3, 9)
 """Levels of compute of a search, each three times the one before, as in Hyperband (Li et al. 2018, section 3.6: 3 or 4 change
 little). Three of them: with fewer images than one epoch has, a training tells nothing, and ten minutes pay for no more."""
-_FIRST, _SECOND, _THIRD = 24, 8, 4
+_FIRST, _SECOND, _THIRD = 30, 10, 3
 """Trainings of each level that the time of a search is divided by: about a third goes to each level."""
-_SHARE = 0.5
-"""Of the minutes that the final training has."""
 _EPOCHS = 2
 """Of the lowest level, of the yardstick, where no minutes are given."""
 _FINAL = 36
@@ -92,17 +90,15 @@ class PipelineTraining:
         final = asked.final * _G if asked.final else _FINAL * unit
         return cls(Pipeline(), task, data, unit, final, asked.seed, device, asked.metric)
 
-    def timed(self, minutes: float) -> dict[str, str]:
-        """The settings by which a search and its final training fit into so many minutes here, by a measured step."""
+    def timed(self, search: float, final: float) -> dict[str, str]:
         x, y = self.data.x_train, self.data.y_train
         images, cell = self.trainings.images(x, y), _YARDSTICK.reference_arch[None]
         seconds = step_time.measure_alone(_YARDSTICK, self.task, images, Recipe(1), self.device, cell)
         speed = _flops_of_yardstick(self.task) / seconds
         cores = max(1, torch.get_num_threads()) if self.device.type == "cpu" else 1
-        search = 60 * minutes * (1 - _SHARE) * speed * cores
         counts = zip(LEVELS, (_FIRST, _SECOND, _THIRD), strict=True)
-        unit = search / sum(level * count for level, count in counts)
-        return {"unit": f"{unit / _G:.4g}", "final": f"{60 * minutes * _SHARE * speed / _G:.4g}"}
+        unit = search * speed * cores / sum(level * count for level, count in counts)
+        return {"unit": f"{unit / _G:.4g}", "final": f"{final * speed / _G:.4g}"}
 
     @cached_property
     def trainings(self) -> PipelineTrainings:

@@ -8,7 +8,7 @@ import torch
 
 from nas.run import comparison
 from nas.run.config import RunConfig
-from nas.types import Comparable, Evaluator, Watched
+from nas.types import Comparable, Evaluator, Timed, Watched
 
 SEARCH = "searching"
 LEADERS = "training the leaders again"
@@ -42,3 +42,24 @@ def expected(config: RunConfig, evaluator: Evaluator) -> dict[str, float]:
         ending[FINAL] += comparison.seconds(final, searched, torch.get_num_threads()) - learned
         ending[COMPARISON] = learned
     return ending | {EXPORT: _EXPORT_SECONDS}
+
+
+SHARE_OF_THE_END = 0.5
+"""Of `minutes`, for what follows the search where trainings are as long as there is time: what is trained long is handed out."""
+_LEAST_OF_THE_END = 0.2
+"""Of that time, for one final training, however much a comparison asks for."""
+
+
+def timed(config: RunConfig, evaluator: Evaluator) -> dict[str, str]:
+    """Settings of a training by which a run fits into its minutes here; none where trainings are as long as they are."""
+    training = evaluator.training
+    if config.minutes is None or not isinstance(training, Timed):
+        return {}
+    whole = 60 * config.minutes
+    end = SHARE_OF_THE_END * whole
+    trainings, rest = 1.0, _EXPORT_SECONDS
+    if config.comparison and isinstance(training, Comparable):
+        learned = comparison.learned_seconds(whole)
+        trainings += comparison.seconds(1.0, whole, torch.get_num_threads()) - learned
+        rest += learned
+    return training.timed(whole - end, max(_LEAST_OF_THE_END * end, (end - rest) / trainings))
