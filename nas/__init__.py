@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nas.loop import search
+    from nas.facade import search
     from nas.run.ask_tell import Search
+    from nas.run.result import Result
     from nas.types import Architecture, Defaults, Evaluate, Evaluator, TrainedNetwork, TrainingEvaluator
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Defaults",
     "Evaluate",
     "Evaluator",
+    "Result",
     "Search",
     "TrainedNetwork",
     "TrainingEvaluator",
@@ -56,5 +58,5 @@ _refuse_hidden()
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'nas' has no attribute '{name}'")
-    where = {"search": "nas.loop", "Search": "nas.run.ask_tell"}.get(name, "nas.types")
+    where = {"search": "nas.facade", "Search": "nas.run.ask_tell", "Result": "nas.run.result"}.get(name, "nas.types")
     return getattr(importlib.import_module(where), name)

@@ -10,9 +10,14 @@ import sys
 
 import click
 import pytest
+import torch
+from PIL import Image
 
 from nas import tables
 from nas.cli import cli
+from nas.export import export
+from search_spaces import Task
+from search_spaces.nasbench201 import NasBench201
 
 
 def commands(group, path=()):
@@ -53,8 +58,19 @@ def home(nas, nasbench201, nats_sample, tmp_path):
     (tmp_path / "my_results.csv").write_text(f"arch,accuracy,seconds\n{cell},91.5,30\n")
 
 
+def write_classifier(folder):
+    """A trained network and an image, of which the example of `nas predict` speaks."""
+    space, task, arch = NasBench201(channels=4, cells=1), Task("photos", (3, 8, 8), 2), torch.zeros(6).long()
+    state, ones = space.build(arch, task).state_dict(), torch.ones(3)
+    export(space, arch, task, state, folder / "runs/photos", mean=ones, std=ones, class_names=("a", "b"), onnx=False)
+    (folder / "new").mkdir()
+    Image.new("RGB", (9, 8)).save(folder / "new/1.jpg")
+
+
 @pytest.mark.parametrize("path", ALL, ids=" ".join)
-def test_the_example_of_every_command_runs(path, home, nas):
+def test_the_example_of_every_command_runs(path, home, nas, tmp_path):
+    if path == ("predict",):
+        write_classifier(tmp_path)
     for example in examples(ALL[path]):
         if "own201" not in tables.names():
             example = example.replace("own201/digits", "nasbench201/cifar10@12").replace("own201", "nasbench201")

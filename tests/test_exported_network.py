@@ -97,13 +97,13 @@ class _Loud(nn.Module):
 def test_the_tolerance_grows_with_the_logits():
     pixels = PIXELS[:5]
     expected = _Loud()(pixels)
-    read_back._measure("network.py", lambda x: _Loud()(x) + 0.5, pixels, expected)
+    read_back.compare("network.py", lambda x: _Loud()(x) + 0.5, pixels, expected)
     with pytest.raises(Exception, match=r"logits 2\.0e\+00 away"):
-        read_back._measure("network.py", lambda x: _Loud()(x) + 2, pixels, expected)
+        read_back.compare("network.py", lambda x: _Loud()(x) + 2, pixels, expected)
     # Where logits are small it does not shrink to nothing.
-    read_back._measure("network.py", lambda x: 0 * x.flatten(1)[:, :3] + 5e-5, pixels, 0 * expected)
+    read_back.compare("network.py", lambda x: 0 * x.flatten(1)[:, :3] + 5e-5, pixels, 0 * expected)
     with pytest.raises(Exception, match="nan away"):
-        read_back._measure("network.py", lambda x: _Loud()(x) * float("nan"), pixels, expected)
+        read_back.compare("network.py", lambda x: _Loud()(x) * float("nan"), pixels, expected)
 
 
 def test_an_onnx_file_with_other_logits_costs_no_other_file(tmp_path, monkeypatch):

@@ -38,8 +38,11 @@ def runs_root() -> Path:
 
 def run_folder(name: str) -> Path:
     """The folder of a run named on the command line: a path, or a name under `runs_root`."""
-    path = Path(name)
-    return path if path.is_dir() or len(path.parts) > 1 else runs_root() / name
+    path, by_name = Path(name), runs_root() / name
+    # A folder of images often has the name of its run.
+    if path.is_dir() and not (path / store.FILE).exists() and (by_name / store.FILE).exists():
+        return by_name
+    return path if path.is_dir() or len(path.parts) > 1 else by_name
 
 
 _LONGEST_NAME = 80

@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from nas import plugins, tasks
+from nas import tasks
 from nas.commands import _shared
 from nas.evaluators import function
 from nas.export.export import Export, export
-from nas.run import store, subject, trained_network, trust
+from nas.run import model_card, store, subject, trained_network
 from nas.run.summary import summary, top_row
 from nas.tasks.find import is_described
 from nas.terminal import printable
@@ -25,7 +25,12 @@ IN_PART = 1
 
 @click.command()
 @click.argument("run")
-@click.option("--to", required=True, type=click.Path(path_type=Path), help="The folder to make.")
+@click.option("--to", type=click.Path(path_type=Path), help="The folder to make.")
+@click.option(
+    "--hf",
+    type=click.Path(path_type=Path),
+    help="A folder to make in the layout of the Hugging Face hub, with a model card.",
+)
 @click.option("--seed", type=int, help="Of which seed; by default the one with the highest score.")
 @click.option("--onnx/--no-onnx", default=None, help="Write ONNX too; by default where its packages are installed.")
 @click.option(
@@ -41,7 +46,8 @@ IN_PART = 1
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(
-    run: str, to: Path, seed: int | None, onnx: bool | None, onnx_input: str, force: bool, trusted: bool, as_json: bool
+    run: str, to: Path | None, hf: Path | None, seed: int | None, onnx: bool | None, onnx_input: str, force: bool,
+    trusted: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Write a run's network as Python, weights, torch.export program and ONNX; compare each with the network, time it.
 
@@ -52,6 +58,8 @@ def command(
     Example:
       nas export runs/digits-evolution-1 --to exported
     """
+    if to is None and hf is None:
+        raise UserError("nas export takes --to FOLDER, or --hf FOLDER, or both.")
     with store.open_run(_shared.run_folder(run)) as opened:
         about = subject.read(opened)
         rows = [row for row in summary(opened)["best"] if row["arch"] is not None]
@@ -61,25 +69,37 @@ def command(
     weights = stored if stored is not None and stored.arch == arch else None
     if by_function is not None and by_function[0] == arch:  # Which normalizes its images as its function did.
         weights = TrainedNetwork(arch, by_function[1], None, None, (), {})  # pyright: ignore[reportArgumentType]
-    kept = about.final_space or about.space
-    if not kept.ours and plugins.is_outside(kept.component):
-        named = [trust.locate("space", kept.component)]
-        if not trusted:
-            trust.refuse_unknown(run, named)
-        trust.remember(named)
-    space = subject.built_space(kept)
+    space = subject.final_space(about, run, trusted=trusted)
+    if hf is not None:
+        if weights is None:
+            raise UserError("--hf takes a trained network; of this architecture the run has none.")
+        with store.open_run(_shared.run_folder(run)) as opened:
+            model_card.write(opened, space, about.task, weights, hf, force=force)
+        if to is None:
+            _say_hub(hf, arch, as_json)
+            return
+    assert to is not None
     options = {"onnx": onnx, "onnx_input": onnx_input, "force": force}
     if weights:
         done = trained_network.write_export(space, about.task, weights, to, **options)
     else:
         done = export(space, space.parse(arch), about.task, None, to, **options)
     if as_json:
-        _shared.print_json(document(done, arch))
+        _shared.print_json(document(done, arch) | ({} if hf is None else {"hf": str(hf)}))
     else:
+        if hf is not None:
+            _say_hub(hf, arch, as_json)
         print_export(done, arch)
         _say_assumed(about.task)
     if any(file.failed for file in done.left_out):
         sys.exit(IN_PART)
+
+
+def _say_hub(folder: Path, arch: str, as_json: bool) -> None:
+    if as_json:
+        _shared.print_json({"hf": str(folder), "arch": arch})
+    else:
+        click.echo(f"Hugging Face layout in {printable(str(folder))}: config.json, weights, preprocessing, model card")
 
 
 def _say_assumed(task: Task) -> None:

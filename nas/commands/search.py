@@ -37,16 +37,9 @@ def command(name: str | None, dry_run: bool, as_json: bool, **options: Any) -> N
     if dry_run:
         forecast.print_forecast(config, setup, as_json=as_json)
         return
-    with _start(name, config, setup) as run:
+    with start(name, config, setup) as run:
         if not as_json:
-            click.echo(
-                f"Searching {config.task} with {config.controller}, {budget.text(config)}; the run is {run.folder}"
-            )
-            click.echo(setup.evaluator.description)
-            _shared.print_data(store.get_meta(run, "data") or [])
-            _say_size(config, setup)
-            _say_ending(run.config)
-            _say_repeats(config, setup)
+            announce(run, setup)
         _shared.work(run, setup, quiet=as_json)
         if as_json:
             _shared.print_json(summary(run))
@@ -57,7 +50,18 @@ def command(name: str | None, dry_run: bool, as_json: bool, **options: Any) -> N
                 click.echo(task_similarity.describe_similarity(setup.controller, last))
 
 
-def _start(name: str | None, config: RunConfig, setup: Setup) -> Run:
+def announce(run: Run, setup: Setup) -> None:
+    """Print what is searched, on which data, and what of it may surprise."""
+    config = run.config
+    click.echo(f"Searching {config.task} with {config.controller}, {budget.text(config)}; the run is {run.folder}")
+    click.echo(setup.evaluator.description)
+    _shared.print_data(store.get_meta(run, "data") or [])
+    _say_size(config, setup)
+    _say_ending(config)
+    _say_repeats(config, setup)
+
+
+def start(name: str | None, config: RunConfig, setup: Setup) -> Run:
     """The run, in the folder of that name, or in one that no other search has taken, also not at this moment."""
     if name is not None:
         return session.start(_folder(name), config, setup)

@@ -165,6 +165,6 @@ def scale_of_deep(where: str, ranges: dict[str, list[PixelRange]]) -> PixelScale
 
 def reason(error: Exception) -> str:
     """What Pillow says of an image that it cannot read, in a line."""
-    text = str(error).partition("\n")[0].strip()
+    text = (isinstance(error, OSError) and error.strerror) or str(error).partition("\n")[0].strip()
     # The path stands before it already.
     return "its content is no image" if text.startswith("cannot identify") else text or type(error).__name__

@@ -73,6 +73,11 @@ def read_layout(root: Path) -> Layout:
     return Layout(splits, {split: readable(parts[split].path.name) for split in splits}, notes)
 
 
+def images_below(root: Path) -> list[Path]:
+    """All image files of a folder and of the folders in it, whatever these are called."""
+    return _scan(root, Counter(), ()).all_images()
+
+
 def _scan(path: Path, passed: Counter[str], above: tuple[str, ...]) -> Folder:
     real = os.path.realpath(path)
     folder = Folder(path, [], [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,8 @@ from search_spaces import Space, Task, UserError
 from search_spaces._cells import CellNetwork
 from search_spaces._files import atomic_folder
 
+_FILES_OF = ("folder", "npz")
+"""Kinds of tasks whose names are paths."""
 CLASSIFY_ONNX = "classify_onnx.py"
 FILES = ("network.py", WEIGHTS, "network.pt2", "network.onnx", CLASSIFY_ONNX)
 
@@ -66,6 +69,7 @@ def export(
     file that gives other logits than the network.
     """
     refuse_taken(folder, force, (*FILES, SPACE_SOURCE))
+    task = with_public_name(task)
     if onnx_input == "uint8" and (mean is None or onnx is False):
         why = "no ONNX file is asked for" if onnx is False else "an untrained network does not know how to normalize"
         raise UserError(f"--onnx-input is uint8, and {why}; leave it out.")
@@ -81,6 +85,13 @@ def export(
         if about.reading is not None and (partial / "network.onnx").exists():
             (partial / CLASSIFY_ONNX).write_text(classify_onnx_source.write(), encoding="utf-8")
     return Export(folder, written, sum(p.numel() for p in network.parameters()), state_dict is not None, left_out)
+
+
+def with_public_name(task: Task) -> Task:
+    """The task by a name that says where nobody keeps their files: `folder:photos` for `folder:/home/me/photos`."""
+    kind, colon, where = task.name.partition(":")
+    parts = where.replace("\\", "/").rstrip("/").split("/")
+    return dataclasses.replace(task, name=f"{kind}:{parts[-1]}") if colon and kind in _FILES_OF else task
 
 
 def describe(

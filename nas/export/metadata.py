@@ -47,8 +47,8 @@ class About(NamedTuple):
             "std": json.dumps([round(value, 8) for value in self.std.tolist()]),
             "input": f"float32 [N, {channels}, {height}, {width}], {color}, pixels / 255 from 0 to 1. The network "
             "subtracts mean and divides by std itself",
-            "preprocessing": f"upright (EXIF), on white where transparent, {color}, scaled by the shorter side with Pillow's "
-            f"bilinear filter, cut to the middle {width} x {height}",
+            "preprocessing": f"turned upright (EXIF), put on white where transparent, made {color}, scaled by the "
+            f"shorter side with Pillow's bilinear filter, cut to the middle {width} x {height}",
         }
 
     @property

@@ -69,8 +69,7 @@ def write_and_compare(
 
     Raises `UserError` where the Python file's own network gives other logits: all programs would.
     """
-    # Random pixels: a constant image would hide errors of orientation and padding. Whole levels, as image files have.
-    pixels = _noise.uniform(torch.tensor([0]), 0, _COMPARED, *about.input_shape)[0].mul(255).round() / 255
+    pixels = random_pixels(about)
     with torch.no_grad():
         expected = loader.of_module(network, about.mean, about.std, about.mirror)(pixels)
     module = load_python(folder) if own is None else own
@@ -119,11 +118,18 @@ def write_and_compare(
     return tuple(files), tuple(left_out)
 
 
+def random_pixels(about: About) -> Tensor:
+    """Images to compare programs on, float32 `[N, C, H, W]`, pixels / 255."""
+    # Random: a constant image would hide errors of orientation and padding. Whole levels, as image files have.
+    return _noise.uniform(torch.tensor([0]), 0, _COMPARED, *about.input_shape)[0].mul(255).round() / 255
+
+
 def _reason(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).partition("\n")[0]
 
 
-def _measure(name: str, run: formats.Run, pixels: Tensor, expected: Tensor) -> ExportedFile:
+def compare(name: str, run: formats.Run, pixels: Tensor, expected: Tensor) -> float:
+    """The largest difference of logits. Raises `UserError` where it is above what rounding explains."""
     with torch.no_grad():
         difference = (run(pixels) - expected).abs().max().item()
         # Networks that were never trained have logits of any size, and rounding grows with them.
@@ -133,7 +139,12 @@ def _measure(name: str, run: formats.Run, pixels: Tensor, expected: Tensor) -> E
             raise UserError(
                 f"{name} gives logits {difference:.1e} away from the network's; at most {allowed:.0e} may be."
             )
-        times = []
+    return difference
+
+
+def _measure(name: str, run: formats.Run, pixels: Tensor, expected: Tensor) -> ExportedFile:
+    difference, times = compare(name, run, pixels, expected), []
+    with torch.no_grad():
         for _ in range(_REPEATS):
             started = time.perf_counter()
             run(pixels[:1])
@@ -148,4 +159,4 @@ def load_python(folder: Path) -> nn.Module:
     module.__file__ = str(path)
     # Not `import`: the file lies anywhere, and two exports of one process would share a name in `sys.modules`.
     exec(compile(path.read_text(encoding="utf-8"), path, "exec"), module.__dict__)
-    return module.load(folder / "network.safetensors")
+    return module.load()

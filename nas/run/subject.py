@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from nas import plugins, tasks
-from nas.run import step_log, store, trials
+from nas.run import step_log, store, trials, trust
 from nas.run.config import RunConfig
 from nas.run.store import Run
 from nas.tasks import TaskName
@@ -177,6 +177,22 @@ def built_space(kept: StoredSpace) -> Space:
     if tuple(space.choices) != kept.choices:
         raise UserError(f"Space '{kept.component}' has other choices than when the run began; its networks are others.")
     return space
+
+
+def final_space(about: Subject, run: str, *, trusted: bool) -> Space:
+    """The space of the network that a run hands out, to build it in.
+
+    Args:
+        run: what the run is called in errors.
+        trusted: the file of a space of somebody's own may be run; else `UserError` is raised for one not run before.
+    """
+    kept = about.final_space or about.space
+    if not kept.ours and plugins.is_outside(kept.component):
+        named = [trust.locate("space", kept.component)]
+        if not trusted:
+            trust.refuse_unknown(run, named)
+        trust.remember(named)
+    return built_space(kept)
 
 
 def _ours(kept: StoredSpace) -> Space:

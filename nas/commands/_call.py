@@ -1,0 +1,58 @@
+"""`nas.search(task=...)`: the command `nas search` from Python, by the same code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import click
+
+from nas.commands import _options, _shared, search
+from nas.run.result import Result
+from search_spaces import UserError, unknown
+
+_NOT_HERE = ("as_json", "dry_run", "help")
+"""Options that only a command line has."""
+
+
+def search_task(*, quiet: bool = True, **options: Any) -> Result:
+    """Search, train what is best to the end, export it; the run that `nas search` with the same options makes.
+
+    Args:
+        quiet: print nothing; else what the command prints before the search, and how it goes on.
+        options: those of `nas search` by their names in Python: `task`, `minutes`, `evals`, `controller`, `name`, ...;
+            `training_options` and `controller_options` are dicts.
+
+    Raises `UserError` for an option that does not exist, and whatever else the command answers with one line.
+    """
+    arguments = [argument for name, value in options.items() for argument in _arguments(name, value)]
+    try:
+        with search.command.make_context("search", arguments) as context:
+            given = {name: value for name, value in context.params.items() if name not in (*_NOT_HERE, "name")}
+            config, setup = _options.configure(**given)
+            with search.start(context.params["name"], config, setup) as run:
+                if not quiet:
+                    search.announce(run, setup)
+                _shared.work(run, setup, quiet=quiet)
+                return Result(run.folder)
+    except click.ClickException as error:
+        raise UserError(error.format_message()) from None
+    except SystemExit:  # How `work` ends after Ctrl-C, once it has said how to go on.
+        raise KeyboardInterrupt from None
+
+
+def _arguments(name: str, value: Any) -> Iterable[str]:
+    """A keyword as the command line has it."""
+    known = {each.name: each.opts[0] for each in search.command.params if each.name and each.name not in _NOT_HERE}
+    if name not in known:
+        raise unknown("option of nas.search", name, list(known))
+    if value is None:
+        return []
+    if isinstance(value, Mapping):
+        return [part for key, each in value.items() for part in (known[name], f"{key}={_text(each)}")]
+    values = value if isinstance(value, list | tuple) else [value]
+    return [part for each in values for part in (known[name], _text(each))]
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
