@@ -8,6 +8,7 @@ import importlib
 import io
 import logging
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -75,6 +76,9 @@ def main(args: list[str] | None = None) -> None:
     except (KeyboardInterrupt, click.Abort):  # An Abort is a RuntimeError too.
         click.echo(_STOPPED, err=True)
         sys.exit(130)
+    except click.NoSuchOption as error:
+        error.possibilities = [name for name in error.possibilities or [] if name in _shown_options(error.ctx)]
+        _fail(error.format_message())
     except click.ClickException as error:
         _fail(error.format_message())
     except UserError as error:
@@ -85,11 +89,19 @@ def main(args: list[str] | None = None) -> None:
         _fail(_words(error))
     except Exception as error:
         if isinstance(error, MemoryError) or any(said in str(error) for said in _NO_MEMORY):
-            _fail("There is not enough memory for this; fewer --seeds, or a smaller --batch, take less.")
+            _fail(
+                "There is not enough memory for this; fewer --seeds, a smaller --batch and a smaller -t image_size take less."
+            )
         if os.environ.get("NAS_TRACEBACK") == "1":
             raise
         click.echo(f"nas: {_crash.line(error, sys.argv[1:] if args is None else args)}", err=True)
         sys.exit(_crash.STATUS)
+
+
+def _shown_options(ctx: click.Context | None) -> set[str]:
+    """The options that a command's help shows: names of earlier versions are taken, and never suggested."""
+    records = [] if ctx is None else [param.get_help_record(ctx) for param in ctx.command.get_params(ctx)]
+    return {word for record in records if record for word in re.findall(r"--[\w-]+", record[0])}
 
 
 def _take_any_environment() -> None:

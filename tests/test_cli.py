@@ -97,7 +97,7 @@ def test_a_run_does_not_go_on_with_other_settings(nasbench201, tmp_path):
     nas(*SEARCH, "--name", "one", cwd=tmp_path)
     done = nas("resume", "one", "--seeds", "4", cwd=tmp_path, ok=False)
     assert done.returncode == 2
-    assert "has --seeds 3; it cannot go on with 4" in done.stderr
+    assert "has --seeds 3; it cannot go on with '4'" in done.stderr
 
 
 def test_a_folder_that_cannot_be_written_is_named(nasbench201, tmp_path):

@@ -7,8 +7,10 @@ import json
 import pytest
 import torch
 
+from nas import training
 from nas.commands import export
-from nas.run import finish, session
+from nas.run import session, trained_network
+from nas.run.config import RunConfig
 from nas.tasks import describe_task
 from search_spaces.nasbench201 import NasBench201
 
@@ -67,7 +69,7 @@ def test_a_network_for_images_of_which_nothing_is_known_says_what_it_takes(capsy
 
 
 def test_evaluations_and_trainings_of_the_leaders_are_counted_alike_everywhere(nas, monkeypatch):
-    monkeypatch.setattr(finish, "export", lambda *_, **__: None)
+    monkeypatch.setattr(trained_network, "write_export", lambda *_, **__: None)
     asked = ["--task", "digits", "--controller", "random_search", "--evals", 8, "--batch", 3, *QUICK]
     said = nas("search", *asked, "--name", "one").stdout.splitlines()
     counts = "6 evaluations, then 2 trainings of the leaders"
@@ -79,6 +81,21 @@ def test_evaluations_and_trainings_of_the_leaders_are_counted_alike_everywhere(n
     whole = json.loads(nas("show", "one", "--json").stdout)
     assert (row["evaluations"], row["leader_trainings"]) == (whole["evaluations"], whole["leader_trainings"]) == (6, 2)
     assert [line.split()[:2] for line in shown.splitlines() if line.startswith("test")] == [["test", "accuracy"]]
+
+
+def test_a_search_in_which_nothing_succeeds_says_why(nas, monkeypatch):
+    asked = ["search", "--task", "digits", "--controller", "random_search", "--evals", 1, *QUICK]
+
+    def broken(*_, **__):
+        raise RuntimeError("no kernel for it")
+
+    monkeypatch.setattr(training, "networks", broken)
+    assert nas(*asked).stderr == "No evaluation has succeeded: the first failed with RuntimeError: no kernel for it.\n"
+
+
+def test_an_endless_budget_of_an_earlier_version_limits_nothing():
+    kept = RunConfig.from_json(RunConfig(evals=3).to_json().replace('"minutes": null', '"minutes": Infinity'))
+    assert kept == RunConfig(evals=3)
 
 
 def test_ctrl_c_while_a_command_loads_says_what_is_kept_and_how_to_go_on(nas, monkeypatch, tmp_path):

@@ -12,6 +12,7 @@ from click.core import ParameterSource
 
 from controller.models import legacy
 from nas import plugins
+from nas.commands import _kinds
 from nas.evaluators import function
 from nas.run import session, stages, verified
 from nas.run.config import RunConfig
@@ -78,7 +79,7 @@ _SEARCH = (
         help="What was learned across tasks: shipped, none, or a file of `nas meta-train`.",
     ),
     click.option("--seeds", default=1, show_default=True, help="Searches side by side, each with its own seed."),
-    click.option("--first-seed", default=0, show_default=True, help="The first of the seeds."),
+    click.option("--first-seed", default=0, show_default=True, type=_kinds.SEED, help="The first of the seeds."),
     click.option("--evals", type=int, help="Budget: evaluations of each seed."),
     option(
         "--simulated-seconds", also=("--seconds",), type=float,

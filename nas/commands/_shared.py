@@ -24,6 +24,7 @@ from nas.run.session import Setup
 from nas.run.store import Run
 from nas.terminal import printable
 from nas.text import file_name
+from search_spaces import UserError
 
 _WHOLE = 10_000
 """Columns that no row comes to."""
@@ -38,6 +39,8 @@ def runs_root() -> Path:
 
 def run_folder(name: str) -> Path:
     """The folder of a run named on the command line: a path, or a name under `runs_root`."""
+    if not name:  # It would mean the current folder.
+        raise UserError("RUN is empty; it takes the name of a run or its folder. `nas runs` lists them.")
     path, by_name = Path(name), runs_root() / name
     # A folder of images often has the name of its run.
     if path.is_dir() and not (path / store.FILE).exists() and (by_name / store.FILE).exists():
@@ -128,9 +131,20 @@ def work(run: Run, setup: Setup, *, quiet: bool = False) -> None:
         for file in done.left_out if done is not None else ():
             if file.failed:
                 click.echo(f"No {printable(str(done.folder / file.file))}: {printable(file.reason)}", err=True)
+        _say_failed(run, setup)
     except KeyboardInterrupt:
         evaluations = step_log.history(run).score.shape[1]
         click.echo(
             f"\nStopped after {evaluations} evaluations; all are stored. Go on: nas resume {run.folder}", err=True
         )
         sys.exit(STOPPED)
+
+
+def _say_failed(run: Run, setup: Setup) -> None:
+    """Of a search without one score, a line on standard error that says why."""
+    score = step_log.history(run).score
+    if not score.numel() or not score.isnan().all():
+        return
+    failures = setup.evaluator.training.failures() if setup.evaluator.training is not None else []
+    why = f"the first failed with {failures[0]}" if failures else "every score is NaN, as where a training diverges"
+    click.echo(f"No evaluation has succeeded: {printable(why)}.", err=True)

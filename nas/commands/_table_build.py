@@ -10,9 +10,11 @@ from rich.progress import Progress
 
 from nas import processes, tables
 from nas.commands import _old_flags
+from nas.commands._kinds import GivenPath
+from nas.run.config import check_number
 from nas.tables import build as measuring
 from nas.tables.build import Plan
-from search_spaces import UserError, _ops
+from search_spaces import _ops
 from search_spaces.nasbench201 import NasBench201
 
 _SOURCE = "metacell, measured by `nas table build`"
@@ -22,7 +24,7 @@ _SOURCE = "metacell, measured by `nas table build`"
     cls=_old_flags.taking({"--repeats": "--noise-sample", "--examples": "--train-images", "--as": "--task-name"})
 )
 @click.option("--task", required=True, help="A dataset: digits, npz:FILE, folder:DIR, hf:NAME.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The table; tasks it has already stay.")
+@click.option("--out", required=True, type=GivenPath(path_type=Path), help="The table; tasks it has already stay.")
 @click.option("--task-name", "name", help="The task's name in the table; by default the dataset's.")
 @click.option(
     "--epochs",
@@ -59,8 +61,7 @@ def build(
         ("noise-sample", noise_sample),
         ("jobs", jobs),
     ):
-        if value < 1:
-            raise UserError(f"--{option} is {value}; it takes a number above zero.")
+        check_number(f"--{option}", value)
     plan = Plan(task, epochs, channels, cells, stem_stride, image_size, train_images, noise_sample=noise_sample)
     name = name or Path(task.partition(":")[2] or task).stem
     folder = out.with_suffix(".shards") / name

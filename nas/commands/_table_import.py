@@ -10,6 +10,7 @@ from rich.progress import Progress
 
 from nas import plugins, tables
 from nas.commands import _table_shown
+from nas.commands._kinds import GivenPath
 from nas.tables import csv_import, nats_import
 from nas.tables.table import SUFFIX
 from nas.text import file_name
@@ -30,8 +31,8 @@ def import_(ctx: click.Context) -> None:
 
 
 @import_.command()
-@click.argument("path", type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The table to write.")
+@click.argument("path", type=GivenPath(path_type=Path))
+@click.option("--out", required=True, type=GivenPath(path_type=Path, dir_okay=False), help="The table to write.")
 @click.option("--force", is_flag=True, help="Replace the table if it is there.")
 def nats(path: Path, out: Path, force: bool) -> None:
     """Import the official NATS-Bench download at PATH: the '-simple' folder or the single .pickle.pbz2 file.
@@ -52,8 +53,8 @@ def nats(path: Path, out: Path, force: bool) -> None:
 
 
 @import_.command("csv")
-@click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The table to write.")
+@click.argument("path", type=GivenPath(path_type=Path, dir_okay=False))
+@click.option("--out", required=True, type=GivenPath(path_type=Path, dir_okay=False), help="The table to write.")
 @click.option("--space", default="nasbench201", show_default=True, help="The space of its architectures.")
 @click.option("--task", help="What the table calls the task; by default the file's name.")
 @click.option("--force", is_flag=True, help="Replace the table if it is there.")

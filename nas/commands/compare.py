@@ -12,10 +12,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 from nas.commands import _compare_tables, _old_flags, _shared
+from nas.commands._kinds import GivenPath
 from nas.compare import comparison, trial, trial_cache
 from nas.compare.folder_name import folder_name
 from nas.compare.summary import TrialSummary
 from nas.compare.trial import TrialSpec
+from nas.run.config import check_number
 from search_spaces import UserError
 
 
@@ -51,7 +53,7 @@ from search_spaces import UserError
 @click.option(
     "--out",
     "folder",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=GivenPath(path_type=Path, file_okay=False),
     help="Folder; by default runs/ and a name of what is compared.",
 )
 @click.option("--jobs", default=os.cpu_count() or 1, help="Processes; by default one a core.")
@@ -94,8 +96,7 @@ def command(
         "batch": batch,
         "jobs": jobs,
     }.items():
-        if value is not None and not value > 0:
-            raise UserError(f"--{name} is {value}; it takes a number above zero.")
+        check_number(f"--{name}", value)
     if evals is None and seconds is None:
         evals = 100
     split = (c.strip().partition(":") for c in controllers.split(",") if c.strip())

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from nas import tasks
 from nas.commands import _shared
+from nas.commands._kinds import GivenPath
 from nas.evaluators import function
 from nas.export.export import Export, export
 from nas.run import model_card, store, subject, trained_network
@@ -25,10 +26,10 @@ IN_PART = 1
 
 @click.command()
 @click.argument("run")
-@click.option("--to", type=click.Path(path_type=Path), help="The folder to make.")
+@click.option("--to", type=GivenPath(path_type=Path), help="The folder to make.")
 @click.option(
     "--hf",
-    type=click.Path(path_type=Path),
+    type=GivenPath(path_type=Path),
     help="A folder to make in the layout of the Hugging Face hub, with a model card.",
 )
 @click.option("--seed", type=int, help="Of which seed; by default the one with the highest score.")

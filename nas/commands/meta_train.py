@@ -21,6 +21,7 @@ from controller import MetaLearner, MetaState, Prior
 from controller.models import prior_file
 from nas import plugins
 from nas.commands import _options, _shared
+from nas.commands._kinds import SEED, GivenPath
 from nas.commands._stage_time import StageTime
 from nas.meta import from_runs, outer_loop, splits, task_distribution
 from nas.settings import typed
@@ -77,18 +78,18 @@ def _names(option: click.Parameter) -> list[str]:
     "--split", default="everything", show_default=True, help="What to hold out, as nas/data/splits.json declares it."
 )
 @click.option(
-    "--out", "folder", type=click.Path(path_type=Path, file_okay=False), help="Folder; by default runs/LEARNER-SPLIT."
+    "--out", "folder", type=GivenPath(path_type=Path, file_okay=False), help="Folder; by default runs/LEARNER-SPLIT."
 )
-@click.option("--seed", default=0, show_default=True, help="Of the weights and of every batch.")
+@click.option("--seed", default=0, show_default=True, type=SEED, help="Of the weights and of every batch.")
 @click.option("--task-fraction", default=1.0, show_default=True, help="Part of the training tasks to use.")
 @click.option(
-    "--prior", "start", type=click.Path(path_type=Path),
+    "--prior", "start", type=GivenPath(path_type=Path),
     help="With --from-runs: the prior to continue. With --learner rl2: that of transfer_gp whose cell encoder it uses.",
 )  # fmt: skip
 @click.option(
-    "--from-runs", "runs", multiple=True, type=click.Path(path_type=Path), help="Finished runs to learn from too."
+    "--from-runs", "runs", multiple=True, type=GivenPath(path_type=Path), help="Finished runs to learn from too."
 )
-@click.argument("more", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("more", nargs=-1, type=GivenPath(path_type=Path))
 @_refuse_former
 def command(
     learner: str,

@@ -93,6 +93,6 @@ def _located(run: Run, task: str | None, prior: str | None) -> RunConfig:
 
 def _another(run: Run, key: str, value: str | int) -> UserError:
     return UserError(
-        f"Run '{run.folder}' has --{key} {getattr(run.config, key)}; it cannot go on with {value}. "
+        f"Run '{run.folder}' has --{key} {getattr(run.config, key)}; it cannot go on with '{value}'. "
         "Leave the option out, or start a new run."
     )

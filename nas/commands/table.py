@@ -84,6 +84,8 @@ command.add_command(_table_import.import_)
 
 
 def _named(table: str) -> Table:
+    if not table:  # It would mean the current folder.
+        raise UserError("TABLE is empty; it takes a name or a file. `nas table info` lists them.")
     path = Path(table)
     return tables.read(path) if path.suffix == SUFFIX or path.exists() else tables.find(table)
 

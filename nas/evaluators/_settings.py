@@ -13,6 +13,9 @@ from nas.training.recipe import LIMITS
 from nas.training.train import SEEDS
 from search_spaces import UserError, unknown
 
+_LARGEST = 1_000_000_000
+"""Of whole numbers: no training has more epochs, images or channels, and PyTorch's own overflow far beyond it."""
+
 
 # The defaults are for searches on a CPU and are not ablated. Those that are None depend on the data (`Train.of`).
 class Settings(NamedTuple):
@@ -93,6 +96,8 @@ def read(settings: dict[str, str], into: type[Read] = Settings) -> Read:
             raise UserError(f"--training-option {key} is {text}; it takes 0 to {most}.")
         if most is None and kind in (int, float) and not 0 < typed[key] < math.inf:
             raise UserError(f"--training-option {key} is {text}; it takes a number above zero.")
+        if kind is int and typed[key] > _LARGEST:
+            raise UserError(f"--training-option {key} is {text}; it takes a number up to {_LARGEST:,}.")
     if typed.get("metric", "accuracy") not in METRICS:
         raise unknown("metric", typed["metric"], list(METRICS))
     return into(**typed)

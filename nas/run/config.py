@@ -16,6 +16,22 @@ LEADERS_SHARE = 0.25
 simulated choices (`runs/leaders.sh choices`)."""
 
 
+_MOST = 10**15
+"""Of counts and budgets: no search is that long, and PyTorch's whole numbers overflow a little above it."""
+
+
+def check_number(name: str, value: float | None) -> None:
+    """Raise `UserError` for a count or a budget called `name` that is not above zero, or without end; None is none given."""
+    if value is None:
+        return
+    if not value > 0:
+        raise UserError(f"{name} is {value}; it takes a number above zero.")
+    if math.isinf(value):
+        raise UserError(f"{name} is {value}; it takes a number. Left out it limits nothing.")
+    if value > _MOST:
+        raise UserError(f"{name} is {value}; it takes a number up to {_MOST:,}.")
+
+
 def leader_trainings(leaders: int) -> int:
     """The trainings by which successive halving tells so many leaders apart: one of each in every round, until one is left."""
     trainings = 0
@@ -67,9 +83,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         for name in ("seeds", "batch", "evals", "simulated_seconds", "minutes"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise UserError(f"--{name.replace('_', '-')} is {value}; it takes a number above zero.")
+            check_number(f"--{name.replace('_', '-')}", getattr(self, name))
         self._check_leaders()
 
     def _check_leaders(self) -> None:
@@ -95,6 +109,8 @@ class RunConfig:
         unknown = sorted(given.keys() - known)
         if unknown:
             raise UserError(f"The run was configured with '{unknown[0]}', which this version of nas does not know.")
+        # Earlier versions took a budget without end, which limits nothing.
+        given = {name: None if value == math.inf else value for name, value in given.items()}
         types = get_type_hints(cls)
         wrong = [name for name, value in given.items() if not _is_of(value, types[name])]
         if wrong:

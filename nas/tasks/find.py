@@ -115,6 +115,8 @@ def find(name: str, measurements: Measurements | None = None, **options: str) ->
     elif plain.kind == "evaluator":
         inner = plugins.load("evaluator", plain.table).of(plain.dataset, **options)
     else:
+        if plain.dataset in tables.names():
+            raise _of_a_table(plain.dataset)
         kind = "pipeline" if options.get("space") == "pipeline" else "train"
         inner = plugins.load("evaluator", kind).of(plain.dataset, **options)
     if not parsed.constraints:
@@ -129,6 +131,12 @@ def find(name: str, measurements: Measurements | None = None, **options: str) ->
     weights = tuple(bound.penalty_weight for bound in bounds)
     part = network_constraints.part_of(inner.space, of_network)
     return Constrained(inner, replace(inner.task, name=str(parsed), constraints=weights), bounds, part)
+
+
+def _of_a_table(table: str) -> UserError:
+    """For the name of a table alone."""
+    there_are = ", ".join(sorted({f"{table}/{found.name}" for found in task_columns(tables.find(table))}))
+    return UserError(f"'{table}' is a table; a task is one of its datasets: {there_are}.")
 
 
 def _tabular(name: TaskName, table: Table) -> Tabular:

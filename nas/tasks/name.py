@@ -68,6 +68,8 @@ class TaskName(NamedTuple):
             return cls("nats", path, *_fidelity(text, rest), constraints)
         if plain.startswith("evaluator:"):
             component, _, rest = plain.removeprefix("evaluator:").rpartition("/")
+            if not component:
+                raise UserError(f"Task '{text}' takes the form evaluator:FILE.py:Class/NAME.")
             return cls("evaluator", component, rest, None, "", constraints)
         table, slash, rest = plain.partition("/")
         if slash and ":" not in table:
