@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import errno
 import importlib
 import io
@@ -72,6 +73,13 @@ def main(args: list[str] | None = None) -> None:
     """
     _take_any_environment()
     try:
+        _run(args)
+    finally:
+        _flush()
+
+
+def _run(args: list[str] | None) -> None:
+    try:
         sys.exit(cli.main(args, prog_name="nas", standalone_mode=False) or 0)
     except (KeyboardInterrupt, click.Abort):  # An Abort is a RuntimeError too.
         click.echo(_STOPPED, err=True)
@@ -106,6 +114,7 @@ def _shown_options(ctx: click.Context | None) -> set[str]:
 
 def _take_any_environment() -> None:
     """Let no setting that notebooks, cron or old terminals leave behind stop a command."""
+    _open_standard_streams()
     # It warns of a home that is missing or cannot be written; its fonts are then found anew each time, which is no error.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     # A notebook's backend of matplotlib is not there outside of it; figures here are written to files and need none.
@@ -114,6 +123,29 @@ def _take_any_environment() -> None:
         # Where the encoding is ASCII or cp1252, a letter that it lacks is written as its escape.
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
+
+
+def _open_standard_streams() -> None:
+    """Give what a service started without standard input or output the null device in their place."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest free number, which is this one: a run's database opened as number 1 would take what is printed.
+            os.open(os.devnull, os.O_RDWR)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  Open as long as the process.
+
+
+def _flush() -> None:
+    """Write what is buffered while an error can still be caught: Python would end with a status of its own, 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # A disk that is full; that has been said, or nobody can read it.
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _words(error: OSError) -> str:

@@ -144,6 +144,8 @@ def trial(kind: str, folder: Path, ready: Path, kills: int, took: float, draw: r
     fresh(folder, ready, kind)
     killed = 0
     for _ in range(kills):
+        if finished(kind, folder):
+            break
         number = fork(folder, commands(kind, folder))
         time.sleep(draw.uniform(0, took))
         ended, status = os.waitpid(number, os.WNOHANG)
@@ -156,11 +158,16 @@ def trial(kind: str, folder: Path, ready: Path, kills: int, took: float, draw: r
         killed += 1
         if kind == _REPLACES and not whole(folder / "ex"):
             return killed, "lost the earlier export"
-    status = end(fork(folder, commands(kind, folder)))
+    status = 0 if finished(kind, folder) else end(fork(folder, commands(kind, folder)))
     if status != 0:
         return killed, f"ended with {status}: {(folder / 'log').read_text().strip().splitlines()[-1]}"
     hidden = [path.name for path in folder.rglob(".*") if path.name.endswith((".partial", ".old"))]
     return killed, f"left {hidden[0]}" if hidden else digest(folder)
+
+
+def finished(kind: str, folder: Path) -> bool:
+    """Whether work that refuses to begin anew has its product: a kill came after it."""
+    return kind == "table import" and (folder / "t.safetensors").exists()
 
 
 def whole(export: Path) -> bool:

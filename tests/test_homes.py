@@ -1,19 +1,22 @@
-"""Users without a home, homes and folders that cannot be written, packages that report what they do: containers and cron jobs."""
+"""Users without a home, folders and streams that cannot be written, packages that report: containers and cron jobs."""
 
 from __future__ import annotations
 
 import errno
 import os
 import re
+import shlex
+import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from nas import paths
+from nas import cli, paths
 from nas.commands import tasks
 from nas.export import formats
-from nas.run import trust
+from nas.run import step_log, store, trust
 from nas.training import compiler
 
 CODE = Path(formats.__file__).parents[2]
@@ -99,14 +102,36 @@ def test_onnx_runtime_is_imported_with_its_reports_switched_off(monkeypatch, tmp
     (tmp_path / "onnxruntime.py").write_text("import os\nseen = os.environ.get('ORT_DISABLE_TELEMETRY')\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
-    for asked, seen in ((None, "1"), ("0", "0")):
-        monkeypatch.delenv("ORT_DISABLE_TELEMETRY") if asked is None else monkeypatch.setenv(
-            "ORT_DISABLE_TELEMETRY", asked
-        )
-        assert formats.onnx_runtime().seen == seen
-        monkeypatch.delitem(sys.modules, "onnxruntime")
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    assert formats.onnx_runtime().seen == "1"
+    del sys.modules["onnxruntime"]
+    monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")  # Who asks for reports has them.
+    assert formats.onnx_runtime().seen == "0"
+    del sys.modules["onnxruntime"]
     folders = [CODE / "nas", CODE / "controller", CODE / "search_spaces"]
     texts = {path.name: path.read_text("utf-8") for folder in folders for path in folder.rglob("*.py")}
     imports = {name: text for name, text in texts.items() if re.search(r"^\s*(import|from) onnxruntime", text, re.M)}
     assert "formats.py" in imports
     assert [name for name, text in imports.items() if "ORT_DISABLE_TELEMETRY" not in text] == []
+
+
+def test_a_service_without_standard_streams_searches(tmp_path):
+    """What is printed must not end up in a file that was opened in place of standard output."""
+    nas_ = f"exec {shlex.quote(sys.executable)} -m nas search --task own201/digits --controller random_search --evals 2 --name a"
+    environment = os.environ | {"PYTHONPATH": str(CODE), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(["sh", "-c", f"{nas_} <&- >&- 2>&-"], cwd=tmp_path, env=environment, check=False)
+    assert done.returncode == 0
+    with store.open_run(tmp_path / "runs/a") as run:
+        assert step_log.history(run).score.numel() == 2
+
+
+def test_output_that_cannot_be_written_is_no_second_error_when_the_process_ends(monkeypatch, tmp_path):
+    def full():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with open(tmp_path / "full", "wb") as file:
+        monkeypatch.setattr(sys, "stdout", SimpleNamespace(flush=full, fileno=file.fileno))
+        cli._flush()
+        os.write(file.fileno(), b"lost")  # As Python's own flush does when a process ends.
+        monkeypatch.undo()
+    assert (tmp_path / "full").read_bytes() == b""

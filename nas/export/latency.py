@@ -77,11 +77,9 @@ def of_networks(networks: Sequence[nn.Module], shape: tuple[int, ...]) -> tuple[
     """
     pixels = torch.zeros(2, *shape)
     if has_onnx():
-        import onnxruntime
-
         try:
             times = [median_milliseconds(network, pixels) for network in networks]
-            return times, f"ONNX Runtime {onnxruntime.__version__}, one thread"
+            return times, f"ONNX Runtime {formats.onnx_runtime().__version__}, one thread"
         except Exception:  # Networks of users' spaces: exporters and runtimes raise what they like.
             pass
     with torch.inference_mode():
