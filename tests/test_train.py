@@ -151,7 +151,7 @@ def test_a_search_on_data_killed_by_ctrl_c_in_the_final_training_finishes_on_res
     setup = session.load(asked)
     with session.start(tmp_path / "run", asked, setup) as run:
         list(session.resume(run, setup))
-        monkeypatch.setattr(training, "predictions", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        monkeypatch.setattr(training, "train_alone", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             finish.finish(run, setup)
         monkeypatch.undo()
