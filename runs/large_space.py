@@ -1,7 +1,7 @@
-"""Controllers in spaces that have no list: made-up landscapes on 5^20 and 5^40 architectures, whose optimum is known.
+"""Controllers in spaces that cannot be listed: synthetic functions on 5^20 and 5^40 architectures, whose optimum is known.
 
-Called by large_space.sh: LANDSCAPES SEEDS EVALS [ROW ...]. A landscape is `nas.testing.large_space.Landscape`: 0 is the mean
-of the space, 100 its optimum. What a row says is the best score of a search, its median and quartiles over all searches.
+Called by large_space.sh: FUNCTIONS SEEDS EVALS [ROW ...]. A function is a `nas.testing.large_space.SyntheticFunction`: 0 is the
+mean of the space, 100 its optimum. What a row says is the best score of a search, its median and quartiles over all searches.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 from nas import plugins
 from nas.loop import search
 from nas.run import priors
-from nas.testing.large_space import Landscape
+from nas.testing.large_space import SyntheticFunction
 
 UNITS = (20, 40)
 """Decisions, of five options each."""
@@ -30,12 +30,12 @@ ROWS = {
     "transfer_bo, shipped prior": ("transfer_bo", "shipped"),
     "attention_policy, shipped prior": ("attention_policy", "shipped"),
 }
-"""A row's controller and its prior. Nothing was tuned on these landscapes; the shipped priors know cells of images alone."""
+"""A row's controller and its prior. Nothing was tuned on these functions; the shipped priors know cells of images alone."""
 
 
-def best_of_searches(name: str, prior_name: str, landscape: str, units: int, seeds: Tensor, evals: int) -> Tensor:
+def best_of_searches(name: str, prior_name: str, function: str, units: int, seeds: Tensor, evals: int) -> Tensor:
     """The best score of each seed, `[S]`."""
-    evaluator = Landscape.of(landscape, units=str(units))
+    evaluator = SyntheticFunction.of(function, units=str(units))
     controller, prior = plugins.load("controller", name)(evaluator.space), priors.find(prior_name, name)
     steps = search(controller, evaluator.load(seeds), controller.begin(evaluator.task, seeds, prior))
     return torch.cat([step.results.score for _, step in zip(range(evals), steps)], 1).amax(1)
@@ -43,16 +43,17 @@ def best_of_searches(name: str, prior_name: str, landscape: str, units: int, see
 
 def main() -> None:
     torch.set_num_threads(1)
-    landscapes, seeds, evals = int(sys.argv[1]), torch.arange(int(sys.argv[2])), int(sys.argv[3])
+    functions, seeds, evals = int(sys.argv[1]), torch.arange(int(sys.argv[2])), int(sys.argv[3])
     print(f"| controller | {' | '.join(f'5^{units}, median | quartiles' for units in UNITS)} | ms an evaluation |")
     print(f"|---|{'---:|---|' * len(UNITS)}---:|")
     for row in sys.argv[4:] or ROWS:
         shown, began = [], time.perf_counter()
         for units in UNITS:
-            found = [best_of_searches(*ROWS[row], f"landscape {k}", units, seeds, evals) for k in range(landscapes)]
+            # Names seed the functions: by other names they would be other functions than those of the table in docs.
+            found = [best_of_searches(*ROWS[row], f"landscape {k}", units, seeds, evals) for k in range(functions)]
             low, middle, high = torch.cat(found).quantile(torch.tensor([0.25, 0.5, 0.75])).tolist()
             shown += [f"{middle:.1f}", f"{low:.1f} to {high:.1f}"]
-        cost = (time.perf_counter() - began) * 1000 / (len(UNITS) * landscapes * len(seeds) * evals)
+        cost = (time.perf_counter() - began) * 1000 / (len(UNITS) * functions * len(seeds) * evals)
         print(f"| {row} | {' | '.join(shown)} | {cost:.1f} |", flush=True)
 
 

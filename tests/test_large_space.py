@@ -15,13 +15,13 @@ from nas.run import priors, session, state_tree, step_log, store
 from nas.run.config import RunConfig
 from nas.testing import controller_laws as laws
 from nas.testing import laws_of
-from nas.testing.large_space import Landscape, LargeSpace
+from nas.testing.large_space import LargeSpace, SyntheticFunction
 from search_spaces import UserError, _noise, _ops, _sampling
 from search_spaces.nasbench201 import NasBench201
 from tests import _toys
 
 CONTROLLERS = plugins.names("controller")
-LANDSCAPE = "nas.testing.large_space:Landscape"
+FUNCTION = "nas.testing.large_space:SyntheticFunction"
 SPACE = LargeSpace()
 
 
@@ -59,7 +59,7 @@ def test_a_seed_searches_alike_alone_and_in_company_and_proposes_what_is_valid(n
 @pytest.mark.parametrize("name", ["transfer_bo", "attention_policy"])
 def test_the_shipped_prior_searches_a_space_without_a_list(name):
     controller = plugins.load("controller", name)(SPACE)
-    evaluator = Landscape.of("hills")
+    evaluator = SyntheticFunction.of("hills")
     state = controller.begin(evaluator.task, torch.arange(2), priors.find("shipped", name))
     archs, *_ = _toys.walk(controller, evaluator.load(torch.arange(2)), torch.arange(2), 2, 3, state)
     assert SPACE.valid(archs).all()
@@ -120,15 +120,15 @@ def test_a_large_space_without_a_valid_architecture_says_so():
         _sampling.sample(Empty(), torch.arange(1), 0, 1)
 
 
-def test_the_optimum_of_a_landscape_is_100_and_the_mean_0():
-    evaluator = Landscape.of("hills", units="6")
+def test_the_optimum_of_a_synthetic_function_is_100_and_the_mean_0():
+    evaluator = SyntheticFunction.of("hills", units="6")
     everything = evaluator.scores(_ops.enumerate_all(evaluator.space.choices)).double()
     assert everything.max().item() == pytest.approx(100, abs=1e-4)
     assert everything.mean().item() == pytest.approx(0, abs=1e-4)
 
 
 def _config(controller, evals):
-    return RunConfig(task="hills", evaluator=LANDSCAPE, controller=controller, evals=evals, seeds=2, batch=2)
+    return RunConfig(task="hills", evaluator=FUNCTION, controller=controller, evals=evals, seeds=2, batch=2)
 
 
 @pytest.mark.parametrize("name", ["evolution", "reinforce", "transfer_bo"])
@@ -189,11 +189,11 @@ def test_controllers_are_compared_there_and_their_trials_are_read_back(nas, tmp_
         "--no-figures",
         "--json",
     )
-    compared = nas("compare", "--tasks", f"evaluator:{LANDSCAPE}/hills", *asked)
+    compared = nas("compare", "--tasks", f"evaluator:{FUNCTION}/hills", *asked)
     assert compared.returncode == 0, compared.stderr
     rows = json.loads(compared.stdout)["rows"]
     assert [row["distinct_archs"] for row in rows] == [14, 14]
-    evaluator = Landscape.of("hills")
+    evaluator = SyntheticFunction.of("hills")
     for path in (tmp_path / "runs").glob("compare-*/trials/*"):
         done = trial_cache.read(path)
         assert torch.equal(evaluator.scores(done.archs.long()), done.score)

@@ -1,7 +1,7 @@
-"""A made-up space that has no list, and a made-up landscape on it whose optimum is known.
+"""A synthetic space that cannot be listed, and synthetic functions on it whose optimum is known.
 
 Both are reached from the command line too: `nas search --task digits --space nas.testing.large_space:LargeSpace` trains its
-networks, `--evaluator nas.testing.large_space:Landscape` looks its scores up.
+networks, `--evaluator nas.testing.large_space:SyntheticFunction` looks its scores up.
 Shapes: `S` seeds, `B` architectures, `D` decisions, `C` options.
 """
 
@@ -18,7 +18,7 @@ from controller import Proposal, Results
 from nas.types import Defaults, Evaluate
 from search_spaces import Space, Task, UserError, _noise
 
-__all__ = ["Landscape", "LargeSpace"]
+__all__ = ["LargeSpace", "SyntheticFunction"]
 
 _ACTIVATIONS = ("none", "identity", "relu", "tanh", "abs")
 _PAIR_SCALE = 1.0
@@ -92,7 +92,7 @@ class _Activations(nn.Module):
 
 
 @dataclass(frozen=True)
-class Landscape:
+class SyntheticFunction:
     """Scores of a chain: each decision adds a number, and so does each pair of neighbors (an NK landscape, Kauffman 1989, with
     K = 1). 0 is the mean of the space and 100 its optimum, which dynamic programming finds.
     """
@@ -104,16 +104,16 @@ class Landscape:
     training = None
 
     @classmethod
-    def of(cls, task: str, **settings: str) -> Landscape:
-        """The landscape that a task's name is for: each name has its own. `units` may be set."""
+    def of(cls, task: str, **settings: str) -> SyntheticFunction:
+        """The function that a task's name is for: each name has its own. `units` may be set."""
         units = settings.pop("units", str(LargeSpace.units))
         if settings or not units.isdecimal() or int(units) < 2:
-            raise UserError(f"A made-up landscape takes units=2 or more; it has {settings or {'units': units}}.")
+            raise UserError(f"A synthetic function takes units=2 or more; it has {settings or {'units': units}}.")
         return cls(LargeSpace(int(units)), Task(task, (1, 8, 8), 10))
 
     @property
     def description(self) -> str:
-        return "score: 0 is the mean of all architectures, 100 the best; a made-up landscape has no other column"
+        return "score: 0 is the mean of all architectures, 100 the best; a synthetic function has no other column"
 
     def load(self, seeds: Tensor) -> Evaluate:
         def evaluate(proposal: Proposal) -> Results:
