@@ -85,8 +85,8 @@ def _run(args: list[str] | None) -> None:
         click.echo(_STOPPED, err=True)
         sys.exit(130)
     except click.NoSuchOption as error:
-        error.possibilities = [name for name in error.possibilities or [] if name in _shown_options(error.ctx)]
-        _fail(error.format_message())
+        shown = [name for name in error.possibilities or () if name in _shown_options(error.ctx)]
+        _fail(click.NoSuchOption(error.option_name, possibilities=shown, ctx=error.ctx).format_message())
     except click.ClickException as error:
         _fail(error.format_message())
     except UserError as error:

@@ -128,8 +128,8 @@ def work(run: Run, setup: Setup, *, quiet: bool = False) -> None:
             for progress in session.resume(run, setup):
                 display.step(progress)
             done = finish.finish(run, setup, display.enter)
-        for file in done.left_out if done is not None else ():
-            if file.failed:
+        if done is not None:
+            for file in filter(lambda file: file.failed, done.left_out):
                 click.echo(f"No {printable(str(done.folder / file.file))}: {printable(file.reason)}", err=True)
         _say_failed(run, setup)
     except KeyboardInterrupt:

@@ -21,6 +21,7 @@ from controller import MetaLearner, MetaState, Prior
 from controller.models import prior_file
 from nas import plugins
 from nas.commands import _options, _shared
+from nas.commands._former_options import refuse_former
 from nas.commands._kinds import SEED, GivenPath
 from nas.commands._stage_time import StageTime
 from nas.meta import from_runs, outer_loop, splits, task_distribution
@@ -30,43 +31,6 @@ from search_spaces import UserError
 
 _EVERY = 60.0
 """Seconds between checkpoints."""
-_FORMER = {
-    "--describe": "--learner transfer_gp --learner-option pca_steps=N",
-    "--read": "--learner rl2 --learner-option predict_steps=N",
-    "--reinforce": "--learner rl2 --learner-option policy_steps=N",
-    "--share": "--task-fraction",
-    "--synthetic/--no-synthetic": "--learner rl2 --learner-option synthetic=true or false",
-    "--task-features/--no-task-features": "--learner-option task_features=true or false",
-    "--atlas/--no-atlas": "--learner-option per_arch_memory=true or false",
-    "--properties/--no-properties": "--learner-option auxiliary_columns=true or false",
-    "--trusted/--untrusted": "--learner rl2, whose prior is for the controller attention_policy",
-}
-"""Options of version 0.1 and what takes their place."""
-
-
-def _refuse_former(function: Callable) -> Callable:
-    """With the options of version 0.1, each of which answers with those of today."""
-
-    def refuse(context: click.Context, option: click.Parameter, value: object) -> None:
-        if value is not None:
-            raise UserError(f"{option.opts[0]} is no longer an option; instead: {_FORMER['/'.join(_names(option))]}.")
-
-    for names in _FORMER:
-        option = click.option(
-            names,
-            is_flag="/" in names,
-            default=None,
-            hidden=True,
-            expose_value=False,
-            callback=refuse,
-            help="Of version 0.1.",
-        )
-        function = option(function)
-    return function
-
-
-def _names(option: click.Parameter) -> list[str]:
-    return [*option.opts, *option.secondary_opts]
 
 
 @click.command()
@@ -90,7 +54,7 @@ def _names(option: click.Parameter) -> list[str]:
     "--from-runs", "runs", multiple=True, type=GivenPath(path_type=Path), help="Finished runs to learn from too."
 )
 @click.argument("more", nargs=-1, type=GivenPath(path_type=Path))
-@_refuse_former
+@refuse_former
 def command(
     learner: str,
     options: tuple[str, ...],
