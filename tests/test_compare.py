@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from scipy.stats import trim_mean
 
 from nas.cli import cli
-from nas.compare import comparison, statistics, summary
+from nas.compare import comparison, rows, statistics, summary
 from nas.tasks import full_columns
 from search_spaces import UserError
 
@@ -79,7 +79,7 @@ def test_no_searcher_is_above_the_oracle_or_below_the_worst(tmp_path, nasbench20
         assert (cells["worst"].best <= cell.best).all()
         assert (cell.best <= cells["oracle"].best).all()
     assert (summary.first_reached(cells["oracle"], cells["oracle"].optimum) == 1).all()
-    assert summary.row(cells["oracle"])["regret"]["mean"] == 0
+    assert rows.row(cells["oracle"])["regret"]["mean"] == 0
 
 
 def test_a_portfolio_never_copies_from_its_own_data_set(nasbench201, table):

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from nas import tables
-from nas.compare import comparison, curves, statistics, summary, trial, trial_cache, yardstick
+from nas.compare import comparison, curves, rows, statistics, summary, trial, trial_cache, yardstick
 from nas.compare.trial import Trial, TrialSpec
 from nas.tables import Column
 from nas.tasks import families, full_columns
@@ -70,7 +70,7 @@ def test_the_report_is_the_test_figure_of_the_incumbent_by_validation_at_each_ev
 
 def test_a_row_by_hand(tmp_path):
     (found,) = comparison.make(specs("random_search"), tmp_path)
-    row = summary.row(found)
+    row = rows.row(found)
     ran = trial_cache.read(found.spec.path(tmp_path))
     final = ran.score.amax(1).double().numpy()
     assert row["score"]["mean"] == pytest.approx(final.mean(), rel=1e-5)
@@ -185,10 +185,10 @@ def test_points_of_a_curve_are_few_and_have_both_ends():
 
 
 def test_figures_are_rounded_to_six_digits_and_what_is_no_number_is_none():
-    assert summary.rounded(1234.5678) == 1234.57
-    assert summary.rounded(0.00012345678) == 0.000123457
-    assert summary.rounded(numpy.float32(0.1)) == 0.1
-    assert [summary.rounded(x) for x in (None, numpy.nan, numpy.inf)] == [None] * 3
+    assert rows.rounded(1234.5678) == 1234.57
+    assert rows.rounded(0.00012345678) == 0.000123457
+    assert rows.rounded(numpy.float32(0.1)) == 0.1
+    assert [rows.rounded(x) for x in (None, numpy.nan, numpy.inf)] == [None] * 3
 
 
 def test_a_controller_is_compared_with_each_other_one_both_ways(tmp_path):
@@ -204,5 +204,5 @@ def test_a_controller_is_compared_with_each_other_one_both_ways(tmp_path):
 
 def test_the_probability_in_the_figure_is_that_of_the_statistics():
     ours, theirs = summarized([[3.0], [1.0]]), summarized([[2.0], [2.0]])
-    assert summary.improvement([ours], [theirs])["probability"] == 0.5
+    assert rows.improvement([ours], [theirs])["probability"] == 0.5
     assert statistics.probability_of_improvement(ours.best, theirs.best) == 0.5

@@ -7,7 +7,7 @@ import torch
 
 from controller import Proposal, Results, Step
 from nas import tasks
-from nas.compare import comparison, summary, trial_cache
+from nas.compare import comparison, rows, trial_cache
 from nas.run import incumbent, session, step_log
 from nas.run.config import RunConfig
 from search_spaces import UserError, _ops
@@ -121,5 +121,5 @@ def test_a_comparison_counts_scores_after_all_epochs_alone(tmp_path):
     trace = trial_cache.read(specs[0].path(tmp_path))
     whole = torch.where(trace.epochs == 4, trace.score, torch.nan)
     assert torch.equal(torch.from_numpy(cell.best[:, -1]).float(), whole.nan_to_num(-1).amax(1))
-    assert (summary.row(cell)["seconds"]) < summary.row(plain)["seconds"]
+    assert (rows.row(cell)["seconds"]) < rows.row(plain)["seconds"]
     assert trial_cache.read(specs[1].path(tmp_path)).epochs is None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nas import plugins
-from nas.compare import curves, summary, trial, trial_cache
+from nas.compare import curves, rows, trial, trial_cache
 from nas.compare.summary import TrialSummary, summarize
 from nas.compare.trial import TrialSpec
 from nas.run import priors
@@ -120,10 +120,10 @@ def document(summaries: list[TrialSummary], after: tuple[int, ...] | None = None
         "evals": spec.evals,
         "seconds": spec.seconds,
         "batch": spec.batch,
-        "rows": [summary.row(one) for one in summaries],
-        "aggregates": [summary.aggregate(members) for members in groups.values()],
+        "rows": [rows.row(one) for one in summaries],
+        "aggregates": [rows.aggregate(members) for members in groups.values()],
         "improvements": [
-            summary.improvement(groups[family, ours], groups[family, theirs])
+            rows.improvement(groups[family, ours], groups[family, theirs])
             for (family, ours), (other, theirs) in itertools.permutations(groups, 2)
             if family == other
         ],

@@ -11,7 +11,8 @@ import numpy
 from numpy import ndarray
 
 from nas.compare import statistics
-from nas.compare.summary import TrialSummary, first_reached, rounded
+from nas.compare.rows import rounded
+from nas.compare.summary import TrialSummary, first_reached
 
 RESAMPLES = 100
 """Of a band, drawn at 30 points of each curve; the intervals in the rows have more."""
