@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from controller import AskTell
+from controller import AskTell, Proposal
 from controller.evolution import Evolution
 from nas import Search
 from nas.run import store, subject
@@ -134,18 +134,20 @@ def test_another_search_in_its_folder_is_refused(tmp_path):
         Search("nasbench201", "random_search", folder=tmp_path / "s")
 
 
-def test_what_is_pending_is_believed_to_have_the_mean_score_and_is_forgotten_again(monkeypatch):
+def test_a_controller_that_repeats_itself_is_told_the_mean_score_of_it_and_forgets_that_again(monkeypatch):
     s = Search("nasbench201", "evolution", options={"population": 50})
     s.tell(s.ask(2), [10.0, 30.0])
-    s.ask(3)
+    first = s.ask(1)
     seen = []
-    monkeypatch.setattr(
-        Evolution,
-        "propose",
-        lambda self, state, batch, plain=Evolution.propose: seen.append(state) or plain(self, state, batch),
-    )
-    s.ask(1)
-    assert seen[0].score[0, :6].tolist() == [10.0, 30.0, 20.0, 20.0, 20.0, -torch.inf]
+
+    def repeats(self, state, batch):
+        seen.append(state)
+        rows = [first[0].indices] if len(seen) == 1 else [(4, 4, 4, 4, 4, seen[-1].step.item())]
+        return Proposal(torch.tensor([rows * batch]))
+
+    monkeypatch.setattr(Evolution, "propose", repeats)
+    assert [a.indices for a in s.ask(1)] == [(4, 4, 4, 4, 4, 2)]
+    assert seen[1].score[0, :5].tolist() == [10.0, 30.0, 20.0, 20.0, -torch.inf]
     assert s._state.score[0, :3].tolist() == [10.0, 30.0, -torch.inf]
 
 

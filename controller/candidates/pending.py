@@ -1,8 +1,9 @@
-"""Proposals of a controller while earlier ones are not told yet: it is told a lie of each, as of an evaluation that has ended.
+"""Proposals of a controller while earlier ones are not told yet: it proposes so many more, and what is pending is left out.
 
-The lie is the mean of the scores known (constant liar, Ginsbourger et al. 2010, "Kriging is well-suited to parallelize
-optimization", section 4.2): a controller that believes it does not propose the same again, and learns nothing false, as the state
-that was lied to is thrown away.
+So its own way to make a batch diverse serves. Where it repeats itself all the same, it is told a lie of what it proposed, the
+mean of the scores known (constant liar, Ginsbourger et al. 2010, "Kriging is well-suited to parallelize optimization", section
+4.2), and asked again; the state that was lied to is thrown away. Lies of all that is pending were worse: they fill the population
+of evolution (256 evaluations by 16 workers on own201/digits, `runs/workers.sh`: 96.93 in place of 97.46, standard error 0.13).
 Shapes: `B` architectures, `D` decisions; one search, so that `S` is 1.
 """
 
@@ -67,20 +68,22 @@ def ask(
 
     Args:
         state: after all that is told. It changes with each group that is told, in whole or in part, and so do proposals.
-        mean, cost: of the evaluations told so far; what the controller believes of the pending ones.
+        mean, cost: of the evaluations told so far; what a controller that repeats itself is told.
         seed: of what is drawn where the controller does not stop repeating itself.
 
     Raises `UserError` where every architecture of the space is pending.
     """
     taken = {key for group in pending for key in group.work()}
-    for group in pending:
-        state = _lie(controller, state, group, mean, cost)
     found: list[Group] = []
-    missing = count
+    missing, batch = count, count + len(taken)
     for _ in range(_ROUNDS):
-        proposal = controller.propose(state, missing)
+        proposal = controller.propose(state, batch)
         group = Group(proposal.archs[0], None if proposal.epochs is None else proposal.epochs[0])
-        fresh = [at for at, key in enumerate(group.work()) if not (key in taken or taken.add(key))]
+        fresh = []
+        for at, key in enumerate(group.work()):
+            if len(fresh) < missing and key not in taken:
+                taken.add(key)
+                fresh.append(at)
         if fresh:
             found.append(group.rows(fresh))
             missing -= len(fresh)

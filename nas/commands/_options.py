@@ -74,6 +74,7 @@ _SEARCH = (
     ),
     click.option("--timeout", type=float, help="Of --objective: seconds after which an evaluation is ended, and has failed."),
     click.option("--workers", type=int, help="Of --objective: evaluations at once, each in a process of its own; 1 by default."),
+    click.option("--ray", metavar="auto|local|ADDRESS", help="Of --objective: evaluate on a Ray cluster, --workers at once."),
     click.option(
         "--prior", default=RunConfig.prior, show_default=True,
         help="What was learned across tasks: shipped, none, or a file of `nas meta-train`.",
@@ -120,8 +121,8 @@ def search_options(command: Command) -> Command:
 def configure(
     *, task: str, constraint: tuple[str, ...], controller: str | None, controller_options: tuple[str, ...],
     training_options: tuple[str, ...], batch: int | None, evals: int | None, leaders: int | None, space: str | None,
-    evaluator: str | None, objective: str | None = None, timeout: float | None = None, workers: int | None = None,
-    comparison: bool = True, metric: str | None = None, **rest: Any,
+    evaluator: str | None, ray: str | None = None, objective: str | None = None, timeout: float | None = None,
+    workers: int | None = None, comparison: bool = True, metric: str | None = None, **rest: Any,
 ) -> tuple[RunConfig, Setup]:  # fmt: skip
     """The configuration that `search_options` ask for, complete with the task's own batch and budget; and what it names."""
     options, training = pairs(controller_options, "--controller-option"), pairs(training_options, "--training-option")
@@ -129,7 +130,7 @@ def configure(
         training["space"] = space
     if metric is not None:
         training["metric"] = metric
-    task = _objective(task, training, objective=objective, timeout=timeout, workers=workers)
+    task = _objective(task, training, objective=objective, timeout=timeout, workers=workers, ray=ray)
     if "space" in training:
         training["space"] = plugins.absolute(training["space"])
     if controller is None:

@@ -26,6 +26,7 @@ from controller import Proposal, Results
 from nas import datasets, plugins
 from nas.datasets import meta_features
 from nas.guarded import Answer, Workers
+from nas.ray_workers import RayWorkers
 from nas.types import Architecture, Defaults, Evaluate, TrainingEvaluator
 from search_spaces import Space, Task, UserError, _ops, unknown
 
@@ -79,6 +80,9 @@ class Function:
     synchronous: bool = False
     """Whether a step waits for all of its evaluations."""
     memory: float | None = None
+    ray: str = ""
+    """Where its calls run: empty for this machine, else what `RayWorkers` takes as address."""
+    gpus: float = 0.0
     space_name: str = "nasbench201"
     outcomes: dict[Call, Outcome] = field(default_factory=dict, repr=False, compare=False)
     _open: dict[int, Call] = field(default_factory=dict, repr=False, compare=False)
@@ -102,10 +106,13 @@ class Function:
         space_name = given.pop("space", "nasbench201")
         shape = _shape(given.pop("input_shape", ""))
         counts = {key: _number(key, given.pop(key, ""), int) for key in ("epochs", "workers", "num_classes")}
-        limits = {key: _number(key, given.pop(key, ""), float) for key in ("timeout", "memory")}
+        limits = {key: _number(key, given.pop(key, ""), float) for key in ("timeout", "memory", "gpus")}
+        given_ray = given.pop("ray", "")
+        if limits["gpus"] and not given_ray:
+            raise UserError(f"-t gpus is {limits['gpus']:g}; it is of --ray, which shares out graphics cards.")
         synchronous = _flag("synchronous", given.pop("synchronous", "false"))
         if given:
-            there_are = ["epochs", "input_shape", "memory", "num_classes", "space", "synchronous", "timeout", "workers"]
+            there_are = sorted(("input_shape", "ray", "space", "synchronous", *counts, *limits))
             raise unknown("setting of an objective function", next(iter(given)), there_are)
         function = load(objective)
         named = arguments(objective, function)
@@ -118,7 +125,7 @@ class Function:
         )  # fmt: skip
         return cls(
             plugins.load("space", space_name)(), task, objective, epochs, limits["timeout"], counts["workers"] or 1,
-            synchronous, limits["memory"], space_name,
+            synchronous, limits["memory"], given_ray, limits["gpus"] or 0.0, space_name,
         )  # fmt: skip
 
     @property
@@ -132,8 +139,13 @@ class Function:
         return hashlib.sha256(Path(self.objective.rpartition(":")[0]).read_bytes()).hexdigest()[:16]
 
     @cached_property
-    def pool(self) -> Workers:
+    def pool(self) -> Workers | RayWorkers:
         """The processes that evaluate."""
+        if self.ray:
+            return RayWorkers(
+                _caller, (self.objective, self.space_name, self.task), self.workers, self.timeout, self.memory, self.ray,
+                self.gpus,
+            )  # fmt: skip
         return Workers(_caller, (self.objective, self.space_name, self.task), self.workers, self.timeout, self.memory)
 
     def cache_to(self, folder: Path) -> None:
