@@ -14,6 +14,7 @@ base=("PATH=$PATH" "PYTHONPATH=$repo" OMP_NUM_THREADS=1)
 failed=0
 echo "| environment | search | show | resume | export | compare |"
 echo "|---|---:|---:|---:|---:|---:|"
+before=() # What each command is started by.
 try() { # try NAME FOLDER VARIABLE...
     local name=$1 folder=$2 row="| $1 |"
     shift 2
@@ -27,7 +28,7 @@ try() { # try NAME FOLDER VARIABLE...
         local more=()
         [[ $command == search* ]] && more=("${small[@]}")
         # shellcheck disable=SC2086  # The words of a command are split on purpose.
-        (cd "$work/$folder" && env -i "${base[@]}" "$@" "$python" -m nas $command "${more[@]}") > "$work/log" 2>&1 <&-
+        (cd "$work/$folder" && "${before[@]}" env -i "${base[@]}" "$@" "$python" -m nas $command "${more[@]}") > "$work/log" 2>&1 <&-
         local status=$?
         if grep -q Traceback "$work/log"; then status="$status, traceback"; fi
         if [ "$status" != 0 ]; then failed=1; tail -3 "$work/log" >&2; fi
@@ -43,6 +44,9 @@ try "a notebook's MPLBACKEND" notebook "HOME=$work" MPLBACKEND=module://matplotl
 try "no HOME (cron)" cron
 try "a HOME that may only be read" locked "HOME=$work/locked"
 try "a HOME that is a file" nohome "HOME=$work/no-folder" "XDG_CACHE_HOME=$work/no-folder/x"
+before=(unshare -U --map-user=12345 --map-group=12345)
+if "${before[@]}" true 2> /dev/null; then try "a user without a name or a home" nameless; fi
+before=()
 try "TERM=dumb, 12 columns" narrow "HOME=$work" TERM=dumb COLUMNS=12
 try "forced colors" colors "HOME=$work" FORCE_COLOR=1 COLORTERM=truecolor
 try "no compiler" nocompiler "HOME=$work" NAS_COMPILE=0
