@@ -20,7 +20,7 @@ from torch import Tensor
 from controller._base import Prior, Proposal, Results
 from controller._settings_types import Range
 from controller.candidates.rungs import ladder
-from controller.models import scores
+from controller.models import configuration_prior, scores
 from controller.models.multi_fidelity_gp import MultiFidelityGP, Observed, targets
 from search_spaces import Space, Task, _noise, _ops, _sampling
 
@@ -90,13 +90,16 @@ class MultiFidelityBO:
     def begin(self, task: Task, seeds: Tensor, prior: Prior | None = None) -> State:
         S, D = len(seeds), len(self.space.choices)
         levels = torch.tensor([int(level) for level in ladder(task, 0, self.eta)])
-        first = self.space.first_archs if isinstance(self.space, HasFirstArchs) else torch.zeros(0, D).long()
+        own = self.space.first_archs if isinstance(self.space, HasFirstArchs) else torch.zeros(0, D).long()
+        learned, weights = configuration_prior.applied(prior, self.space, task)
+        # The plain one is always the first: what is found should be better.
+        first = torch.cat([own[:1], learned]) if len(learned) else own
         return State(
             seeds,
             step=torch.zeros_like(seeds),
             levels=levels.repeat(S, 1),
             first=first.repeat(S, 1, 1),
-            mean_weights=torch.zeros(S, 0, dtype=torch.float64),
+            mean_weights=weights.repeat(S, 1),
             archs=seeds.new_zeros(S, 0, D),
             score=torch.zeros(S, 0),
             level=seeds.new_zeros(S, 0),

@@ -1,9 +1,9 @@
 """A Gaussian process over architectures and the level of compute at which they were scored.
 
-All scores are pooled: k((x, l), (x', l')) = k_x(x, x') r^|l - l'| + level offsets + m(x) m(x'), where `l` is the number of a
-level and `m` the mean function of a prior. An architecture's kernel is half linear, for what each option adds, and half radial,
-for what options do together. As in Kandasamy et al. 2017 (BOCA, section 3) levels have a kernel of their own; here it is that of
-an Ornstein-Uhlenbeck process on numbers of levels.
+All scores are pooled: k((x, l), (x', l')) = k_x(x, x') r^|l - l'| + level offsets + d m(x) m(x'), where `l` is the number of a
+level and `m` the mean function of a prior, whose size is in doubt by the variance `d`. An architecture's kernel is half linear,
+for what each option adds, and half radial, for what options do together. As in Kandasamy et al. 2017 (BOCA, section 3) levels
+have a kernel of their own; here it is that of an Ornstein-Uhlenbeck process on numbers of levels.
 
 Everything is of one search: what stands beside it changes no bit. Shapes: `E` evaluations, `M` candidates, `D` decisions, `F`
 features.
@@ -29,6 +29,8 @@ _NEXT_LEVEL = 0.9
 """Correlation `r` of what architectures are worth at one level and at the next."""
 _OFFSETS = 4.0
 """Variance of a level's offset, in units of the scores' variance: next to unknown."""
+_DOUBT = 0.25
+"""Variance of how many times as large as a prior says effects are here; one time as large is expected."""
 _TAIL = 3.0
 """Scores lie at most so many times as far below the median of their level as the best lies above it: how badly the worst failed
 tells nothing of the best."""
@@ -67,13 +69,14 @@ class MultiFidelityGP:
         same = _level_kernel(seen.level, seen.level)
         mean = self.mean(seen.archs)
         # What does not depend on length and noise.
-        fixed = _offset_kernel(seen.level, seen.level) + mean[:, None] * mean
+        fixed = _offset_kernel(seen.level, seen.level) + _DOUBT * mean[:, None] * mean
+        target = (seen.target - mean)[:, None]
         best = -math.inf
         for length in _LENGTHS:
             kernel = _arch_kernel(gram, self._features, self._features, length) * same + fixed
             for noise in _NOISE:
                 root = torch.linalg.cholesky(kernel + noise * torch.eye(len(kernel), dtype=torch.float64))
-                white = torch.linalg.solve_triangular(root, seen.target[:, None], upper=False)
+                white = torch.linalg.solve_triangular(root, target, upper=False)
                 # Rasmussen & Williams 2006, equation 5.8, without what is the same for all.
                 evidence = float(-white.square().sum() / 2 - root.diagonal().log().sum())
                 if evidence > best:
@@ -91,11 +94,11 @@ class MultiFidelityGP:
         cross = _arch_kernel(self._features @ asked.mT, self._features, asked, self._length)
         mean = self.mean(archs)
         cross = cross * _level_kernel(self.seen.level, numbers) + _offset_kernel(self.seen.level, numbers)
-        cross = cross + self.mean(self.seen.archs)[:, None] * mean
+        cross = cross + _DOUBT * self.mean(self.seen.archs)[:, None] * mean
         half = torch.linalg.solve_triangular(self._root, cross, upper=False)
         # The linear part of an architecture with itself is one, as its features have length one; and so is the radial one.
-        own = 1 + _OFFSETS + mean.square()
-        return Posterior((half.mT @ self._white)[:, 0], (own - half.square().sum(0)).clamp_min(1e-9).sqrt())
+        own = 1 + _OFFSETS + _DOUBT * mean.square()
+        return Posterior(mean + (half.mT @ self._white)[:, 0], (own - half.square().sum(0)).clamp_min(1e-9).sqrt())
 
     def likeness(self, archs: Tensor) -> Tensor:
         """The kernel of `archs` `[M, D]` with each other, float64 `[M, M]` from about 0 to 1."""

@@ -12,7 +12,8 @@ from search_spaces import UserError
 
 SHIPPED = DATA / "prior.safetensors"
 SHIPPED_POLICY = DATA / "attention_policy.safetensors"
-_SHIPPED = {"transfer_bo": SHIPPED, "attention_policy": SHIPPED_POLICY}
+SHIPPED_PIPELINES = DATA / "pipelines.safetensors"
+_SHIPPED = {"transfer_bo": SHIPPED, "attention_policy": SHIPPED_POLICY, "multi_fidelity_bo": SHIPPED_PIPELINES}
 
 
 def find(name: str, controller: str) -> Prior | None:

@@ -1,0 +1,178 @@
+"""A prior over configurations that were scored on other data sets: what to begin with, and a mean function.
+
+The mean function is a ridge regression of standardized scores on what each option is, with an effect of the data's size, classes
+and color on each. What to begin with is a greedy portfolio (Wistuba et al. 2015, "Sequential model-free hyperparameter tuning",
+section 4): each next configuration is the one that adds most to the best so far, in the mean over the data sets.
+
+Shapes: `N` scores, `D` decisions, `F` features of a configuration, `T` of a data set, `S` data sets, `M` candidates, `P` places.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from controller._base import Prior
+from controller.models.multi_fidelity_gp import features, targets
+from search_spaces import Space, Task, UserError
+
+CONTROLLER = "multi_fidelity_bo"
+_PENALTIES = (3.0, 10.0, 30.0, 100.0, 300.0)
+"""Of which the one is taken that predicts left-out data sets best."""
+_INTERACTION = 4.0
+"""How many times heavier the penalty on what depends on the data or the level is: most effects are alike everywhere."""
+_LEAST = 3
+"""Scores of a data set at a level that can be standardized."""
+
+
+class Scores(NamedTuple):
+    """Configurations scored on several data sets."""
+
+    archs: Tensor
+    """int64 `[N, D]`."""
+    data: Tensor
+    """int64 `[N]` which data set."""
+    level: Tensor
+    """int64 `[N]` the number of the level of compute, from 0."""
+    score: Tensor
+    """float64 `[N]`; NaN where training failed."""
+    about: Tensor
+    """float64 `[S, T]` of each data set, as `describe` gives it."""
+
+    def without(self, data: int) -> Scores:
+        """Those of all data sets but one."""
+        return self.rows(self.data != data)
+
+    def rows(self, at: Tensor) -> Scores:
+        """Those at a mask `[N]`."""
+        return Scores(self.archs[at], self.data[at], self.level[at], self.score[at], self.about)
+
+
+class MeanFunction(NamedTuple):
+    """What is expected of a configuration, in standard deviations of a data set's scores."""
+
+    weights: Tensor
+    """float64 `[2 + T, F]`: anywhere, by each feature of the data, and a level higher."""
+    centre: Tensor
+    """float64 `[T]` of the data sets' features, as `scale`."""
+    scale: Tensor
+
+    def on(self, about: Tensor) -> Tensor:
+        """Weights `[F]` of a data set described by `about` `[T]`, for the higher of two levels."""
+        known = (about - self.centre) / self.scale
+        return self.weights[0] + known.clamp(-2, 2) @ self.weights[1:-1] + self.weights[-1]
+
+
+def describe(task: Task) -> Tensor:
+    """What the mean function knows of a data set: the logarithms of images and classes, and whether it has color."""
+    images = task.features[0] if task.features else 1000.0
+    numbers = [math.log10(images), math.log10(task.num_classes), float(task.input_shape[0] > 1)]
+    return torch.tensor(numbers, dtype=torch.float64)
+
+
+def fit(space: Space, scores: Scores, candidates: Tensor, places: int) -> Prior:
+    """The prior of some scores. Raises `UserError` for too few of them.
+
+    Args:
+        candidates: int64 `[M, D]` what the portfolio may hold.
+        places: how many configurations it holds.
+    """
+    if len(scores.data.unique()) < 3:
+        raise UserError(
+            f"A prior over configurations takes scores on 3 data sets or more; there are {len(scores.data.unique())}."
+        )
+    found = mean_function(space, scores)
+    params = {
+        "first": portfolio(expected(space, found, scores.about[scores.data.unique()], candidates), places, candidates),
+        **found._asdict(),
+    }
+    return Prior(params, {"controller": CONTROLLER, "space": space.name})
+
+
+def applied(prior: Prior | None, space: Space, task: Task) -> tuple[Tensor, Tensor]:
+    """What to begin with `[P, D]` and the weights `[F]` of the mean function on a task; none of another space's prior."""
+    D = len(space.choices)
+    if prior is None or prior.about.get("space") != space.name:
+        return torch.zeros(0, D).long(), torch.zeros(0, dtype=torch.float64)
+    p = prior.params
+    F = features(space, torch.zeros(1, D).long()).shape[1]
+    T = len(describe(task))
+    fits = {"weights": (2 + T, F), "centre": (T,), "scale": (T,)}
+    if any(name not in p or tuple(p[name].shape) != shape for name, shape in fits.items()) or p["first"].shape[1:] != (
+        D,
+    ):
+        raise UserError(f"The prior does not fit space '{space.name}'; it was made for another version of it.")
+    first = p["first"].long()
+    if not bool(space.valid(first).all()):
+        raise UserError(f"The prior begins with what is no architecture of space '{space.name}'.")
+    return first, MeanFunction(*(p[name].double() for name in MeanFunction._fields)).on(describe(task))
+
+
+def mean_function(space: Space, scores: Scores) -> MeanFunction:
+    """The ridge regression whose penalty predicts left-out data sets best."""
+    rows = _standardized(space, scores)
+    error = dict.fromkeys(_PENALTIES, 0.0)
+    for data in rows.data.unique().tolist():
+        out = rows.data == data
+        for penalty in _PENALTIES:
+            weights = _ridge(rows.inputs[~out], rows.target[~out], penalty, rows.own)
+            error[penalty] += float((rows.inputs[out] @ weights - rows.target[out]).square().sum())
+    best = min(_PENALTIES, key=lambda penalty: error[penalty])
+    weights = _ridge(rows.inputs, rows.target, best, rows.own)
+    return MeanFunction(weights.view(-1, rows.own), rows.centre, rows.scale)
+
+
+class _Rows(NamedTuple):
+    inputs: Tensor
+    target: Tensor
+    data: Tensor
+    own: int
+    """Features of a configuration, which come first; then what depends on the data and the level."""
+    centre: Tensor
+    scale: Tensor
+
+
+def _standardized(space: Space, scores: Scores) -> _Rows:
+    """Inputs and targets of the regression, each data set's scores at a level of mean 0 and deviation 1."""
+    target, kept = torch.zeros(len(scores.score), dtype=torch.float64), torch.zeros(len(scores.score), dtype=torch.bool)
+    for data in scores.data.unique().tolist():
+        for level in scores.level.unique().tolist():
+            at = (scores.data == data) & (scores.level == level)
+            if int((~scores.score[at].isnan()).sum()) >= _LEAST:
+                target[at], kept = targets(scores.score[at], scores.level[at]), kept | at
+    present = scores.about[scores.data[kept].unique()]
+    centre, scale = present.mean(0), present.std(0, unbiased=False).clamp_min(1e-6)
+    own = features(space, scores.archs[kept])
+    about = ((scores.about[scores.data[kept]] - centre) / scale).clamp(-2, 2)
+    parts = [own, *(own * column[:, None] for column in about.unbind(1)), own * scores.level[kept, None]]
+    return _Rows(torch.cat(parts, 1), target[kept], scores.data[kept], own.shape[1], centre, scale)
+
+
+def _ridge(inputs: Tensor, target: Tensor, penalty: float, own: int) -> Tensor:
+    gram = inputs.mT @ inputs
+    heavy = torch.full((gram.shape[0],), penalty * _INTERACTION, dtype=torch.float64)
+    heavy[:own] = penalty
+    gram.diagonal().add_(heavy)
+    return torch.linalg.solve(gram, inputs.mT @ target)
+
+
+def expected(space: Space, mean: MeanFunction, about: Tensor, archs: Tensor) -> Tensor:
+    """What the mean function expects of `archs` `[M, D]` on each data set of `about` `[S, T]`, float64 `[S, M]`."""
+    weights = torch.stack([mean.on(one) for one in about])
+    return weights @ features(space, archs).mT
+
+
+def portfolio(value: Tensor, places: int, candidates: Tensor) -> Tensor:
+    """The candidates `[P, D]` of values `[S, M]`, each adding most to the mean over data sets of the best before it."""
+    chosen: list[int] = []
+    best = torch.full((len(value),), -torch.inf, dtype=value.dtype)
+    for _ in range(min(places, len(candidates))):
+        gain = torch.maximum(value, best[:, None]).mean(0)
+        gain[chosen] = -torch.inf
+        at = int(gain.argmax())
+        chosen.append(at)
+        best = torch.maximum(best, value[:, at])
+    return candidates[chosen]

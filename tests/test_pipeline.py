@@ -1,0 +1,183 @@
+"""Whole pipelines: what their decisions stand for, how much compute a training takes, what is kept and handed out."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+
+from controller import Proposal
+from nas import training
+from nas.evaluators import pipeline
+from nas.evaluators._pipeline_trainings import MOST_EPOCHS, Key
+from nas.evaluators.pipeline import PipelineTraining
+from nas.training import Images
+from nas.types import FinalTraining
+from search_spaces import Task, UserError, _sampling
+from search_spaces.nasbench201 import NasBench201
+from search_spaces.pipeline import Pipeline, Settings
+
+SPACE = Pipeline()
+TASK = Task("photos", (3, 32, 32), 7)
+RESNET = SPACE.cell_of(SPACE.reference_arch)
+
+
+def arch(**settings):
+    return SPACE.arch_of(RESNET, Settings(**settings))
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return PipelineTraining.of("digits", unit="0.05", final="0.3")
+
+
+def test_settings_are_read_back_from_an_architecture():
+    chosen = Settings(width=32, cells=2, stem=2, size=0.75, lr=0.05, mirror=True, twice=True, mixup=0.2)
+    assert SPACE.settings_of(SPACE.arch_of(RESNET, chosen)) == chosen
+    assert torch.equal(SPACE.first_archs[0], SPACE.reference_arch)
+    assert torch.equal(SPACE.with_reference_cell(_sampling.sample(SPACE, torch.tensor([3]), 0, 1)[0, 0])[:6], RESNET)
+
+
+@pytest.mark.parametrize(
+    ("side", "share", "size"),
+    [
+        (32, 0.5, 16),
+        (32, 0.75, 24),
+        (32, 1.0, 32),
+        (30, 1.0, 30),
+        (30, 0.5, 16),
+        (8, 0.5, 8),
+        (6, 0.5, 6),
+        (96, 0.75, 72),
+    ],
+)
+def test_images_are_scaled_to_a_multiple_of_four_and_never_up(side, share, size):
+    assert SPACE.sized(arch(size=share), Task("t", (1, side, side), 2)).input_shape == (1, size, size)
+
+
+def test_a_pipelines_network_is_that_of_its_cell_and_sizes():
+    one = arch(width=8, cells=2, stem=2, size=0.5, mirror=True)
+    ours, theirs = SPACE.build(one, TASK), NasBench201(8, 2, 2).build(RESNET, TASK)
+    shapes = ({name: value.shape for name, value in network.state_dict().items()} for network in (ours, theirs))
+    assert next(shapes) == next(shapes)
+    sized = Task("photos", (3, 16, 16), 7)
+    assert [int(n) for n in SPACE.cost(one, TASK)] == [int(n) for n in NasBench201(8, 2, 2).cost(RESNET, sized)]
+
+
+def test_a_mean_over_mirror_images_without_mirrors_in_training_is_folded_away():
+    plain, both = SPACE.canonical(arch()), SPACE.canonical(arch(mirror=True, twice=True))
+    assert torch.equal(SPACE.canonical(arch(twice=True)), plain)
+    assert SPACE.settings_of(both) == Settings(mirror=True, twice=True)
+
+
+def test_settings_that_are_left_out_of_a_text_are_the_benchmarks():
+    text = SPACE.describe(arch(width=24)).split()[0]
+    assert torch.equal(SPACE.parse(f"{text} mirror=yes width=24"), arch(width=24, mirror=True))
+    for wrong in ("width=25", "breadth=3"):
+        with pytest.raises(UserError, match=r"[Tt]here are: width"):
+            SPACE.parse(f"{text} {wrong}")
+
+
+def test_levels_are_compared_at_equal_compute(digits):
+    trainings = digits.trainings
+    for one in _sampling.sample(SPACE, torch.tensor([0]), 0, 20)[0]:
+        compute, flops = 3e8, int(SPACE.cost(one, digits.task)[1])
+        job = trainings.job(SPACE.describe(one), compute)
+        count, epochs, seen = len(job.images.y), job.recipe.epochs, compute / flops
+        if seen < len(digits.data.y_train):
+            batch = min(SPACE.settings_of(one).batch, len(digits.data.y_train))
+            assert (epochs, count) == (1, max(round(seen), batch))
+        else:
+            assert epochs == min(MOST_EPOCHS, round(seen / count))
+
+
+def test_a_score_is_that_of_the_training_alone_and_is_read_back(digits, tmp_path):
+    names = [SPACE.describe(one) for one in SPACE.first_archs[:2]]
+    keys = [Key(name, level) for name in names for level in (1, 3)]
+    digits.trainings.train(keys)
+    alone = PipelineTraining.of("digits", unit="0.05", final="0.3")
+    alone.cache_to(tmp_path)
+    alone.trainings.train(keys[3:])
+    assert alone.trainings.results[keys[3]].score == digits.trainings.results[keys[3]].score
+    file = tmp_path / "pipelines.jsonl"
+    with file.open("a") as opened:
+        opened.write('\n{"arch": "cut sho')
+    again = PipelineTraining.of("digits", unit="0.05", final="0.3")
+    again.cache_to(tmp_path)
+    assert again.trainings.results.keys() == {keys[3]}
+    assert again.trainings.results[keys[3]].score == alone.trainings.results[keys[3]].score
+    assert json.loads(file.read_text().splitlines()[1])["level"] == 3
+
+
+def test_a_training_that_diverges_or_raises_fails_alone(digits, monkeypatch):
+    keys = [Key(SPACE.describe(arch(lr=lr)), 1) for lr in (0.05, 0.2)]
+    own = training.train_each
+
+    def broken(jobs, device):
+        for n, outcome in own(jobs, device):
+            yield n, outcome._replace(error=RuntimeError("boom\nmore")) if jobs[n].recipe.lr == 0.2 else outcome
+
+    monkeypatch.setattr(training, "train_each", broken)
+    digits.trainings.train(keys)
+    good, bad = (digits.trainings.results[key] for key in keys)
+    assert not math.isnan(good.score)
+    assert math.isnan(bad.score)
+    assert bad.error == "RuntimeError: boom"
+    assert digits.failures() == ["RuntimeError: boom"]
+
+
+def test_each_level_has_a_split_of_its_own_where_the_data_bring_none(digits):
+    splits = [digits.trainings.split(level) for level in pipeline.LEVELS]
+    count = len(digits.data.y_train) + len(digits.data.y_valid)
+    for train, valid in splits:
+        assert torch.equal(torch.cat([train, valid]).sort().values, torch.arange(count))
+    assert len({tuple(valid.tolist()) for _, valid in splits}) == len(splits)
+    theirs = PipelineTraining.of("digits", unit="0.05", final="0.3")
+    object.__setattr__(theirs, "data", theirs.data._replace(valid_held_out=False))
+    assert len({tuple(theirs.trainings.split(level)[1].tolist()) for level in pipeline.LEVELS}) == 1
+
+
+def test_the_final_network_answers_as_it_is_built_and_fed(digits):
+    one = arch(size=0.5, width=8, mirror=True, twice=True)
+    found = digits.final_network(one)
+    assert found.input_shape == (1, 8, 8)
+    assert found.mirror
+    network = digits.final_space.build(SPACE.parse(found.arch), digits.task)
+    network.load_state_dict(found.state_dict)
+    data = digits.data
+    x = Images(data.x_test, data.y_test, data.mean, data.std).normalised(slice(None))
+    with torch.inference_mode():
+        logits = (network.eval()(x) + network(x.flip(-1))) / 2
+    torch.testing.assert_close(found.metrics["test_probabilities"], logits.softmax(-1), atol=1e-4, rtol=0)
+    assert found.metrics["test_predictions"] == logits.argmax(-1).tolist()
+    assert len(found.metrics["loss"]) == round(0.3e9 / int(SPACE.cost(one, digits.task)[1]) / 1438)
+
+
+def test_final_networks_side_by_side_are_those_alone(digits):
+    asked = [FinalTraining(arch(width=8, lr=lr), held_out=True) for lr in (0.05, 0.1)]
+    together = digits.final_networks(asked)
+    alone = PipelineTraining.of("digits", unit="0.05", final="0.3").final_networks(asked[1:])[0]
+    assert together[1].metrics["loss"] == alone.metrics["loss"]
+    assert len(alone.metrics["test_labels"]) == len(digits.data.y_valid)
+
+
+def test_more_seconds_buy_as_much_more_compute(digits, monkeypatch):
+    monkeypatch.setattr(pipeline.step_time, "measure_alone", lambda *_: 1e-3)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    flops = int(NasBench201(16, 1, 2).cost(RESNET, digits.task)[1])
+    one, two = digits.timed(60.0, 20.0), digits.timed(120.0, 60.0)
+    assert float(one["final"]) == pytest.approx(20 * flops / 1e-3 / 1e9, rel=1e-3)
+    # 30 trainings of level 1, 10 of level 3 and 3 of level 9, by two cores.
+    assert float(one["unit"]) == pytest.approx(60 * 2 * flops / 1e-3 / 1e9 / (30 + 10 * 3 + 3 * 9), rel=1e-3)
+    assert float(two["unit"]) == pytest.approx(2 * float(one["unit"]), rel=1e-3)
+    assert float(two["final"]) == pytest.approx(3 * float(one["final"]), rel=1e-3)
+
+
+def test_a_search_sees_validation_scores_of_its_levels(digits):
+    archs, levels = SPACE.first_archs[None, :2], torch.tensor([[1, 3]])
+    results = digits.load(torch.tensor([0]))(Proposal(archs, levels))
+    for b, level in enumerate(levels[0].tolist()):
+        key = Key(SPACE.describe(SPACE.canonical(archs[0, b])), level)
+        assert results.score[0, b] == pytest.approx(digits.trainings.results[key].score)
