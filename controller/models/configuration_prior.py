@@ -17,13 +17,15 @@ from torch import Tensor
 
 from controller._base import Prior
 from controller.models.multi_fidelity_gp import features, targets
-from search_spaces import Space, Task, UserError
+from search_spaces import Space, Task, UserError, _noise
 
 CONTROLLER = "multi_fidelity_bo"
 _PENALTIES = (3.0, 10.0, 30.0, 100.0, 300.0)
 """Of which the one is taken that predicts left-out data sets best."""
 _INTERACTION = 4.0
 """How many times heavier the penalty on what depends on the data or the level is: most effects are alike everywhere."""
+_DRAWS = 32
+"""Mean functions that are drawn given the scores: a portfolio hedges against what is not known, too."""
 _LEAST = 3
 """Scores of a data set at a level that can be standardized."""
 
@@ -84,12 +86,9 @@ def fit(space: Space, scores: Scores, candidates: Tensor, places: int) -> Prior:
         raise UserError(
             f"A prior over configurations takes scores on 3 data sets or more; there are {len(scores.data.unique())}."
         )
-    found = mean_function(space, scores)
-    params = {
-        "first": portfolio(expected(space, found, scores.about[scores.data.unique()], candidates), places, candidates),
-        **found._asdict(),
-    }
-    return Prior(params, {"controller": CONTROLLER, "space": space.name})
+    found = fitted(space, scores)
+    first = portfolio(found.expected(space, scores.about[scores.data.unique()], candidates), places, candidates)
+    return Prior({"first": first, **found.mean._asdict()}, {"controller": CONTROLLER, "space": space.name})
 
 
 def applied(prior: Prior | None, space: Space, task: Task) -> tuple[Tensor, Tensor]:
@@ -111,18 +110,37 @@ def applied(prior: Prior | None, space: Space, task: Task) -> tuple[Tensor, Tens
     return first, MeanFunction(*(p[name].double() for name in MeanFunction._fields)).on(describe(task))
 
 
-def mean_function(space: Space, scores: Scores) -> MeanFunction:
+class Fitted(NamedTuple):
+    """A mean function, and how sure it is."""
+
+    mean: MeanFunction
+    spread: Tensor
+    """float64 `[(2 + T) F, (2 + T) F]`: a root of the covariance of its weights."""
+
+    def expected(self, space: Space, about: Tensor, archs: Tensor) -> Tensor:
+        """What may be expected of `archs` `[M, D]` on data sets of `about` `[S, T]`, float64 `[S x draws, M]`."""
+        noise = _noise.uniform(torch.arange(_DRAWS), 0, len(self.spread)).double().clamp(1e-6, 1 - 1e-6)
+        changes = torch.special.ndtri(noise) @ self.spread.mT
+        drawn = [self.mean._replace(weights=self.mean.weights + one.view_as(self.mean.weights)) for one in changes]
+        weights = torch.stack([mean.on(one) for mean in drawn for one in about])
+        return weights @ features(space, archs).mT
+
+
+def fitted(space: Space, scores: Scores) -> Fitted:
     """The ridge regression whose penalty predicts left-out data sets best."""
     rows = _standardized(space, scores)
     error = dict.fromkeys(_PENALTIES, 0.0)
     for data in rows.data.unique().tolist():
         out = rows.data == data
         for penalty in _PENALTIES:
-            weights = _ridge(rows.inputs[~out], rows.target[~out], penalty, rows.own)
+            weights = _ridge(rows.inputs[~out], rows.target[~out], penalty, rows.own)[0]
             error[penalty] += float((rows.inputs[out] @ weights - rows.target[out]).square().sum())
     best = min(_PENALTIES, key=lambda penalty: error[penalty])
-    weights = _ridge(rows.inputs, rows.target, best, rows.own)
-    return MeanFunction(weights.view(-1, rows.own), rows.centre, rows.scale)
+    weights, root = _ridge(rows.inputs, rows.target, best, rows.own)
+    # The posterior of weights (Rasmussen & Williams 2006, equation 2.8): noise as large as the error on left-out data sets.
+    noise = math.sqrt(error[best] / len(rows.target))
+    spread = noise * torch.linalg.solve_triangular(root, torch.eye(len(root), dtype=root.dtype), upper=False).mT
+    return Fitted(MeanFunction(weights.view(-1, rows.own), rows.centre, rows.scale), spread)
 
 
 class _Rows(NamedTuple):
@@ -151,18 +169,14 @@ def _standardized(space: Space, scores: Scores) -> _Rows:
     return _Rows(torch.cat(parts, 1), target[kept], scores.data[kept], own.shape[1], centre, scale)
 
 
-def _ridge(inputs: Tensor, target: Tensor, penalty: float, own: int) -> Tensor:
+def _ridge(inputs: Tensor, target: Tensor, penalty: float, own: int) -> tuple[Tensor, Tensor]:
+    """Weights, and the Cholesky factor of their precision in units of the noise."""
     gram = inputs.mT @ inputs
     heavy = torch.full((gram.shape[0],), penalty * _INTERACTION, dtype=torch.float64)
     heavy[:own] = penalty
     gram.diagonal().add_(heavy)
-    return torch.linalg.solve(gram, inputs.mT @ target)
-
-
-def expected(space: Space, mean: MeanFunction, about: Tensor, archs: Tensor) -> Tensor:
-    """What the mean function expects of `archs` `[M, D]` on each data set of `about` `[S, T]`, float64 `[S, M]`."""
-    weights = torch.stack([mean.on(one) for one in about])
-    return weights @ features(space, archs).mT
+    root = torch.linalg.cholesky(gram)
+    return torch.cholesky_solve((inputs.mT @ target)[:, None], root)[:, 0], root
 
 
 def portfolio(value: Tensor, places: int, candidates: Tensor) -> Tensor:

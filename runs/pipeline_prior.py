@@ -1,0 +1,165 @@
+"""The prior over pipelines from the trainings of `runs/pipelines.sh`: fit it, and see what it is worth on sets it never saw."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+import click
+import torch
+from torch import Tensor
+
+from controller.models import configuration_prior, prior_file
+from controller.models.configuration_prior import Scores
+from nas import datasets
+from nas.datasets import meta_features
+from nas.run.priors import SHIPPED_PIPELINES
+from search_spaces import Task, UserError, _noise
+from search_spaces.pipeline import Pipeline
+
+sys.path.insert(0, str(Path(__file__).parent))
+import pipelines
+
+SPACE = Pipeline()
+PLACES = 8
+"""Configurations of the portfolio: about a quarter of what a search of ten minutes begins."""
+_DRAWN = 2000
+"""Configurations that the portfolio may hold beside those that were trained, drawn as those are."""
+_CHECKPOINTS = (1, 3, 5, 10)
+_ORDERS = 200
+"""Random orders that the regret of random search is the mean of."""
+
+
+@click.group()
+def main() -> None:
+    """Fit the prior over pipelines, and evaluate it on sets that it never saw."""
+
+
+_options = [
+    click.option(
+        "--trainings", required=True, type=click.Path(path_type=Path), help="The folder of runs/pipelines.sh."
+    ),
+    click.option("--images", required=True, type=click.Path(path_type=Path), help="The folder of npz data sets."),
+]
+
+
+def _with_options(command):
+    for add in reversed(_options):
+        command = add(command)
+    return command
+
+
+@main.command()
+@_with_options
+@click.option("--out", type=click.Path(path_type=Path), default=SHIPPED_PIPELINES, help="By default what ships.")
+@click.option(
+    "--each", is_flag=True, help="One prior without each set, into the folder --out, as runs/data_sets.sh takes them."
+)
+def fit(trainings: Path, images: Path, out: Path, each: bool) -> None:
+    """Fit the prior on all sets, or one without each of them."""
+    names, scores = load(trainings, images)
+    if not each:
+        write(out, scores, names)
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    for place, name in enumerate(names):
+        write(out / f"{name}.safetensors", scores.without(place), [other for other in names if other != name])
+
+
+def write(file: Path, scores: Scores, names: list[str]) -> None:
+    """Fit and write one prior."""
+    prior = configuration_prior.fit(SPACE, scores, candidates(scores), PLACES)
+    about = prior.about | {"data_sets": json.dumps(names), "trainings": str(len(scores.score))}
+    prior_file.write(file, prior._replace(about=about))
+    click.echo(f"{file}: {len(scores.score)} trainings of {len(names)} sets, {file.stat().st_size / 1e3:.0f} kB")
+    for arch in prior.params["first"]:
+        click.echo(f"  {SPACE.describe(arch)}")
+
+
+def candidates(scores: Scores) -> Tensor:
+    """What was trained, and as many that were drawn alike, without repeats, `[M, D]`."""
+    drawn = torch.stack([pipelines.configuration(2 * number + 1, 1000) for number in range(_DRAWN)])
+    return torch.cat([scores.archs, drawn]).unique(dim=0)
+
+
+def load(trainings: Path, images: Path) -> tuple[list[str], Scores]:
+    """The sets that have trainings, and all their scores."""
+    files = {name: trainings / f"{name}.jsonl" for name in pipelines.sets(images)}
+    rows = {name: pipelines.read(file) for name, file in files.items() if file.exists()}
+    names = [name for name in rows if rows[name]]
+    flat = [(place, row) for place, name in enumerate(names) for row in rows[name]]
+    if not flat:
+        raise UserError(f"'{trainings}' holds no trainings; runs/pipelines.sh makes them.")
+    return names, Scores(
+        torch.stack([SPACE.parse(row["arch"]) for _, row in flat]),
+        torch.tensor([place for place, _ in flat]),
+        torch.tensor([pipelines.LEVELS.index(row["level"]) for _, row in flat]),
+        torch.tensor([math.nan if row["score"] is None else row["score"] for _, row in flat], dtype=torch.float64),
+        torch.stack([about(images, name) for name in names]),
+    )
+
+
+@lru_cache(maxsize=64)
+def about(images: Path, name: str) -> Tensor:
+    """The features of a set."""
+    data = datasets.load(f"npz:{images / name}.npz")
+    shape = (data.x_train.shape[1], data.x_train.shape[2], data.x_train.shape[3])
+    features = meta_features.features(data.x_train, data.y_train)
+    return configuration_prior.describe(Task(name, shape, len(data.class_names), features))
+
+
+@main.command()
+@_with_options
+def evaluate(trainings: Path, images: Path) -> None:
+    """Regret on each set by a prior of the others: of the first proposals among what all sets trained, in points.
+
+    The regret is how far the best of the first `k` is below the best of all, by validation accuracy at the level that all have.
+    """
+    names, scores = load(trainings, images)
+    at_level = scores.rows(scores.level == 0)
+    keys = [tuple(arch.tolist()) for arch in at_level.archs]
+    of_set: list[dict[tuple[int, ...], float]] = [{} for _ in names]
+    for key, place, score in zip(keys, at_level.data.tolist(), at_level.score.tolist()):
+        of_set[place][key] = score
+    shared = [key for key in dict.fromkeys(keys) if all(key in own for own in of_set)]
+    click.echo(f"{len(names)} sets, {len(scores.score)} trainings, {len(shared)} configurations on all sets")
+    archs = torch.tensor(shared)
+    regrets: dict[str, list[list[float]]] = {
+        "prior": [],
+        "in the order by hand": [],
+        "random": [],
+        "plain ResNet alone": [],
+    }
+    plain = shared.index(tuple(SPACE.canonical(SPACE.reference_arch).tolist()))
+    for place in range(len(names)):
+        value = torch.tensor([of_set[place][key] for key in shared], dtype=torch.float64).nan_to_num(0.0)
+        rest = scores.without(place)
+        others = configuration_prior.fitted(SPACE, rest).expected(SPACE, scores.about[rest.data.unique()], archs)
+        order = [shared.index(tuple(one.tolist())) for one in configuration_prior.portfolio(others, len(shared), archs)]
+        regrets["prior"].append(curve(value, torch.tensor(order)[None]))
+        regrets["in the order by hand"].append(curve(value, torch.arange(len(shared))[None]))
+        shuffled = _noise.bits(torch.arange(_ORDERS), 0, len(shared)).argsort(-1)
+        regrets["random"].append(curve(value, shuffled))
+        regrets["plain ResNet alone"].append(curve(value, torch.full((1, len(shared)), plain)))
+    click.echo("| first proposals | " + " | ".join(map(str, _CHECKPOINTS)) + " |")
+    click.echo("|---|" + "---|" * len(_CHECKPOINTS))
+    for name, rows in regrets.items():
+        means = torch.tensor(rows).mean(0)
+        click.echo(f"| {name} | " + " | ".join(f"{float(mean):.2f}" for mean in means) + " |")
+
+
+def curve(value: Tensor, orders: Tensor) -> list[float]:
+    """The mean regret over orders `[R, M]` of values `[M]` after each checkpoint."""
+    best = value[orders].cummax(-1).values
+    return [float((value.max() - best[:, min(k, len(value)) - 1]).mean()) for k in _CHECKPOINTS]
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
