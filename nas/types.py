@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -346,6 +346,16 @@ class Comparable(Watched, Protocol):
     def final_networks(self, trainings: Sequence[FinalTraining]) -> list[TrainedNetwork]:
         """The trained networks, in order; side by side where the machine has the cores."""
         ...
+
+
+class ComparableTraining(TrainingEvaluator, Comparable, Protocol):
+    """Both at once."""
+
+
+def as_comparable(training: TrainingEvaluator | None) -> ComparableTraining | None:
+    """The evaluator where its networks can be compared with simpler models, else None: the one place that asks."""
+    # Not a Protocol of both that is asked for at once: Python would work out every property, and some look at all images.
+    return cast("ComparableTraining", training) if isinstance(training, Comparable) else None
 
 
 @runtime_checkable

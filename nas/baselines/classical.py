@@ -120,7 +120,7 @@ def _fit_boosting(features: Tensor, y: Tensor, until: float) -> Any:
 
     components = _components(features)
     reduced = components.fit_transform(features.numpy())
-    model = HistGradientBoostingClassifier(max_iter=0, early_stopping=False, warm_start=True, random_state=0)
+    model = HistGradientBoostingClassifier(max_iter=0, early_stopping=False, warm_start=True, random_state=0)  # pyright: ignore
     for trees in range(_STEP, _TREES + 1, _STEP):
         model.set_params(max_iter=trees).fit(reduced, y.numpy())
         if time.perf_counter() > until:

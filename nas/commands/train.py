@@ -22,7 +22,7 @@ from nas.tasks import absolute
 from nas.terminal import encodable, printable
 from nas.text import counted, duration
 from nas.training import metrics
-from nas.types import Comparable, FinalTraining, TrainedNetwork
+from nas.types import ComparableTraining, FinalTraining, TrainedNetwork, as_comparable
 from search_spaces import UserError
 
 RESNET = "resnet"
@@ -79,21 +79,21 @@ def command(
         _print(document)
 
 
-def _evaluator(task: str, space: str | None, training_options: tuple[str, ...]) -> Comparable:
+def _evaluator(task: str, space: str | None, training_options: tuple[str, ...]) -> ComparableTraining:
     options = _options.pairs(training_options, "--training-option")
     if space is not None:
         options["space"] = space
     if "space" in options:
         options["space"] = plugins.absolute(options["space"])
-    training = tasks.find(absolute(task), **options).training
-    if not isinstance(training, Comparable):
+    training = as_comparable(tasks.find(absolute(task), None, **options).training)
+    if training is None:
         raise UserError(
             f"Task '{task}' looks its scores up; `nas train` takes images: digits, npz:FILE, folder:DIR or hf:NAME."
         )
     return training
 
 
-def _parsed(training: Comparable, arch: str) -> Tensor:
+def _parsed(training: ComparableTraining, arch: str) -> Tensor:
     if arch.strip().lower() != RESNET:
         return training.space.parse(arch)
     found = training.reference(torch.zeros(len(training.space.choices), dtype=torch.long))
@@ -104,14 +104,14 @@ def _parsed(training: Comparable, arch: str) -> Tensor:
     return found
 
 
-def _seconds(training: Comparable, arch: Tensor, seeds: int) -> float:
+def _seconds(training: ComparableTraining, arch: Tensor, seeds: int) -> float:
     """About how long it takes: trainings side by side, a core each."""
     at_once = min(seeds, torch.get_num_threads())
     return training.final_seconds(arch) * -(-seeds // at_once)
 
 
 @contextmanager
-def _progress(training: Comparable, seeds: int) -> Iterator[None]:
+def _progress(training: ComparableTraining, seeds: int) -> Iterator[None]:
     """On a terminal, how much is done."""
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -127,7 +127,9 @@ def _progress(training: Comparable, seeds: int) -> Iterator[None]:
             training.watch(None)
 
 
-def _document(training: Comparable, arch: str, trained: list[TrainedNetwork], done: Export | None) -> dict[str, Any]:
+def _document(
+    training: ComparableTraining, arch: str, trained: list[TrainedNetwork], done: Export | None
+) -> dict[str, Any]:
     accuracies = [one.metrics["test_accuracy"] for one in trained]
     return {
         "task": training.task.name,
@@ -153,7 +155,7 @@ def _row(seed: int, one: TrainedNetwork) -> dict[str, Any]:
 
 
 def _print(document: dict[str, Any]) -> None:
-    rows = [("seed", "test accuracy", "95% interval", "balanced", "macro F1", "seconds")]
+    rows: list[tuple[str, ...]] = [("seed", "test accuracy", "95% interval", "balanced", "macro F1", "seconds")]
     for row in document["seeds"]:
         low, high = row["interval"]
         accuracy, *rest = (f"{row[name]:.2f}" for name in ("test_accuracy", "balanced_accuracy", "macro_f1"))

@@ -22,7 +22,7 @@ from nas.run.config import RunConfig
 from nas.run.session import Setup
 from nas.run.store import Run
 from nas.training import metrics
-from nas.types import Comparable, Evaluator, FinalTraining, TrainedNetwork
+from nas.types import ComparableTraining, Evaluator, FinalTraining, TrainedNetwork, as_comparable
 from search_spaces import Space, Task
 
 _MOST = 4.0
@@ -30,10 +30,9 @@ _MOST = 4.0
 machine disturbed, or of a network that more epochs do not help. Not ablated."""
 
 
-def wanted(config: RunConfig, setup: Setup) -> Comparable | None:
+def wanted(config: RunConfig, setup: Setup) -> ComparableTraining | None:
     """The evaluator of a run that ends with a comparison; None where it does not."""
-    training = setup.evaluator.training
-    return training if config.comparison and isinstance(training, Comparable) else None
+    return as_comparable(setup.evaluator.training) if config.comparison else None
 
 
 def make(run: Run, setup: Setup) -> None:
@@ -98,7 +97,7 @@ def _keeps_constraints(run: Run, evaluator: Evaluator, arch: Tensor) -> bool:
     return bool((evaluator.ratio(arch) <= 1).all()) and verified.keeps(run, evaluator, arch)
 
 
-def _share(run: Run, training: Comparable, found: Tensor, plain: Tensor) -> float:
+def _share(run: Run, training: ComparableTraining, found: Tensor, plain: Tensor) -> float:
     """Of the final epochs, so that the plain network takes as long as that found.
 
     Measured once and kept, for a resumed run to have the same.
