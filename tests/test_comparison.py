@@ -10,6 +10,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from nas.evaluators.constrained import Constrained
 from nas.export import latency
 from nas.export.latency import of_networks
 from nas.export.read_back import has_onnx
@@ -276,3 +277,17 @@ def test_a_plain_network_that_breaks_a_constraint_is_not_trained(data, made, tmp
         arch = space.parse("|skip_connect~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|")
         with session.start(tmp_path / f"run{kept}", config, setup) as run:
             assert (REFERENCE in simpler.train(run, setup, arch)) == kept
+
+
+def test_a_plain_network_beyond_the_bound_of_a_table_is_not_handed_out(made):
+    run, setup = made
+
+    class Bound:
+        label, digest, bound, penalty_weight = "table/latency", "", 10.0, 20.0
+
+        def values(self, archs, space):
+            return archs.sum(-1).float()
+
+    evaluator = Constrained(setup.evaluator, setup.evaluator.task, (Bound(),))
+    assert simpler._keeps_constraints(run, evaluator, torch.tensor([1, 1, 2, 2, 2, 2]))
+    assert not simpler._keeps_constraints(run, evaluator, torch.tensor([1, 2, 2, 2, 2, 2]))
