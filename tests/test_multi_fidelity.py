@@ -1,0 +1,190 @@
+"""Bayesian optimization over levels of compute: who goes on, what the model expects, what a prior from other data changes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from controller import Prior, Results
+from controller.models import configuration_prior, multi_fidelity_gp, prior_file
+from controller.models.configuration_prior import Scores
+from controller.models.multi_fidelity_gp import MultiFidelityGP, Observed, features, targets
+from controller.multi_fidelity_bo import MultiFidelityBO
+from search_spaces import Task, UserError, _ops, _sampling
+from search_spaces.nasbench201 import NasBench201
+from search_spaces.pipeline import Pipeline
+
+CELLS, PIPELINES = NasBench201(), Pipeline()
+TASK = Task("images", (3, 32, 32), 10, (4000.0,), (1, 3, 9))
+SEED = torch.tensor([5])
+
+
+def score_of(archs):
+    return _ops.hash_32(archs, CELLS.choices).float() % 97
+
+
+def walk(steps, batch=1, task=TASK, controller=None):
+    controller = controller or MultiFidelityBO(CELLS)
+    state, seen = controller.begin(task, SEED), []
+    for _ in range(steps):
+        proposal = controller.propose(state, batch)
+        results = Results(score_of(proposal.archs), torch.zeros(1, batch))
+        state = controller.learn(state, proposal, results)
+        levels = torch.zeros(1, batch) if proposal.epochs is None else proposal.epochs
+        seen += [(tuple(a.tolist()), int(e)) for a, e in zip(proposal.archs[0], levels[0])]
+    return seen, state
+
+
+def test_one_in_three_of_a_level_goes_on_and_none_twice():
+    seen, _ = walk(60)
+    assert seen[3] == (max((a for a, _ in seen[:3]), key=lambda a: float(score_of(torch.tensor(a)))), 3)
+    for at, (arch, level) in enumerate(seen):
+        if level == 1:
+            # Nobody could go on.
+            for lower in (1, 3):
+                assert not [a for a in best_third(seen[:at], lower) if (a, 3 * lower) not in seen[:at]]
+        else:
+            assert arch in best_third(seen[:at], level // 3)
+            assert (arch, level) not in seen[:at]
+    assert {level for _, level in seen} == {1, 3, 9}
+
+
+def best_third(seen, level):
+    distinct = list(dict.fromkeys(arch for arch, e in seen if e == level))
+    return sorted(distinct, key=lambda arch: -float(score_of(torch.tensor(arch))))[: len(distinct) // 3]
+
+
+def test_a_batch_is_of_one_level():
+    seen, _ = walk(40, batch=2)
+    assert all(a[1] == b[1] for a, b in zip(seen[::2], seen[1::2]))
+    assert {e for _, e in seen} == {1, 3, 9}
+
+
+def test_a_task_without_levels_is_searched_at_its_own():
+    controller = MultiFidelityBO(CELLS)
+    assert controller.propose(controller.begin(Task("t", (3, 8, 8), 2), SEED), 3).epochs is None
+
+
+def test_a_search_of_pipelines_begins_with_the_plain_one():
+    controller = MultiFidelityBO(PIPELINES)
+    first = controller.propose(controller.begin(TASK, SEED), 4)
+    assert torch.equal(first.archs[0], PIPELINES.first_archs)
+    assert first.epochs is not None
+    assert first.epochs.tolist() == [[1] * 4]
+
+
+def test_the_posterior_is_that_of_the_formula():
+    archs = _sampling.sample(CELLS, SEED, 0, 7)[0]
+    level, target = torch.tensor([0, 0, 0, 0, 1, 1, 2]), torch.linspace(-1, 1, 7, dtype=torch.float64)
+    weights = torch.linspace(-0.3, 0.3, 30, dtype=torch.float64)
+    model = MultiFidelityGP(CELLS, Observed(archs, level, target), weights)
+    asked = _sampling.sample(CELLS, SEED, 1, 5)[0]
+    every, levels = torch.cat([archs, asked]), torch.cat([level, torch.full((5,), 2)])
+    alike = (every[:, None] == every).sum(-1).double()
+    mean = _ops.one_hot(every, CELLS.choices).double() @ weights
+    apart = (levels[:, None] - levels).abs().double()
+    best = None
+    for length in (2.0, 8.0):
+        for noise in (0.05, 0.3):
+            kernel = (0.5 * alike / 6 + 0.5 * torch.exp(-(6 - alike) / length)) * 0.9**apart
+            kernel = (kernel + 4.0 * (apart == 0) + 0.25 * mean[:, None] * mean).numpy()
+            known, rest = kernel[:7, :7] + noise * np.eye(7), target.numpy() - mean[:7].numpy()
+            solved = np.linalg.solve(known, rest)
+            evidence = -rest @ solved / 2 - np.linalg.slogdet(known)[1] / 2
+            cross = kernel[7:, :7]
+            variance = np.diag(kernel[7:, 7:] - cross @ np.linalg.solve(known, cross.T))
+            if best is None or evidence > best[0]:
+                best = evidence, mean[7:].numpy() + cross @ solved, np.sqrt(variance)
+    assert best is not None
+    found = model.posterior(asked, 2)
+    np.testing.assert_allclose(found.mean.numpy(), best[1], atol=1e-9)
+    np.testing.assert_allclose(found.std.numpy(), best[2], atol=1e-9)
+
+
+def test_ordered_options_are_numbers_and_others_are_not():
+    assert features(CELLS, torch.zeros(1, 6).long()).shape == (1, 30)
+    two = PIPELINES.first_archs[:1].repeat(2, 1)
+    width = PIPELINES.decisions.index("width")
+    two[0, width], two[1, width] = 0, 4
+    apart = (features(PIPELINES, two)[0] - features(PIPELINES, two)[1]).nonzero()[:, 0].tolist()
+    assert apart == [30]
+    assert features(PIPELINES, two)[:, 30].tolist() == [-1.0, 1.0]
+
+
+def test_a_far_tail_is_drawn_in_and_a_failure_is_the_worst():
+    score = torch.tensor([90.0, 80.0, 85.0, 10.0, math.nan, 84.0])
+    found = targets(score, torch.zeros(6).long())
+    # The median is 84, so that nothing lies below 84 - 3 x 6 = 66.
+    clipped = torch.tensor([90.0, 80.0, 85.0, 66.0, 66.0, 84.0], dtype=torch.float64)
+    torch.testing.assert_close(found, (clipped - clipped.mean()) / clipped.std(unbiased=False))
+
+
+def learned(effect):
+    """Scores on four data sets, in which one option of one decision is worth `effect` points."""
+    archs = _sampling.sample(PIPELINES, torch.arange(4), 0, 60)
+    lr = PIPELINES.decisions.index("lr")
+    score = 50 + effect * (archs[..., lr] == 4).double() + 0.01 * archs[..., 0]
+    about = torch.stack([configuration_prior.describe(Task("t", (3, 8, 8), k, (10.0**k,))) for k in (2, 3, 4, 5)])
+    data = torch.arange(4)[:, None].expand(-1, 60).flatten()
+    return Scores(archs.flatten(0, 1), data, torch.zeros_like(data), score.flatten(), about)
+
+
+def test_a_prior_begins_with_what_was_good_elsewhere_and_expects_it(tmp_path):
+    lr, scores = PIPELINES.decisions.index("lr"), learned(10.0)
+    prior = configuration_prior.fit(PIPELINES, scores, scores.archs.unique(dim=0), 5)
+    assert set(prior.params["first"][:, lr].tolist()) == {4}
+    prior_file.write(tmp_path / "prior.safetensors", prior)
+    read = prior_file.read(str(tmp_path / "prior.safetensors"))
+    first, weights = configuration_prior.applied(read, PIPELINES, TASK)
+    assert torch.equal(first, prior.params["first"])
+    good, bad = PIPELINES.first_archs[:1].clone(), PIPELINES.first_archs[:1].clone()
+    good[0, lr], bad[0, lr] = 4, 1
+    assert (features(PIPELINES, good) @ weights).item() > (features(PIPELINES, bad) @ weights).item() + 1
+    state = MultiFidelityBO(PIPELINES).begin(TASK, SEED, read)
+    begun = MultiFidelityBO(PIPELINES).propose(state, 4).archs[0]
+    assert torch.equal(begun, torch.cat([PIPELINES.first_archs[:1], first[:3]]))
+
+
+def test_a_prior_is_no_longer_that_of_a_data_set_that_is_left_out():
+    scores = learned(10.0)
+    scores.score[scores.data == 2] *= -1
+    rest = scores.without(2)
+    assert set(rest.data.tolist()) == {0, 1, 3}
+    ours, theirs = (
+        configuration_prior.fit(PIPELINES, s, scores.archs[:50], 3).params["weights"] for s in (scores, rest)
+    )
+    assert not torch.allclose(ours, theirs)
+
+
+def test_a_portfolio_adds_what_the_first_lacks():
+    value = torch.tensor([[5.0, 4.0, 0.0], [0.0, 1.0, 5.0]])
+    # Alone the first and the last are alike; together they have the best of both data sets.
+    assert configuration_prior.portfolio(value, 2, torch.arange(3)).tolist() == [0, 2]
+
+
+def test_another_spaces_prior_changes_nothing_and_one_that_does_not_fit_is_refused():
+    prior = configuration_prior.fit(PIPELINES, learned(1.0), learned(1.0).archs[:9], 2)
+    first, weights = configuration_prior.applied(prior, CELLS, TASK)
+    assert (len(first), len(weights)) == (0, 0)
+    cut = Prior(prior.params | {"weights": prior.params["weights"][:, 1:]}, prior.about)
+    with pytest.raises(UserError, match="another version"):
+        configuration_prior.applied(cut, PIPELINES, TASK)
+    few = learned(1.0).rows(learned(1.0).data < 2)
+    with pytest.raises(UserError, match="3 data sets"):
+        configuration_prior.fit(PIPELINES, few, few.archs, 2)
+
+
+def test_the_model_prefers_what_scored_well_at_any_level():
+    archs = _sampling.sample(CELLS, SEED, 0, 40)[0]
+    level = torch.arange(40) % 2
+    good = (archs[:, 0] == 3).double()
+    model = MultiFidelityGP(
+        CELLS, Observed(archs, level, targets(good + 5 * level, level)), torch.zeros(0, dtype=torch.float64)
+    )
+    asked = _sampling.sample(CELLS, SEED, 1, 60)[0]
+    found = model.posterior(asked, 2).mean
+    assert found[asked[:, 0] == 3].min() > found[asked[:, 0] != 3].max()
+    assert multi_fidelity_gp.features(CELLS, asked).shape == (60, 30)
