@@ -99,6 +99,15 @@ class HasPolicy(Protocol):
         ...
 
 
+@runtime_checkable
+class HasPriorWeight(Protocol):
+    """A controller that says how much its prior still counts; TensorBoard asks for it."""
+
+    def prior_weight(self, state: State) -> Tensor:
+        """From 0 to 1, float `[S]`."""
+        ...
+
+
 class HasOrder(Protocol):
     """A controller whose prior is a ranking of architectures by `controller.meta.portfolio`, made without any training."""
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 import threading
 import warnings
 from pathlib import Path
 
 import pytest
 
-from nas.run import finish, hparams, session, step_log, trained_network
+from nas.run import finish, hparams, session, step_log, store, trained_network
 from nas.run.config import RunConfig
 from nas.run.summary import summary
 
@@ -40,9 +41,12 @@ def test_a_run_stopped_and_resumed_shows_every_evaluation_once_with_its_best_sco
         first.close()
         list(session.resume(run, setup))
         expected = step_log.history(run).score.cummax(1).values.mean(0)
-    logged = events(run.folder).Scalars("score/best")
-    assert [event.step for event in logged] == list(range(1, 21))
-    assert [event.value for event in logged] == pytest.approx(expected.tolist())
+        every = step_log.history(run).score.mean(0)
+    shown = events(run.folder)
+    for tag, values in (("best_score", expected), ("score", every)):
+        logged = shown.Scalars(f"at_a_glance/{tag}")
+        assert [event.step for event in logged] == list(range(1, 21))
+        assert [event.value for event in logged] == pytest.approx(values.tolist())
 
 
 @pytest.mark.parametrize("how", ["fails", "is left"])
@@ -86,8 +90,8 @@ def test_the_best_cell_is_a_picture_whenever_it_changes_and_the_settings_are_hpa
     shown = events(run.folder)
     tops = [found.archs[found.score.argmax()].tolist() for found in bests]
     changes = 1 + sum(before != after for before, after in itertools.pairwise(tops))
-    assert len(shown.Images("best_cell")) == changes
-    assert shown.Images("best_cell")[0].encoded_image_string.startswith(b"\x89PNG")
+    assert len(shown.Images("best/cell")) == changes
+    assert shown.Images("best/cell")[0].encoded_image_string.startswith(b"\x89PNG")
     assert "_hparams_/session_start_info" in shown.summary_metadata
 
 
@@ -155,3 +159,64 @@ def test_hparams_of_a_training_have_its_options_and_the_weights_of_the_final_net
     weights = {n: w for n, w in winner.state_dict.items() if "running_" not in n and "num_batches" not in n}
     assert results["hparam/parameters"] == sum(w.numel() for w in weights.values())
     assert results["hparam/test_score"] == pytest.approx(winner.metrics["test_accuracy"], abs=1e-3)
+
+
+def test_every_evaluation_of_a_step_is_a_point_of_its_own(events, tmp_path):
+    asked = RunConfig("own201/digits", "random_search", evals=7, seeds=2, batch=3)
+    setup = session.load(asked)
+    with session.start(tmp_path / "run", asked, setup) as run:
+        list(session.resume(run, setup))
+        expected = step_log.history(run).score.mean(0).tolist()
+    logged = events(run.folder).Scalars("at_a_glance/score")
+    assert [(event.step, event.value) for event in logged] == [
+        (number, pytest.approx(score)) for number, score in enumerate(expected, 1)
+    ]
+
+
+def test_the_priors_weight_is_a_curve_that_ends_where_the_search_says(events, tmp_path):
+    asked = RunConfig("own201/digits", evals=20)
+    setup = session.load(asked)
+    with session.start(tmp_path / "run", asked, setup) as run:
+        list(session.resume(run, setup))
+        state = step_log.state(run, session.initial_state(setup))
+    logged = {event.step: event.value for event in events(run.folder).Scalars("at_a_glance/prior_weight")}
+    # Each is at least a quarter later than the one before.
+    assert list(logged) == [1, 2, 3, 4, 5, 7, 9, 12, 15, 19]
+    whole = state._replace(
+        **{name: getattr(state, name)[:, :19] for name in ("archs", "score", "cost", "constraint_ratio")}
+    )
+    assert logged[19] == pytest.approx(setup.controller.prior_weight(whole).item(), abs=1e-6)
+
+
+def test_a_finished_run_shows_its_test_score_and_its_front(events, tmp_path):
+    asked = RunConfig("own201/digits", "evolution", evals=9)
+    setup = session.load(asked)
+    with session.start(tmp_path / "run", asked, setup) as run:
+        list(session.resume(run, setup))
+        finish.finish(run, setup)
+        (test,) = store.get_meta(run, "report")
+    shown = events(run.folder)
+    assert [(event.step, event.value) for event in shown.Scalars("at_a_glance/test")] == [
+        (9, pytest.approx(test, abs=1e-3))
+    ]
+    assert [image.step for image in shown.Images("best/front")] == [9]
+
+
+def test_a_policy_has_a_chart_for_each_decision_that_holds_all_its_curves(events, tmp_path):
+    from tensorboard.plugins.custom_scalar import layout_pb2
+
+    asked = RunConfig("own201/digits", "reinforce", evals=3)
+    setup = session.load(asked)
+    with session.start(tmp_path / "run", asked, setup) as run:
+        list(session.resume(run, setup))
+    shown = events(run.folder)
+    (event,) = shown.Tensors("custom_scalars__config__")
+    charts = layout_pb2.Layout.FromString(event.tensor_proto.string_val[0]).category
+    by_name = {category.title: {c.title: list(c.multiline.tag) for c in category.chart} for category in charts}
+    space, tags = setup.evaluator.space, shown.Tags()["scalars"]
+    assert list(by_name["policy"]) == list(space.decisions)
+    for decision, names in zip(space.decisions, space.operations):
+        (pattern,) = by_name["policy"][decision]
+        assert {tag for tag in tags if re.fullmatch(pattern, tag)} == {f"policy/{decision}/{name}" for name in names}
+    assert by_name["search"]["score"] == ["at_a_glance/best_score", "at_a_glance/score"]
+    assert "prior weight" not in by_name["search"]

@@ -25,6 +25,14 @@ LABELS = {
     "nor_conv_3x3": "conv 3x3",
     "avg_pool_3x3": "avg pool 3x3",
 }
+SHORT_LABELS = {
+    "skip_connect": "skip",
+    "nor_conv_1x1": "1x1",
+    "nor_conv_3x3": "3x3",
+    "avg_pool_3x3": "pool",
+    "none": "-",
+}
+"""Where there is little room: a card of TensorBoard, a line of a terminal."""
 LOOKS = {
     "skip_connect": ("#7f7f7f", "--"),
     "nor_conv_1x1": ("#E69F00", "-"),
@@ -60,19 +68,21 @@ def text(space: Space, arch: Tensor, bar: str = "█") -> str:
     return "\n".join(f"{decision:<{room}}  {name}" for decision, name in zip(space.decisions, picked))
 
 
-def figure(space: Space, arch: Tensor) -> Figure:
-    """A matplotlib figure that draws `arch` `[D]`; the caller saves it."""
+def figure(space: Space, arch: Tensor, *, card: bool = False) -> Figure:
+    """A matplotlib figure that draws `arch` `[D]`; the caller saves it. With `card` its text reads at a third of the width."""
     # Here and not above: a search that only prints needs no matplotlib, which takes long to import.
     from matplotlib.figure import Figure
 
     picked = operations(space, arch)
-    drawn = Figure(figsize=(7.2, 3.2), layout="constrained")
+    drawn = Figure(figsize=(4.4, 2.6), dpi=160) if card else Figure(figsize=(7.2, 3.2))
+    drawn.set_layout_engine("constrained")
     axes = drawn.add_subplot()
     if _is_cell(space):
-        _cell_figure(axes, picked)
+        _cell_figure(axes, picked, card=card)
     else:
         _bars_figure(axes, picked)
-    axes.set_title(space.describe(arch), fontsize=7, family="monospace", color="#555555")
+    if not card:
+        axes.set_title(space.describe(arch), fontsize=7, family="monospace", color="#555555")
     return drawn
 
 
@@ -102,14 +112,15 @@ def _cell_text(picked: list[str]) -> str:
     return "\n".join(lines)
 
 
-def _cell_figure(axes: Axes, picked: list[str]) -> None:
+def _cell_figure(axes: Axes, picked: list[str], *, card: bool) -> None:
+    labels, larger = (SHORT_LABELS, 1.3) if card else (LABELS, 1.0)
     for (start, end), operation in zip(EDGES, picked):
         if operation != "none":
-            _edge(axes, start, end, operation)
+            _edge(axes, start, end, operation, labels.get(operation, operation), 8.5 * larger)
     for node in range(NODES):
         ends = node in (0, NODES - 1)
         axes.text(
-            node, 0, _name(node) if ends else str(node), ha="center", va="center", fontsize=10, zorder=3,
+            node, 0, _name(node) if ends else str(node), ha="center", va="center", fontsize=10 * larger, zorder=3,
             bbox={"boxstyle": "round,pad=0.4", "facecolor": "#e8e8e8" if ends else "white", "edgecolor": "#333333"},
         )  # fmt: skip
     axes.set_xlim(-0.3, NODES - 0.7)
@@ -117,7 +128,7 @@ def _cell_figure(axes: Axes, picked: list[str]) -> None:
     axes.axis("off")
 
 
-def _edge(axes: Axes, start: int, end: int, operation: str) -> None:
+def _edge(axes: Axes, start: int, end: int, operation: str, label: str, fontsize: float) -> None:
     from matplotlib.patches import FancyArrowPatch
     from matplotlib.path import Path
 
@@ -137,7 +148,7 @@ def _edge(axes: Axes, start: int, end: int, operation: str) -> None:
             FancyArrowPatch(path=path, arrowstyle=style, mutation_scale=16, color=color, ls=dashes, lw=2.0, zorder=1)
         )
     axes.text(
-        (left + right) / 2, apex, LABELS.get(operation, operation), ha="center", va="center", fontsize=8.5, color=color,
+        (left + right) / 2, apex, label, ha="center", va="center", fontsize=fontsize, color=color,
         zorder=2, bbox={"boxstyle": "round,pad=0.12", "facecolor": "white", "edgecolor": "none"},
     )  # fmt: skip
 

@@ -78,6 +78,12 @@ def points(run: Run) -> list[Point]:
     return sorted(rows, key=lambda row: (row.parameters, -row.score))
 
 
+def find(points: list[Point], space: Space, arch: Tensor) -> Point | None:
+    """The point of the function that `arch` `[D]` computes; None where it was not evaluated."""
+    wanted = representatives(space, arch)
+    return next((p for p in points if torch.equal(representatives(space, space.parse(p.arch)), wanted)), None)
+
+
 def non_dominated(scores: list[float], costs: list[list[float]]) -> list[bool]:
     """Which points no other one dominates: at least as high a score, no cost higher, and one of them strictly better.
 

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from nas import tables, tasks
-from nas.run import choice, session, step_log, store
+from nas.run import choice, front, front_figure, session, step_log, store, subject, trained_network
 from nas.run.session import Setup
 from nas.run.store import Run
-from nas.run.tensorboard import TensorBoardLog
-from search_spaces import Space, _ops
+from nas.run.tensorboard import TensorBoardLog, pixels
+from search_spaces import Space, UserError, _ops
 
 _KEY = "hparams"
 
@@ -21,8 +21,24 @@ def write_results(run: Run, setup: Setup) -> None:
     """Log what the run came to, once; again when it has got more budget."""
     found = results(run, setup)
     if found and store.get_meta(run, _KEY) != found:
-        TensorBoardLog.results(run.folder, found)
+        winner = trained_network.load(run.folder)
+        loss = [] if winner is None else winner.metrics.get("loss", [])
+        evaluations = step_log.history(run).score.shape[1]
+        TensorBoardLog.results(run.folder, found, evaluations, _front(run), loss)
         store.set_meta(run, _KEY, found)
+
+
+def _front(run: Run) -> Tensor | None:
+    """Accuracy against size as an image; None where sizes are not known, or are one."""
+    past, about = step_log.history(run), subject.read(run)
+    found = choice.handed_out(run, past, session.best(run.config, past))
+    space = subject.shown_space(run, about.final_space or about.space)
+    try:
+        points = front.points(run)
+        figure = front_figure.figure(points, front.find(points, space, found.archs[choice.top(run, past, found)]))
+    except UserError:
+        return None
+    return None if figure is None else pixels(figure)
 
 
 def results(run: Run, setup: Setup) -> dict[str, float]:

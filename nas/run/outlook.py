@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from nas.export.draw import SHORT_LABELS
 from nas.run import budget, stages
 from nas.run.budget import Progress
 from nas.run.config import RunConfig, leader_trainings
@@ -17,13 +18,6 @@ from nas.terminal import printable
 from nas.text import counted, duration
 from nas.types import TrainingProgress
 
-_SYMBOLS = {
-    "nor_conv_3x3": "3x3",
-    "nor_conv_1x1": "1x1",
-    "avg_pool_3x3": "pool",
-    "skip_connect": "skip",
-    "none": "-",
-}
 _CELL = re.compile(r"\|.*\|")
 _EDGE = re.compile(r"(\w+)~\d")
 _LONGEST = 48
@@ -200,4 +194,6 @@ def _nodes(cell: str) -> str:
     nodes = [_EDGE.findall(node) for node in cell.split("+")]
     if not all(nodes):
         return cell
-    return " / ".join(" ".join(_SYMBOLS.get(str(operation), str(operation)) for operation in node) for node in nodes)
+    return " / ".join(
+        " ".join(SHORT_LABELS.get(str(operation), str(operation)) for operation in node) for node in nodes
+    )

@@ -31,7 +31,7 @@ from nas.run.summary import summary, top_row
 from nas.run.trained_network import load as load_network
 from nas.terminal import printable
 from nas.types import TrainedNetwork
-from search_spaces import Space, UserError, representatives
+from search_spaces import Space, UserError
 from search_spaces._files import atomic_write
 
 FILE = "report.html"
@@ -58,7 +58,7 @@ def page(run: Run) -> str:
     arch = past.archs[top["seed"] - run.config.first_seed, top["found_at"] - 1]
     points = _points(run)
     final = subject.shown_space(run, about.final_space or about.space)
-    own = next((point for point in points if _same(final, final.parse(point.arch), arch)), None)
+    own = front.find(points, final, arch)
     if winner is not None:  # Of all that compute the same, the one that was trained.
         arch = _parsed(final, winner.arch, arch)
     name = _axis_name(about.description)
@@ -119,11 +119,6 @@ def _points(run: Run) -> list[Point]:
         return front.points(run)
     except UserError:
         return []
-
-
-def _same(space: Space, one: Tensor, other: Tensor) -> bool:
-    """Whether two architectures `[D]` compute the same."""
-    return bool((representatives(space, one) == representatives(space, other)).all())
 
 
 def _parsed(space: Space, text: str, otherwise: Tensor) -> Tensor:

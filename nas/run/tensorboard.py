@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy
 import torch
 from torch import Tensor
 
-from controller import Controller, HasPolicy, State
+from controller import Controller, HasPolicy, HasPriorWeight, State
 from nas.export import draw
 from nas.run import incumbent
 from nas.run.config import RunConfig
 from nas.run.incumbent import Best
-from search_spaces import Space
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _RESULTS = "hparam"
 _SEEDS_SHOWN = 8
 """More curves than this say less than their mean."""
+_GLANCE = "at_a_glance"
+"""TensorBoard opens the first two groups of tags by the alphabet: what matters is in this one, the images in `best`."""
+_WEIGHT_SPACING = 1.25
+"""From one value of the prior's weight to the next, in evaluations: each costs about as much as a proposal, and a table's search
+makes thousands."""
 
 
 class TensorBoardLog:
@@ -38,6 +46,10 @@ class TensorBoardLog:
         self._writer = SummaryWriter(str(folder.resolve()), purge_step=evaluations + 1 if evaluations else None)
         self._controller = controller
         self._shown: list[int] | None = None
+        self._weighed = 0
+        """Evaluations when the prior's weight was logged last."""
+        if not evaluations:
+            self._writer.add_custom_scalars(layout(controller))
 
     def __enter__(self) -> Self:
         return self
@@ -58,12 +70,14 @@ class TensorBoardLog:
             state: the controller's.
         """
         write = self._writer
-        write.add_scalar("score/best", _mean(found.score), evaluations)
-        write.add_scalar("score/current", _mean(current), evaluations)
+        write.add_scalar(f"{_GLANCE}/best_score", _mean(found.score), evaluations)
+        for number, score in enumerate(current.unbind(1), evaluations - current.shape[1] + 1):
+            write.add_scalar(f"{_GLANCE}/score", _mean(score), number)
         write.add_scalar("time/best_score", _mean(found.score), int(seconds.float().mean()))
         for seed in range(min(len(current), _SEEDS_SHOWN) if len(current) > 1 else 0):
             write.add_scalar(f"seeds/{seed}/score", found.score[seed].item(), evaluations)
         self._log_policy(evaluations, state)
+        self._log_weight(evaluations, state)
         self._log_picture(evaluations, found)
         write.flush()
 
@@ -72,13 +86,28 @@ class TensorBoardLog:
         self._write_hparams(_settings(config, self._controller), last=False)
 
     @staticmethod
-    def results(folder: Path, values: dict[str, float]) -> None:
-        """Give what a finished run came to, as `nas.run.hparams` names it, to the HParams tab."""
+    def results(
+        folder: Path, values: dict[str, float], evaluations: int, image: Tensor | None, loss: list[float]
+    ) -> None:
+        """Log what a finished run came to.
+
+        Args:
+            values: as `nas.run.hparams` names them, for the HParams tab.
+            evaluations: of each seed.
+            image: accuracy against size, uint8 `[H, W, 3]`; None: it is not known.
+            loss: of each epoch of the final training.
+        """
         from torch.utils.tensorboard import SummaryWriter
 
         with SummaryWriter(str(folder.resolve())) as writer:
             for name, value in values.items():
                 writer.add_scalar(f"{_RESULTS}/{name}", value)
+            if "test_score" in values:
+                writer.add_scalar(f"{_GLANCE}/test", values["test_score"], evaluations)
+            if image is not None:
+                writer.add_image("best/front", image, evaluations, dataformats="HWC")
+            for epoch, value in enumerate(loss, 1):
+                writer.add_scalar("training/final_loss", value, epoch)
 
     def _write_hparams(self, values: dict[str, str | int | float], *, last: bool) -> None:
         from torch.utils.tensorboard.summary import hparams
@@ -110,13 +139,20 @@ class TensorBoardLog:
             for name, value in zip(names, probability_C.tolist()):
                 self._writer.add_scalar(f"policy/{decision}/{name}".replace(" ", "_"), value, evaluations)
 
+    def _log_weight(self, evaluations: int, state: State) -> None:
+        if isinstance(self._controller, HasPriorWeight) and evaluations >= _WEIGHT_SPACING * self._weighed:
+            self._weighed = evaluations
+            weight = self._controller.prior_weight(state).mean().item()
+            self._writer.add_scalar(f"{_GLANCE}/prior_weight", weight, evaluations)
+
     def _log_picture(self, evaluations: int, found: Best) -> None:
         if found.score.isnan().all():
             return
         arch = found.archs[incumbent.top(found)]
         if arch.tolist() != self._shown:
             self._shown = arch.tolist()
-            self._writer.add_image("best_cell", _pixels(self._controller.space, arch), evaluations, dataformats="HWC")
+            image = pixels(draw.figure(self._controller.space, arch, card=True))
+            self._writer.add_image("best/cell", image, evaluations, dataformats="HWC")
 
 
 def _settings(config: RunConfig, controller: Controller) -> dict[str, str | int | float | bool]:
@@ -139,11 +175,23 @@ def _number(text: str) -> str | float:
         return text
 
 
-def _pixels(space: Space, arch: Tensor) -> Tensor:
-    """The drawing of a cell, uint8 `[H, W, 3]`."""
+def layout(controller: Controller) -> dict[str, dict[str, list[Any]]]:
+    """The tab of custom scalars: curves that belong together in one chart each, those of a policy by decision."""
+    charts = {"search": {"score": ["Multiline", [f"{_GLANCE}/best_score", f"{_GLANCE}/score"]]}}
+    if isinstance(controller, HasPriorWeight):
+        charts["search"]["prior weight"] = ["Multiline", [f"{_GLANCE}/prior_weight"]]
+    if isinstance(controller, HasPolicy):
+        names = [name.replace(" ", "_") for name in controller.space.decisions]
+        # TensorBoard reads tags as regular expressions.
+        charts["policy"] = {name: ["Multiline", [f"policy/{re.escape(name)}/.*"]] for name in names}
+    return charts
+
+
+def pixels(figure: Figure) -> Tensor:
+    """A figure as an image, uint8 `[H, W, 3]`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    canvas = FigureCanvasAgg(draw.figure(space, arch))
+    canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return torch.from_numpy(numpy.asarray(canvas.buffer_rgba())[..., :3].copy())
 
