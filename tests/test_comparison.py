@@ -212,6 +212,18 @@ def test_the_plain_network_is_handed_out_where_validation_says_so_also_after_a_k
     assert after["handed_out"] == "the plain ResNet"
     assert trained_network.load(run.folder).arch == plain
     assert any("The export is the plain ResNet and not the network found" in line for line in comparison.lines(after))
+    assert comparison.plain_handed_out(run) in comparison.lines(after)
+    exported = []
+    monkeypatch.setattr(finish.trained_network, "write_export", lambda *_, **__: exported.append(1))
+    monkeypatch.setattr(finish, "_exported_arch", lambda _: plain)
+    assert finish._is_exported(run, trained_network.load(run.folder)), "a run of an earlier version"
+    finish.finish(run, setup)
+    assert not exported
+    keep(run, finish.EXPORTED, "another")
+    finish.finish(run, setup)
+    finish.finish(run, setup)
+    assert len(exported) == 1
+    assert "The export is the plain ResNet" in (run.folder / finish.PAGE).read_text()
     keep(run, comparison.KEY, before[0])
     trained_network.save(run.folder, before[1])
 

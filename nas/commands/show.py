@@ -160,7 +160,8 @@ def _print_trained(console: Console, run: Run) -> None:
         return
     interval, compared = test_accuracy.sentences(winner)
     page = printable(str(run.folder / finish.PAGE))
-    console.print(f"test accuracy {winner.metrics['test_accuracy']:.2f}%, {interval} {page}")
+    of = " of the export, the plain ResNet," if comparison.plain_handed_out(run) else ""
+    console.print(f"test accuracy{of} {winner.metrics['test_accuracy']:.2f}%, {interval} {page}")
     console.print(printable(compared))
     folder = finish.exported(run)
     if folder is not None:

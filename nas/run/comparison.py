@@ -138,16 +138,27 @@ def _not_beyond(found: Row, rows: list[Row]) -> str:
 
 def lines(document: dict[str, Any]) -> list[str]:
     """What is said below the table."""
-    rows = rows_of(document)
-    said = [document["sentence"]]
-    chosen = next(row for row in rows if row.name == document["handed_out"])
-    if chosen.kind == REFERENCE:
-        found = next(row for row in rows if row.kind == FOUND)
-        said.append(
-            f"The export is {chosen.name} and not the network found: {chosen.valid_score:.2f} against {found.valid_score:.2f} "
-            "on the validation images."
-        )
+    exported = _plain_is_exported(document)
+    said = [document["sentence"], *([exported] if exported else [])]
     return [*said, f"Latency by {document['latency_by']}; models of scikit-learn in Python."]
+
+
+def plain_handed_out(run: Run) -> str:
+    """The line that says so where a run hands out the plain network; else empty."""
+    document = read(run)
+    return "" if document is None else _plain_is_exported(document)
+
+
+def _plain_is_exported(document: dict[str, Any]) -> str:
+    rows = rows_of(document)
+    chosen = next(row for row in rows if row.name == document["handed_out"])
+    found = next(row for row in rows if row.kind == FOUND)
+    if chosen.kind != REFERENCE:
+        return ""
+    return (
+        f"The export is {chosen.name} and not the network found: {chosen.valid_score:.2f} against {found.valid_score:.2f} on the "
+        "validation images."
+    )
 
 
 def table(document: dict[str, Any]) -> list[tuple[str, ...]]:

@@ -39,6 +39,8 @@ PAGE = "report.md"
 SECONDS = "seconds"
 """Kept with a run: what each stage after the search took."""
 FOLDER = "export"
+EXPORTED = "exported"
+"""Kept with a run: the digest of the network in its export."""
 
 
 def finish(run: Run, setup: Setup, enter: Enter = stages.nobody) -> Export | None:
@@ -60,11 +62,13 @@ def finish(run: Run, setup: Setup, enter: Enter = stages.nobody) -> Export | Non
     _write_html(run)
     with atomic_write(run.folder / PAGE) as beside:
         beside.write_text(page(run, setup, winner), encoding="utf-8")
-    if _exported_arch(run) == winner.arch:
+    if _is_exported(run, winner):
         return None
-    return trained_network.write_export(
+    done = trained_network.write_export(
         training.final_space, setup.evaluator.task, winner, run.folder / FOLDER, force=True
     )
+    store.set_meta(run, EXPORTED, trained_network.digest(run.folder))
+    return done
 
 
 def _write_html(run: Run) -> None:
@@ -106,9 +110,10 @@ def page(run: Run, setup: Setup, winner: TrainedNetwork) -> str:
     """A page in Markdown: what was searched, what was found, how good it is, which classes it takes for which."""
     past = step_log.history(run)
     retrained = choice.trainings(run, past)
+    plain = comparison.plain_handed_out(run)
     head = [
         f"# {escape(run.config.task)}: {winner.metrics['test_accuracy']:.2f}% of the test images",
-        *map(escape, test_accuracy.sentences(winner)),
+        *map(escape, [*test_accuracy.sentences(winner), *([plain] if plain else [])]),
         f"Found by {code(run.config.controller)} in {past.score.shape[1]} evaluations, {past.wall:.0f} s of search"
         f"{f'; {retrained} more trainings told its leaders apart' if retrained else ''}.",
         f"{escape(setup.evaluator.description)}.",
@@ -126,8 +131,18 @@ def page(run: Run, setup: Setup, winner: TrainedNetwork) -> str:
     return "\n\n".join([*head, table]) + "\n"
 
 
+def _is_exported(run: Run, winner: TrainedNetwork) -> bool:
+    """Whether the run's own export is of `winner`: a run that got more budget may hand out another one since.
+
+    The architecture alone does not say it: the plain network is trained for as long as the network found.
+    """
+    return _exported_arch(run) == winner.arch and store.get_meta(run, EXPORTED) in (
+        None,  # Of a run of an earlier version, which exports what it found.
+        trained_network.digest(run.folder),
+    )
+
+
 def _exported_arch(run: Run) -> str | None:
-    """Of the run's own export: a run that got more budget may have found a better one since."""
     try:
         with safe_open(run.folder / FOLDER / "network.safetensors", framework="pt") as file:
             return (file.metadata() or {}).get("arch")

@@ -177,7 +177,7 @@ def write_meta(connection: sqlite3.Connection, key: str, value: Any) -> None:
 _KINDS: dict[str, type] = {
     "report": list, "data": list, "components": dict, "columns_read": dict, "leaders": dict, "hparams": dict, "provenance": dict,
     "subject": dict, "test_place": dict, "pending": list, "sizes": dict, "comparison": dict, "comparison_plan": dict,
-    "verified": dict, "seconds": dict,
+    "exported": str, "verified": dict, "seconds": dict,
 }  # fmt: skip
 """What JSON each value of `set_meta` is: a damaged file may hold another."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,12 @@ def save(folder: Path, trained: TrainedNetwork) -> None:
         partial.write_bytes(
             safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, about)
         )
+
+
+def digest(folder: Path) -> str:
+    """Of the file of weights in a run's folder: another network has another one."""
+    with (folder / FILE).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def load(folder: Path) -> TrainedNetwork | None:
