@@ -12,11 +12,12 @@ import torch
 
 from controller import Proposal
 from nas import plugins, tasks
+from nas.baselines import majority
 from nas.evaluators._training_cache import TrainingCache
 from nas.evaluators.train import Train
 from nas.export import device, latency_model
 from nas.export.device import Device
-from nas.run import choice, leaders, session, step_log, store, verified
+from nas.run import choice, comparison, finish, leaders, session, simpler, step_log, store, trained_network, verified
 from nas.run.config import RunConfig
 from nas.run.summary import summary
 from nas.tasks import TaskName, fitted_size, least_network
@@ -320,11 +321,12 @@ def _scored(self, keys):
 def test_a_run_with_bounds_goes_on_without_measuring_and_shows_them(nas, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(Device, "milliseconds", lambda self, *network: asked.append(self.command) or 0.5)
-    monkeypatch.setattr("nas.run.finish.export", lambda *network, **more: None)
+    monkeypatch.setattr("nas.run.trained_network.write_export", lambda *network, **more: None)
     options = [word for key, value in TINY.items() for word in ("-t", f"{key}={value}")]
     made = nas(
         "search", "--task", "digits", "--constraint", "params<=20k", "--constraint", "latency<=1ms",
-        "--latency-command", "board 7", "--evals", 4, "--batch", 4, "--leaders", 0, "--prior", "none", "--name", "r", *options,
+        "--latency-command", "board 7", "--evals", 4, "--batch", 4, "--leaders", 0,
+        "--prior", "none", "--name", "r", "--no-comparison", *options,
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
     assert "constraint latency<=1ms: the best is at 50.0% of the bound as measured, 50.0% as predicted" in made.stdout
@@ -405,3 +407,27 @@ def test_final_networks_are_as_large_as_the_bound_allows_the_resnet_cell(bound, 
     assert fitted_size.options_of(found, TaskName.parse(found.task.name)) == dict(
         zip(fitted_size.OPTIONS, map(str, size))
     )
+
+
+@pytest.mark.parametrize(("bound", "plain"), [("6k", False), ("1G", True)])
+def test_the_plain_network_is_no_floor_where_it_breaks_the_bound(bound, plain, tmp_path, monkeypatch):
+    # On validation images the plain network is better, whatever was found.
+    best = {comparison.FOUND: 0.0, comparison.REFERENCE: 1.0}
+    monkeypatch.setattr(comparison, "handed_out", lambda rows: max(rows, key=lambda row: best.get(row.kind, -1.0)))
+    monkeypatch.setattr(
+        "nas.run.simpler.baselines.fit_best", lambda images, *rest: majority(images, tuple("0123456789"))
+    )
+    config = RunConfig(
+        f"digits+params<={bound}", "random_search", evals=4, batch=4, prior="none", training_options=TINY
+    )
+    config = dataclasses.replace(config, comparison=True)
+    setup = session.load(config)
+    run = session.start(tmp_path / "r", config, setup)
+    for _ in session.resume(run, setup):
+        pass
+    finish.write_report(run, setup)
+    simpler.make(run, setup)
+    reference = SPACE.describe(SPACE.equivalents(SPACE.reference_arch, deep=True))
+    handed = trained_network.load(run.folder).arch
+    assert (handed == reference) == plain
+    assert SPACE.cost(SPACE.parse(handed), TASK)[0] <= setup.evaluator.constraints[0].bound
