@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from nas.export import export, formats, latency
+from nas.export import formats, latency
+from nas.export.export import build, describe, write_source
 from nas.export.read_back import NO_ONNX, has_onnx, load_python
 from search_spaces import HasMirror, HasOwnSize, Space, Task, UserError, _noise
 
@@ -78,8 +79,8 @@ def exported_module(space: Space, arch: Tensor, task: Task) -> nn.Module:
     channels = task.input_shape[0]
     mean, std = torch.full((channels,), 0.5), torch.full((channels,), 0.25)
     mirror = isinstance(space, HasMirror) and space.mirrors(arch)
-    about = export.describe(space, arch, task, mean, std, (), mirror, None)
-    network = export.build(space, arch, task, None)
+    about = describe(space, arch, task, mean, std, (), mirror, None)
+    network = build(space, arch, task, None)
     with tempfile.TemporaryDirectory() as folder:
-        own = export.write_source(Path(folder), space, arch, task, network, about)
+        own = write_source(Path(folder), space, arch, task, network, about)
         return load_python(Path(folder)) if own is None else own
