@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple, Protocol, runtime_checkable
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from controller._settings_types import Range
 from controller.candidates.rungs import ladder
 from controller.models import configuration_prior, scores
 from controller.models.multi_fidelity_gp import MultiFidelityGP, Observed, targets
-from search_spaces import Space, Task, _noise, _ops, _sampling
+from search_spaces import HasFirstArchs, Space, Task, _noise, _ops, _sampling
 
 __all__ = ["MultiFidelityBO"]
 
@@ -34,16 +34,6 @@ _MOST_CHANGES = 4
 """Decisions in which a mutant differs from its parent, at most."""
 _QUEUE = 16
 """Candidates that a fit hands out at least."""
-
-
-@runtime_checkable
-class HasFirstArchs(Protocol):
-    """A space that says what to begin with where nothing is known of other data."""
-
-    @property
-    def first_archs(self) -> Tensor:
-        """int64 `[P, D]`."""
-        ...
 
 
 class State(NamedTuple):

@@ -135,6 +135,8 @@ class Loads(NamedTuple):
     """Multiply-accumulates of convolutions wider than 1x1."""
     pointwise: Tensor
     """Multiply-accumulates of 1x1 convolutions and of the classifier."""
+    blocked: Tensor
+    """Multiply-accumulates of convolutions with channels in whole blocks (`in_blocks`), as vector units take them."""
     pooled: Tensor
     """Values that poolings give."""
     values: Tensor
@@ -158,6 +160,16 @@ class HasOwnSize(Protocol):
 
     def sized(self, arch: Tensor, task: Task) -> Task:
         """The task with images of the size of `arch` `[D]`."""
+        ...
+
+
+@runtime_checkable
+class HasFirstArchs(Protocol):
+    """A space that says what to begin with where nothing is known of other data."""
+
+    @property
+    def first_archs(self) -> Tensor:
+        """int64 `[P, D]`."""
         ...
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from search_spaces._base import Loads, Space, Task
-from search_spaces._network_costs import counts
+from search_spaces._network_costs import counts, in_blocks
 
 
 def three_stages_cost(
@@ -56,7 +56,8 @@ def three_stages_loads(
     wide, narrow, pools = count["nor_conv_3x3"], count["nor_conv_1x1"], count["avg_pool_3x3"]
     zero, out = torch.zeros_like(wide), channels << 2
     found = Loads(
-        zero + 9 * image_channels * channels * places, zero + out * task.num_classes, zero + out,
+        zero + 9 * image_channels * channels * places, zero + out * task.num_classes,
+        zero + 9 * in_blocks(image_channels, channels) * places, zero + out,
         zero + channels * places + out + task.num_classes, zero + 3,
     )  # fmt: skip
     for stage in range(3):
@@ -65,9 +66,13 @@ def three_stages_loads(
             sides = [-(-side // 2) for side in sides]
             places = math.prod(sides)
             # Two 3x3 convolutions beside a pooling and a 1x1 convolution.
-            block = (9 * c * (c // 2) + 9 * c * c, c * (c // 2), c // 2, 3 * c + c // 2)
+            narrow_c = in_blocks(c // 2, c)
+            block = (
+                9 * c * (c // 2) + 9 * c * c, c * (c // 2), 10 * narrow_c + 9 * in_blocks(c, c), c // 2, 3 * c + c // 2,
+            )  # fmt: skip
             found = Loads(*(x + y * places for x, y in zip(found, block)), found.layers + 4)  # pyright: ignore
-        here = (wide * 9 * c * c, narrow * c * c, pools * c, (wide + narrow + pools) * c)
+        blocked = (9 * wide + narrow) * in_blocks(c, c)
+        here = (wide * 9 * c * c, narrow * c * c, blocked, pools * c, (wide + narrow + pools) * c)
         layers = found.layers + cells * (wide + narrow + pools)
         found = Loads(*(x + cells * y * places for x, y in zip(found, here)), layers)  # pyright: ignore
     return found

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from search_spaces import _ops
 from search_spaces._base import (
     CellSpace,
+    HasFirstArchs,
     HasOperationFeatures,
     OperationFeatures,
     Skeleton,
@@ -123,9 +124,18 @@ class Bounded(Part):
     """Architectures `[..., D]` of `whole` to bool `[...]`. Equal ones, by `==`, keep the same."""
     all_valid = False
 
+    @property
+    def first_archs(self) -> Tensor:
+        """What the whole begins with, as far as it is kept; none where the whole does not say."""
+        if not isinstance(self.whole, HasFirstArchs):
+            return torch.zeros(0, len(self.choices), dtype=torch.long)
+        first = self.whole.first_archs
+        return first[self.valid(first)]
+
     def valid(self, archs: Tensor) -> Tensor:
         within = self.whole.valid(archs)
-        within[within.clone()] = self.keeps(archs[within])
+        if within.any():
+            within[within.clone()] = self.keeps(archs[within])
         return within
 
 

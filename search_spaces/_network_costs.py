@@ -14,6 +14,17 @@ from torch import Tensor, nn
 
 from search_spaces._base import HasCost, HasLoads, HasOwnSize, Loads, Space, Task
 
+_BLOCK = 16
+"""Channels that vector units take at once: those of AVX-512 in float32. Narrower ones are between this and no blocks at all."""
+_FEW = 8
+"""Input channels below which a convolution is computed without blocks, as that of an image is."""
+
+
+def in_blocks(inputs: int, outputs: int) -> int:
+    """Input times output channels of a convolution, in whole blocks: ONNX Runtime takes 16 channels as long as 8."""
+    whole = inputs if inputs < _FEW else _BLOCK * -(-inputs // _BLOCK)
+    return whole * _BLOCK * -(-outputs // _BLOCK)
+
 
 def network_cost(space: Space, archs: Tensor, task: Task) -> tuple[Tensor, Tensor]:
     """Parameters and FLOPs, int64 `[...]` each, of `archs` `[..., D]` of any space.
@@ -57,8 +68,10 @@ def built_loads(space: Space, arch: tuple[int, ...], task: Task) -> tuple[float,
             found["pooled"] += output[0].numel()
         elif isinstance(layer, nn.Conv2d | nn.Linear):
             places = output[0, 0].numel() if output.dim() == 4 else 1
-            wide = isinstance(layer, nn.Conv2d) and math.prod(layer.kernel_size) > 1
-            found["wide" if wide else "pointwise"] += layer.weight.numel() * places
+            kernel = math.prod(layer.kernel_size) if isinstance(layer, nn.Conv2d) else 1
+            found["wide" if kernel > 1 else "pointwise"] += layer.weight.numel() * places
+            if isinstance(layer, nn.Conv2d):
+                found["blocked"] += in_blocks(layer.in_channels // layer.groups, layer.out_channels) * kernel * places
 
     _traced(space, torch.tensor(arch), _sized(space, torch.tensor(arch), task), add)
     return tuple(found.values())

@@ -7,6 +7,7 @@ images are scaled before they come in, and how the network is trained.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -186,31 +187,27 @@ class Pipeline:
 
     def cost(self, archs: Tensor, task: Task) -> tuple[Tensor, Tensor]:
         """Parameters and FLOPs (multiply-accumulates of one image of its size) of `archs` `[..., D]`, int64 `[...]` each."""
-        found = [
-            torch.stack(
-                _cell_costs.three_stages_cost(
-                    self.cell_of(arch), _CELL, self.sized(arch, task), *self.skeleton_of(arch)
-                )
-            )
-            for arch in archs.reshape(-1, len(self.choices))
-        ]
-        both = torch.stack(found).view(*archs.shape[:-1], 2)
-        return both[..., 0], both[..., 1]
+        parameters, flops = self._by_size(_cell_costs.three_stages_cost, archs, task)
+        return parameters, flops
 
     def loads(self, archs: Tensor, task: Task) -> Loads:
         """What `archs` `[..., D]` make a device do for one image of their size; twice as much with its mirror image."""
-        found = [
-            torch.stack(
-                list(
-                    _cell_costs.three_stages_loads(
-                        self.cell_of(arch), _CELL, self.sized(arch, task), *self.skeleton_of(arch)
-                    )
-                )
-            )
-            * (1 + self.mirrors(arch))
-            for arch in archs.reshape(-1, len(self.choices))
-        ]
-        return Loads(*torch.stack(found).view(*archs.shape[:-1], -1).unbind(-1))
+        rest = archs[..., _EDGES:]
+        twice = 1 + rest[..., _NAMES.index("mirror")] * rest[..., _NAMES.index("twice")]
+        return Loads(*(twice * load for load in self._by_size(_cell_costs.three_stages_loads, archs, task)))
+
+    def _by_size(self, of: Callable[..., tuple[Tensor, ...]], archs: Tensor, task: Task) -> list[Tensor]:
+        """Figures `[...]` that a function of `_cell_costs` gives of `archs` `[..., D]`, all of one network size at once."""
+        flat = archs.reshape(-1, len(self.choices))
+        which = flat[:, [_EDGES + _NAMES.index(name) for name in ("width", "cells", "stem", "size")]]
+        sizes, group = which.unique(dim=0, return_inverse=True)
+        found: list[tuple[Tensor, tuple[Tensor, ...]]] = []
+        for number in range(len(sizes)):
+            rows = (group == number).nonzero()[:, 0]
+            one = flat[rows[0]]
+            found.append((rows, of(flat[rows, :_EDGES], _CELL, self.sized(one, task), *self.skeleton_of(one))))
+        order = torch.cat([rows for rows, _ in found]).argsort()
+        return [torch.cat(parts)[order].view(archs.shape[:-1]) for parts in zip(*(figures for _, figures in found))]
 
     def mirrors(self, arch: Tensor) -> bool:
         """Whether `arch` `[D]` answers by the mean over an image and its mirror image."""

@@ -50,7 +50,7 @@ class Table(Device):
         index = int(_ops.index(arch, space.choices))
         self.asked.append(index)
         loads = latency_model.features(space, arch[None], task)[0]
-        found = float((loads * torch.tensor([0.5, 1e-6, 2e-6, 1e-4, 3e-5, 0.01], dtype=torch.float64)).sum())
+        found = float((loads * torch.tensor([0.5, 1e-6, 2e-6, 0.0, 1e-4, 3e-5, 0.01], dtype=torch.float64)).sum())
         return found * (10 if index in self.slow else 1)
 
 
@@ -431,3 +431,41 @@ def test_the_plain_network_is_no_floor_where_it_breaks_the_bound(bound, plain, t
     handed = trained_network.load(run.folder).arch
     assert (handed == reference) == plain
     assert SPACE.cost(SPACE.parse(handed), TASK)[0] <= setup.evaluator.constraints[0].bound
+
+
+def test_where_nothing_was_trained_at_full_length_the_longest_trainings_that_keep_the_bounds_are_handed_out(tmp_path):
+    """Of pipelines the levels of compute choose, and a short search has none at the highest."""
+    options = {"space": "pipeline", "unit": "0.001", "final": "0.001"}
+    name = "digits+latency<=0.5ms"
+    table = _PipelineTable()
+    config = RunConfig(name, "multi_fidelity_bo", prior="none", training_options=options, evals=8, batch=2)
+    evaluator = tasks.find(name, Measurements(table), **options)
+    seen = evaluator.space
+    assert not seen.all_valid
+    assert len(seen.first_archs) == int(seen.valid(seen.whole.first_archs).sum())
+    setup = session.Setup(evaluator, plugins.load("controller", "multi_fidelity_bo")(seen), torch.arange(1), None)
+    run = session.start(tmp_path / "r", config, setup)
+    for _ in session.resume(run, setup):
+        pass
+    past = step_log.history(run)
+    assert past.epochs.max() < evaluator.task.fidelities[-1]
+    assert seen.valid(past.archs).all()
+    order = [
+        int(at)
+        for level in (3, 1)
+        for at in past.score[0].argsort(descending=True, stable=True)
+        if past.epochs[0, at] == level
+    ]
+    kept = [at for at in order if verified.keeps(run, evaluator, past.archs[0, at])]
+    leaders.choose(run, evaluator)
+    assert choice.choices(run, past)[0].leaders[0].at == kept[0] + 1
+
+
+@dataclass(frozen=True)
+class _PipelineTable(Device):
+    """Half the milliseconds of `Table`, and of narrow networks a third more than loads say."""
+
+    def milliseconds(self, space, arch, task):
+        loads = latency_model.features(space, arch[None], task)[0]
+        slower = 1.35 if space.settings_of(arch).width <= 16 else 1.0
+        return slower * float((loads * torch.tensor([0.2, 1e-7, 2e-7, 0.0, 1e-5, 3e-6, 0.01]).double()).sum())

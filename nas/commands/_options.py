@@ -154,15 +154,15 @@ def configure(
                 "Leave it out."
             )
         leaders = 0
-    timed = stages.timed(dataclasses.replace(config, comparison=comparison), setup.evaluator)
-    if timed:
-        config = dataclasses.replace(config, training_options=timed | training)
-        setup = session.load(config)
     latencies = verified.latencies_of(setup.evaluator)
     if config.latency_command and not latencies:
         raise UserError(
             f"--latency-command is '{config.latency_command}', and nothing asks for a latency; add --constraint 'latency<=2ms'."
         )
+    timed = stages.timed(dataclasses.replace(config, comparison=comparison), setup.evaluator)
+    if timed:
+        config = dataclasses.replace(config, training_options=timed | training, latencies=latencies)
+        setup = session.load(config)
     unlimited = evals is None and config.simulated_seconds is None and config.minutes is None
     complete = dataclasses.replace(
         config,

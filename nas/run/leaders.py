@@ -39,6 +39,8 @@ def _halve(run: Run, evaluator: Evaluator, training: TrainingEvaluator, past: Hi
     config = run.config
     count, searches = max(1, budget.leaders_of(config, past)), range(len(past.score))
     orders = [_order(config, evaluator, training, past, s) for s in searches]
+    if verified.bounds_of(evaluator) and not any(orders):
+        return _without_leaders(run, evaluator, training, past)
     # Measured before they are trained again: the next best stands in for one that breaks a bound.
     keeping = [verified.first(run, evaluator, [past.archs[s, at] for at in orders[s]], count) for s in searches]
     left = [[orders[s][place] for place in keeping[s]] for s in searches]
@@ -65,14 +67,38 @@ def _halve(run: Run, evaluator: Evaluator, training: TrainingEvaluator, past: Hi
     return [_choice(evaluator, training, past, s, orders[s], scores[s]) for s in searches]
 
 
-def _order(config: RunConfig, evaluator: Evaluator, training: TrainingEvaluator, past: History, s: int) -> list[int]:
-    """The evaluations of search `s` at full length from the best down, the first of each function; of ties the earlier."""
+def _without_leaders(run: Run, evaluator: Evaluator, training: TrainingEvaluator, past: History) -> list[Choice]:
+    """Where nothing was trained at full length: of each search the best of the longest trainings that keeps the bounds."""
+    found = []
+    for s in range(len(past.score)):
+        order = _order(run.config, evaluator, training, past, s, full=False)
+        places = verified.first(run, evaluator, [past.archs[s, at] for at in order], 1)
+        leaders = [
+            Leader(evaluator.space.describe(past.archs[s, at]), at + 1, [round(past.score[s, at].item(), 4)])
+            for at in (order[place] for place in places)
+        ]
+        found.append(Choice(leaders, None))
+    return found
+
+
+def _order(
+    config: RunConfig, evaluator: Evaluator, training: TrainingEvaluator, past: History, s: int, *, full: bool = True
+) -> list[int]:
+    """The evaluations of search `s` from the best down, the first of each function; of ties the earlier.
+
+    Args:
+        full: those at full length alone; else those of the longest length that there is, then the shorter ones.
+    """
     allowed = incumbent.within(past.cost, config.simulated_seconds)
-    full = evaluator.task.fidelities[-1:]
-    if past.epochs is not None and full:
-        allowed = allowed & (past.epochs == full[0])
-    counts, functions = incumbent.comparable(past.score, allowed)[s], training.equivalents(past.archs[s]).tolist()
-    places = sorted(counts.nonzero()[:, 0].tolist(), key=lambda at: -past.score[s, at].item())
+    longest = evaluator.task.fidelities[-1:]
+    if full and past.epochs is not None and longest:
+        allowed = allowed & (past.epochs == longest[0])
+    counts = incumbent.comparable(past.score, allowed)[s] if full else (allowed & ~past.score.isnan())[s]
+    epochs = torch.zeros_like(past.score) if past.epochs is None else past.epochs
+    places = sorted(
+        counts.nonzero()[:, 0].tolist(), key=lambda at: (-int(epochs[s, at]) * (not full), -past.score[s, at].item())
+    )
+    functions = training.equivalents(past.archs[s]).tolist()
     first: dict[tuple[int, ...], int] = {}
     for at in places:
         first.setdefault(tuple(functions[at]), at)
