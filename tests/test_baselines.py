@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -128,3 +129,26 @@ def test_a_mean_over_unequal_classes_is_known_by_fewer_images():
     assert metrics.effective_images("accuracy", y) == 100
     assert metrics.effective_images("balanced_accuracy", y) == round(4 / (1 / 90 + 1 / 10))
     assert metrics.effective_images("balanced_accuracy", torch.tensor([0, 1] * 50)) == 100
+
+
+def test_models_that_do_not_fit_into_the_time_are_left_out_and_many_images_are_thinned(images, monkeypatch):
+    clock, fitted = [0.0], []
+    monkeypatch.setattr(classical.time, "perf_counter", lambda: clock[0])
+
+    def slow(number):
+        def fit(features, y, until):
+            clock[0] += 10
+            fitted.append((number, len(y)))
+            return SimpleNamespace(predict=lambda features: torch.zeros(len(features)).long().numpy())
+
+        return fit
+
+    monkeypatch.setattr(classical, "_CANDIDATES", [classical._Candidate(str(n), hog, slow(n)) for n in range(4)])
+    monkeypatch.setattr(classical, "_CHOSEN_ON", 9)
+    # Half of 60 seconds is for choosing: three begin in it. The other half is three times what the first took: it may have 3 ** 0.5
+    # times as many images.
+    baselines.fit_best(images, 60.0)
+    assert fitted == [(0, 9), (1, 9), (2, 9), (0, int(9 * 3**0.5))]
+    fitted.clear()
+    baselines.fit_best(images, 0.0)
+    assert fitted == [(0, 9), (0, 9)]

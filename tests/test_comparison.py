@@ -248,12 +248,30 @@ def test_more_budget_compares_anew(made):
     store.set_config(run, run.config)
 
 
+_MAY_BE_NONE = ("arch", "parameters", "latency_ms", "kind", "name")
+
+
 def test_a_damaged_comparison_is_one_line(made):
     run, _ = made
     kept = comparison.read(run)
-    for damaged in ({}, {"rows": [1]}, {"rows": [{"name": "x"}]}, kept | {"rows": [kept["rows"][0] | {"correct": 3}]}):
+    one, *others = kept["rows"]
+    rows = [
+        [1],
+        [{"name": "x"}],
+        [],
+        others[:2],
+        *([one | {key: None}, *others] for key in one if key not in _MAY_BE_NONE),
+    ]
+    texts = [{k: v for k, v in kept.items() if k != key} for key in kept]
+    for damaged in (
+        {},
+        *(kept | {"rows": each} for each in rows),
+        kept | {"sentence": 3},
+        kept | {"handed_out": 3},
+        *texts,
+    ):
         store.set_meta(run, comparison.KEY, damaged)
-        with pytest.raises(UserError, match="keeps a comparison that cannot be read"):
+        with pytest.raises(UserError, match="keeps a comparison"):
             comparison.read(run)
     store.set_meta(run, comparison.KEY, kept)
 

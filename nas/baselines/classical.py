@@ -76,8 +76,8 @@ def fit_best(images: Splits, seconds: float, metric: str = "accuracy") -> Baseli
         if best is not None and started >= until:
             break
         model = candidate.fit(candidate.features(x[picked]), y[picked], until)
-        took = time.perf_counter() - started
         seen = torch.from_numpy(model.predict(candidate.features(x_valid).numpy())).long()
+        took = time.perf_counter() - started
         score = metrics.score(metric, seen[None], y_valid, classes).item()
         if best is None or score > best[0]:
             best = score, candidate, took, seen

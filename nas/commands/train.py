@@ -96,7 +96,8 @@ def _evaluator(task: str, space: str | None, training_options: tuple[str, ...]) 
 def _parsed(training: ComparableTraining, arch: str) -> Tensor:
     if arch.strip().lower() != RESNET:
         return training.space.parse(arch)
-    found = training.reference(torch.zeros(len(training.space.choices), dtype=torch.long))
+    # Of a space of cells, and of that of pipelines.
+    found: Tensor | None = getattr(training.space, "reference_arch", None)
     if found is None:
         raise UserError(
             f"Space '{training.space.name}' names no ResNet-like cell; write an architecture as a search prints it."

@@ -82,11 +82,14 @@ class Row(NamedTuple):
 def read(run: Run) -> dict[str, Any] | None:
     """The JSON document: `rows`, `sentence`, `handed_out` (the name of a row), `latency_by`, `metric`; None before it is made."""
     document = store.get_meta(run, KEY)
+    if document is None:
+        return None
     try:
-        if document is not None and not all(isinstance(row.correct, str) for row in rows_of(document)):
-            raise TypeError("no string of hits")
-    except (TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"Run '{run.folder}' keeps a comparison that cannot be read ({error}).") from None
+        whole = table(document), lines(document), [row.hits for row in rows_of(document)]
+    except (TypeError, KeyError, ValueError, AttributeError, StopIteration) as error:
+        raise UserError(f"Run '{run.folder}' keeps a comparison that cannot be read ({error!r}).") from None
+    if not all(isinstance(text, str) for text in (*whole[1], document["metric"])):
+        raise UserError(f"Run '{run.folder}' keeps a comparison without a sentence.")
     return document
 
 
