@@ -127,7 +127,7 @@ def test_a_run_of_a_table_has_the_sizes_of_the_networks_that_the_table_measured(
 
 def test_a_damaged_note_of_sizes_is_one_line(run, nas, monkeypatch):
     made, _ = run
-    monkeypatch.setattr("nas.run.subject.StoredSpace.ours", property(lambda self: False))
+    monkeypatch.setattr("nas.run.stored_space.StoredSpace.ours", property(lambda self: False))
     store.set_meta(made, front.SIZES, {"x": 3})
     done = nas("show", made.folder, "--front")
     assert done.returncode == 2

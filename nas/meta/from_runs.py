@@ -16,7 +16,7 @@ from torch import Tensor
 from controller import Prior, penalty
 from controller.models import features, prior_file, scores, task_features, transfer_model
 from controller.models.prior_file import Families, Runs, Tasks
-from nas.run import priors, step_log, store, subject, trust
+from nas.run import priors, step_log, store, stored_space, subject, trust
 from search_spaces import UserError, _measured
 
 _FAMILY = "runs"
@@ -138,7 +138,7 @@ def fit(prior: Prior, folder: Path) -> RunFit:
         past, config, over, about = step_log.history(run), run.config, step_log.constraint_ratio(run), subject.read(run)
         if not about.space.ours:
             trust.refuse_unknown(str(folder), trust.outside(config))
-        space = subject.built_space(about.space)
+        space = stored_space.built(about.space)
     if past.score.shape[1] < 3:
         raise UserError(f"Run '{folder}' has {past.score.shape[1]} evaluations; it takes at least 3 to learn from.")
     longest = torch.ones_like(past.score, dtype=torch.bool) if past.epochs is None else past.epochs == past.epochs.max()

@@ -16,7 +16,7 @@ from nas.run import choice, step_log, store, subject
 from nas.run.choice import Leader
 from nas.run.step_log import History
 from nas.run.store import Run
-from nas.run.subject import StoredSpace
+from nas.run.stored_space import StoredSpace
 from search_spaces import Space, Task, UserError, representatives
 from search_spaces._network_costs import network_cost
 

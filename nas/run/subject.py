@@ -5,43 +5,19 @@ Reading it runs no code but ours: a space of somebody else's is known by its nam
 
 from __future__ import annotations
 
-import inspect
 import sqlite3
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor, nn
-
 from nas import plugins, tasks
-from nas.run import step_log, store, trials, trust
+from nas.run import step_log, store, stored_space, trials, trust
 from nas.run.config import RunConfig
 from nas.run.store import Run
+from nas.run.stored_space import StoredSpace
 from nas.tasks import TaskName
 from nas.types import Evaluator
-from search_spaces import Space, Task, UserError, _measured, as_cell_space
+from search_spaces import Space, Task, UserError
 
 KEY = "subject"
-
-
-class StoredSpace(NamedTuple):
-    """A space as a run keeps it."""
-
-    component: str
-    """What `plugins.load` finds it by."""
-    name: str
-    choices: tuple[int, ...]
-    decisions: tuple[str, ...]
-    operations: tuple[tuple[str, ...], ...]
-    edges: tuple[tuple[int, int], ...] | None = None
-    """Of a space of cells."""
-    skeleton: tuple[int, int, int] | None = None
-    """Channels, cells, stem stride of its network, where it is NAS-Bench-201's."""
-
-    @property
-    def ours(self) -> bool:
-        """Whether the package has it."""
-        return not plugins.is_outside(self.component) and self.component.replace("-", "_") in plugins.names("space")
 
 
 class Subject(NamedTuple):
@@ -55,38 +31,6 @@ class Subject(NamedTuple):
     """The evaluator's."""
     constraints: tuple[str, ...] = ()
     """As the task's name has them."""
-
-
-@dataclass(frozen=True)
-class NamedSpace:
-    """A space of somebody else's by what a run keeps of it: it can be drawn and described, not built."""
-
-    name: str
-    choices: tuple[int, ...]
-    decisions: tuple[str, ...]
-    operations: tuple[tuple[str, ...], ...]
-    edges: tuple[tuple[int, int], ...] | None
-    texts: dict[tuple[int, ...], str] = field(default_factory=dict, repr=False)
-    """How its own space described the architectures of the run."""
-
-    def describe(self, arch: Tensor) -> str:
-        picked = tuple(arch.tolist())
-        return self.texts.get(picked) or ", ".join(names[c] for names, c in zip(self.operations, picked))
-
-    def valid(self, archs: Tensor) -> Tensor:
-        return ((archs >= 0) & (archs < torch.tensor(self.choices))).all(-1)
-
-    def canonical(self, archs: Tensor) -> Tensor:
-        return archs
-
-    def build(self, arch: Tensor, task: Task) -> nn.Module:
-        raise UserError(f"Space '{self.name}' is not loaded; it only shows what a run found.")
-
-    def parse(self, text: str) -> Tensor:
-        for arch, known in self.texts.items():
-            if known == text:
-                return torch.tensor(arch)
-        raise UserError(f"No architecture of the run is called '{text}'.")
 
 
 def keep(run: Run, evaluator: Evaluator) -> None:
@@ -111,31 +55,12 @@ def of(config: RunConfig, evaluator: Evaluator) -> Subject:
     """What a run of a configuration keeps."""
     training = evaluator.training
     return Subject(
-        _stored(config, evaluator.space),
-        None if training is None else _stored(config, training.final_space),
+        stored_space.of(config, evaluator.space),
+        None if training is None else stored_space.of(config, training.final_space),
         evaluator.task,
         evaluator.description,
         TaskName.parse(config.task).constraints if config.evaluator is None else (),
     )
-
-
-def _stored(config: RunConfig, space: Space) -> StoredSpace:
-    space = _measured.whole_of(space)  # A table of a part of it says which part, not another space.
-    cells = as_cell_space(space)
-    asked, of_class = config.training_options.get("space", ""), type(space)
-    if of_class.__module__.startswith("search_spaces."):
-        component = of_class.__module__.rpartition(".")[2]
-    elif asked:
-        component = asked
-    else:  # That of somebody's evaluator, or one typed into a prompt.
-        try:
-            component = f"{inspect.getsourcefile(of_class)}:{of_class.__qualname__}"
-        except TypeError:
-            component = f"{of_class.__module__}:{of_class.__qualname__}"
-    return StoredSpace(
-        component, space.name, space.choices, space.decisions, space.operations,
-        None if cells is None else cells.edges, None if cells is None else cells.skeleton,
-    )  # fmt: skip
 
 
 def _of_earlier_version(run: Run) -> Subject:
@@ -158,7 +83,7 @@ def _is_outside(name: str) -> bool:
 def shown_space(run: Run, kept: StoredSpace) -> Space:
     """The space to describe and draw a run's architectures with. It imports nothing that is not ours."""
     if kept.ours:
-        return _ours(kept)
+        return stored_space.ours(kept)
     # What outside spaces call their architectures is in the run.
     archs = step_log.history(run).archs.transpose(0, 1).flatten(0, 1).tolist()
     try:
@@ -166,17 +91,7 @@ def shown_space(run: Run, kept: StoredSpace) -> Space:
     except sqlite3.DatabaseError:
         query = []
     texts = {tuple(arch): str(text) for arch, (text,) in zip(archs, query)}
-    return NamedSpace(kept.name, kept.choices, kept.decisions, kept.operations, kept.edges, texts)
-
-
-def built_space(kept: StoredSpace) -> Space:
-    """The space itself, to build networks in: of an outside one this runs its code. Raises `UserError` where it has changed."""
-    if kept.ours:
-        return _ours(kept)
-    space = _in_its_size(plugins.load("space", kept.component)(), kept)
-    if tuple(space.choices) != kept.choices:
-        raise UserError(f"Space '{kept.component}' has other choices than when the run began; its networks are others.")
-    return space
+    return stored_space.NamedSpace(kept.name, kept.choices, kept.decisions, kept.operations, kept.edges, texts)
 
 
 def final_space(about: Subject, run: str, *, trusted: bool) -> Space:
@@ -192,16 +107,7 @@ def final_space(about: Subject, run: str, *, trusted: bool) -> Space:
         if not trusted:
             trust.refuse_unknown(run, named)
         trust.remember(named)
-    return built_space(kept)
-
-
-def _ours(kept: StoredSpace) -> Space:
-    return _in_its_size(plugins.load("space", kept.component)(), kept)
-
-
-def _in_its_size(space: Space, kept: StoredSpace) -> Space:
-    cells = as_cell_space(space)
-    return space if cells is None or kept.skeleton is None else cells.proxy(*kept.skeleton)
+    return stored_space.built(kept)
 
 
 def trials_of(run: Run) -> list[trials.Trial]:
@@ -233,25 +139,12 @@ def _from_json(kept: dict[str, Any]) -> Subject:
     ):
         raise ValueError("a size that is no whole number above zero")
     return Subject(
-        _space_from_json(kept["space"]),
-        None if kept["final_space"] is None else _space_from_json(kept["final_space"]),
+        stored_space.from_json(kept["space"]),
+        None if kept["final_space"] is None else stored_space.from_json(kept["final_space"]),
         Task(
             str(task["name"]), tuple(task["input_shape"]), task["num_classes"], tuple(map(float, task["features"])),
             tuple(map(int, task["fidelities"])), tuple(map(float, task["constraints"])),
         ),
         str(kept["description"]),
         tuple(map(str, kept["constraints"])),
-    )  # fmt: skip
-
-
-def _space_from_json(kept: dict[str, Any]) -> StoredSpace:
-    edges, skeleton = kept["edges"], kept["skeleton"]
-    operations = tuple(tuple(map(str, names)) for names in kept["operations"])
-    choices, decisions = tuple(map(int, kept["choices"])), tuple(map(str, kept["decisions"]))
-    if not len(choices) == len(decisions) == len(operations) or tuple(map(len, operations)) != choices:
-        raise ValueError("choices, decisions and operations that do not fit together")
-    return StoredSpace(
-        str(kept["component"]), str(kept["name"]), choices, decisions, operations,
-        None if edges is None else tuple((int(a), int(b)) for a, b in edges),
-        None if skeleton is None else (int(skeleton[0]), int(skeleton[1]), int(skeleton[2])),
     )  # fmt: skip
