@@ -145,8 +145,8 @@ def test_models_that_do_not_fit_into_the_time_are_left_out_and_many_images_are_t
 
     monkeypatch.setattr(classical, "_CANDIDATES", [classical._Candidate(str(n), hog, slow(n)) for n in range(4)])
     monkeypatch.setattr(classical, "_CHOSEN_ON", 9)
-    # Half of 60 seconds is for choosing: three begin in it. The other half is three times what the first took: it may have 3 ** 0.5
-    # times as many images.
+    # Half of 60 seconds is for choosing: three begin in it. The other half is three times what the first took, so it may have
+    # 3 ** 0.5 times as many images.
     baselines.fit_best(images, 60.0)
     assert fitted == [(0, 9), (1, 9), (2, 9), (0, int(9 * 3**0.5))]
     fitted.clear()
