@@ -10,9 +10,16 @@ import inspect
 from typing import Any
 
 
-def prepared(image: Any, channels: int, height: int, width: int, deep: tuple[int, int] | None) -> Any:
-    """A Pillow image as a network takes it: upright, gray or RGB, scaled by its shorter side, cut to the middle."""
-    return middle(in_bytes(upright(image), channels, deep), height, width)
+def prepared(image: Any, channels: int, sizes: Any, deep: tuple[int, int] | None) -> Any:
+    """A Pillow image as a network takes it: upright, gray or RGB, scaled by its shorter side, cut to the middle.
+
+    Args:
+        sizes: height and width that the dataset was read at; of a network that takes smaller images these follow.
+    """
+    image = in_bytes(upright(image), channels, deep)
+    for height, width in sizes:
+        image = middle(image, height, width)
+    return image
 
 
 def upright(image: Any) -> Any:

@@ -52,7 +52,7 @@ def _decode(where: str, layout: Layout, image_size: int | None) -> RawData:
         images, labels = [], []
         for label, name in enumerate(class_names):
             for path in classes.get(name, []):
-                found = image_files.pixels(path, channels, side, side, scale) if path in usable else None
+                found = image_files.pixels(path, channels, [(side, side)], scale) if path in usable else None
                 if isinstance(found, Broken):
                     broken.append(found)
                 elif found is not None:

@@ -73,7 +73,7 @@ def hugging_face(where: str, image_size: int | None) -> RawData:
     side = image_size or min(shortest, LARGEST)
     splits = {}
     for split in parts:
-        x = torch.stack([image_files.to_pixels(row, channels, side, side, scale) for row in rows(split)])
+        x = torch.stack([image_files.to_pixels(row, channels, [(side, side)], scale) for row in rows(split)])
         splits[split] = (x, torch.tensor(labels[split]))
     # Only the classes with images: a hub's list of names may have more than its training split.
     present = torch.unique(splits["train"][1]).tolist()

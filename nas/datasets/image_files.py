@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -34,6 +34,7 @@ _LARGEST = 89_478_485
 _LONGEST = 100
 """Times its width that an image may be long: of a longer one the middle square shows nothing, and it would be scaled up to it."""
 _NAMED = 3
+Sizes = Sequence[tuple[int, int]]
 
 
 class Header(NamedTuple):
@@ -98,11 +99,11 @@ def header(path: Path) -> Header | Broken:
         return Broken(path, reason(error))
 
 
-def pixels(path: Path, channels: int, height: int, width: int, scale: PixelScale | None) -> Tensor | Broken:
+def pixels(path: Path, channels: int, sizes: Sizes, scale: tuple[int, int] | None) -> Tensor | Broken:
     """The pixels of a file, as `to_pixels` gives them."""
     try:
         with Image.open(path, formats=_formats()) as image:
-            return to_pixels(image, channels, height, width, scale)
+            return to_pixels(image, channels, sizes, scale)
     except UserError as error:
         return Broken(path, str(error))
     except Exception as error:  # As above.
@@ -135,14 +136,15 @@ def refuse(where: str, broken: list[Broken], total: int) -> None:
         )
 
 
-def to_pixels(image: Any, channels: int, height: int, width: int, scale: PixelScale | None) -> Tensor:
+def to_pixels(image: Any, channels: int, sizes: Sizes, scale: tuple[int, int] | None) -> Tensor:
     """A Pillow image as uint8 `[C, H, W]`: upright, on white where it is transparent, scaled, cut to its middle.
 
     Args:
+        sizes: height and width, in as many steps as there are.
         scale: of images with more than 8 bits a channel.
     """
-    values = np.array(image_reading.prepared(image, channels, height, width, scale), dtype=np.uint8)
-    return torch.from_numpy(values.reshape(height, width, channels)).permute(2, 0, 1).contiguous()
+    values = np.array(image_reading.prepared(image, channels, sizes, scale), dtype=np.uint8)
+    return torch.from_numpy(values.reshape(*sizes[-1], channels)).permute(2, 0, 1).contiguous()
 
 
 def scale_of_deep(where: str, ranges: dict[str, list[PixelRange]]) -> PixelScale | None:

@@ -40,12 +40,13 @@ def read(path: str | os.PathLike) -> np.ndarray:
     from PIL import Image
 
     known = load().get_modelmeta().custom_metadata_map
-    (channels, height, width), deep = json.loads(known["input_shape"]), json.loads(known["deep"])
+    channels, height, width = json.loads(known["input_shape"])
+    sizes, deep = json.loads(known["sizes"]), json.loads(known["deep"])
     with Image.open(path) as opened:
         if load().get_inputs()[0].type == "tensor(uint8)":  # It takes any size, and resizes itself.
             image = in_bytes(upright(opened), channels, deep)
             return np.asarray(image).reshape(1, image.height, image.width, channels)
-        image = prepared(opened, channels, height, width, deep)
+        image = prepared(opened, channels, sizes, deep)
     values = np.asarray(image, np.float32).reshape(1, height, width, channels)
     return np.ascontiguousarray(values.transpose(0, 3, 1, 2)) / np.float32(255)
 

@@ -16,6 +16,14 @@ class Reading(NamedTuple):
     """Channels, height, width."""
     deep: tuple[int, int] | None
     """Black and white of images with more than 8 bits a channel; None: training had none."""
+    read_at: tuple[int, int] | None = None
+    """Height and width that the dataset was read at, where the network takes smaller images."""
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """Height and width, step by step."""
+        own = self.shape[1:]
+        return (own,) if self.read_at in (None, own) else (self.read_at, own)
 
 
 USAGE = """
@@ -27,6 +35,8 @@ and in a shell: python {file} photo.jpg"""
 _CONSTANTS = '''
 CLASS_NAMES = {names}
 CHANNELS, HEIGHT, WIDTH = {shape}
+SIZES = {sizes}
+"""Height and width that an image is scaled and cut to, step by step."""
 DEEP = {deep}
 """Black and white of image files with more than 8 bits a channel; None: the network was trained on none."""
 '''
@@ -37,7 +47,7 @@ def read(path: str | os.PathLike) -> Tensor:
     from PIL import Image
 
     with Image.open(path) as opened:
-        image = prepared(opened, CHANNELS, HEIGHT, WIDTH, DEEP)
+        image = prepared(opened, CHANNELS, SIZES, DEEP)
     values = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
     return values.view(1, HEIGHT, WIDTH, CHANNELS).permute(0, 3, 1, 2).contiguous() / 255
 
@@ -81,7 +91,8 @@ def constants(reading: Reading | None) -> str:
     """What is known of the images."""
     if reading is None:
         return ""
-    return _CONSTANTS.format(names=name_tuple(reading.class_names), shape=_numbers(reading.shape), deep=reading.deep)
+    names, shape = name_tuple(reading.class_names), _numbers(reading.shape)
+    return _CONSTANTS.format(names=names, shape=shape, sizes=reading.sizes, deep=reading.deep)
 
 
 def classify(reading: Reading | None) -> str:

@@ -49,6 +49,7 @@ def export(
     class_names: tuple[str, ...] = (),
     mirror: bool = False,
     deep: tuple[int, int] | None = None,
+    read_at: tuple[int, int] | None = None,
     onnx: bool | None = None,
     onnx_input: str = "float32",
     force: bool = False,
@@ -61,6 +62,7 @@ def export(
         class_names: of the classes in their order; empty: their numbers.
         mirror: the logits are the mean over the image and its mirror image.
         deep: black and white of image files with more than 8 bits a channel; None: it was trained on none.
+        read_at: height and width that the dataset was read at, where the network takes smaller images.
         onnx: whether to write ONNX too; None: where the packages are installed.
         onnx_input: what the ONNX file takes: `float32` pixels / 255, or `uint8` images of any size.
         force: replace an earlier export in `folder`.
@@ -73,7 +75,7 @@ def export(
     if onnx_input == "uint8" and (mean is None or onnx is False):
         why = "no ONNX file is asked for" if onnx is False else "an untrained network does not know how to normalize"
         raise UserError(f"--onnx-input is uint8, and {why}; leave it out.")
-    about = describe(space, arch, task, mean, std, class_names, mirror, deep)
+    about = describe(space, arch, task, mean, std, class_names, mirror, deep, read_at)
     network = build(space, arch, task, state_dict)
     if onnx and not has_onnx():
         raise UserError(f"No ONNX file: {NO_ONNX}; or say --no-onnx.")
@@ -103,10 +105,11 @@ def describe(
     class_names: tuple[str, ...],
     mirror: bool,
     deep: tuple[int, int] | None,
+    read_at: tuple[int, int] | None,
 ) -> About:
     """What the files say about the network; the arguments are those of `export`."""
     names = class_names or tuple(map(str, range(task.num_classes)))
-    reading = None if mean is None else Reading(names, task.input_shape, deep)
+    reading = None if mean is None else Reading(names, task.input_shape, deep, read_at)
     return About(space.describe(arch), space.name, task.name, task.input_shape, mean, std, reading, mirror)
 
 

@@ -111,8 +111,11 @@ def complete_onnx(path: Path, about: About, *, uint8: bool) -> None:
     from nas.export import onnx_graph
 
     model, lines = onnx.load(path), about.lines
-    if uint8:
-        model, lines = onnx_graph.from_images(model, about.input_shape), lines | {"input": about.input_uint8}
+    if uint8 and about.reading is not None:
+        model, lines = (
+            onnx_graph.from_images(model, about.input_shape[0], about.reading.sizes),
+            lines | {"input": about.input_uint8},
+        )
     elif about.reading is not None:
         model = onnx_graph.refusing_other_scales(model)
     model = onnx_graph.described(model, lines)
@@ -132,16 +135,17 @@ def onnx_runtime() -> ModuleType:
 
 
 def load_onnx(path: Path) -> Run:
-    """Of either form: that with images of any size is given those of which `pixels`, whole multiples of 1 / 255, were made."""
-    session = onnx_runtime().InferenceSession(path, providers=["CPUExecutionProvider"])
-    if session.get_inputs()[0].name == "pixels":
-        return lambda pixels: torch.from_numpy(session.run(["logits"], {"pixels": pixels.numpy()})[0])
+    """Of the form that takes images of any size, what follows their resizing: that agrees with Pillow to a level, not exactly."""
+    import onnx
+    from onnx.utils import Extractor
 
-    def run(pixels: Tensor) -> Tensor:
-        images = (pixels * 255).round().byte().permute(0, 2, 3, 1).numpy()
-        return torch.from_numpy(session.run(["logits"], {"images": images})[0])
-
-    return run
+    model = onnx.load(path)
+    taken = model.graph.input[0].name
+    if taken != "pixels":
+        taken = "prepared"
+        model = Extractor(model).extract_model([taken], ["logits"])
+    session = onnx_runtime().InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return lambda pixels: torch.from_numpy(session.run(["logits"], {taken: pixels.numpy()})[0])
 
 
 @contextmanager

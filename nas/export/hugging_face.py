@@ -52,6 +52,7 @@ def export_hugging_face(
     class_names: tuple[str, ...],
     mirror: bool = False,
     deep: tuple[int, int] | None = None,
+    read_at: tuple[int, int] | None = None,
     force: bool = False,
 ) -> Path:
     """Write a trained network into `folder`, all or nothing; all other arguments are those of `nas.export.export`.
@@ -64,7 +65,7 @@ def export_hugging_face(
             f"--hf takes networks of square images; this one takes {task.input_shape[2]} x {task.input_shape[1]}."
         )
     task = with_public_name(task)
-    about = describe(space, arch, task, mean, std, class_names, mirror, deep)
+    about = describe(space, arch, task, mean, std, class_names, mirror, deep, read_at)
     network = build(space, arch, task, state_dict)
     parameters = sum(each.numel() for each in network.parameters())
     with atomic_folder(folder) as partial:

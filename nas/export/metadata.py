@@ -42,13 +42,15 @@ class About(NamedTuple):
             return found | {"input": f"float32 [N, {channels}, {height}, {width}], {color}, normalized pixels"}
         return found | {
             "class_names": json.dumps(self.reading.class_names),
+            "sizes": json.dumps(self.reading.sizes),
             "deep": json.dumps(self.reading.deep),
             "mean": json.dumps([round(value, 8) for value in self.mean.tolist()]),
             "std": json.dumps([round(value, 8) for value in self.std.tolist()]),
             "input": f"float32 [N, {channels}, {height}, {width}], {color}, pixels / 255 from 0 to 1. The network "
             "subtracts mean and divides by std itself",
             "preprocessing": f"turned upright (EXIF), put on white where transparent, made {color}, scaled by the "
-            f"shorter side with Pillow's bilinear filter, cut to the middle {width} x {height}",
+            f"shorter side with Pillow's bilinear filter, cut to the middle "
+            + ", then to ".join(f"{columns} x {rows}" for rows, columns in self.reading.sizes),
         }
 
     @property

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx
 import onnx.parser
 from onnx import TensorProto, compose, helper, numpy_helper
 
 from nas.export.metadata import HIGHEST, LOWEST
+
+_RESIZE = 'Resize <mode = "linear", antialias = 1, exclude_outside = 1>'
+"""On uint8 it averages in whole numbers as Pillow does: they differ by one of 255 levels at most."""
 
 
 def described(model: onnx.ModelProto, lines: dict[str, str]) -> onnx.ModelProto:
@@ -49,21 +54,21 @@ def refusing_other_scales(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def from_images(model: onnx.ModelProto, shape: tuple[int, int, int]) -> onnx.ModelProto:
+def from_images(model: onnx.ModelProto, channels: int, sizes: Sequence[tuple[int, int]]) -> onnx.ModelProto:
     """The model with the input `images` uint8 `[N, height, width, C]` of any size, in place of `pixels`.
 
     Args:
-        shape: channels, height, width of `pixels`.
+        sizes: height and width that an image is scaled and cut to, step by step; the last are those of `pixels`.
     """
-    channels, height, width = shape
+    (height, width), (last_height, last_width) = sizes[0], sizes[-1]
     (opset,) = (each.version for each in model.opset_import if not each.domain)
-    # On uint8, Resize averages in whole numbers as Pillow does: they differ by one level in less than one pixel of a hundred.
     # Integer division rounds down, as `nas.image_reading.middle` does.
     text = f"""
     <ir_version: {model.ir_version}, opset_import: ["" : {opset}]>
-    preparation (uint8[batch, height, width, {channels}] images) => (float[batch, {channels}, {height}, {width}] prepared)
+    preparation (uint8[batch, height, width, {channels}] images)
+    => (float[batch, {channels}, {last_height}, {last_width}] prepared)
     <int64[2] target = {{{height}, {width}}}, int64[2] half = {{2, 2}}, int64[2] rows_columns = {{2, 3}},
-     float white = {{255.0}}>
+     int64[2] last = {{{last_height}, {last_width}}}, float white = {{255.0}}>
     {{
       first = Transpose <perm = [0, 3, 1, 2]> (images)
       size = Shape <start = 2, end = 4> (first)
@@ -78,12 +83,14 @@ def from_images(model: onnx.ModelProto, shape: tuple[int, int, int]) -> onnx.Mod
       scaled_width = Max (by_height, target_width)
       scaled_size = Concat <axis = 0> (scaled_height, scaled_width)
       sizes = Concat <axis = 0> (front, scaled_size)
-      scaled = Resize <mode = "linear", antialias = 1, exclude_outside = 1> (first, , , sizes)
+      scaled = {_RESIZE} (first, , , sizes)
       surplus = Sub (scaled_size, target)
       start = Div (surplus, half)
       end = Add (start, target)
       middle = Slice (scaled, start, end, rows_columns)
-      levels = Cast <to = 1> (middle)
+      last_sizes = Concat <axis = 0> (front, last)
+      ready = {f"{_RESIZE} (middle, , , last_sizes)" if len(sizes) > 1 else "Identity (middle)"}
+      levels = Cast <to = 1> (ready)
       prepared = Div (levels, white)
     }}"""
     preparation = onnx.parser.parse_model(text)

@@ -15,6 +15,7 @@ from nas.datasets import image_files, image_folder
 from nas.datasets.image_files import Broken
 from nas.datasets.labels import readable
 from nas.export import formats, loader
+from nas.export.classify_source import Reading
 from nas.export.export import WEIGHTS, build
 from nas.run import store, subject, trained_network
 from nas.training import metrics
@@ -30,6 +31,8 @@ class Classifier(NamedTuple):
     class_names: tuple[str, ...]
     input_shape: tuple[int, int, int]
     """Channels, height, width."""
+    sizes: tuple[tuple[int, int], ...]
+    """Height and width that an image is scaled and cut to, step by step."""
     deep: tuple[int, int] | None
     """Black and white of files with more than 8 bits a channel; None: it was trained on none."""
     logits: Callable[[Tensor], Tensor]
@@ -42,7 +45,7 @@ class Classifier(NamedTuple):
             return found
         if not found.is_usable:
             return Broken(path, f"{found.width} x {found.height} pixels are too many, or too long for their width")
-        pixels = image_files.pixels(path, *self.input_shape, self.deep)
+        pixels = image_files.pixels(path, self.input_shape[0], self.sizes, self.deep)
         if isinstance(pixels, Broken):
             return pixels
         with torch.no_grad():
@@ -103,10 +106,11 @@ def of_run(folder: Path, *, trusted: bool = False) -> Classifier:
 
 def of_network(space: Space, task: Task, trained: TrainedNetwork) -> Classifier:
     """That of a network after its final training in `space`."""
-    task = trained_network.as_trained(task, trained)
+    read_at, task = task.input_shape[1:], trained_network.as_trained(task, trained)
+    sizes = Reading(trained.class_names, task.input_shape, trained.deep, read_at).sizes
     network = build(space, space.parse(trained.arch), task, trained.state_dict)
     module = loader.of_module(network, trained.mean, trained.std, trained.mirror)
-    return Classifier(trained.class_names, task.input_shape, trained.deep, module)
+    return Classifier(trained.class_names, task.input_shape, sizes, trained.deep, module)
 
 
 def of_export(folder: Path) -> Classifier:
@@ -117,20 +121,24 @@ def of_export(folder: Path) -> Classifier:
     try:
         with safe_open(weights, framework="pt") as file:
             about = file.metadata() or {}
-            normalizes = "mean" in file.keys()  # noqa: SIM118
-        names = tuple(map(str, json.loads(about["class_names"])))
-        channels, height, width = json.loads(about["input_shape"])
-        # Earlier versions wrote none of it; their exports had no other images.
-        deep = json.loads(about.get("deep", "null"))
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise UserError(f"'{weights}' does not say what its network takes ({error}); export it anew.") from None
-    if not normalizes or not names:
+            trained = "mean" in file.keys()  # noqa: SIM118
+    except SafetensorError as error:
+        raise UserError(f"'{weights}' cannot be read ({error}); export it anew.") from None
+    if not trained:
         raise UserError(f"Export '{folder}' is of a network that was not trained; it names no classes.")
+    try:
+        channels, height, width = json.loads(about["input_shape"])
+        names = tuple(map(str, json.loads(about["class_names"])))
+        # Earlier versions wrote neither; their exports had no other images.
+        deep = json.loads(about.get("deep", "null"))
+        sizes = tuple((int(h), int(w)) for h, w in json.loads(about.get("sizes", f"[[{height}, {width}]]")))
+    except (KeyError, ValueError, TypeError) as error:
+        raise UserError(f"'{weights}' does not say what its network takes ({error}); export it anew.") from None
     try:
         run = formats.load(program)
     except Exception as error:  # Torch raises what it likes at damaged archives.
         raise UserError(f"'{program}' cannot be read ({str(error).partition(chr(10))[0]}); export it anew.") from None
-    return Classifier(names, (channels, height, width), None if deep is None else tuple(deep), run)
+    return Classifier(names, (channels, height, width), sizes, None if deep is None else tuple(deep), run)
 
 
 def images(names: Sequence[str]) -> list[tuple[Path, Path]]:

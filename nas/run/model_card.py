@@ -30,5 +30,5 @@ def write(run: Run, space: Space, task: Task, trained: TrainedNetwork, folder: P
     return export_hugging_face(
         space, space.parse(trained.arch), trained_network.as_trained(task, trained), trained.state_dict, folder,
         of(run, trained), mean=trained.mean, std=trained.std, class_names=trained.class_names, mirror=trained.mirror,
-        deep=trained.deep, **options,
+        deep=trained.deep, read_at=task.input_shape[1:], **options,
     )  # fmt: skip

@@ -76,6 +76,7 @@ def write_export(space: Space, task: Task, trained: TrainedNetwork, folder: Path
     return export(
         space, space.parse(trained.arch), as_trained(task, trained), trained.state_dict, folder,
         mean=trained.mean, std=trained.std, class_names=trained.class_names, mirror=trained.mirror, deep=trained.deep,
+        read_at=task.input_shape[1:],
         **options,
     )  # fmt: skip
 

@@ -1,0 +1,204 @@
+"""`nas predict` and `nas.search(task=...)`: from images to a network that names them, by one run for all."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import nas
+from nas.export import formats
+from nas.run import session, trained_network
+from search_spaces import UserError
+
+SHORT = {"epochs": 1, "final_epochs": 8, "final_cells": 1, "final_channels": 4, "image_size": 8}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder of dark cats and light dogs, and `result`, a finished search on it."""
+    folder = tmp_path_factory.mktemp("home")
+    noise = np.random.default_rng(0)
+    for shade, name in ((40, "cat"), (200, "dog")):
+        (folder / "photos" / name).mkdir(parents=True)
+        for number in range(8):
+            pixels = noise.normal(shade, 20, (11, 9, 3)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / "photos" / name / f"{number}.png")
+    (folder / "new").mkdir()
+    Image.fromarray(np.full((30, 20, 3), 210, np.uint8)).save(folder / "new" / "light.png")
+    (folder / "new" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def result(home):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(home)
+        patched.setattr(formats, "save_onnx", lambda module, _, *rest: formats.save_onnx_from_module(module, *rest))
+        found = nas.search(task="folder:photos", evals=2, batch=2, leaders=0, training_options=SHORT, name="photos")
+        found.folder = found.folder.absolute()
+        return found
+
+
+@pytest.fixture
+def command(nas, home, monkeypatch, result):
+    monkeypatch.chdir(home)
+    return nas
+
+
+def test_a_search_from_python_is_the_run_that_the_command_makes(result, command):
+    options = [x for name, value in SHORT.items() for x in ("-t", f"{name}={value}")]
+    asked = ("--task", "folder:photos", "--evals", 2, "--batch", 2, "--leaders", 0, "--name", "typed", *options)
+    done = command("search", *asked)
+    assert done.returncode == 0, done.stderr
+    typed = nas.Result("runs/typed")
+    assert [t[2:4] for t in typed.trials()] == [t[2:4] for t in result.trials()]
+    assert typed.best == result.best
+    assert typed.test_accuracy == result.test_accuracy
+    ours, theirs = (trained_network.load(each.folder).state_dict for each in (result, typed))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours | theirs)
+
+
+def test_a_result_has_what_the_commands_print(result, command, tmp_path):
+    assert result.summary == json.loads(command("show", result.folder, "--json").stdout)
+    assert [t._asdict() for t in result.trials()] == json.loads(command("trials", result.folder, "--json").stdout)
+    assert result.report() == (result.folder / "report.md").read_text()
+    low, high = result.interval
+    assert low <= result.test_accuracy <= high
+    light = result.predict("new/light.png")[0]
+    logits = result.network()(torch.full((1, 3, 8, 8), 210 / 255))
+    assert light.probabilities == pytest.approx(dict(zip(("cat", "dog"), logits.softmax(1)[0].tolist())), abs=1e-6)
+    assert result.export(tmp_path / "hub", hf=True) == tmp_path / "hub"
+    assert result.export(tmp_path / "files", onnx=False).trained
+    assert command("export", result.folder, "--hf", tmp_path / "typed").returncode == 0
+    for name in ("config.json", "README.md", "preprocessor_config.json", "network.py"):
+        assert (tmp_path / "typed" / name).read_bytes() == (tmp_path / "hub" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"minuts": 1}, "No option of nas.search is called 'minuts'. Did you mean 'minutes'"),
+        ({"evals": "many"}, "'many' is not a valid integer"),
+        ({"task": "folder:nowhere"}, "There is no folder '.*nowhere'"),
+        ({"controller_options": {"lrr": 1}}, "lrr"),
+    ],
+)
+def test_what_a_search_from_python_cannot_do_is_one_line(options, says, home, monkeypatch):
+    monkeypatch.chdir(home)
+    with pytest.raises(UserError, match=says) as raised:
+        nas.search(**{"task": "folder:photos", "evals": 1} | options)
+    assert "\n" not in str(raised.value)
+
+
+def test_ctrl_c_in_a_search_from_python_is_a_keyboard_interrupt_and_leaves_a_run(home, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(home)
+    monkeypatch.setattr(session, "resume", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        nas.search(task="own201/digits", controller="random_search", evals=3, name="stopped")
+    assert "Go on: nas resume runs/stopped" in capsys.readouterr().err
+    assert nas.Result("runs/stopped").trials() == []
+
+
+def test_the_loop_over_objects_is_still_what_search_gives():
+    from controller.evolution import Evolution
+    from nas import search, tasks
+
+    evaluator = tasks.find("own201/digits")
+    controller = Evolution(evaluator.space)
+    seeds = torch.arange(2)
+    step = next(search(controller, evaluator.load(seeds), controller.begin(evaluator.task, seeds)))
+    assert step.results.score.shape == (2, 1)
+
+
+def test_each_image_is_named_and_folders_called_as_classes_give_the_accuracy(command):
+    done = command("predict", "photos", "photos")
+    assert done.returncode == 0, done.stderr
+    *lines, last = done.stdout.splitlines()
+    assert [line.split("  ")[0] for line in lines] == [
+        os.path.join("photos", name, f"{number}.png") for name in ("cat", "dog") for number in range(8)
+    ]
+    right = sum(Path(line.split("  ")[0]).parent.name == line.split("  ")[1].split(" ")[0] for line in lines)
+    assert last.startswith(f"accuracy {100 * right / 16:.2f}% of 16 images in folders called as classes, 95% interval ")
+    assert "accuracy" not in command("predict", "photos", "photos", "--no-labels").stdout
+
+
+def test_the_folder_of_the_run_and_that_of_its_export_answer_alike(command, result):
+    run, export = (
+        json.loads(command("predict", folder, "photos", "--json", "--top", 2).stdout)
+        for folder in (result.folder, result.folder / "export")
+    )
+    assert [i["image"] for i in run["images"]] == [i["image"] for i in export["images"]]
+    for ours, theirs in zip(run["images"], export["images"], strict=True):
+        assert ours["label"] == theirs["label"]
+        assert [c["class"] for c in ours["classes"]] == [c["class"] for c in theirs["classes"]]
+        for one, other in zip(ours["classes"], theirs["classes"], strict=True):
+            assert one["probability"] == pytest.approx(other["probability"], abs=1e-5)
+    assert run["figures"] == export["figures"]
+
+
+def test_a_file_that_cannot_be_read_is_a_line_and_stops_nothing(command):
+    done = command("predict", "photos", "new/broken.png", "new", "nowhere.jpg")
+    assert done.returncode == 1
+    assert [line.split("  ")[0] for line in done.stdout.splitlines()] == [os.path.join("new", "light.png")]
+    broken = os.path.join("new", "broken.png")
+    assert [line.split("': ")[0] for line in done.stderr.splitlines()] == [
+        "nas: 'new/broken.png", f"nas: '{broken}", "nas: 'nowhere.jpg"
+    ]  # fmt: skip
+    assert done.stderr.splitlines()[2].endswith("No such file or directory")
+    document = json.loads(command("predict", "photos", "new", "--json").stdout)
+    assert [failed["image"] for failed in document["failed"]] == [broken]
+    assert document["figures"] is None
+
+
+def test_patterns_and_tables_of_predictions(command):
+    done = command("predict", "photos", "photos/*/[01].png", "--csv", "--top", 5)
+    head, *rows = csv.reader(done.stdout.splitlines())
+    assert head == ["image", "label", "class", "probability", "class_2", "probability_2"]
+    assert [row[0] for row in rows] == [f"photos/{name}/{n}.png" for name in ("cat", "dog") for n in (0, 1)]
+    assert [row[1] for row in rows] == ["cat", "cat", "dog", "dog"]
+    assert [float(row[3]) + float(row[5]) for row in rows] == pytest.approx([1] * 4, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("photos", "new/*.gif"), "No file is called 'new/*.gif'"),
+        (("nothing", "new"), "'nothing' is no run and no export"),
+        (("new", "new"), "'new' is no run and no export"),
+        (("photos", "new/light.png", "--top", 0), "--top is 0; it takes 1 or more"),
+        (
+            ("photos", "new/light.png", "--labels"),
+            "lies in no folder that is called as a class. The classes: cat, dog.",
+        ),
+        (("photos", "new", "--json", "--csv"), "two forms of the same"),
+    ],
+)
+def test_what_predict_cannot_do_is_one_line(command, arguments, says):
+    done = command("predict", *arguments)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_run_without_a_trained_network_says_so(command):
+    asked = ("--task", "own201/digits", "--controller", "random_search", "--evals", 2, "--name", "looked-up")
+    assert command("search", *asked).returncode == 0
+    done = command("predict", "looked-up", "new")
+    assert done.returncode == 2
+    assert "has no trained network: a search by a table trains none" in done.stderr
+    exported = command("export", "looked-up", "--to", "bare", "--no-onnx")
+    assert exported.returncode == 0
+    assert "was not trained" in command("predict", "bare", "new").stderr
+    assert "--hf takes a trained network" in command("export", "looked-up", "--hf", "hub").stderr
+    assert "--onnx-input is uint8" in command("export", "looked-up", "--to", "x", "--onnx-input", "uint8").stderr
+    assert "takes --to FOLDER, or --hf" in command("export", "looked-up").stderr
