@@ -43,15 +43,18 @@ def search_task(*, quiet: bool = True, **options: Any) -> Result:
 
 def _arguments(name: str, value: Any) -> Iterable[str]:
     """A keyword as the command line has it."""
-    known = {each.name: each.opts[0] for each in search.command.params if each.name and each.name not in _NOT_HERE}
+    known = {each.name: each for each in search.command.params if each.name and each.name not in _NOT_HERE}
     if name not in known:
         raise unknown("option of nas.search", name, list(known))
+    option = known[name]
     if value is None:
         return []
+    if isinstance(option, click.Option) and option.is_flag:
+        return (option.opts if value else option.secondary_opts)[:1]
     if isinstance(value, Mapping):
-        return [part for key, each in value.items() for part in (known[name], f"{key}={_text(each)}")]
+        return [part for key, each in value.items() for part in (option.opts[0], f"{key}={_text(each)}")]
     values = value if isinstance(value, list | tuple) else [value]
-    return [part for each in values for part in (known[name], _text(each))]
+    return [part for each in values for part in (option.opts[0], _text(each))]
 
 
 def _text(value: Any) -> str:
