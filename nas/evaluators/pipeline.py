@@ -193,6 +193,9 @@ class PipelineTraining:
             "test": (data.x_test, data.y_test),
         }
 
+    def test_images(self, places: Tensor) -> Tensor:
+        return self.data.x_test[places]
+
     def final_seconds(self, arch: Tensor | None = None) -> float:
         asked = self.space.reference_arch if arch is None else self.equivalents(arch)
         job = self._job(_FinalKey(self.space.describe(asked)))

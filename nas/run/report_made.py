@@ -105,13 +105,13 @@ def uses(run: Run, winner: TrainedNetwork | None) -> list[tuple[str, str]]:
             ("Write the network as files, untrained: a table holds no weights.", f"nas export {folder} --to network")
         ]
     return [
-        ("Ask it about pictures.", f"nas predict {folder} photo.png"),
+        ("Ask it about image files.", f"nas predict {folder} photo.jpg"),
         ("Write it as files that need only PyTorch, or ONNX Runtime.", f"nas export {folder} --to network"),
         (
             "Ask it from Python, in the folder of the export, without metacell.",
-            "from network import load\n\nnetwork = load(\"network.safetensors\")\nlogits = network(images)",
+            'from network import classify\n\nprobabilities = classify("photo.jpg")',
         ),
-    ]  # fmt: skip
+    ]
 
 
 def made(run: Run, document: dict[str, Any]) -> list[tuple[str, str]]:
