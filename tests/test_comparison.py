@@ -238,6 +238,18 @@ def test_it_is_shown_in_the_page_and_in_json(made, capsys):
     assert json.loads(json.dumps(document)) == document
 
 
+def test_it_is_shown(made, nas):
+    run, _ = made
+    shown, document = nas("show", run.folder).stdout.splitlines(), comparison.brief(run)
+    at = next(n for n, line in enumerate(shown) if line.startswith("model "))
+    assert [line.split("  ")[0] for line in shown[at + 1 : at + 5]] == [row["name"] for row in document["rows"]]
+    assert shown[at + 5 : at + 5 + len(lines := comparison.lines(comparison.read(run)))] == lines
+    assert json.loads(nas("show", run.folder, "--json").stdout)["comparison"] == document
+    assert document["sentence"].split(",")[0] in next(
+        line for line in (run.folder / finish.PAGE).read_text().splitlines() if line.startswith("The search was")
+    )
+
+
 def test_more_budget_compares_anew(made):
     run, _ = made
     kept = {key: store.get_meta(run, key) for key in ("report", comparison.KEY, comparison.PLAN, "config")}

@@ -53,6 +53,7 @@ def test_a_search_says_what_it_trains_on_and_what_guessing_would_get(nas, tmp_pa
     assert all(f"- {escape(note)}" in page for note in notes)
     document = json.loads(nas("show", "one", "--json").stdout)
     assert document["data"] == notes
+    assert document["comparison"] is None
     assert document["task"] == f"npz:{tmp_path / 'rare.npz'}"
 
 

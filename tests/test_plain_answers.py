@@ -74,6 +74,9 @@ def test_evaluations_and_trainings_of_the_leaders_are_counted_alike_everywhere(n
     said = nas("search", *asked, "--name", "one").stdout.splitlines()
     counts = "6 evaluations, then 2 trainings of the leaders"
     assert said[0] == f"Searching digits with random_search, {counts}; the run is runs/one"
+    assert sum(line.startswith("The search was ") for line in said) == 1, (
+        "a comparison, unless --no-comparison leaves it out"
+    )
     shown = nas("show", "one").stdout
     assert shown.splitlines()[0] == f"runs/one  digits with random_search, 1 seed, {counts}"
     assert nas("runs").stdout.splitlines()[1].split()[2:5] == ["1", "6", "2"]
