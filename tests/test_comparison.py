@@ -49,16 +49,17 @@ def test_a_network_that_is_right_where_the_other_is_wrong_was_worth_it():
     )
 
 
-def test_another_simpler_model_that_is_as_good_is_named_too():
+def test_a_search_that_one_simpler_model_levels_was_not_worth_it_whatever_validation_images_prefer():
+    # Against the 30 of the plain network six coins fall alike; against the 33 and 32 of the others three and four do.
     rows = [
-        row(MAJORITY, 10, hits(0)),
+        row(MAJORITY, 10, hits(32)),
         row(LEARNED, 70, hits(33)),
         row(REFERENCE, 80, hits(30)),
         row(FOUND, 90, hits(36)),
     ]
     said = comparison.sentence(rows)
-    assert said.startswith("The search was worth it: ")
-    assert said.endswith("p = 0.031). It is not better beyond chance than scikit-learn.")
+    assert said.startswith("The search was not worth it here, take the simpler one, scikit-learn. ")
+    assert "the network found alone is right on 3, scikit-learn alone on 0 " in said
 
 
 def test_a_difference_that_chance_explains_was_not():
