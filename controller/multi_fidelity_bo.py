@@ -10,6 +10,7 @@ candidates, `F` features.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple
@@ -128,27 +129,23 @@ class MultiFidelityBO:
 
     def _of_one(self, one: State, batch: int) -> tuple[Tensor, int]:
         """The next architectures `[B, D]` of one search, and the number of their level."""
-        keys_E = _ops.keys(self.space.choices, one.archs[0])[0]
+        keys = _ops.keys(self.space.choices, one.archs[0])[0].tolist()
+        known = scores.nan_to_worst(one.score[0]).tolist()
+        levels = one.level[0].tolist()
         for number in reversed(range(one.levels.shape[1] - 1)):
-            at = self._promotable(one, keys_E, number)
+            at = self._promotable(keys, known, levels, number)
             if len(at) >= batch:
                 return one.archs[0, at[:batch]], number + 1
         return self._beginners(one, batch), 0
 
-    def _promotable(self, one: State, keys_E: Tensor, number: int) -> Tensor:
-        """Evaluations of a level among its best in `eta` that were not evaluated at the next, the best first, int64 `[n]`."""
-        here = (one.level[0] == number).nonzero()[:, 0]
-        known = scores.nan_to_worst(one.score[0, here])
-        ranked = here[known.argsort(descending=True, stable=True)]
-        # One evaluation of each architecture: a batch may hold one twice.
-        first, seen = [], set(keys_E[one.level[0] > number].tolist())
-        counted: set[int] = set()
-        for at, key in zip(ranked.tolist(), keys_E[ranked].tolist()):
-            if key not in counted:
-                counted.add(key)
-                first.append((at, key))
-        good = [(at, key) for at, key in first[: len(first) // self.eta] if not one.score[0, at].isnan()]
-        return torch.tensor([at for at, key in good if key not in seen], dtype=torch.long)
+    def _promotable(self, keys: list[int], known: list[float], levels: list[int], number: int) -> list[int]:
+        """Evaluations of a level among its best in `eta` that were not evaluated at a higher one, the best first."""
+        first: dict[int, int] = {}  # One evaluation of each architecture: a batch may hold one twice.
+        for at in sorted((at for at, level in enumerate(levels) if level == number), key=lambda at: -known[at]):
+            first.setdefault(keys[at], at)
+        higher = {key for key, level in zip(keys, levels) if level > number}
+        good = list(first.items())[: len(first) // self.eta]
+        return [at for key, at in good if known[at] > -math.inf and key not in higher]
 
     def _beginners(self, one: State, batch: int) -> Tensor:
         """Architectures `[B, D]` that begin: the first ones, random ones, those of the model; beyond its queue random ones."""

@@ -173,6 +173,9 @@ def test_more_seconds_buy_as_much_more_compute(digits, monkeypatch):
     assert float(one["unit"]) == pytest.approx(60 * 2 * flops / 1e-3 / 1e9 / (30 + 10 * 3 + 3 * 9), rel=1e-3)
     assert float(two["unit"]) == pytest.approx(2 * float(one["unit"]), rel=1e-3)
     assert float(two["final"]) == pytest.approx(3 * float(one["final"]), rel=1e-3)
+    # However few seconds there are, half an epoch of that network.
+    least = 0.5 * len(digits.data.y_train) * flops / 1e9
+    assert [float(text) for text in digits.timed(0.1, 0.1).values()] == pytest.approx([least, least], rel=1e-3)
 
 
 def test_a_search_sees_validation_scores_of_its_levels(digits):

@@ -37,6 +37,9 @@ _FIRST, _SECOND, _THIRD = 30, 10, 3
 """Trainings of each level that the time of a search is divided by: about a third goes to each level."""
 _EPOCHS = 2
 """Of the lowest level, of the yardstick, where no minutes are given."""
+_LEAST_EPOCHS = 0.5
+"""Of the lowest level, of the yardstick, however few the minutes are: after less all pipelines are at chance, and nothing is
+learned. The search then makes fewer trainings."""
 _FINAL = 36
 """Units of the final training, where no minutes are given: four times the highest level, as between the others."""
 _YARDSTICK = NasBench201(16, 1, 2)
@@ -98,7 +101,8 @@ class PipelineTraining:
         cores = max(1, torch.get_num_threads()) if self.device.type == "cpu" else 1
         counts = zip(LEVELS, (_FIRST, _SECOND, _THIRD), strict=True)
         unit = search * speed * cores / sum(level * count for level, count in counts)
-        return {"unit": f"{unit / _G:.4g}", "final": f"{final * speed / _G:.4g}"}
+        unit = max(unit, _LEAST_EPOCHS * len(self.data.y_train) * _flops_of_yardstick(self.task))
+        return {"unit": f"{unit / _G:.4g}", "final": f"{max(final * speed, unit) / _G:.4g}"}
 
     @cached_property
     def trainings(self) -> PipelineTrainings:
