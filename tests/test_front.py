@@ -7,11 +7,13 @@ import json
 from dataclasses import dataclass
 
 import pytest
+import safetensors.torch
 import torch
 
-from nas.run import choice, front, session, step_log, store
+from nas.export.device import Device
+from nas.run import choice, finish, front, pick, session, step_log, store, trained_network
 from nas.run.config import RunConfig
-from search_spaces import Task
+from search_spaces import Task, UserError
 from search_spaces._network_costs import network_cost
 from search_spaces.nasbench201 import NasBench201
 from search_spaces.natsbench_size import NatsBenchSize
@@ -113,7 +115,7 @@ def test_the_front_is_printed_and_all_points_are_in_the_document(run, nas):
     printed = nas("show", made.folder, "--front").stdout.splitlines()
     best = [point for point in found if point.on_front]
     assert printed[0].endswith("no other is as good and as small")
-    assert [line.split()[-1] for line in printed[2:-1]] == [point.arch for point in best]
+    assert [line.split()[-1] for line in printed[2 : 2 + len(best)]] == [point.arch for point in best]
     points = json.loads(nas("show", made.folder, "--front", "--json").stdout)["points"]
     assert [point["on_front"] for point in points] == [point.on_front for point in found]
 
@@ -132,3 +134,62 @@ def test_a_damaged_note_of_sizes_is_one_line(run, nas, monkeypatch):
     done = nas("show", made.folder, "--front")
     assert done.returncode == 2
     assert "keeps no sizes of its networks" in done.stderr
+
+
+def finished(run):
+    made, setup = run
+    finish.write_report(made, setup)
+    return made, setup, setup.evaluator.training.final_space, setup.evaluator.task
+
+
+def test_what_is_picked_is_the_highest_score_that_keeps_all_bounds(run):
+    made, _, space, task = finished(run)
+    points = front.points(made)
+    for bound in sorted({point.parameters for point in points}):
+        within = [point for point in points if point.parameters <= bound]
+        found = pick.choose(made, space, task, (f"params<={bound}",))
+        assert found.score == max(point.score for point in within)
+        assert found in within
+    flops = min(point.flops for point in points)
+    assert pick.choose(made, space, task, ("params<=1G", f"flops<={flops}")).flops == flops
+    for text, says in (
+        (f"params<={min(point.parameters for point in points) - 1}", "the least that the run evaluated is"),
+        ("size<=3", "it takes params<=20k, flops<=5M or latency<=2ms"),
+        ("params<=3x", "takes a number and a unit"),
+    ):
+        with pytest.raises(UserError, match=says):
+            pick.choose(made, space, task, (text,))
+
+
+def test_the_best_network_that_is_measured_to_be_fast_enough_is_picked(run, monkeypatch):
+    made, _, space, task = finished(run)
+    asked = []
+    monkeypatch.setattr(Device, "milliseconds", lambda self, space, arch, task: asked.append(arch) or 10.0 / len(asked))
+    found = pick.choose(made, space, task, ("latency<=4ms",))
+    best = sorted(front.points(made), key=lambda point: (-point.score, point.parameters))
+    assert [space.describe(arch) for arch in asked] == [point.arch for point in best[:3]]
+    assert found == best[2]._replace(latency_ms=10 / 3, measured=True)
+    with pytest.raises(UserError, match="no network that the run evaluated keeps all of it"):
+        pick.choose(made, space, task, ("latency<=1us",))
+
+
+def test_what_the_search_did_not_hand_out_is_trained_once_and_exported(run, nas, tmp_path):
+    made, setup, space, _ = finished(run)
+    handed = trained_network.load(made.folder).arch
+    function = setup.evaluator.training.equivalents
+    bound = next(
+        f"params<={point.parameters}"
+        for point in reversed(front.points(made))
+        if not torch.equal(*function(torch.stack([space.parse(point.arch), space.parse(handed)])))
+        and point.score == pick.choose(made, space, setup.evaluator.task, (f"params<={point.parameters}",)).score
+    )
+    for to in ("first", "second"):
+        done = nas("export", made.folder, "--pick", bound, "--no-onnx", "--to", tmp_path / to, "--json")
+        assert done.returncode == 0, done.stderr
+        picked = pick.choose(made, space, setup.evaluator.task, (bound,))
+        assert json.loads(done.stdout)["parameters"] == picked.parameters
+        is_handed_out = torch.equal(*function(torch.stack([space.parse(picked.arch), space.parse(handed)])))
+        assert ("trained to the end first" in done.stderr) == (to == "first" and not is_handed_out)
+    one, other = (safetensors.torch.load_file(tmp_path / to / "network.safetensors") for to in ("first", "second"))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    assert nas("export", made.folder, "--pick", bound, "--seed", 0, "--to", "x").returncode == 2

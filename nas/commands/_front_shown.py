@@ -7,11 +7,14 @@ from typing import Any
 import click
 
 from nas.commands import _shared
-from nas.run import front
+from nas.run import front, front_figure
 from nas.run.front import Point
 from nas.run.store import Run
 from nas.terminal import printable
 from nas.text import counted
+from search_spaces._files import atomic_write
+
+_PICTURE = "front.svg"
 
 
 def print_front(run: Run) -> None:
@@ -30,6 +33,14 @@ def print_front(run: Run) -> None:
     with_latency = any(point.latency_ms is not None for point in best)
     head = ("score", "seeds", "parameters", "FLOPs", *(["latency"] if with_latency else []), "architecture")
     _shared.print_lines([head, *(_row(point, with_latency) for point in best)])
+    picture = front_figure.figure(found, None)
+    if picture is not None:
+        try:
+            with atomic_write(run.folder / _PICTURE) as partial:
+                picture.savefig(partial, format="svg")
+            click.echo(printable(f"picture {run.folder / _PICTURE}"))
+        except OSError:  # A run that may only be read is shown without.
+            pass
     click.echo(printable(f"Take one: nas export {run.folder} --pick 'params<={best[0].parameters}' --to DIR"))
 
 

@@ -13,12 +13,12 @@ from nas.commands import _shared
 from nas.commands._kinds import GivenPath
 from nas.evaluators import function
 from nas.export.export import Export, export
-from nas.run import model_card, store, subject, trained_network
+from nas.run import model_card, pick, store, subject, trained_network
 from nas.run.summary import summary, top_row
 from nas.tasks.find import is_described
 from nas.terminal import printable
 from nas.types import TrainedNetwork
-from search_spaces import Task, UserError
+from search_spaces import Space, Task, UserError
 
 IN_PART = 1
 """Exit status where a format was left out because it failed."""
@@ -31,6 +31,14 @@ IN_PART = 1
     "--hf",
     type=GivenPath(path_type=Path),
     help="A folder to make in the layout of the Hugging Face hub, with a model card.",
+)
+@click.option(
+    "--pick",
+    "picks",
+    multiple=True,
+    metavar="BOUND",
+    help="The best network of the run under a bound: params<=20k, flops<=5M or latency<=2ms. It is trained to the end first if "
+    "the search handed out another.",
 )
 @click.option("--seed", type=int, help="Of which seed; by default the one with the highest score.")
 @click.option("--onnx/--no-onnx", default=None, help="Write ONNX too; by default where its packages are installed.")
@@ -47,8 +55,8 @@ IN_PART = 1
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(
-    run: str, to: Path | None, hf: Path | None, seed: int | None, onnx: bool | None, onnx_input: str, force: bool,
-    trusted: bool, as_json: bool,
+    run: str, to: Path | None, hf: Path | None, picks: tuple[str, ...], seed: int | None, onnx: bool | None, onnx_input: str,
+    force: bool, trusted: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Write a run's network as Python, weights, torch.export program and ONNX; compare each with the network, time it.
 
@@ -58,9 +66,12 @@ def command(
     \b
     Example:
       nas export runs/digits-evolution-1 --to exported
+      nas export runs/photos --pick 'params<=20k' --to small
     """
     if to is None and hf is None:
         raise UserError("nas export takes --to FOLDER, or --hf FOLDER, or both.")
+    if picks and seed is not None:
+        raise UserError(f"--seed is {seed}, and --pick looks at all seeds; leave one of them out.")
     with store.open_run(_shared.run_folder(run)) as opened:
         about = subject.read(opened)
         rows = [row for row in summary(opened)["best"] if row["arch"] is not None]
@@ -71,6 +82,8 @@ def command(
     if by_function is not None and by_function[0] == arch:  # Which normalizes its images as its function did.
         weights = TrainedNetwork(arch, by_function[1], None, None, (), {})  # pyright: ignore[reportArgumentType]
     space = subject.final_space(about, run, trusted=trusted)
+    if picks:
+        arch, weights = _picked(run, space, about.task, picks, trusted=trusted)
     if hf is not None:
         if weights is None:
             raise UserError("--hf takes a trained network; of this architecture the run has none.")
@@ -94,6 +107,23 @@ def command(
         _say_assumed(about.task)
     if any(file.failed for file in done.left_out):
         sys.exit(IN_PART)
+
+
+def _picked(
+    run: str, space: Space, task: Task, picks: tuple[str, ...], *, trusted: bool
+) -> tuple[str, TrainedNetwork | None]:
+    """The architecture under bounds and its trained network, with a line on standard error about the choice."""
+    with store.open_run(_shared.run_folder(run)) as opened:
+        point = pick.choose(opened, space, task, picks, trusted=trusted)
+        latency = "" if point.latency_ms is None else f", {point.latency_ms:.3g} ms"
+        click.echo(
+            printable(
+                f"Picked {point.arch}: score {point.score:.2f}, {point.parameters:,} parameters, {point.flops:,} FLOPs{latency}"
+            ),
+            err=True,
+        )
+        weights = pick.network(opened, point, space, trusted=trusted, say=lambda line: click.echo(line, err=True))
+    return (point.arch if weights is None else weights.arch), weights
 
 
 def _say_hub(folder: Path, arch: str, as_json: bool) -> None:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from controller import penalty
-from nas.run import choice, step_log, store, subject
+from nas.export import latency_model
+from nas.run import choice, step_log, store, subject, verified
 from nas.run.choice import Leader
 from nas.run.step_log import History
 from nas.run.store import Run
@@ -63,6 +64,8 @@ def points(run: Run) -> list[Point]:
         return []
     archs = torch.stack([past.archs[at] for at in found])
     parameters, flops = _sizes(run, kept, space, archs, about.task)
+    measured = verified.latencies(run)
+    predicted = _predicted(run, kept, space, archs, about.task)
     leaders = _leaders(run, past, functions_SED)
     scores_SE = _scores(run, past, about.task)
     rows = []
@@ -72,8 +75,12 @@ def points(run: Run) -> list[Point]:
             own += leader.mean - past.score[at].item()
         trainings = 1 if leader is None else len(leader.scores)
         epochs = None if past.epochs is None else int(past.epochs[at])
-        rows.append(Point(space.describe(arch), own, trainings, epochs, size, work, None, False, False))
-    best = non_dominated([row.score for row in rows], [[row.parameters] for row in rows])
+        name = space.describe(arch)
+        took = measured.get(name, predicted.get(name))
+        rows.append(Point(name, own, trainings, epochs, size, work, took, name in measured, False))
+    # A latency that is not known dominates nothing, and is dominated by what is smaller.
+    costs = [[row.parameters, 0.0 if row.latency_ms is None else row.latency_ms] for row in rows]
+    best = non_dominated([row.score for row in rows], costs)
     rows = [row._replace(on_front=on) for row, on in zip(rows, best)]
     return sorted(rows, key=lambda row: (row.parameters, -row.score))
 
@@ -139,6 +146,14 @@ def _scores(run: Run, past: History, task: Task) -> Tensor:
     """Scores `[S, E]` without the penalties of constraints."""
     ratio = step_log.constraint_ratio(run)
     return past.score if ratio is None else past.score + penalty(ratio, torch.tensor(task.constraints))
+
+
+def _predicted(run: Run, kept: StoredSpace, space: Space, archs: Tensor, task: Task) -> dict[str, float]:
+    """Milliseconds by architecture, where the run measured for a model of latencies; of a space that is not ours, none."""
+    if not kept.ours or not run.config.latencies:
+        return {}
+    model = latency_model.fit(space, task, list(run.config.latencies.items()))
+    return dict(zip(map(space.describe, archs), model.predict(space, archs, task).tolist()))
 
 
 def _sizes(run: Run, kept: StoredSpace, space: Space, archs: Tensor, task: Task) -> tuple[list[int], list[int]]:

@@ -51,7 +51,24 @@ def ratios(run: Run, arch: str) -> dict[str, float]:
     try:
         return {text: round(figure / bound, 4) for text, (figure, bound) in known.items()}
     except (TypeError, ValueError, AttributeError):
-        raise UserError(f"Run '{run.folder}' keeps figures of its networks that cannot be read.") from None
+        raise _unreadable(run) from None
+
+
+def _unreadable(run: Run) -> UserError:
+    return UserError(f"Run '{run.folder}' keeps figures of its networks that cannot be read.")
+
+
+def latencies(run: Run) -> dict[str, float]:
+    """Milliseconds that were measured of what the run may hand out, by architecture."""
+    kept = store.get_meta(run, KEY) or {}
+    try:
+        found = {
+            name: [figure for text, (figure, _) in known.items() if text.startswith("latency")]
+            for name, known in kept.items()
+        }
+        return {name: float(values[0]) for name, values in found.items() if values}
+    except (TypeError, ValueError, AttributeError):
+        raise _unreadable(run) from None
 
 
 def keeps(run: Run, evaluator: Evaluator, arch: Tensor) -> bool:

@@ -23,6 +23,7 @@ _COUNTS = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
 _TIMES = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3}
 """In milliseconds."""
 _UNITS = {"params": _COUNTS, "flops": _COUNTS, "latency": _TIMES}
+FIGURES = tuple(_UNITS)
 _EXAMPLES = {"params": "params<=20k", "flops": "flops<=5M", "latency": "latency<=2ms"}
 _WORDS = {"params": "parameters", "flops": "FLOPs", "latency": "ms"}
 
