@@ -13,6 +13,8 @@ from nas.tasks import TaskName
 from search_spaces import UserError
 
 HOSTILE = ("a+b", "a+params<=20k", "x@2", "y~z", "a<=b", "with a space", "a+own201/latency<=3", "two+and+three@4~drawn")
+CONSTRAINED = ("a+params<=20k", "a+own201/latency<=3")
+"""Of these, those that end in what has the form of a constraint: they are paths only where they are there."""
 LATENCY = "nasbench201-hardware/fpga/latency"
 
 PARTS = {
@@ -32,7 +34,12 @@ PARTS = {
     ),
     "digits+params<=20k+flops<=1.5M": TaskName("data", "", "digits", constraints=("params<=20k", "flops<=1.5M")),
     "folder:a+b+latency<=2ms": TaskName("data", "", "folder:a+b", constraints=("latency<=2ms",)),
-    **{f"folder:nowhere/{name}": TaskName("data", "", f"folder:nowhere/{name}") for name in HOSTILE if "/" not in name},
+    "folder:nowhere/a+params<=20k": TaskName("data", "", "folder:nowhere/a", constraints=("params<=20k",)),
+    **{
+        f"folder:nowhere/{name}": TaskName("data", "", f"folder:nowhere/{name}")
+        for name in HOSTILE
+        if name not in CONSTRAINED
+    },
 }
 
 
