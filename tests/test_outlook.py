@@ -88,7 +88,10 @@ def test_leaders_the_final_training_and_the_export_have_their_own_words_and_time
     assert outlook.line().startswith("training the leaders again: 2 of 4 trainings; training 3x3")
     outlook.enter(stages.FINAL)
     assert outlook.line() == "training the winner to the end: about 80 s left in all"
-    clock[0] += 20
+    clock[0] += 10
+    outlook.watch(TrainingProgress((CELL,), 0.125, 1, 5, 40, 0.75, math.nan))
+    assert outlook.left == pytest.approx((70 + 30) / 2 + 40)  # Half as measured, half as expected.
+    clock[0] += 10
     outlook.watch(TrainingProgress((CELL,), 0.25, 1, 10, 40, 0.75, math.nan))
     assert outlook.left == pytest.approx(60 + 40)  # Slower than was expected: as measured now.
     assert outlook.line() == (

@@ -22,6 +22,9 @@ _CELL = re.compile(r"\|.*\|")
 _EDGE = re.compile(r"(\w+)~\d")
 _LONGEST = 48
 """Characters of an architecture's short name: with epoch and loss it fits a terminal of 80."""
+_TRUSTED = 4.0
+"""The time of a final training is what was expected of it at its start, and after a quarter of it what its epochs took: of those
+side by side, the first epoch is told when others are half done."""
 
 
 @dataclass
@@ -176,7 +179,9 @@ class Outlook:
         if self.stage == stages.FINAL and self.training is not None:
             part = self.training.done / self.training.total
             share = (self._finals + part if part < 1 else self._finals) / self.config.seeds
-            return gone * (1 - share) / share if share else self.ending.get(self.stage, 0.0)
+            expected = max(0.0, self.ending.get(self.stage, 0.0) - gone)
+            trust = min(1.0, _TRUSTED * share)
+            return trust * gone * (1 - share) / share + (1 - trust) * expected if share else expected
         if self.stage == stages.LEADERS:
             evaluations = 0 if self.last is None else self.last.evaluations
             count = 0 if self.last is None else budget.leaders(self.config, evaluations, self.last.cost, self.last.wall)

@@ -58,14 +58,17 @@ def page(run: Run) -> str:
     arch = past.archs[top["seed"] - run.config.first_seed, top["found_at"] - 1]
     points = _points(run)
     final = subject.shown_space(run, about.final_space or about.space)
-    own = front.find(points, final, arch)
-    if winner is not None:  # Of all that compute the same, the one that was trained.
+    if (
+        winner is not None
+    ):  # It may be the plain network, and of all that compute the same it is the one that was trained.
         arch = _parsed(final, winner.arch, arch)
+    own = front.find(points, final, arch)
+    parameters = own.parameters if own is not None else None if winner is None else _weights(winner)
     name = _axis_name(about.description)
     values = {
         "title": _title(document["task"], winner, top),
         "lead": _lead(about.description, winner),
-        "figures": report_made.figures(document, top, winner, own.parameters if own else None),
+        "figures": report_made.figures(document, top, winner, parameters),
         "comparison": report_made.compared(run),
         "curve": report_charts.search_curve(past.score, past.epochs, name),
         "seeds": run.config.seeds,
@@ -127,6 +130,13 @@ def _parsed(space: Space, text: str, otherwise: Tensor) -> Tensor:
         return space.parse(text)
     except UserError:
         return otherwise
+
+
+def _weights(winner: TrainedNetwork) -> int:
+    """Of its tensors those that are trained."""
+    return sum(
+        x.numel() for name, x in winner.state_dict.items() if "running_" not in name and "num_batches" not in name
+    )
 
 
 def _noise(run: Run, past: step_log.History) -> str:
