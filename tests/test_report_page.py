@@ -137,7 +137,7 @@ def named(run, names, monkeypatch):
     logits[torch.arange(2 * K), torch.where(torch.arange(2 * K) % 2 == 0, truth, (truth + 1) % K)] = 3.0
     winner = trained_network.load(run.folder)
     winner = winner._replace(class_names=tuple(names), metrics=metrics.test_metrics(logits, truth) | {"loss": [1.0]})
-    monkeypatch.setattr(report, "load_network", lambda _folder: winner)
+    monkeypatch.setattr(trained_network, "load", lambda _folder: winner)
 
 
 @pytest.mark.parametrize("count", [3, 100])

@@ -24,11 +24,11 @@ from nas.run import (
     subject,
     test_accuracy,
     test_pictures,
+    trained_network,
 )
 from nas.run.front import Point
 from nas.run.store import Run
 from nas.run.summary import summary, top_row
-from nas.run.trained_network import load as load_network
 from nas.terminal import printable
 from nas.types import TrainedNetwork
 from search_spaces import Space, UserError
@@ -53,7 +53,7 @@ def page(run: Run) -> str:
     rows = [row for row in document["best"] if row["arch"] is not None]
     if not rows:
         raise UserError(f"Run '{run.folder}' has no evaluation that succeeded; there is nothing to report.")
-    past, about, winner = step_log.history(run), subject.read(run), load_network(run.folder)
+    past, about, winner = step_log.history(run), subject.read(run), trained_network.load(run.folder)
     space, top = subject.shown_space(run, about.space), top_row(rows)
     arch = past.archs[top["seed"] - run.config.first_seed, top["found_at"] - 1]
     points = _points(run)
@@ -63,7 +63,7 @@ def page(run: Run) -> str:
     ):  # It may be the plain network, and of all that compute the same it is the one that was trained.
         arch = _parsed(final, winner.arch, arch)
     own = front.find(points, final, arch)
-    parameters = own.parameters if own is not None else None if winner is None else _weights(winner)
+    parameters = own.parameters if own is not None else None if winner is None else trained_network.parameters(winner)
     name = _axis_name(about.description)
     values = {
         "title": _title(document["task"], winner, top),
@@ -130,13 +130,6 @@ def _parsed(space: Space, text: str, otherwise: Tensor) -> Tensor:
         return space.parse(text)
     except UserError:
         return otherwise
-
-
-def _weights(winner: TrainedNetwork) -> int:
-    """Of its tensors those that are trained."""
-    return sum(
-        x.numel() for name, x in winner.state_dict.items() if "running_" not in name and "num_batches" not in name
-    )
 
 
 def _noise(run: Run, past: step_log.History) -> str:

@@ -50,6 +50,12 @@ def digest(folder: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
+def parameters(trained: TrainedNetwork) -> int:
+    """How many of its numbers are trained: not the statistics of batch norm."""
+    kept = {name: x for name, x in trained.state_dict.items() if "running_" not in name and "num_batches" not in name}
+    return sum(x.numel() for x in kept.values())
+
+
 def load(folder: Path) -> TrainedNetwork | None:
     """The weights of a run's folder; None where it keeps none. Raises `UserError` for a file that is damaged."""
     path = folder / FILE
