@@ -93,6 +93,24 @@ def test_levels_are_compared_at_equal_compute(digits):
             assert epochs == min(MOST_EPOCHS, round(seen / count))
 
 
+def test_a_level_has_as_many_times_the_compute(digits):
+    name = SPACE.describe(arch(width=8, stem=2))
+    flops, count = int(SPACE.cost(SPACE.parse(name), digits.task)[1]), len(digits.data.y_train)
+    digits.trainings.train([Key(name, 1), Key(name, 9)])
+    lengths = [len(digits.trainings.results[Key(name, level)].loss) for level in (1, 9)]
+    assert lengths == [max(1, round(level * digits.unit / flops / count)) for level in (1, 9)]
+    assert lengths[1] > lengths[0]
+
+
+def test_what_is_held_out_of_a_final_training_is_not_trained_on(digits):
+    name, data = SPACE.describe(arch(width=8, stem=2)), digits.data
+    both = torch.cat([data.x_train, data.x_valid])
+    for held_out, x in ((True, data.x_train), (False, both)):
+        job = digits._job(pipeline._FinalKey(name, held_out=held_out))
+        assert torch.equal(job.images.x, x)
+        assert torch.equal(job.scored.x, data.x_valid if held_out else data.x_test)
+
+
 def test_a_score_is_that_of_the_training_alone_and_is_read_back(digits, tmp_path):
     names = [SPACE.describe(one) for one in SPACE.first_archs[:2]]
     keys = [Key(name, level) for name in names for level in (1, 3)]
