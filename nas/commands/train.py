@@ -54,7 +54,7 @@ def command(
 
     \b
     Example:
-      nas train resnet --task folder:photos --to plain
+      nas train resnet --task digits --seeds 2 -t final_epochs=3
     """
     if seeds < 1:
         raise UserError(f"--seeds is {seeds}; it takes a number above zero.")
