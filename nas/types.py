@@ -330,6 +330,15 @@ class FinalTraining(NamedTuple):
 
 
 @runtime_checkable
+class Taught(Protocol):
+    """A training evaluator whose final trainings may have a teacher."""
+
+    def teaching_seconds(self) -> float:
+        """About how many seconds a teacher adds to a final training on this machine; 0 without one."""
+        ...
+
+
+@runtime_checkable
 class Comparable(Watched, Protocol):
     """A training evaluator that says what simpler models need to be compared with its networks."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -133,6 +134,8 @@ def configure(
     task = _objective(task, training, objective=objective, timeout=timeout, workers=workers, ray=ray)
     if "space" in training:
         training["space"] = plugins.absolute(training["space"])
+    if training.get("teacher", "wide") != "wide":
+        training["teacher"] = _absolute(training["teacher"])
     if controller is None:
         controller = _CONTROLLERS.get(training.get("space", ""), RunConfig.controller)
     config = RunConfig(
@@ -174,6 +177,11 @@ def configure(
         training_options=config.training_options | fitted_size.options_of(setup.evaluator, TaskName.parse(config.task)),
     )
     return complete, setup
+
+
+def _absolute(teacher: str) -> str:
+    """The same teacher from any folder."""
+    return plugins.absolute(teacher) if plugins.is_outside(teacher) else str(Path(teacher).expanduser().absolute())
 
 
 def _refuse_sizes(config: RunConfig, setup: Setup) -> None:

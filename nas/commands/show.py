@@ -158,11 +158,12 @@ def _print_trained(console: Console, run: Run) -> None:
     winner = trained_network.load(run.folder)
     if winner is None:
         return
-    interval, compared = test_accuracy.sentences(winner)
+    interval, *compared = test_accuracy.sentences(winner)
     page = printable(str(run.folder / finish.PAGE))
     of = " of the export, the plain ResNet," if comparison.plain_handed_out(run) else ""
     console.print(f"test accuracy{of} {winner.metrics['test_accuracy']:.2f}%, {interval} {page}")
-    console.print(printable(compared))
+    for sentence in compared:
+        console.print(printable(sentence))
     folder = finish.exported(run)
     if folder is not None:
         console.print(

@@ -6,6 +6,7 @@ Shapes: `N` images, `D` decisions.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -44,6 +45,9 @@ class FinalTrainings:
     data: DataSet
     recipe: Recipe
     device: torch.device
+    targets: Callable[[Images, bool, Watch | None], Tensor] | None = field(default=None, compare=False)
+    """From the images learned from, and whether the validation images are held out, to shares of classes `[N, K]`; None: the
+    labels."""
     _done: dict[_Key, TrainedNetwork] = field(default_factory=dict)
 
     def networks(self, trainings: list[FinalTraining], watch: Watch | None = None) -> list[TrainedNetwork]:
@@ -64,7 +68,7 @@ class FinalTrainings:
 
     def _train_alone(self, arch: Tensor, key: _Key, watch: Watch | None) -> TrainedNetwork:
         """With all cores to itself."""
-        learned, judged = self._images_of(key.held_out)
+        learned, judged = self._images_of(key.held_out, watch)
         job, name = Job(self.space, arch, self.task, learned, key.recipe, judged), self.space.describe(arch)
 
         def tell(losses: list[float]) -> None:
@@ -76,7 +80,7 @@ class FinalTrainings:
 
     def _train_side_by_side(self, missing: dict[_Key, Tensor], watch: Watch | None) -> None:
         """A core each, where that is faster; the first error ends all."""
-        images = {held_out: self._images_of(held_out) for held_out in {key.held_out for key in missing}}
+        images = {held_out: self._images_of(held_out, watch) for held_out in {key.held_out for key in missing}}
         jobs = [
             Job(self.space, arch, self.task, images[key.held_out][0], key.recipe, images[key.held_out][1])
             for key, arch in missing.items()
@@ -103,7 +107,7 @@ class FinalTrainings:
         trained = TrainedNetwork(described, weights, data.mean, data.std, data.class_names, measured)
         return trained._replace(deep=data.deep, seconds=outcome.seconds)
 
-    def _images_of(self, held_out: bool) -> tuple[Images, Images]:
+    def _images_of(self, held_out: bool, watch: Watch | None) -> tuple[Images, Images]:
         """What is trained on, and what the network is judged by."""
         data = self.data
         if held_out:
@@ -112,7 +116,10 @@ class FinalTrainings:
             # The choice is made: the validation images may now be trained on. The test images are used once, below.
             learned = torch.cat([data.x_train, data.x_valid]), torch.cat([data.y_train, data.y_valid])
             judged = data.x_test, data.y_test
-        return self._images(*learned), self._images(*judged)
+        images = self._images(*learned)
+        if self.targets is not None:
+            images = images._replace(y=self.targets(images, held_out, watch))
+        return images, self._images(*judged)
 
     def _images(self, x: Tensor, y: Tensor) -> Images:
         return Images(*(t.to(self.device) for t in (x, y, self.data.mean, self.data.std)))

@@ -51,6 +51,12 @@ class Settings(NamedTuple):
     scale: float = 0.0
     rotate: float = 0.0
     randaugment: int = 0
+    teacher: str = ""
+    """What the final training learns from besides the labels, where that helps: `wide`, an export, a run, `FILE.py:NAME`."""
+    temperature: float = 3.0
+    """Of the teacher's answers. Hinton et al. 2015, section 3: 2.5 to 4 for students much smaller than the teacher."""
+    teacher_share: float = 0.7
+    """Of the targets; the labels have the rest. Not ablated."""
     device: str = ""
     """As PyTorch names it; by default a GPU if there is one."""
 
@@ -72,7 +78,7 @@ class PipelineSettings(NamedTuple):
 
 
 # A larger seed would run into the bits of the architecture (`training.train`).
-_MOST = {"seed": SEEDS - 1, **LIMITS}
+_MOST = {"seed": SEEDS - 1, "teacher_share": 1, **LIMITS}
 Read = TypeVar("Read", Settings, PipelineSettings)
 _FRACTIONS = ("unit", "final")
 """Settings that depend on the data unless they are given, and are no whole numbers."""

@@ -18,6 +18,7 @@ from controller import Proposal, Results
 from nas import datasets, plugins, training
 from nas.datasets import DataSet, meta_features
 from nas.evaluators import _settings
+from nas.evaluators._distillation import DistilledTrainings, Teaching
 from nas.evaluators._final_training import FinalTrainings, with_seed
 from nas.evaluators._training_cache import FILE, TrainingCache, TrainingKey
 from nas.text import counted
@@ -42,6 +43,8 @@ class Train:
     examples: int
     device: torch.device
     metric: str = "accuracy"
+    teaching: Teaching | None = field(default=None, compare=False)
+    """What the final trainings learn from besides the labels, where it helps."""
     _repeats: dict[int, TrainingCache] = field(default_factory=dict, repr=False, compare=False)
 
     defaults = Defaults(budget=32, batch=16)
@@ -87,11 +90,14 @@ class Train:
         space = plugins.load("space", asked.space)()
         cells = as_cell_space(space)
         # A space without proxies trains the same networks in the search and at the end.
+        final = space if cells is None else cells.proxy(asked.final_channels, asked.final_cells, stem_stride)
+        teaching = None
+        if asked.teacher:
+            teaching = Teaching.of(asked.teacher, asked.temperature, asked.teacher_share, final, data)
         if cells is None:
-            return cls(space, task, space, data, recipe, final_recipe, examples, device, asked.metric)
+            return cls(space, task, space, data, recipe, final_recipe, examples, device, asked.metric, teaching)
         proxy = cells.proxy(asked.channels, asked.cells, stem_stride)
-        final = cells.proxy(asked.final_channels, asked.final_cells, stem_stride)
-        return cls(proxy, task, final, data, recipe, final_recipe, examples, device, asked.metric)
+        return cls(proxy, task, final, data, recipe, final_recipe, examples, device, asked.metric, teaching)
 
     @property
     def description(self) -> str:
@@ -156,11 +162,17 @@ class Train:
             cache.watch = tell
 
     def final_seconds(self, arch: Tensor | None = None) -> float:
+        return self._seconds_in(self.final_space, None if arch is None else self.equivalents(arch)[None])
+
+    def _seconds_in(self, space: Space, archs: Tensor | None) -> float:
+        """About how long the final recipe takes in another space's networks."""
         both = torch.cat([self.data.x_train, self.data.x_valid]), torch.cat([self.data.y_train, self.data.y_valid])
         images, recipe = self.cache.images(*both), self.final_recipe
-        archs = None if arch is None else self.equivalents(arch)[None]
-        seconds = step_time.measure_alone(self.final_space, self.task, images, recipe, self.device, archs)
+        seconds = step_time.measure_alone(space, self.task, images, recipe, self.device, archs)
         return seconds * len(both[1]) * recipe.epochs
+
+    def teaching_seconds(self) -> float:
+        return 0.0 if self.teaching is None else self.teaching.seconds(self.final_space, self._seconds_in)
 
     def cache_to(self, folder: Path) -> None:
         self.cache.cache_to(folder / FILE)
@@ -191,8 +203,12 @@ class Train:
         return self.cache.losses.get(_ops.whole_indices(self.equivalents(arch), self.space.choices)[0], [])
 
     @cached_property
-    def _final(self) -> FinalTrainings:
-        return FinalTrainings(self.final_space, self.task, self.data, self.final_recipe, self.device)
+    def _final(self) -> FinalTrainings | DistilledTrainings:
+        plain = self._trainings_in(self.final_space)
+        return plain if self.teaching is None else self.teaching.trainings(plain, self._trainings_in, self.metric)
+
+    def _trainings_in(self, space: Space) -> FinalTrainings:
+        return FinalTrainings(space, self.task, self.data, self.final_recipe, self.device)
 
     def final_network(self, arch: Tensor, *, seed: int = 0) -> TrainedNetwork:
         return self.final_networks([FinalTraining(arch, seed)])[0]

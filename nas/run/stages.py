@@ -8,7 +8,7 @@ import torch
 
 from nas.run import comparison
 from nas.run.config import RunConfig
-from nas.types import Comparable, Evaluator, Timed, Watched
+from nas.types import Comparable, Evaluator, Taught, Timed, Watched
 
 SEARCH = "searching"
 LEADERS = "training the leaders again"
@@ -35,6 +35,8 @@ def expected(config: RunConfig, evaluator: Evaluator) -> dict[str, float]:
     final = training.final_seconds()
     # The report trains the best of each seed to the end.
     ending = {FINAL: config.seeds * final}
+    if isinstance(training, Taught):
+        ending[FINAL] += training.teaching_seconds()
     if config.comparison and isinstance(training, Comparable):
         searched = 60 * (config.minutes or 0.0)
         learned = comparison.learned_seconds(searched)

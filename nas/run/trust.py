@@ -42,6 +42,12 @@ def outside(config: RunConfig) -> list[Named]:
         "objective": config.training_options.get("objective"),
     }
     found = [locate(kind, name) for kind, name in named.items() if name is not None and plugins.is_outside(name)]
+    teacher = config.training_options.get("teacher", "")
+    if plugins.is_outside(teacher):
+        found.append(locate("teacher", teacher))
+    elif teacher:  # An export's, or that in the folder of a run.
+        files = (Path(teacher) / "network.py", Path(teacher) / "export" / "network.py")
+        found += [locate("teacher", f"{file}:load") for file in files if file.is_file()]
     if config.latency_command:
         text = config.latency_command
         found.append(Named(_COMMAND, text, text, hashlib.sha256(text.encode()).hexdigest()))
