@@ -20,6 +20,7 @@ from search_spaces import Task, UserError
 from search_spaces._cells import EDGES, Cell
 from search_spaces.nasbench201 import NasBench201
 from search_spaces.natsbench_size import NatsBenchSize
+from search_spaces.pipeline import Pipeline
 
 TASK = Task("digits", (1, 8, 8), 10)
 SMALL = NasBench201(channels=4, cells=1)
@@ -208,3 +209,19 @@ def test_a_run_on_a_table_is_exported_untrained_and_says_so(nasbench201, nas):
     document = json.loads(nas("export", "one", "--to", "out", "--no-onnx", "--force", "--json").stdout)
     assert document["trained"] is False
     assert [f["file"] for f in document["files"]] == ["network.py", "network.pt2"]
+
+
+def test_a_pipeline_is_drawn_as_its_cell_and_the_rest_of_it_named():
+    space = Pipeline()
+    arch = space.reference_arch
+    lines = draw.text(space, arch).splitlines()
+    assert lines[:3] == [
+        "  node 1 = conv 3x3(input)",
+        "  node 2 = conv 3x3(node 1)",
+        "  output = skip(input) + skip(node 2)",
+    ]
+    assert "width=16, cells=1" in " ".join(lines[3:])
+    assert draw.cell_of(space, arch) == ["nor_conv_3x3", "none", "nor_conv_3x3", "skip_connect", "none", "skip_connect"]
+    assert [name for name, _ in draw.decisions_of(space, arch)] == list(space.decisions[6:])
+    labels = {label.get_text() for label in draw.figure(space, arch).axes[0].texts}
+    assert labels == {"input", "1", "2", "output", "conv 3x3", "skip"}

@@ -7,13 +7,14 @@ as widths; any other as the list of its decisions. Edges differ in color, line a
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
 from search_spaces import Space, as_cell_space
-from search_spaces._cells import EDGES, NODES
+from search_spaces._cells import EDGE_NAMES, EDGES, NODES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,9 +58,12 @@ def operations(space: Space, arch: Tensor) -> list[str]:
 
 def text(space: Space, arch: Tensor, bar: str = "█") -> str:
     """A few lines that draw `arch` `[D]`, without color; `bar` is what bars are made of."""
-    picked = operations(space, arch)
-    if _is_cell(space):
-        return _cell_text(picked)
+    picked, cell = operations(space, arch), cell_of(space, arch)
+    rest = [f"{decision}={option}" for decision, option in decisions_of(space, arch)] if cell is not None else []
+    if cell is not None:
+        return "\n".join(
+            [_cell_text(cell), *textwrap.wrap(", ".join(rest), 100, initial_indent="  ", subsequent_indent="  ")]
+        )
     widths = _widths(picked)
     if widths:
         unit = _BAR / max(widths)
@@ -68,27 +72,47 @@ def text(space: Space, arch: Tensor, bar: str = "█") -> str:
     return "\n".join(f"{decision:<{room}}  {name}" for decision, name in zip(space.decisions, picked))
 
 
+def cell_of(space: Space, arch: Tensor) -> list[str] | None:
+    """The six operations of a four-node cell, where decisions of `arch` `[D]` are its edges; else None."""
+    at = _edges_at(space)
+    return None if at is None else [operations(space, arch)[place] for place in at]
+
+
+def decisions_of(space: Space, arch: Tensor) -> list[tuple[str, str]]:
+    """The decisions of `arch` `[D]` that `cell_of` does not show, with what they pick: `width` and `16` of `width=16`."""
+    at = _edges_at(space) or []
+    pairs = enumerate(zip(space.decisions, operations(space, arch)))
+    return [(decision, name.removeprefix(f"{decision}=")) for place, (decision, name) in pairs if place not in at]
+
+
+def _edges_at(space: Space) -> list[int] | None:
+    """Which decisions are the edges of a four-node cell, in the order of `EDGES`."""
+    cells = as_cell_space(space)
+    if cells is not None and cells.edges == EDGES:
+        return list(range(len(EDGES)))
+    for prefix in ("", "cell "):  # A space that is known by its names alone; a pipeline.
+        names = [f"{prefix}{edge}" for edge in EDGE_NAMES]
+        if set(names) <= set(space.decisions):
+            return [space.decisions.index(name) for name in names]
+    return None
+
+
 def figure(space: Space, arch: Tensor, *, card: bool = False) -> Figure:
     """A matplotlib figure that draws `arch` `[D]`; the caller saves it. With `card` its text reads at a third of the width."""
     # Here and not above: a search that only prints needs no matplotlib, which takes long to import.
     from matplotlib.figure import Figure
 
-    picked = operations(space, arch)
+    picked, cell = operations(space, arch), cell_of(space, arch)
     drawn = Figure(figsize=(4.4, 2.6), dpi=160) if card else Figure(figsize=(7.2, 3.2))
     drawn.set_layout_engine("constrained")
     axes = drawn.add_subplot()
-    if _is_cell(space):
-        _cell_figure(axes, picked, card=card)
+    if cell is not None:
+        _cell_figure(axes, cell, card=card)
     else:
         _bars_figure(axes, picked)
     if not card:
-        axes.set_title(space.describe(arch), fontsize=7, family="monospace", color="#555555")
+        axes.set_title(textwrap.fill(space.describe(arch), 110), fontsize=7, family="monospace", color="#555555")
     return drawn
-
-
-def _is_cell(space: Space) -> bool:
-    cells = as_cell_space(space)
-    return cells is not None and cells.edges == EDGES
 
 
 def _widths(picked: list[str]) -> list[int] | None:

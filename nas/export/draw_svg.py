@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from markupsafe import Markup, escape
-from torch import Tensor
 
-from nas.export.draw import APEX, LABELS, LOOKS, OTHER, operations
-from search_spaces import Space
-from search_spaces._cells import EDGE_NAMES, EDGES, NODES
+from nas.export.draw import APEX, LABELS, LOOKS, OTHER
+from search_spaces._cells import EDGES, NODES
 
 _STEP, _RISE = 125.0, 95.0
 """Distance of two nodes, and how high an edge with an apex of 1 bows up, in the drawing's units."""
@@ -19,24 +17,6 @@ _WIDTH, _HEIGHT = 2 * _LEFT + (NODES - 1) * _STEP, 205.0
 _HALF = {0: 30.0, NODES - 1: 32.0}
 """Half of the width of a node's box, of those with a word in it; the others are square."""
 _SQUARE = 14.0
-
-
-def cell_of(space: Space, arch: Tensor) -> list[str] | None:
-    """The six operations of a four-node cell, where decisions of `arch` `[D]` are its edges; else None."""
-    picked = dict(zip(space.decisions, operations(space, arch)))
-    for prefix in ("", "cell "):
-        if all(f"{prefix}{edge}" in picked for edge in EDGE_NAMES):
-            return [picked[f"{prefix}{edge}"] for edge in EDGE_NAMES]
-    return None
-
-
-def decisions_of(space: Space, arch: Tensor) -> list[tuple[str, str]]:
-    """The decisions of `arch` `[D]` that `cell_of` does not show, with what they pick."""
-    pairs = list(zip(space.decisions, operations(space, arch)))
-    if cell_of(space, arch) is None:
-        return pairs
-    edges = {f"{prefix}{edge}" for prefix in ("", "cell ") for edge in EDGE_NAMES}
-    return [(decision, name) for decision, name in pairs if decision not in edges]
 
 
 def cell(picked: Sequence[str]) -> Markup:

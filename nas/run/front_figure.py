@@ -26,6 +26,7 @@ def figure(points: Sequence[Point], picked: Point | None) -> Figure | None:
     """
     import numpy
     from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter, MaxNLocator
 
     known = [point for point in points if not math.isnan(point.score)]
     sizes = [point.parameters for point in known]
@@ -48,6 +49,9 @@ def figure(points: Sequence[Point], picked: Point | None) -> Figure | None:
         )
     if max(sizes) > _DECADE * min(sizes) > 0:
         axes.set_xscale("log")
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     scores = [point.score for point in known]
     low, best = float(numpy.percentile(scores, _LOWEST)), max(scores)
     room = max(0.08 * (best - low), 0.05)

@@ -12,7 +12,7 @@ import jinja2
 from markupsafe import Markup
 from torch import Tensor
 
-from nas.export import draw_svg
+from nas.export import draw, draw_svg
 from nas.run import (
     choice,
     front,
@@ -140,11 +140,11 @@ def _noise(run: Run, past: step_log.History) -> str:
 
 
 def _drawn(space: Space, arch: Tensor, described: str) -> dict[str, Any]:
-    picked = draw_svg.cell_of(space, arch)
+    picked = draw.cell_of(space, arch)
     return {
         "arch": described,
         "cell": None if picked is None else draw_svg.cell(picked),
-        "decisions": draw_svg.decisions_of(space, arch),
+        "decisions": draw.decisions_of(space, arch),
     }
 
 

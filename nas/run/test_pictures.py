@@ -56,7 +56,7 @@ def load(folder: Path, winner: TrainedNetwork) -> tuple[list[Picture], list[Pict
             places, pixels = file.get_tensor(_PLACES).tolist(), file.get_tensor(_PIXELS)
     except (OSError, SafetensorError):
         return [], []
-    if not of_this or picked is None or pixels.dim() != 4 or len(places) != len(pixels):
+    if not of_this or picked is None or pixels.dtype != torch.uint8 or pixels.dim() != 4 or len(places) != len(pixels):
         return [], []
     shown = dict(zip(places, pixels))
     wrong, right = ([_picture(winner, place, shown[place]) for place in each if place in shown] for each in picked)
@@ -67,7 +67,7 @@ def _picked(winner: TrainedNetwork) -> tuple[list[int], list[int]] | None:
     """Places of the most confident wrong answers, and of the right ones: a class each before any comes twice."""
     metrics = winner.metrics
     probabilities, labels = metrics.get("test_probabilities"), metrics.get("test_labels")
-    if probabilities is None or labels is None or not len(labels):
+    if probabilities is None or not labels or probabilities.shape != (len(labels), len(winner.class_names)):
         return None
     truth, (confidence, seen) = torch.tensor(labels), probabilities.max(-1)
     order = confidence.argsort(descending=True, stable=True).tolist()
