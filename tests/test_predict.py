@@ -14,7 +14,7 @@ from PIL import Image
 
 import nas
 from nas.export import formats
-from nas.run import session, trained_network
+from nas.run import classify, session, trained_network
 from search_spaces import UserError
 
 SHORT = {"epochs": 1, "final_epochs": 8, "final_cells": 1, "final_channels": 4, "image_size": 8}
@@ -165,6 +165,16 @@ def test_the_folder_of_the_run_and_that_of_its_export_answer_alike(command, resu
         for one, other in zip(ours["classes"], theirs["classes"], strict=True):
             assert one["probability"] == pytest.approx(other["probability"], abs=1e-5)
     assert run["figures"] == export["figures"]
+
+
+def test_no_folder_above_the_one_that_was_named_says_the_class(home, result):
+    """A class is often called as something that lies far above: `home`, `photos`, `2024`."""
+    found = classify.of_run(result.folder)._replace(class_names=("home0", "dog"))
+    labels = {a.label for a in classify.classify(found, classify.images([str(home / "photos")]))}
+    assert home.name == "home0"
+    assert labels == {None, "dog"}
+    inside = classify.classify(found, classify.images([str(home)]))
+    assert {a.label for a in inside if "new" in a.image} == {"home0"}
 
 
 def test_a_file_that_cannot_be_read_is_a_line_and_stops_nothing(command):

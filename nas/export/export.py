@@ -105,7 +105,7 @@ def describe(
     class_names: tuple[str, ...],
     mirror: bool,
     deep: tuple[int, int] | None,
-    read_at: tuple[int, int] | None,
+    read_at: tuple[int, int] | None = None,
 ) -> About:
     """What the files say about the network; the arguments are those of `export`."""
     names = class_names or tuple(map(str, range(task.num_classes)))

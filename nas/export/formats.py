@@ -37,7 +37,8 @@ class Guarded(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         inside = ((pixels >= LOWEST) & (pixels <= HIGHEST)).all()
         # A private name, and the one assertion on values that stays in a program.
-        torch._assert_async(inside, "the network takes pixels / 255, from 0 to 1; these go below -0.5 or above 1.5")
+        said = "the network takes pixels / 255, from 0 to 1; these go below -0.5 or above 1.5"
+        torch._assert_async(inside, said)  # pyright: ignore[reportPrivateImportUsage]
         return self.network(pixels)
 
 

@@ -31,8 +31,8 @@ def refusing_other_scales(model: onnx.ModelProto) -> onnx.ModelProto:
     graph = model.graph
     graph.initializer.extend(
         [
-            numpy_helper.from_array(np.float32(LOWEST), "lowest"),
-            numpy_helper.from_array(np.float32(HIGHEST), "highest"),
+            numpy_helper.from_array(np.array(LOWEST, np.float32), "lowest"),
+            numpy_helper.from_array(np.array(HIGHEST, np.float32), "highest"),
             numpy_helper.from_array(np.zeros(1, np.float32), "nothing"),
         ]
     )
