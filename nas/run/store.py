@@ -17,7 +17,7 @@ from typing import Any
 from filelock import BaseFileLock
 
 from controller import State
-from nas.run import database, lock, state_tree, stored, trials
+from nas.run import database, kept_shapes, lock, state_tree, stored, trials
 from nas.run.config import RunConfig
 from search_spaces import UserError, unknown
 
@@ -174,14 +174,6 @@ def write_meta(connection: sqlite3.Connection, key: str, value: Any) -> None:
     connection.execute("insert or replace into about values (?, ?)", (key, json.dumps(value)))
 
 
-_KINDS: dict[str, type] = {
-    "report": list, "data": list, "components": dict, "columns_read": dict, "leaders": dict, "hparams": dict, "provenance": dict,
-    "subject": dict, "test_place": dict, "pending": list, "sizes": dict, "comparison": dict, "comparison_plan": dict,
-    "exported": str, "verified": dict, "seconds": dict,
-}  # fmt: skip
-"""What JSON each value of `set_meta` is: a damaged file may hold another."""
-
-
 def get_meta(run: Run, key: str) -> Any:
     """A value that `set_meta` kept, or None."""
     row = run.connection.execute("select value from about where key = ?", (key,)).fetchone()
@@ -189,6 +181,6 @@ def get_meta(run: Run, key: str) -> Any:
         value = json.loads(row[0]) if row else None
     except (ValueError, TypeError, RecursionError):
         raise UserError(f"Run '{run.folder}' keeps a '{key}' that cannot be read.") from None
-    if value is not None and not isinstance(value, _KINDS.get(key, object)):
+    if value is not None and not kept_shapes.is_of(value, kept_shapes.KEPT.get(key, object)):
         raise UserError(f"Run '{run.folder}' keeps a '{key}' of another kind than a run does.")
     return value
