@@ -47,6 +47,21 @@ class Zero(nn.Module):
         return torch.zeros_like(x)
 
 
+class FactorizedReduce(nn.Module):
+    """ReLU, two 1x1 convolutions that see even and odd pixels, batch norm."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.even = nn.Conv2d(inputs, outputs // 2, 1, stride, bias=False)
+        self.odd = nn.Conv2d(inputs, outputs - outputs // 2, 1, stride, bias=False)
+        self.norm = nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(x)
+        shifted = nn.functional.pad(x, (0, 1, 0, 1))[:, :, 1:, 1:]
+        return self.norm(torch.cat([self.even(x), self.odd(shifted)], 1))
+
+
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions beside a pooled 1x1 one; halves the image (rounding up)."""
 

@@ -131,7 +131,7 @@ def _operation(name: str, inputs: int, outputs: int, stride: int) -> nn.Module:
     if name == "none":
         return _Nothing(outputs, stride)
     if name == "skip_connect":
-        return nn.Identity() if stride == 1 and inputs == outputs else _FactorizedReduce(inputs, outputs, stride)
+        return nn.Identity() if stride == 1 and inputs == outputs else _cells.FactorizedReduce(inputs, outputs, stride)
     return _cells.ReluConvBn(inputs, outputs, 1 if name == "nor_conv_1x1" else 3, stride)
 
 
@@ -144,18 +144,3 @@ class _Nothing(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.zeros_like(x[:, :1, :: self.stride, :: self.stride]).expand(-1, self.outputs, -1, -1)
-
-
-class _FactorizedReduce(nn.Module):
-    """ReLU, two 1x1 convolutions that see even and odd pixels, batch norm."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int):
-        super().__init__()
-        self.even = nn.Conv2d(inputs, outputs // 2, 1, stride, bias=False)
-        self.odd = nn.Conv2d(inputs, outputs - outputs // 2, 1, stride, bias=False)
-        self.norm = nn.BatchNorm2d(outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = torch.relu(x)
-        shifted = nn.functional.pad(x, (0, 1, 0, 1))[:, :, 1:, 1:]
-        return self.norm(torch.cat([self.even(x), self.odd(shifted)], 1))
