@@ -11,6 +11,7 @@ import torch
 from controller import Proposal
 from nas import training
 from nas.evaluators import pipeline
+from nas.evaluators._pipeline_final import FinalKey
 from nas.evaluators._pipeline_trainings import MOST_EPOCHS, Key
 from nas.evaluators.pipeline import PipelineTraining
 from nas.training import Images
@@ -107,7 +108,7 @@ def test_what_is_held_out_of_a_final_training_is_not_trained_on(digits):
     name, data = SPACE.describe(arch(width=8, stem=2)), digits.data
     both = torch.cat([data.x_train, data.x_valid])
     for held_out, x in ((True, data.x_train), (False, both)):
-        job = digits._job(pipeline._FinalKey(name, held_out=held_out))
+        job = digits._finals.job(FinalKey(name, held_out=held_out))
         assert torch.equal(job.images.x, x)
         assert torch.equal(job.scored.x, data.x_valid if held_out else data.x_test)
 

@@ -6,12 +6,10 @@ is one more level, the highest, on training and validation images together.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,10 +18,11 @@ from controller import Proposal, Results
 from nas import datasets, training
 from nas.datasets import DataSet, meta_features
 from nas.evaluators import _settings
+from nas.evaluators._pipeline_final import PipelineFinals
 from nas.evaluators._pipeline_trainings import FILE, Key, PipelineTrainings
 from nas.evaluators._settings import PipelineSettings
-from nas.training import Job, Recipe, Trained, metrics, step_time
-from nas.types import Defaults, Evaluate, FinalTraining, TrainedNetwork, TrainingEvaluator, TrainingProgress, Watch
+from nas.training import Recipe, metrics, step_time
+from nas.types import Defaults, Evaluate, FinalTraining, TrainedNetwork, TrainingEvaluator, Watch
 from search_spaces import Task
 from search_spaces.nasbench201 import NasBench201
 from search_spaces.pipeline import Pipeline
@@ -47,13 +46,6 @@ _YARDSTICK = NasBench201(16, 1, 2)
 _G = 1e9
 
 
-class _FinalKey(NamedTuple):
-    arch: str
-    seed: int = 0
-    share: float = 1.0
-    held_out: bool = False
-
-
 @dataclass(frozen=True)
 class PipelineTraining:
     """Trains the proposed pipelines. Scores depend neither on the search's seed nor on what is trained side by side."""
@@ -69,8 +61,6 @@ class PipelineTraining:
     device: torch.device
     metric: str = "accuracy"
     """What the score is on the validation images: one of `nas.training.metrics.METRICS`."""
-    _done: dict[_FinalKey, TrainedNetwork] = field(default_factory=dict, repr=False, compare=False)
-    _watch: list[Watch] = field(default_factory=list, repr=False, compare=False)
 
     # No leaders: the levels of compute tell them apart.
     defaults = Defaults(budget=_FIRST + _SECOND + _THIRD, batch=2, leaders=0)
@@ -162,7 +152,6 @@ class PipelineTraining:
         return metrics.effective_images(self.metric, self.data.y_valid)  # At the highest level.
 
     def watch(self, tell: Watch | None) -> None:
-        self._watch[:] = [] if tell is None else [tell]
         self.trainings.watch = tell
 
     def cache_to(self, folder: Path) -> None:
@@ -200,62 +189,18 @@ class PipelineTraining:
     def test_images(self, places: Tensor) -> Tensor:
         return self.data.x_test[places]
 
+    @cached_property
+    def _finals(self) -> PipelineFinals:
+        return PipelineFinals(self.trainings, self.final)
+
     def final_seconds(self, arch: Tensor | None = None) -> float:
-        asked = self.space.reference_arch if arch is None else self.equivalents(arch)
-        job = self._job(_FinalKey(self.space.describe(asked)))
-        seconds = step_time.measure_alone(job.space, job.task, job.images, job.recipe, self.device, job.arch[None])
-        return seconds * len(job.images.y) * job.recipe.epochs
+        return self._finals.seconds(self.space.reference_arch if arch is None else self.equivalents(arch))
 
     def final_network(self, arch: Tensor, *, seed: int = 0) -> TrainedNetwork:
         return self.final_networks([FinalTraining(arch, seed)])[0]
 
     def final_networks(self, trainings: Sequence[FinalTraining]) -> list[TrainedNetwork]:
-        asked = [one._replace(arch=self.equivalents(one.arch)) for one in trainings]
-        keys = [_FinalKey(self.space.describe(one.arch), one.seed, one.share, one.held_out) for one in asked]
-        missing = [key for key in dict.fromkeys(keys) if key not in self._done]
-        if len(missing) == 1:
-            self._done[missing[0]] = self._network(missing[0], self._alone(missing[0]))
-        else:
-            for n, outcome in training.train_each([self._job(key) for key in missing], self.device):
-                if outcome.error is not None:
-                    raise outcome.error
-                self._done[missing[n]] = self._network(missing[n], outcome)
-        return [self._done[key] for key in keys]
-
-    def _job(self, key: _FinalKey) -> Job:
-        job = self.trainings.job(key.arch, key.share * self.final, key.seed, final=not key.held_out)
-        x, y = self.images["valid" if key.held_out else "test"]
-        return job._replace(scored=self.trainings.images(datasets.resize(x, job.task.input_shape[1]), y))
-
-    def _alone(self, key: _FinalKey) -> Trained:
-        """A training that has all cores, and tells of each epoch."""
-        job = self._job(key)
-
-        def tell(losses: list[float]) -> None:
-            for watch in self._watch:
-                epoch, epochs = len(losses), job.recipe.epochs
-                watch(TrainingProgress((key.arch,), epoch / epochs, 1, epoch, epochs, losses[-1], math.nan))
-
-        return training.train_alone(job, self.device, tell)
-
-    def _network(self, key: _FinalKey, outcome: Trained) -> TrainedNetwork:
-        data, arch = self.data, self.space.parse(key.arch)
-        _, y = self.images["valid" if key.held_out else "test"]
-        assert outcome.logits is not None
-        measured = metrics.test_metrics(outcome.logits, y) | {"loss": outcome.losses}
-        shape, mirror = self.space.sized(arch, self.task).input_shape, self.space.settings_of(arch).twice
-        return TrainedNetwork(
-            key.arch,
-            outcome.weights,
-            data.mean,
-            data.std,
-            data.class_names,
-            measured,
-            shape,
-            mirror,
-            data.deep,
-            outcome.seconds,
-        )
+        return self._finals.networks([one._replace(arch=self.equivalents(one.arch)) for one in trainings])
 
 
 def _flops_of_yardstick(task: Task) -> int:

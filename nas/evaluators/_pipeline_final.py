@@ -1,0 +1,99 @@
+"""The trainings of pipelines that follow a search: longer ones, each tested once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from torch import Tensor
+
+from nas import datasets, training
+from nas.evaluators._pipeline_trainings import PipelineTrainings
+from nas.training import Job, Trained, metrics, step_time
+from nas.types import FinalTraining, TrainedNetwork, TrainingProgress
+
+
+class FinalKey(NamedTuple):
+    """Which training; fields as in `FinalTraining`, the architecture as its space describes it."""
+
+    arch: str
+    seed: int = 0
+    share: float = 1.0
+    held_out: bool = False
+
+
+@dataclass
+class PipelineFinals:
+    """The final trainings on one dataset; one that was done is not done again."""
+
+    trainings: PipelineTrainings
+    """Of the search: its images, its recipes, whoever watches."""
+    final: float
+    """Multiply-accumulates of a training."""
+    _done: dict[FinalKey, TrainedNetwork] = field(default_factory=dict)
+
+    def seconds(self, arch: Tensor) -> float:
+        """About how many seconds the training of `arch` `[D]` takes here, by a few steps."""
+        job = self.job(FinalKey(self.trainings.space.describe(arch)))
+        device, own = self.trainings.device, job.arch[None]
+        seconds = step_time.measure_alone(job.space, job.task, job.images, job.recipe, device, own)
+        return seconds * len(job.images.y) * job.recipe.epochs
+
+    def networks(self, asked: Sequence[FinalTraining]) -> list[TrainedNetwork]:
+        """The trained networks, in order. Of pipelines that compute the same, the caller asks for one."""
+        describe, device = self.trainings.space.describe, self.trainings.device
+        keys = [FinalKey(describe(one.arch), one.seed, one.share, one.held_out) for one in asked]
+        missing = [key for key in dict.fromkeys(keys) if key not in self._done]
+        if len(missing) == 1:
+            self._done[missing[0]] = self._network(missing[0], self._alone(missing[0]))
+        else:
+            for n, outcome in training.train_each([self.job(key) for key in missing], device):
+                if outcome.error is not None:
+                    raise outcome.error
+                self._done[missing[n]] = self._network(missing[n], outcome)
+        return [self._done[key] for key in keys]
+
+    def job(self, key: FinalKey) -> Job:
+        """The training, with the images that it is tested on: the validation images where those were held out."""
+        own = self.trainings
+        job = own.job(key.arch, key.share * self.final, key.seed, final=not key.held_out)
+        x, y = self._judged(key)
+        return job._replace(scored=own.images(datasets.resize(x, job.task.input_shape[1]), y))
+
+    def _judged(self, key: FinalKey) -> tuple[Tensor, Tensor]:
+        data = self.trainings.data
+        return (data.x_valid, data.y_valid) if key.held_out else (data.x_test, data.y_test)
+
+    def _alone(self, key: FinalKey) -> Trained:
+        """A training that has all cores, and tells of each epoch."""
+        job = self.job(key)
+
+        def tell(losses: list[float]) -> None:
+            if self.trainings.watch is not None:
+                epoch, epochs = len(losses), job.recipe.epochs
+                self.trainings.watch(
+                    TrainingProgress((key.arch,), epoch / epochs, 1, epoch, epochs, losses[-1], math.nan)
+                )
+
+        return training.train_alone(job, self.trainings.device, tell)
+
+    def _network(self, key: FinalKey, outcome: Trained) -> TrainedNetwork:
+        own, (_, y) = self.trainings, self._judged(key)
+        data, arch = own.data, own.space.parse(key.arch)
+        assert outcome.logits is not None
+        measured = metrics.test_metrics(outcome.logits, y) | {"loss": outcome.losses}
+        shape, mirror = own.space.sized(arch, own.task).input_shape, own.space.settings_of(arch).twice
+        return TrainedNetwork(
+            key.arch,
+            outcome.weights,
+            data.mean,
+            data.std,
+            data.class_names,
+            measured,
+            shape,
+            mirror,
+            data.deep,
+            outcome.seconds,
+        )
