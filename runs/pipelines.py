@@ -81,7 +81,7 @@ def trainings(images: Path, name: str, out: Path) -> PipelineTrainings:
     shape = (data.x_train.shape[1], data.x_train.shape[2], data.x_train.shape[3])
     task = Task(name, shape, len(data.class_names), meta_features.features(data.x_train, data.y_train), LEVELS)
     out.mkdir(parents=True, exist_ok=True)
-    found = PipelineTrainings(SPACE, task, data, UNIT, 0, torch.device("cpu"), LEVELS)
+    found = PipelineTrainings(SPACE, task, data, 0, torch.device("cpu"), LEVELS, UNIT)
     found.cache_to(out / f"{name}.jsonl")
     return found
 

@@ -12,7 +12,8 @@ from controller import Proposal
 from nas import training
 from nas.evaluators import pipeline
 from nas.evaluators._pipeline_final import FinalKey
-from nas.evaluators._pipeline_trainings import MOST_EPOCHS, Key
+from nas.evaluators._pipeline_jobs import MOST_EPOCHS
+from nas.evaluators._pipeline_trainings import Key
 from nas.evaluators.pipeline import PipelineTraining
 from nas.training import Images
 from nas.types import FinalTraining

@@ -98,7 +98,7 @@ class PipelineTraining:
     def trainings(self) -> PipelineTrainings:
         """What was trained so far for the search."""
         return PipelineTrainings(
-            self.space, self.task, self.data, self.unit, self.seed, self.device, LEVELS, self.metric
+            self.space, self.task, self.data, self.seed, self.device, LEVELS, self.unit, self.metric
         )
 
     @property

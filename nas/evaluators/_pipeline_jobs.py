@@ -1,0 +1,119 @@
+"""From a pipeline and an amount of compute to its training: which images at which size, by which recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from nas import datasets
+from nas.datasets import DataSet
+from nas.training import Images, Job, Recipe
+from nas.training.train import SEEDS
+from search_spaces import Task
+from search_spaces.nasbench201 import NasBench201
+from search_spaces.pipeline import Pipeline
+
+MOST_EPOCHS = 300
+"""However much compute there is: what the longest published recipes for small images train (JAHS-Bench-201 and NAS-Bench-201
+train 200). Few images pass the network no more often than that."""
+_RANDAUGMENT = 9
+"""Magnitude (Cubuk et al. 2020, section 4.1: best for a small network on CIFAR-10 among 1 to 14 or so)."""
+_MANY = 1000
+"""Validation images from which on one split tells enough: the standard error of 90% is below one point."""
+
+_VALIDATED = 256
+"""Validation images of level 1; a higher level has as many times more. To validate a wide network on all of them would cost more
+than its training at level 1 does; of 256 the standard error is 3 points, and pipelines differ by ten and more there."""
+
+
+@dataclass
+class PipelineJobs:
+    """The trainings that pipelines ask for on one dataset."""
+
+    space: Pipeline
+    task: Task
+    data: DataSet
+    seed: int
+    device: torch.device
+    levels: tuple[int, ...]
+    """Of compute: each may have a split of its own."""
+    _scaled: dict[tuple[int, int], tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False, kw_only=True)
+
+    def job(self, name: str, compute: float, repeat: int = 0, level: int = 0, *, final: bool = False) -> Job:
+        """The training of the pipeline called `name` with so many multiply-accumulates.
+
+        Args:
+            final: on training and validation images together.
+        """
+        arch = self.space.parse(name)
+        settings, task = self.space.settings_of(arch), self.space.sized(arch, self.task)
+        x, y = self.scaled(task)
+        index = None if final else self.split(level, repeat)[0]
+        count = len(y) if index is None else len(index)
+        recipe = self.recipe(arch, compute, count)._replace(seed=self.seed_of(repeat))
+        seen = self._seen(arch, compute)
+        if seen < count:  # Less than one epoch: fewer images, but at least a batch.
+            picked = datasets.pick(count, max(round(seen), min(count, settings.batch)))
+            index = picked if index is None else index[picked]
+        index = torch.arange(count) if index is None else index
+        space, cell = NasBench201(*self.space.skeleton_of(arch)), self.space.cell_of(arch)
+        return Job(space, cell, task, self.images(x[index], y[index]), recipe, mirror=settings.twice)
+
+    def recipe(self, arch: Tensor, compute: float, count: int) -> Recipe:
+        """How `arch` `[D]` is trained on so many images with so many multiply-accumulates."""
+        settings, task = self.space.settings_of(arch), self.space.sized(arch, self.task)
+        side = min(task.input_shape[1:])
+        return Recipe(
+            max(1, min(MOST_EPOCHS, round(self._seen(arch, compute) / count))),
+            settings.batch, settings.lr, weight_decay=settings.decay, crop=round(settings.crop * side), flip=settings.mirror,
+            cutout=round(settings.cutout * side), warmup=settings.warmup, label_smoothing=settings.smoothing,
+            mixup=settings.mixup, average=settings.average, randaugment=_RANDAUGMENT if settings.augment else 0,
+        )  # fmt: skip
+
+    def _seen(self, arch: Tensor, compute: float) -> float:
+        """How many images pass through the network."""
+        return compute / max(1, int(self.space.cost(arch, self.task)[1]))
+
+    def seed_of(self, repeat: int) -> int:
+        """The training seed of that number: a prime step, as the other evaluator's."""
+        return (self.seed + 409 * repeat) % SEEDS
+
+    def split(self, level: int, repeat: int = 0) -> tuple[Tensor, Tensor]:
+        """Which of the images of training and then validation train, and which validate, int64 `[N]` each.
+
+        Where validation images are few and held out by us, each level and each repeat has a split of its own: what one split
+        happens to favor is not carried from level to level.
+        """
+        train, valid = len(self.data.y_train), len(self.data.y_valid)
+        number = self.levels.index(level) if level in self.levels else 0
+        number += repeat * len(self.levels)
+        if number == 0 or not self.data.valid_held_out or valid >= _MANY:
+            return torch.arange(train), torch.arange(train, train + valid)
+        y = torch.cat([self.data.y_train, self.data.y_valid])
+        return datasets.held_out(y, len(self.data.class_names), valid / (train + valid), number)
+
+    def with_valid(self, job: Job, level: int, repeat: int) -> Job:
+        """The job with the images that validate it."""
+        x, y = self.scaled(job.task)
+        index = self.split(level, repeat)[1]
+        index = index[datasets.pick(len(index), _VALIDATED * level)]
+        return job._replace(scored=self.images(x[index], y[index]))
+
+    def scaled(self, task: Task) -> tuple[Tensor, Tensor]:
+        """The images of training and validation at the size of `task`, and their classes."""
+        size = task.input_shape[1:]
+        if size not in self._scaled:
+            x = torch.cat([self.data.x_train, self.data.x_valid])
+            y = torch.cat([self.data.y_train, self.data.y_valid])
+            self._scaled[size] = (datasets.resize(x, size[0]), y)
+        return self._scaled[size]
+
+    def forget_images(self) -> None:
+        """Free the memory of images that were scaled; they are scaled anew when they are asked for."""
+        self._scaled.clear()
+
+    def images(self, x: Tensor, y: Tensor) -> Images:
+        """Images and their classes, on the device that trains."""
+        return Images(*(t.to(self.device) for t in (x, y, self.data.mean, self.data.std)))
