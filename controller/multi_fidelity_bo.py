@@ -20,19 +20,15 @@ from torch import Tensor
 
 from controller._base import Prior, Proposal, Results
 from controller._settings_types import Range
+from controller.candidates.level_queue import LevelQueue
 from controller.candidates.rungs import ladder
 from controller.models import configuration_prior, scores
-from controller.models.multi_fidelity_gp import MultiFidelityGP, Observed, targets
-from search_spaces import HasFirstArchs, Space, Task, _noise, _ops, _sampling
+from search_spaces import HasFirstArchs, Space, Task, _ops, _sampling
 
 __all__ = ["MultiFidelityBO"]
 
-_RANDOM, _MUTANT, _PARENT = 0, 1, 2
-"""Streams of random numbers."""
-_PARENTS = 6
-"""The best so far whose mutants are candidates."""
-_MOST_CHANGES = 4
-"""Decisions in which a mutant differs from its parent, at most."""
+_RANDOM = 0
+"""Stream of random numbers."""
 _QUEUE = 16
 """Candidates that a fit hands out at least."""
 
@@ -77,6 +73,10 @@ class MultiFidelityBO:
     """The model is fitted again after every `E / refit_rate` evaluations, and where its queue has run empty."""
     max_observations: Annotated[int, Range(2)] = 96
     """Evaluations that the model is conditioned on at most: the best and the latest, half each."""
+
+    @property
+    def _queue(self) -> LevelQueue:
+        return LevelQueue(self.space, self.num_candidates, self.max_observations)
 
     def begin(self, task: Task, seeds: Tensor, prior: Prior | None = None) -> State:
         S, D = len(seeds), len(self.space.choices)
@@ -166,47 +166,12 @@ class MultiFidelityBO:
         queues = list(torch.nn.functional.pad(state.queue, (0, 0, Q - state.queue.shape[1], 0)))
         for s, one in enumerate(_each(state)):
             if due_S[s]:
-                queues[s] = self._by_model(one, Q)
+                queues[s] = self._queue.best(one, Q)
         return state._replace(
             queue=torch.stack(queues),
             left=torch.where(due_S, Q, state.left),
             fitted=torch.where(due_S, E, state.fitted),
         )
-
-    def _by_model(self, one: State, count: int) -> Tensor:
-        """The candidates `[count, D]` of the highest expected improvement, one after another, each unlike those before it."""
-        kept = scores.context_window(one.score, self.max_observations)[0]
-        seen = Observed(one.archs[0, kept], one.level[0, kept], targets(one.score[0, kept], one.level[0, kept]))
-        model, last = MultiFidelityGP(self.space, seen, one.mean_weights[0]), one.levels.shape[1] - 1
-        expected = model.posterior(seen.archs, last).mean
-        candidates = self._candidates(one, seen.archs[expected.argsort(descending=True, stable=True)[:_PARENTS]], count)
-        found, likeness = model.posterior(candidates, last), model.likeness(candidates).clamp(0, 1)
-        gain = scores.expected_improvement(found.mean, found.std, expected.max())
-        gain = torch.where(self._is_new(one, candidates), gain, -1.0)
-        chosen = []
-        for _ in range(count):
-            at = int(gain.argmax())
-            chosen.append(at)
-            # Local penalization (Gonzalez et al. 2016, arXiv:1505.08052), here by the kernel.
-            gain = torch.where(gain > 0, gain * (1 - likeness[at]), gain)
-            gain[at] = -2.0
-        return candidates[chosen]
-
-    def _is_new(self, one: State, candidates: Tensor) -> Tensor:
-        """Which candidates were not evaluated and are not the same as an earlier one, bool `[M]`."""
-        return _ops.first_unseen(*_ops.keys(self.space.choices, candidates[None], one.archs))[0]
-
-    def _candidates(self, one: State, parents: Tensor, count: int) -> Tensor:
-        """Mutants of the parents, and random ones; of each the cheapest equivalent, int64 `[M, D]`."""
-        half = max(self.num_candidates // 2, count)
-        archs = parents[_noise.bits(one.seeds, one.step, half, stream=_PARENT)[0] * len(parents) >> 32]
-        changes = torch.arange(half) % _MOST_CHANGES
-        bits = _noise.bits(one.seeds, one.step, half, _MOST_CHANGES * 2, stream=_MUTANT)[0].view(half, -1, 2)
-        for change in range(_MOST_CHANGES):
-            mutated = _sampling.mutate_from_bits(archs[None], bits[None, :, change], self.space)[0]
-            archs = torch.where((changes >= change)[:, None], mutated, archs)
-        random = _sampling.sample(self.space, one.seeds, one.step, half, stream=_RANDOM)[0]
-        return self.space.canonical(torch.cat([archs, random]))
 
 
 def _each(state: State) -> Iterator[State]:
