@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nas.run import comparison, finish, front, report, session, step_log, store, test_pictures, trained_network
+from nas.run import choice, comparison, finish, front, report, session, step_log, store, test_pictures, trained_network
 from nas.run.comparison import FOUND, LEARNED, Row
 from nas.run.config import RunConfig
 from nas.training import metrics
@@ -109,6 +109,17 @@ def test_every_evaluation_is_a_point_of_the_search_and_every_function_one_of_the
     assert sizes.count('class="dot"') + sizes.count('class="on"') == len(points)
     assert sizes.count('class="on"') == sum(point.on_front for point in points)
     assert sizes.count('class="picked"') == 1
+
+
+def test_the_leaders_stand_with_every_score(made):
+    run, _ = made
+    (chosen,) = choice.choices(run, step_log.history(run))
+    text = Page(report.page(run)).text
+    assert len(chosen.leaders) == 2
+    for leader in chosen.leaders:
+        assert ", ".join(f"{score:.2f}" for score in leader.scores) in text
+        assert leader.arch in text
+    assert chosen.noise.sentence() in text
 
 
 def test_the_pictures_are_the_images_with_the_most_probable_mistakes_and_right_answers(made):

@@ -72,7 +72,7 @@ def page(run: Run) -> str:
         "comparison": report_made.compared(run),
         "curve": report_charts.search_curve(past.score, past.epochs, name),
         "seeds": run.config.seeds,
-        "noise": _noise(run, past),
+        **_choice(run, past),
         "front": report_charts.front(points, own, name),
         "on_front": [point for point in points if point.on_front],
         "made": report_made.made(run, document),
@@ -132,11 +132,15 @@ def _parsed(space: Space, text: str, otherwise: Tensor) -> Tensor:
         return otherwise
 
 
-def _noise(run: Run, past: step_log.History) -> str:
+def _choice(run: Run, past: step_log.History) -> dict[str, Any]:
+    """How sure the choice among the leaders is, and their scores; nothing where there was none."""
     chosen = choice.choices(run, past)
+    if chosen is None:
+        return {"noise": "", "leaders": []}
     found = session.best(run.config, past)
-    noise = None if chosen is None else chosen[choice.top(run, past, choice.handed_out(run, past, found))].noise
-    return "" if noise is None else noise.sentence()
+    first = chosen[choice.top(run, past, choice.handed_out(run, past, found))]
+    leaders = first.leaders if len(first.leaders) > 1 else []
+    return {"noise": "" if first.noise is None else first.noise.sentence(), "leaders": leaders}
 
 
 def _drawn(space: Space, arch: Tensor, described: str) -> dict[str, Any]:
