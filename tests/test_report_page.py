@@ -217,6 +217,17 @@ def test_a_run_of_a_table_has_a_page_without_pictures_and_the_command_writes_it_
     assert (tmp_path / "page.html").read_text(encoding="utf-8") == own
 
 
+def test_a_page_is_not_written_where_there_is_no_folder(nas, tmp_path):
+    asked = RunConfig("own201/digits", "evolution", evals=2)
+    setup = session.load(asked)
+    with session.start(tmp_path / "run", asked, setup) as run:
+        list(session.resume(run, setup))
+    done = nas("report", tmp_path / "run", "--to", tmp_path / "none" / "page.html")
+    assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1)
+    assert f"There is no folder '{tmp_path / 'none'}'" in done.stderr
+    assert not (tmp_path / "none").exists()
+
+
 def test_of_a_run_without_a_success_there_is_nothing_to_report(nas, tmp_path):
     asked = RunConfig("own201/digits", "evolution", evals=4)
     session.start(tmp_path / "run", asked, session.load(asked)).close()

@@ -17,13 +17,16 @@ _WIDTH, _HEIGHT = 2 * _LEFT + (NODES - 1) * _STEP, 205.0
 _HALF = {0: 30.0, NODES - 1: 32.0}
 """Half of the width of a node's box, of those with a word in it; the others are square."""
 _SQUARE = 14.0
+_BETWEEN, _ABOVE = 9, 16
+"""Characters of a label between two boxes, and on a bow."""
+_LABELS = LABELS | {"avg_pool_3x3": "avg pool"}
 
 
 def cell(picked: Sequence[str]) -> Markup:
     """The drawing of a cell whose edges, in the order of `EDGES`, have these operations."""
     edges = [_edge(a, b, name) for (a, b), name in zip(EDGES, picked) if name != "none"]
     parts = [line for line, _ in edges] + [text for _, text in edges] + [_node(n) for n in range(NODES)]
-    what = "; ".join(f"{a} to {b}: {LABELS.get(name, name)}" for (a, b), name in zip(EDGES, picked))
+    what = "; ".join(f"{a} to {b}: {_LABELS.get(name, name)}" for (a, b), name in zip(EDGES, picked))
     return Markup('<svg class="cell" viewBox="0 0 {:.0f} {:.0f}" role="img" aria-label="{}">{}</svg>').format(
         _WIDTH, _HEIGHT, f"A cell of four nodes. {what}", Markup("").join(parts)
     )
@@ -56,8 +59,8 @@ def _edge(start: int, end: int, operation: str) -> tuple[Markup, Markup]:
         '<path d="M{:.1f} {:.1f} Q{:.1f} {:.1f} {:.1f} {:.1f}" fill="none" stroke-width="2.5" stroke-dasharray="{}" '
         'style="stroke:{}"/><polygon points="{}" style="fill:{}"/>'
     ).format(left, y, middle, bend, *stop, dashes, color, tip, color)
-    label = LABELS.get(operation, operation)
-    label = label if len(label) <= 16 else f"{label[:15]}…"
+    label, room = _LABELS.get(operation, operation), _BETWEEN if apex == 0 else _ABOVE
+    label = label if len(label) <= room else f"{label[: room - 1]}…"
     half = 3.9 * len(label) + 4
     text = Markup(
         '<rect class="behind" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="18"/>'

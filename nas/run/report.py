@@ -39,8 +39,15 @@ _TEMPLATE = Path(__file__).parents[1] / "data" / "report.html.j2"
 
 
 def write(run: Run, to: Path | None = None) -> Path:
-    """Write the page of a run, into its folder or `to` another file, whole or not at all; where it is."""
+    """Write the page of a run, into its folder or `to` another file, whole or not at all; where it is.
+
+    Raises `UserError` where there is no such folder, and as `page` does.
+    """
     path = run.folder / FILE if to is None else to
+    if not path.parent.is_dir():
+        raise UserError(
+            f"There is no folder '{path.parent}' to write '{path.name}' into; make it, or name another file by --to."
+        )
     text = page(run)
     with atomic_write(path) as beside:
         beside.write_text(text, encoding="utf-8")

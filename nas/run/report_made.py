@@ -127,7 +127,7 @@ def made(run: Run, document: dict[str, Any]) -> list[tuple[str, str]]:
         ("images", "\n".join(document["data"])),
         ("digest of the data", kept.get("data")),
         ("search algorithm", _with(config.controller, config.controller_options)),
-        ("prior", _with(config.prior, {"fingerprint": kept["prior"]} if kept.get("prior") else {})),
+        ("prior", _with(config.prior, {"fingerprint": kept["prior"]}) if kept.get("prior") else None),
         ("settings of the training", _with("", config.training_options)),
         ("budget", budget.text(config)),
         ("evaluations", counted(document["evaluations"], "evaluation") + f", {config.batch} at a time"),
