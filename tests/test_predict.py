@@ -14,7 +14,7 @@ from PIL import Image
 
 import nas
 from nas.export import formats
-from nas.run import classify, session, trained_network
+from nas.run import classify, comparison, model_card, session, trained_network
 from search_spaces import UserError
 
 SHORT = {"epochs": 1, "final_epochs": 8, "final_cells": 1, "final_channels": 4, "image_size": 8}
@@ -96,10 +96,20 @@ def test_a_result_has_what_the_commands_print(result, command, tmp_path):
     logits = result.network()(torch.full((1, 3, 8, 8), 210 / 255))
     assert light.probabilities == pytest.approx(dict(zip(("cat", "dog"), logits.softmax(1)[0].tolist())), abs=1e-6)
     assert result.export(tmp_path / "hub", hf=True) == tmp_path / "hub"
+    assert "network.py IMAGES names them" in command("predict", tmp_path / "hub", "new").stderr
     assert result.export(tmp_path / "files", onnx=False).trained
     assert command("export", result.folder, "--hf", tmp_path / "typed").returncode == 0
     for name in ("config.json", "README.md", "preprocessor_config.json", "network.py"):
         assert (tmp_path / "typed" / name).read_bytes() == (tmp_path / "hub" / name).read_bytes()
+
+
+def test_the_model_card_says_where_the_plain_network_is_handed_out(result, monkeypatch):
+    trained = trained_network.load(result.folder)
+    with result.open() as run:
+        assert model_card.of(run, trained).search == "Found by transfer_bo in 2 evaluations of metacell."
+        monkeypatch.setattr(comparison, "plain_handed_out", lambda run: "The export is the plain ResNet.")
+        assert model_card.of(run, trained).search.startswith("The plain ResNet, which was as good as what transfer_bo")
+        assert model_card.of(run, trained._replace(arch="another")).search.startswith("Found by")
 
 
 @pytest.mark.parametrize(
@@ -230,6 +240,6 @@ def test_a_run_without_a_trained_network_says_so(command):
     exported = command("export", "looked-up", "--to", "bare", "--no-onnx")
     assert exported.returncode == 0
     assert "was not trained" in command("predict", "bare", "new").stderr
-    assert "--hf takes a trained network" in command("export", "looked-up", "--hf", "hub").stderr
+    assert "--hf takes a network that was trained" in command("export", "looked-up", "--hf", "hub").stderr
     assert "--onnx-input is uint8" in command("export", "looked-up", "--to", "x", "--onnx-input", "uint8").stderr
     assert "takes --to FOLDER, or --hf" in command("export", "looked-up").stderr

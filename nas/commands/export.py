@@ -85,8 +85,10 @@ def command(
     if picks:
         arch, weights = _picked(run, space, about.task, picks, trusted=trusted)
     if hf is not None:
-        if weights is None:
-            raise UserError("--hf takes a trained network; of this architecture the run has none.")
+        if weights is None or "test_accuracy" not in weights.metrics:
+            raise UserError(
+                "--hf takes a network that was trained and tested here; of this architecture the run has none."
+            )
         with store.open_run(_shared.run_folder(run)) as opened:
             model_card.write(opened, space, about.task, weights, hf, force=force)
         if to is None:

@@ -167,7 +167,8 @@ def _print_trained(console: Console, run: Run) -> None:
     folder = finish.exported(run)
     if folder is not None:
         console.print(
-            f"network {printable(str(folder))}: network.py and its weights, a torch.export program; load them as network.py says"
+            f"network {printable(str(folder))}: network.py and its weights, a torch.export program; nas predict "
+            f"{printable(str(run.folder))} IMAGES names the class of image files"
         )
 
 

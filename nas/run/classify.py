@@ -80,6 +80,10 @@ def find(folder: Path, *, trusted: bool = False) -> Classifier:
         return of_run(folder, trusted=trusted)
     if (folder / WEIGHTS).is_file():
         return of_export(folder)
+    if (folder / hugging_face.WEIGHTS).is_file():
+        raise UserError(
+            f"'{folder}' has the layout of the Hugging Face hub: python {folder / 'network.py'} IMAGES names them."
+        )
     raise UserError(
         f"'{folder}' is no run and no export: it has neither {store.FILE} nor {WEIGHTS}. `nas runs` lists the runs."
     )

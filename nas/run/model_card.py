@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.export.hugging_face import Card, export_hugging_face
-from nas.run import step_log, store, test_accuracy, trained_network
+from nas.run import comparison, step_log, store, test_accuracy, trained_network
 from nas.run.store import Run
 from nas.text import counted
 from nas.types import TrainedNetwork
@@ -21,7 +21,10 @@ def of(run: Run, trained: TrainedNetwork) -> Card:
     # A card is published: it does not say where the images lie on somebody's disk.
     where = run.config.task.partition(":")[2].rstrip("/")
     data = tuple(note.replace(where, Path(where).name) if where else note for note in notes)
-    found = f"Found by {run.config.controller} in {counted(past.score.shape[1], 'evaluation')} of metacell."
+    searched = f"{run.config.controller} in {counted(past.score.shape[1], 'evaluation')} of metacell"
+    stored = trained_network.load(run.folder)
+    plain = comparison.plain_handed_out(run) and stored is not None and stored.arch == trained.arch
+    found = f"The plain ResNet, which was as good as what {searched} found." if plain else f"Found by {searched}."
     return Card(accuracy, figures, data, found)
 
 
