@@ -79,7 +79,7 @@ def exported_module(space: Space, arch: Tensor, task: Task) -> nn.Module:
     channels = task.input_shape[0]
     mean, std = torch.full((channels,), 0.5), torch.full((channels,), 0.25)
     mirror = isinstance(space, HasMirror) and space.mirrors(arch)
-    about = describe(space, arch, task, mean, std, (), mirror, None)
+    about = describe(space, arch, task, mean, std, (), mirror)
     network = build(space, arch, task, None)
     with tempfile.TemporaryDirectory() as folder:
         own = write_source(Path(folder), space, arch, task, network, about)

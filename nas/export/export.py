@@ -104,7 +104,7 @@ def describe(
     std: Tensor | None,
     class_names: tuple[str, ...],
     mirror: bool,
-    deep: tuple[int, int] | None,
+    deep: tuple[int, int] | None = None,
     read_at: tuple[int, int] | None = None,
 ) -> About:
     """What the files say about the network; the arguments are those of `export`."""
