@@ -30,7 +30,7 @@ class LatencyModel:
     weights: tuple[float, ...]
     """Milliseconds, of the call and of each load in the order of `Loads`."""
     error: float
-    """Mean absolute error of each measurement as predicted from the others, as a share of it (leave one out)."""
+    """The median over the measurements of the error of each as predicted from the others, as a share of it (leave one out)."""
     measured: tuple[tuple[str, float], ...]
     """What it was made of: architectures, as their space describes them, and milliseconds."""
 
@@ -48,11 +48,12 @@ def fit(space: Space, task: Task, measured: Sequence[tuple[str, float]]) -> Late
     archs = torch.stack([space.parse(text) for text, _ in measured])
     loads_NF = features(space, archs, task).numpy()
     target_N = np.array([milliseconds for _, milliseconds in measured])
+    # The median: the first ones chosen lie at the ends, and a model without one of them has to extrapolate.
     others = [np.arange(len(target_N)) != n for n in range(len(target_N))]
     left_out = [
         abs(loads_NF[n] @ _weights(loads_NF[keep], target_N[keep]) / target_N[n] - 1) for n, keep in enumerate(others)
     ]
-    return LatencyModel(tuple(_weights(loads_NF, target_N).tolist()), float(np.mean(left_out)), tuple(measured))
+    return LatencyModel(tuple(_weights(loads_NF, target_N).tolist()), float(np.median(left_out)), tuple(measured))
 
 
 def _weights(loads_NF: np.ndarray, target_N: np.ndarray) -> np.ndarray:
