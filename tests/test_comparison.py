@@ -14,7 +14,7 @@ from nas.evaluators.constrained import Constrained
 from nas.export import latency
 from nas.export.latency import of_networks
 from nas.export.read_back import has_onnx
-from nas.run import comparison, finish, session, simpler, store, trained_network
+from nas.run import comparison, final_trainings, finish, session, simpler, store, trained_network
 from nas.run.comparison import FOUND, LEARNED, MAJORITY, REFERENCE, Row
 from nas.run.config import RunConfig
 from nas.types import Comparable, FinalTraining
@@ -334,3 +334,40 @@ def test_a_plain_network_beyond_the_bound_of_a_table_is_not_handed_out(made):
     evaluator = Constrained(setup.evaluator, setup.evaluator.task, (Bound(),))
     assert simpler._keeps_constraints(run, evaluator, torch.tensor([1, 1, 2, 2, 2, 2]))
     assert not simpler._keeps_constraints(run, evaluator, torch.tensor([1, 2, 2, 2, 2, 2]))
+
+
+def test_a_killed_session_repeats_no_final_training_that_ended(made, tmp_path, monkeypatch):
+    config = made[0].config
+    setup = session.load(config)
+    trained = []
+    with session.start(tmp_path / "run", config, setup) as run:
+        list(session.resume(run, setup))
+        networks = final_trainings.networks
+
+        def killed(run, training, asked):
+            if asked[0].held_out:  # Once the long trainings are done.
+                raise KeyboardInterrupt
+            return networks(run, training, asked)
+
+        monkeypatch.setattr(final_trainings, "networks", killed)
+        with pytest.raises(KeyboardInterrupt):
+            finish.write_report(run, setup)
+        monkeypatch.setattr(final_trainings, "networks", networks)
+        again = session.load(config)  # Which remembers nothing.
+        whole = type(again.evaluator).final_networks
+
+        def counted(self, trainings):
+            trained.extend(trainings)
+            return whole(self, trainings)
+
+        monkeypatch.setattr(type(again.evaluator), "final_networks", counted)
+        finish.write_report(run, again)
+        simpler.make(run, again)
+        assert [one.held_out for one in trained] == [True, True]
+        assert not (run.folder / final_trainings.FOLDER).exists()
+        first, second = comparison.brief(made[0]), comparison.brief(run)
+        for ours, theirs in zip(first["rows"], second["rows"]):
+            if ours["kind"] != REFERENCE:  # Whose epochs a clock decides.
+                timeless = ours.keys() - {"seconds", "latency_ms"}
+                assert {key: ours[key] for key in timeless} == {key: theirs[key] for key in timeless}
+        assert all(row["seconds"] >= 0 for row in second["rows"])

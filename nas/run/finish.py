@@ -28,6 +28,7 @@ from nas.run import (
     test_place,
     trained_network,
 )
+from nas.run.comparison import FOUND
 from nas.run.markdown import code, escape
 from nas.run.session import Setup
 from nas.run.stages import Enter
@@ -91,15 +92,16 @@ def write_report(run: Run, setup: Setup, enter: Enter = stages.nobody) -> None:
         return
     enter(stages.FINAL)
     began = time.perf_counter()
-    if simpler.wanted(run.config, setup):
-        # All final trainings side by side; the evaluator keeps them for those who ask below.
-        simpler.train(run, setup, found.archs[choice.top(run, past, found)])
-    values = setup.evaluator.report(found.archs[succeeded])
-    if values is None:
+    top = found.archs[choice.top(run, past, found)]
+    # All final trainings of a comparison first: it then finds them where it looks for them.
+    compared = simpler.train(run, setup, top)[FOUND][1] if simpler.wanted(run.config, setup) else None
+    archs = found.archs[succeeded]
+    if compared is not None and len(archs) == 1:
+        values = torch.tensor([compared.metrics["test_accuracy"]])
+    elif (values := setup.evaluator.report(archs)) is None:
         return
     if setup.evaluator.training is not None:
-        network = setup.evaluator.training.final_network(found.archs[choice.top(run, past, found)])
-        trained_network.save(run.folder, network)
+        trained_network.save(run.folder, compared or setup.evaluator.training.final_network(top))
         store.set_meta(run, SECONDS, {"final training": round(time.perf_counter() - began, 3)})
     reports = torch.full_like(found.score, torch.nan).masked_scatter(succeeded, values.float())
     test_place.save(run, setup.evaluator, found.archs, reports)

@@ -16,7 +16,7 @@ from nas.baselines import Baseline
 from nas.evaluators.constrained import Constrained
 from nas.export import latency, loader
 from nas.export.export import build
-from nas.run import choice, comparison, session, step_log, store, trained_network, verified
+from nas.run import choice, comparison, final_trainings, session, step_log, store, trained_network, verified
 from nas.run.comparison import FOUND, LEARNED, MAJORITY, REFERENCE, Row
 from nas.run.config import RunConfig
 from nas.run.session import Setup
@@ -73,6 +73,7 @@ def make(run: Run, setup: Setup) -> None:
         "metric": metric,
     }
     store.set_meta(run, comparison.KEY, document)
+    final_trainings.forget(run)
 
 
 def train(run: Run, setup: Setup, arch: Tensor) -> dict[str, tuple[TrainedNetwork, TrainedNetwork]]:
@@ -87,10 +88,11 @@ def train(run: Run, setup: Setup, arch: Tensor) -> dict[str, tuple[TrainedNetwor
     if plain is not None and not is_found and _keeps_constraints(run, setup.evaluator, plain):
         shares[REFERENCE] = (plain, _share(run, training, arch, plain))
     shares[FOUND] = (arch, 1.0)
-    held_out = [FinalTraining(one, share=share * comparison.HELD_OUT, held_out=True) for one, share in shares.values()]
-    asked = held_out + [FinalTraining(one, share=share) for one, share in shares.values()]
-    trained = training.final_networks(asked)
-    return dict(zip(shares, zip(trained[: len(shares)], trained[len(shares) :])))
+    # The long ones first: a session that is killed later need not repeat them.
+    final = [FinalTraining(one, share=share) for one, share in shares.values()]
+    held_out = [one._replace(share=one.share * comparison.HELD_OUT, held_out=True) for one in final]
+    finals, judged = (final_trainings.networks(run, training, asked) for asked in (final, held_out))
+    return dict(zip(shares, zip(judged, finals)))
 
 
 def _keeps_constraints(run: Run, evaluator: Evaluator, arch: Tensor) -> bool:
