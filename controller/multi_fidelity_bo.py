@@ -11,7 +11,6 @@ candidates, `F` features.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
@@ -101,7 +100,15 @@ class MultiFidelityBO:
 
     def propose(self, state: State, batch: int) -> Proposal:
         """Those of a level that go on, where a whole batch of them does; else architectures that begin at the lowest."""
-        archs, numbers = zip(*(self._of_one(search, batch) for search in _each(state)))
+        # Whole numbers as lists: what is sorted here is short, and comparing them does not depend on what stands beside.
+        keys_SE = _ops.keys(self.space.choices, state.archs)[0].tolist()
+        known_SE, level_SE = scores.nan_to_worst(state.score).tolist(), state.level.tolist()
+        random_SBD = _sampling.sample(self.space, state.seeds, state.step, batch, stream=_RANDOM)
+        archs, numbers = [], []
+        for s, of_one in enumerate(zip(keys_SE, known_SE, level_SE, strict=True)):
+            number, at = self._next(*of_one, state.levels.shape[1], batch)
+            archs.append(state.archs[s, at] if number else self._beginners(state, s, random_SBD[s]))
+            numbers.append(number)
         levels_SB = state.levels.gather(1, torch.tensor(numbers)[:, None].expand(-1, batch))
         return Proposal(torch.stack(archs), levels_SB if bool(levels_SB.any()) else None)
 
@@ -127,16 +134,15 @@ class MultiFidelityBO:
         taken_S = now_S - now_S.clamp_max(max(self.num_initial, state.first.shape[1])) - (begun_S - before_S)
         return self._with_queue(state._replace(left=(state.left - taken_S).clamp_min(0)), proposal.archs.shape[1])
 
-    def _of_one(self, one: State, batch: int) -> tuple[Tensor, int]:
-        """The next architectures `[B, D]` of one search, and the number of their level."""
-        keys = _ops.keys(self.space.choices, one.archs[0])[0].tolist()
-        known = scores.nan_to_worst(one.score[0]).tolist()
-        levels = one.level[0].tolist()
-        for number in reversed(range(one.levels.shape[1] - 1)):
+    def _next(
+        self, keys: list[int], known: list[float], levels: list[int], count: int, batch: int
+    ) -> tuple[int, list[int]]:
+        """The number of the next level of one search, of `count`, and the evaluations that go on to it; none for level 0."""
+        for number in reversed(range(count - 1)):
             at = self._promotable(keys, known, levels, number)
             if len(at) >= batch:
-                return one.archs[0, at[:batch]], number + 1
-        return self._beginners(one, batch), 0
+                return number + 1, at[:batch]
+        return 0, []
 
     def _promotable(self, keys: list[int], known: list[float], levels: list[int], number: int) -> list[int]:
         """Evaluations of a level among its best in `eta` that were not evaluated at a higher one, the best first."""
@@ -147,13 +153,12 @@ class MultiFidelityBO:
         good = list(first.items())[: len(first) // self.eta]
         return [at for key, at in good if known[at] > -math.inf and key not in higher]
 
-    def _beginners(self, one: State, batch: int) -> Tensor:
-        """Architectures `[B, D]` that begin: the first ones, random ones, those of the model; beyond its queue random ones."""
-        begun, first = int(_begun(one)), one.first[0]
-        random = _sampling.sample(self.space, one.seeds, one.step, batch, stream=_RANDOM)[0]
+    def _beginners(self, state: State, s: int, random: Tensor) -> Tensor:
+        """Architectures `[B, D]` that begin in search `s`: the first ones, random ones, those of the model, random ones."""
+        begun, first = int((state.level[s] == 0).sum()), state.first[s]
         initial = torch.cat([first[begun:], random[: max(0, self.num_initial - max(begun, len(first)))]])
-        queue = one.queue[0, one.queue.shape[1] - int(one.left) :]
-        return torch.cat([initial, queue, random])[:batch]
+        queue = state.queue[s, state.queue.shape[1] - int(state.left[s]) :]
+        return torch.cat([initial, queue, random])[: len(random)]
 
     def _with_queue(self, state: State, batch: int) -> State:
         """The state with the queue of each search made anew, where it is old or short."""
@@ -164,20 +169,14 @@ class MultiFidelityBO:
             return state
         Q = max(_QUEUE, batch, state.queue.shape[1])
         queues = list(torch.nn.functional.pad(state.queue, (0, 0, Q - state.queue.shape[1], 0)))
-        for s, one in enumerate(_each(state)):
-            if due_S[s]:
-                queues[s] = self._queue.best(one, Q)
+        for s in due_S.nonzero()[:, 0].tolist():
+            # A copy of one search: in memory too it does not depend on what stands beside.
+            queues[s] = self._queue.best(State(*(leaf[s : s + 1].clone() for leaf in state)), Q)
         return state._replace(
             queue=torch.stack(queues),
             left=torch.where(due_S, Q, state.left),
             fitted=torch.where(due_S, E, state.fitted),
         )
-
-
-def _each(state: State) -> Iterator[State]:
-    """Copies of the searches of a state, one by one."""
-    for s in range(len(state.seeds)):
-        yield State(*(leaf[s : s + 1].clone() for leaf in state))
 
 
 def _begun(state: State) -> Tensor:
