@@ -161,10 +161,10 @@ def table(rows: list[dict[str, Any]]) -> str:
     gains: dict[str, list[float]] = {arm: [] for arm in arms[1:]}
     verdicts: dict[str, list[str]] = {arm: [] for arm in arms[1:]}
     for name in names:
-        hits = {arm: _hits(rows, name, arm) for arm in arms}
-        cells = ["" if hits[arm] is None else f"{100 * hits[arm].mean():.1f}" for arm in arms]
+        hits = {arm: found for arm in arms if (found := _hits(rows, name, arm)) is not None}
+        cells = [f"{100 * hits[arm].mean():.1f}" if arm in hits else "" for arm in arms]
         for arm in arms[1:]:
-            if hits[arm] is None or hits[arms[0]] is None:
+            if arm not in hits or arms[0] not in hits:
                 cells.append("")
                 continue
             gain = 100 * (hits[arms[0]] - hits[arm])
