@@ -14,7 +14,7 @@ from torch import Tensor
 from nas.datasets import image_files, image_folder
 from nas.datasets.image_files import Broken
 from nas.datasets.labels import readable
-from nas.export import formats, loader
+from nas.export import formats, hugging_face, loader
 from nas.export.classify_source import Reading
 from nas.export.export import WEIGHTS, build
 from nas.run import store, subject, trained_network
