@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import math
 
 import pytest
 import torch
+from rich.console import Console
 
 from nas.commands import _progress
 from nas.commands._progress import Display
@@ -42,9 +44,9 @@ def trained(done, total, epoch=1, epochs=4, loss=0.5, best=math.nan):
 
 def test_a_cell_is_named_by_its_operations_node_by_node_and_any_other_by_its_beginning():
     assert short_name(CELL) == "3x3 / - skip / 1x1 pool 3x3"
-    assert short_name(f"{CELL} width=16") == "3x3 / - skip / 1x1 pool 3x3 width=16"
+    assert short_name(f"{CELL} width=16") == "3x3 / - skip / 1x1 pool 3x3 wi..."
     assert short_name("8:16:\x1b[31m32") == "8:16:\\x1b[31m32"
-    assert short_name("w" * 60) == "w" * 45 + "..."
+    assert short_name("w" * 60) == "w" * 30 + "..."
 
 
 def test_trainings_are_counted_and_not_batches_and_the_time_left_holds_all_that_follows(outlook, clock):
@@ -59,7 +61,7 @@ def test_trainings_are_counted_and_not_batches_and_the_time_left_holds_all_that_
     # 5 s an evaluation: 26 of 32 search, 22 of them are left, 6 are the leaders'; then 80 s of what follows.
     assert outlook.left == pytest.approx(22 * 5 + 6 * 5 + 80)
     assert outlook.line() == (
-        "searching: 4 of 26 evaluations, best 88.000; training 3x3 / - skip / 1x1 pool 3x3 and 1 more, epoch 1 of 4, loss 0.500; "
+        "searching: 4 of 26 evaluations, best 88.000; training 3x3 / - skip / 1x1 pool 3x3 +1, epoch 1 of 4, loss 0.500; "
         "about 4 minutes left in all"
     )
     clock[0] += 60
@@ -87,7 +89,7 @@ def test_leaders_the_final_training_and_the_export_have_their_own_words_and_time
     assert outlook.left == pytest.approx(6 * 5 - 10 + 80)
     assert outlook.line().startswith("training the leaders again: 2 of 4 trainings; training 3x3")
     outlook.enter(stages.FINAL)
-    assert outlook.line() == "training the winner to the end: about 80 s left in all"
+    assert outlook.line() == "final training: about 80 s left in all"
     clock[0] += 10
     outlook.watch(TrainingProgress((CELL,), 0.125, 1, 5, 40, 0.75, math.nan))
     assert outlook.left == pytest.approx((70 + 30) / 2 + 40)  # Half as measured, half as expected.
@@ -95,8 +97,7 @@ def test_leaders_the_final_training_and_the_export_have_their_own_words_and_time
     outlook.watch(TrainingProgress((CELL,), 0.25, 1, 10, 40, 0.75, math.nan))
     assert outlook.left == pytest.approx(60 + 40)  # Slower than was expected: as measured now.
     assert outlook.line() == (
-        "training the winner to the end: epoch 10 of 40, loss 0.750; training 3x3 / - skip / 1x1 pool 3x3; "
-        "about 100 s left in all"
+        "final training: epoch 10 of 40; training 3x3 / - skip / 1x1 pool 3x3, loss 0.750; about 100 s left in all"
     )
     outlook.enter(stages.EXPORT)
     clock[0] += 4
@@ -111,7 +112,7 @@ def test_the_final_trainings_of_several_seeds_are_counted(clock):
     outlook.watch(TrainingProgress((CELL,), 1.0, 1, 4, 4, 0.5, math.nan))
     clock[0] += 15
     outlook.watch(TrainingProgress((CELL,), 0.5, 1, 2, 4, 0.5, math.nan))
-    assert outlook.done() == "epoch 2 of 4 (2 of 2), loss 0.500"
+    assert outlook.done() == "epoch 2 of 4 (2 of 2)"
     assert outlook.left == pytest.approx(15)
 
 
@@ -120,10 +121,27 @@ def test_final_trainings_side_by_side_are_counted_and_timed_together(clock):
     outlook.enter(stages.FINAL)
     clock[0] += 30
     outlook.watch(TrainingProgress((CELL, CELL), 1.5, 4, 2, 4, 0.5, math.nan))
-    assert outlook.done() == "1 of 4 trainings, epoch 2 of 4, loss 0.500"
+    assert outlook.done() == "1 of 4 trainings"
     assert outlook.left == pytest.approx(30 / (1.5 / 4) - 30)
     outlook.watch(TrainingProgress((CELL,), 4.0, 4, 4, 4, 0.5, math.nan))
     assert outlook.left == 0
+
+
+def test_on_a_terminal_of_80_it_is_two_lines_whatever_is_searched(clock):
+    outlook = Outlook(RunConfig(evals=4096, leaders=8), {}, lambda: clock[0], scores_are_accuracies=True)
+    outlook.step(step(2048, 6000.0))
+    for stage in (stages.SEARCH, stages.LEADERS, stages.FINAL, stages.COMPARISON, stages.EXPORT):
+        outlook.enter(stage)
+        clock[0] += 5
+        outlook.watch(TrainingProgress((f"{CELL} width=16 size=24 lr=0.1 mirror=yes",) * 8, 8, 16, 100, 200, 0.5, 91.0))
+        console = Console(width=80, file=io.StringIO(), legacy_windows=False)
+        console.print(_progress._moving(outlook))
+        lines = console.file.getvalue().splitlines()
+        assert len(lines) == 2
+        assert lines[0].startswith(stage)
+        assert lines[0].rstrip().endswith("left")
+        assert lines[1].startswith("  training 3x3 / - skip")
+        assert "…" not in lines[0] + lines[1]
 
 
 def test_without_a_terminal_a_line_is_said_now_and_then_and_holds_no_control_character(outlook, clock, capsys):

@@ -27,6 +27,9 @@ _FIRST = 10.0
 _PAUSE, _PAUSE_SHARE = 30.0, 0.05
 """Seconds between two lines, and of what is over the share if that is more: a night comes to some hundred lines."""
 
+_BAR = 12
+"""Characters of the bar: a search of thousands of evaluations fits a terminal of 80."""
+
 
 class Display:
     """What a run at work tells of itself: `step`, `enter` and `watch` are told, and each may print a line."""
@@ -85,9 +88,9 @@ def shown(run: Run, setup: Setup, *, quiet: bool) -> Iterator[Display]:
 def _moving(outlook: Outlook) -> RenderableType:
     left = "" if outlook.left is None else f"{duration(outlook.left)} left"
     first = Grid.grid(padding=(0, 1))
-    first.add_row(
-        Text(outlook.stage), ProgressBar(1.0, outlook.share, width=20), Text(outlook.done()), Text(left, style="cyan")
-    )
+    words = [Text(text, no_wrap=True, overflow="ellipsis") for text in (outlook.stage, outlook.done(), left)]
+    words[-1].stylize("cyan")
+    first.add_row(words[0], ProgressBar(1.0, outlook.share, width=_BAR), *words[1:])
     lines = Grid.grid()
     lines.add_row(first)
     lines.add_row(Text(f"  {outlook.now()}", style="dim", no_wrap=True, overflow="ellipsis"))

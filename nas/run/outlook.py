@@ -15,13 +15,13 @@ from nas.run import budget, stages
 from nas.run.budget import Progress
 from nas.run.config import RunConfig, leader_trainings
 from nas.terminal import printable
-from nas.text import counted, duration
+from nas.text import duration
 from nas.types import TrainingProgress
 
 _CELL = re.compile(r"\|.*\|")
 _EDGE = re.compile(r"(\w+)~\d")
-_LONGEST = 48
-"""Characters of an architecture's short name: with epoch and loss it fits a terminal of 80."""
+_LONGEST = 33
+"""Characters of an architecture's short name, as the longest cell has: with epoch and loss it fits a terminal of 80."""
 _TRUSTED = 4.0
 """The time of a final training is what was expected of it at its start, and after a quarter of it what its epochs took: of those
 side by side, the first epoch is told when others are half done."""
@@ -97,27 +97,27 @@ class Outlook:
             return self._searched()
         if training is None:
             return ""
-        if self.stage != stages.LEADERS:
-            of = (
-                f" ({self._finals + 1} of {self.config.seeds})"
-                if self.stage == stages.FINAL and self.config.seeds > 1
-                else ""
-            )
-            trainings = f"{math.floor(training.done)} of {training.total} trainings, " if training.total > 1 else ""
-            return f"{trainings}epoch {training.epoch} of {training.epochs}{of}, loss {training.loss:.3f}"
-        return f"{math.floor(training.done)} of {counted(training.total, 'training')}" if training.total else ""
+        if training.total > 1:
+            return f"{math.floor(training.done)} of {training.total} trainings"
+        of = (
+            f" ({self._finals + 1} of {self.config.seeds})"
+            if self.stage == stages.FINAL and self.config.seeds > 1
+            else ""
+        )
+        return f"epoch {training.epoch} of {training.epochs}{of}"
 
     def now(self) -> str:
-        """What is trained at this moment: `training 3x3 / skip - / 1x1 pool 3x3 and 7 more, epoch 2 of 5, loss 0.731`."""
+        """What is trained at this moment: `training 3x3 / skip - / 1x1 pool 3x3 +7, epoch 2 of 5, loss 0.731`."""
         training = self.training
         if training is None:
             return ""
         name, more = short_name(training.archs[0]), len(training.archs) - 1
-        name = f"training {name}" + (f" and {more} more" if more else "")
-        if self.stage not in (stages.SEARCH, stages.LEADERS):  # Its epochs and its loss stand in `done`.
-            return name
+        name = f"training {name}" + (f" +{more}" if more else "")
+        # The epoch of one that is trained by itself stands in `done`.
+        alone = training.total == 1 and self.stage != stages.SEARCH
+        epoch = "" if alone else f", epoch {training.epoch} of {training.epochs}"
         loss = "" if math.isnan(training.loss) else f", loss {training.loss:.3f}"
-        return f"{name}, epoch {training.epoch} of {training.epochs}{loss}"
+        return f"{name}{epoch}{loss}"
 
     def line(self) -> str:
         """All of it in one line."""

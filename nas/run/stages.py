@@ -12,7 +12,7 @@ from nas.types import Comparable, Evaluator, Taught, Timed, Watched
 
 SEARCH = "searching"
 LEADERS = "training the leaders again"
-FINAL = "training the winner to the end"
+FINAL = "final training"
 COMPARISON = "comparing with simpler models"
 EXPORT = "writing the export and the report"
 
