@@ -67,11 +67,16 @@ def write_and_compare(
         own: what the programs are traced from, if the Python file only loads one of them; None: the module of that file.
         uint8: the ONNX file is to take images of any size.
 
-    Raises `UserError` where the Python file's own network gives other logits: all programs would.
+    Raises `UserError` where the network's logits are not finite, and where the Python file's own differ: all programs' would.
     """
     pixels = random_pixels(about)
     with torch.no_grad():
         expected = loader.of_module(network, about.mean, about.std, about.mirror)(pixels)
+    if not bool(expected.isfinite().all()):
+        raise UserError(
+            "The network answers with numbers that are not finite: its final training diverged, or the file of its weights is "
+            "damaged. A smaller learning rate (-t lr) trains steadily."
+        )
     module = load_python(folder) if own is None else own
     files = [_measure("network.py", module, pixels, expected)] if own is None else []
     left_out: list[LeftOut] = []

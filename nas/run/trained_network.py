@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from controller.models import legacy
 from nas.export.export import Export, export
@@ -66,6 +68,7 @@ def load(folder: Path) -> TrainedNetwork | None:
             about = legacy.weights(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         mean, std = tensors.pop(_MEAN), tensors.pop(_STD)
+        _check_normalization(mean, std)
         names = tuple(json.loads(about["class_names"]))
         metrics, mirror = json.loads(about["metrics"]), json.loads(about.get("mirror", "false"))
         if _TENSOR in tensors:
@@ -75,6 +78,12 @@ def load(folder: Path) -> TrainedNetwork | None:
     # JSON raises a ValueError, or a RecursionError where brackets were doubled.
     except (SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"'{path}' is not a whole file of trained weights ({error}); search again.") from None
+
+
+def _check_normalization(mean: Tensor, std: Tensor) -> None:
+    alike = mean.dim() == 1 and mean.shape == std.shape and len(mean) and mean.dtype == std.dtype == torch.float32
+    if not alike or not bool(mean.isfinite().all() and std.isfinite().all() and (std > 0).all()):
+        raise ValueError("a mean or a deviation of the pixels that no training has")
 
 
 def write_export(space: Space, task: Task, trained: TrainedNetwork, folder: Path, **options: Any) -> Export:
