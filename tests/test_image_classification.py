@@ -9,8 +9,10 @@ import sys
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from PIL import Image
+from safetensors import safe_open
 
 from nas import datasets, image_reading
 from nas.export import export, formats
@@ -138,6 +140,19 @@ def test_files_of_more_than_8_bits_are_on_the_scale_of_training_or_refused(expor
     assert refused.failure == "it has more than 8 bits a channel; the network was trained on images of 8 bits"
     with pytest.raises(ValueError, match="more than 8 bits"):
         module_of(exported["color"])["classify"](deep)
+
+
+def test_an_export_of_an_earlier_version_is_asked_as_well(exported, files, tmp_path):
+    """Its header has only the classes and the shape, and its program no extra file."""
+    old = tmp_path / "old"
+    shutil.copytree(exported["color"], old)
+    with safe_open(old / "network.safetensors", framework="pt") as file:
+        tensors, about = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    kept = {key: about[key] for key in ("format", "arch", "space", "task", "class_names", "input_shape")}
+    (old / "network.safetensors").write_bytes(safetensors.torch.save(tensors, kept))
+    formats.save(formats.trace(load_python(old), PIXELS), old / "network.pt2")
+    assert formats.pt2_lines(old / "network.pt2") == {}
+    torch.testing.assert_close(matrix(ask(old, files)), matrix(ask(exported["color"], files)))
 
 
 @pytest.fixture(scope="module")

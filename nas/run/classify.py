@@ -65,9 +65,9 @@ class Answer(NamedTuple):
     """Why the file cannot be read."""
 
     @property
-    def named(self) -> str:
-        """The likeliest class."""
-        return next(iter(self.probabilities))
+    def named(self) -> str | None:
+        """The likeliest class; None where the file cannot be read."""
+        return next(iter(self.probabilities), None)
 
 
 def find(folder: Path, *, trusted: bool = False) -> Classifier:
