@@ -71,6 +71,12 @@ def write_classifier(folder):
 def test_the_example_of_every_command_runs(path, home, nas, tmp_path):
     if path == ("predict",):
         write_classifier(tmp_path)
+    if path == ("few-shot", "classify"):
+        asked = ("--steps", 1, "--episodes", 2, "--queries", 1, "--arch", "16:16:0:0:max_pool")
+        assert nas("few-shot", *asked, "--name", "few").returncode == 0
+        for name in ("new", "few_images/a", "few_images/b"):
+            (tmp_path / name).mkdir(parents=True)
+            Image.new("L", (9, 8)).save(tmp_path / name / "1.jpg")
     for example in examples(ALL[path]):
         if "own201" not in tables.names():
             example = example.replace("own201/digits", "nasbench201/cifar10@12").replace("own201", "nasbench201")

@@ -70,6 +70,8 @@ ORDER = (
     {"nas.training", "nas.export"},
     {"nas.datasets"},
     {"nas.baselines"},
+    {"nas.few_shot"},
+    {"nas.few_shot.learners"},
     {"nas.tables"},
     {"nas.evaluators"},
     {"nas.tasks"},

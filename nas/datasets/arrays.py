@@ -27,7 +27,7 @@ def npz(where: str, image_size: int | None) -> RawData:
     path = expanded(where)
     if not path.is_file():
         raise UserError(f"There is no file '{where}'; npz: takes a file of numpy's savez with x_train and y_train.")
-    arrays = _read(path, where)
+    arrays = read(path, where)
     keys = _keys(list(arrays))
     if len(keys.get("train", {})) < 2:
         raise UserError(f"'{where}' holds {', '.join(map(readable, arrays)) or 'nothing'}; {_TAKES}.")
@@ -61,7 +61,8 @@ def npz(where: str, image_size: int | None) -> RawData:
     return RawData(splits, names, tuple(notes), {split: keys[split]["images"] for split in splits})
 
 
-def _read(path: Path, where: str) -> dict[str, np.ndarray]:
+def read(path: Path, where: str) -> dict[str, np.ndarray]:
+    """All arrays of a `.npz` file. Raises `UserError` for a file that is none, holds objects or does not fit in memory."""
     takes = "it takes numpy's savez, without objects"
     try:
         # Without pickles: a file from elsewhere must not run code.

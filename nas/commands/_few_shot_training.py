@@ -1,0 +1,157 @@
+"""A few-shot run at work: begin or go on, train, test once, export; the document that says what came out."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from nas.commands import _shared
+from nas.few_shot import evaluate, export, run, training
+from nas.few_shot.episodes import Size
+from nas.few_shot.run import Config, Setup
+from nas.few_shot.training import State
+from nas.run.lock import lock
+from nas.terminal import printable
+from nas.text import counted
+from search_spaces import UserError
+from search_spaces._files import atomic_write
+
+_RESULT = "result.json"
+_DEFAULT_MINUTES = 1.0
+_SAVE_EVERY = 60.0
+"""Seconds of work that a kill may cost."""
+_POINTS = 200
+"""Of the loss in TensorBoard: more are no easier to read."""
+_UNSETTLED = ("digest", "rotations", "steps")
+"""What is known of a run once its data are read or its steps timed."""
+
+
+def work(folder: Path, config: Config, minutes: float | None, episodes: int, *, quiet: bool) -> dict[str, Any]:
+    """Train to the end what is in `folder` or begins there; the document of its result.
+
+    Raises `UserError` where the folder holds another run.
+    """
+    there = (folder / run.FILE).exists()
+    if there:
+        _refuse_other(folder, config, minutes)
+        config = run.read_config(folder)
+    elif folder.exists() and any(folder.iterdir()):
+        raise UserError(f"'{folder}' holds something else than a few-shot run; choose another --name.")
+    setup = run.prepare(config)
+    if not there:
+        setup = setup._replace(config=_settled(setup, minutes))
+        folder.mkdir(parents=True, exist_ok=True)
+    with lock(folder):
+        state = run.read(folder)[1] if there else training.begin(setup.learner, config.seed)
+        if not quiet:
+            _announce(setup, state)
+        state = _trained(folder, setup, state)
+        return _finish(folder, setup, state, episodes)
+
+
+def _refuse_other(folder: Path, config: Config, minutes: float | None) -> None:
+    """Raise `UserError` where a run is there that was asked for in other words."""
+    known = run.read_config(folder)
+    for field in dataclasses.fields(Config):
+        old, new = getattr(known, field.name), getattr(config, field.name)
+        settled = field.name in _UNSETTLED and (new in ("", None, 0) or (field.name == "steps" and minutes is not None))
+        if old != new and not settled:
+            raise UserError(
+                f"Run '{folder}' has {field.name} {old!r}, and {new!r} is asked for; choose another --name, or go on by "
+                f"--resume {folder.name}."
+            )
+
+
+def _settled(setup: Setup, minutes: float | None) -> Config:
+    """The configuration with its number of steps: it is fixed before the first, so that a stop changes nothing."""
+    if setup.config.steps:
+        return setup.config
+    seconds = 60 * (_DEFAULT_MINUTES if minutes is None else minutes)
+    steps = int(seconds / training.seconds_of_step(setup.learner, setup.source, setup.config.plan))
+    return dataclasses.replace(setup.config, steps=max(1, steps))
+
+
+def _announce(setup: Setup, state: State) -> None:
+    config, data = setup.config, setup.source.data
+    for note in data.notes:
+        click.echo(printable(note))
+    begun = f", {state.step} done" if state.step else ""
+    click.echo(f"{config.learner}: {counted(config.steps, 'step')}{begun}, {config.way}-way {config.shot}-shot")
+
+
+def _trained(folder: Path, setup: Setup, state: State) -> State:
+    """Train to the end; what is stored is whole after any stop."""
+    from torch.utils.tensorboard import SummaryWriter  # Half of the start-up time of `nas --help` otherwise.
+
+    steps, saved = setup.config.steps, time.monotonic()
+    if state.step == 0:
+        run.save(folder, setup.config, state)
+    every = max(1, steps // _POINTS)
+    with (
+        SummaryWriter(str(folder.resolve()), purge_step=state.step + 1 if state.step else None) as log,
+        _status() as say,
+    ):
+        try:
+            for step in training.train(setup.learner, setup.source, setup.config.plan, state):
+                state = step.state
+                say(f"{state.step / steps:.0%} of {steps:,} steps, loss {step.loss:.3f}")
+                if state.step % every == 0:
+                    log.add_scalar("train/loss", step.loss, state.step)
+                if step.accuracy is not None:
+                    log.add_scalar("valid/accuracy", step.accuracy, state.step)
+                if step.accuracy is not None or time.monotonic() - saved > _SAVE_EVERY:
+                    run.save(folder, setup.config, state)
+                    saved = time.monotonic()
+        except KeyboardInterrupt:
+            run.save(folder, setup.config, state)
+            click.echo(f"Stopped at step {state.step}; `nas few-shot --resume {folder.name}` goes on.", err=True)
+            sys.exit(_shared.STOPPED)
+    return state
+
+
+def _finish(folder: Path, setup: Setup, state: State, episodes: int) -> dict[str, Any]:
+    """The test classes are asked once, by the weights that were best on validation classes."""
+    result, config = folder / _RESULT, setup.config
+    if result.exists() and (known := json.loads(result.read_text(encoding="utf-8")))["test"]["episodes"] == episodes:
+        return known
+    size = Size(episodes, config.way, config.shot, config.queries)
+    test = evaluate.of_episodes(evaluate.correct(setup.learner, state.best, setup.source, "test", size))
+    export.write(folder / "export", setup, state.best)
+    backbone = setup.learner.problem.backbone
+    document = {
+        "folder": str(folder),
+        "data": config.data,
+        "learner": config.learner,
+        "way": config.way,
+        "shot": config.shot,
+        "seed": config.seed,
+        "steps": config.steps,
+        "arch": backbone.space.describe(backbone.arch),
+        "parameters": sum(p.numel() for p in state.best.values()),
+        "valid_accuracy": round(state.best_accuracy, 3),
+        "test": test.document(),
+        "export": str(folder / "export"),
+    }
+    with atomic_write(result) as partial:
+        partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    return document
+
+
+@contextmanager
+def _status() -> Iterator[Any]:
+    """On a terminal, how much is done; elsewhere nothing."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda text: None
+        return
+    with console.status("training") as status:
+        yield status.update

@@ -1,0 +1,167 @@
+"""`nas few-shot`: train a learner over episodes, test it on classes it has not seen; `classify` learns new classes with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nas.commands import _few_shot_training, _options, _shared
+from nas.few_shot import classify as classifying
+from nas.few_shot import export, named, run
+from nas.few_shot.run import Config
+from nas.run import classify as image_names
+from nas.terminal import printable
+from nas.text import file_name
+from search_spaces import UserError
+
+_IN_PART = 1
+"""Exit status where some images could not be read."""
+_EPISODES = 600
+"""As most papers test; the interval of 5-way accuracy is then about 0.5 wide."""
+
+
+@click.group(invoke_without_command=True)
+@click.option("--data", default="digits", show_default=True, help="digits, a folder of class folders, or a .npz file.")
+@click.option("--learner", default="prototypical", show_default=True, help="What learns: a wrong name lists all.")
+@click.option("--way", default=5, show_default=True, help="Classes of an episode.")
+@click.option("--shot", default=1, show_default=True, help="Images of each class to learn from.")
+@click.option("--queries", default=15, show_default=True, help="Images of each class that a test asks about.")
+@click.option("--minutes", type=float, help="Time to train for: settles the steps by how long a few take. Default: 1.")
+@click.option("--steps", type=int, help="Steps of training instead of --minutes.")
+@click.option("--seed", default=0, show_default=True, help="Of the weights and of the training episodes.")
+@click.option("--episodes", default=_EPISODES, show_default=True, help="Test episodes.")
+@click.option(
+    "--learner-option", "-l", "learner_options", multiple=True, metavar="NAME=VALUE", help="A setting, as inner_lr=0.1."
+)
+@click.option("--space", default="conv4", show_default=True, help="The search space of the backbone.")
+@click.option("--arch", default="", help="The backbone, as the space writes it. Default: that of the learner's paper.")
+@click.option("--image-size", type=int, help="Side of the images in pixels. Default: their own, at most 32.")
+@click.option(
+    "--rotations/--no-rotations",
+    default=None,
+    help="Whether each rotation by 90 degrees is a class too. Default: of digits.",
+)
+@click.option("--split-seed", default=0, show_default=True, help="Splits the classes where the data do not.")
+@click.option(
+    "--precision", type=click.Choice(["float32", "bf16"]), default="float32", show_default=True,
+    help="bf16 is faster in training on processors that compute in it.",
+)  # fmt: skip
+@click.option("--name", help="Of the run. Default: made from the data, the learner and the episodes.")
+@click.option("--resume", help="The name of a run that goes on as it was begun; other options are not looked at.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+@click.pass_context
+def command(ctx: click.Context, **options: Any) -> None:
+    """Train a learner on episodes of a few images a class, and test it on classes that it has not seen.
+
+    The run keeps the training and an export of the result. The same command goes on where it was stopped.
+
+    \b
+    Example:
+      nas few-shot --learner prototypical --arch 32:32:32:0:max_pool --steps 40 --queries 5
+    """
+    if ctx.invoked_subcommand is None:
+        _train(**options)
+
+
+def _train(
+    name: str | None, resume: str | None, minutes: float | None, episodes: int, as_json: bool, **asked: Any
+) -> None:
+    if minutes is not None and not 0 < minutes < float("inf"):
+        raise UserError(f"--minutes is {minutes}; it takes a number above zero.")
+    steps = asked["steps"]
+    if steps is not None and not 0 < steps < 2**24:
+        raise UserError(f"--steps is {steps}; it takes a number from 1 to {2**24 - 1}.")
+    if minutes is not None and steps is not None:
+        raise UserError("--minutes and --steps both say how long to train; choose one.")
+    if episodes < 2:
+        raise UserError(f"--episodes is {episodes}; it takes 2 or more.")
+    if resume is not None:
+        folder = _folder(resume)
+        config = run.read_config(folder)
+    else:
+        options = _options.pairs(asked.pop("learner_options"), "--learner-option")
+        learner = asked.pop("learner").replace("-", "_")
+        named.component(learner)
+        config = Config(
+            learner=learner, options=options, **asked | {"steps": steps or 0, "data": _whole(asked["data"])}
+        )
+        folder = _folder(_default_name(config) if name is None else name)
+    document = _few_shot_training.work(folder, config, minutes, episodes, quiet=as_json)
+    if as_json:
+        _shared.print_json(document)
+    else:
+        click.echo(printable(_lines(document)))
+
+
+def _whole(data: str) -> str:
+    """Where the data lie, from any folder: a run may be resumed from another."""
+    kind, colon, rest = data.partition(":")
+    path = Path(rest if colon and kind in ("folder", "npz") else data).expanduser()
+    return str(path.resolve()) if data != "digits" and path.exists() else data
+
+
+def _folder(name: str) -> Path:
+    if not name.strip():
+        raise UserError("The name of the run is empty.")
+    path = Path(name).expanduser()
+    return path if len(path.parts) > 1 else _shared.runs_root() / name
+
+
+def _default_name(config: Config) -> str:
+    return file_name(
+        f"few-shot-{Path(config.data).stem}-{config.learner}-{config.way}way-{config.shot}shot-{config.seed}"
+    )
+
+
+def _lines(document: dict[str, Any]) -> str:
+    test = document["test"]
+    return (
+        f"{document['folder']}  {document['learner']}, {document['way']}-way {document['shot']}-shot\n"
+        f"accuracy {test['accuracy']:.2f}% +- {test['interval']:.2f} (95%) over {test['episodes']} episodes of unseen classes; "
+        f"chance is {100 / document['way']:.1f}%\n"
+        f"export   {document['export']}"
+    )
+
+
+@command.command()
+@click.argument("export_folder", metavar="EXPORT")
+@click.argument("images", nargs=-1, required=True)
+@click.option(
+    "--support", "support_folder", required=True, type=click.Path(path_type=Path),
+    help="A folder with a sub-folder of a few images for each class.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+def classify(export_folder: str, images: tuple[str, ...], support_folder: Path, as_json: bool) -> None:
+    """Name the class of each of IMAGES by EXPORT, a run of `nas few-shot` or its export, from a few images of each class.
+
+    IMAGES are files, folders and patterns. The classes are those of --support, which the learner need never have seen. A file
+    that cannot be read gets a line and stops nothing; the exit status is then 1.
+
+    \b
+    Example:
+      nas few-shot classify runs/few --support few_images new/*.jpg
+    """
+    folder = Path(export_folder)
+    exported = export.read(folder if folder.is_dir() else _folder(export_folder))
+    given = classifying.support(exported, support_folder)
+    files = [file for file, _ in image_names.images(images)]
+    answers = []
+    for answer in classifying.classify(exported, given, files):
+        answers.append(answer)
+        if answer.failure:
+            click.echo(f"nas: '{printable(str(answer.image))}': {printable(answer.failure)}", err=True)
+        elif not as_json:
+            best, share = next(iter(answer.probabilities.items()))
+            click.echo(printable(f"{answer.image}  {best} {share:.1%}"))
+    if as_json:
+        _shared.print_json({
+            "classes": given.names,
+            "images": [
+                {"image": str(a.image), "probabilities": a.probabilities} for a in answers if not a.failure
+            ],
+            "failed": [{"image": str(a.image), "reason": a.failure} for a in answers if a.failure],
+        })  # fmt: skip
+    if any(answer.failure for answer in answers):
+        raise SystemExit(_IN_PART)

@@ -1,0 +1,39 @@
+"""From a learner's name to the learner; listing never imports."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from nas import settings
+from nas.few_shot.learner import Learner, Problem
+from search_spaces import unknown
+
+_FOLDER = Path(__file__).parent / "learners"
+
+
+def names() -> list[str]:
+    """The learners, by listing their folder."""
+    return sorted(f.stem for f in _FOLDER.glob("*.py") if not f.name.startswith("_"))
+
+
+def component(name: str) -> Any:
+    """The class of a learner. A dash may stand for an underscore. Raises `UserError` for a name that leads nowhere."""
+    stem = name.replace("-", "_")
+    if stem not in names():
+        raise unknown("learner", name, names())
+    module = importlib.import_module(f"nas.few_shot.learners.{stem}")
+    return getattr(module, module.__all__[0])
+
+
+def make(name: str, problem: Problem, options: dict[str, str]) -> Learner:
+    """A learner with its settings from text. Raises `UserError` for one that it has not."""
+    found = component(name)
+    return found(problem, **settings.typed(name, found, options))
+
+
+def default_arch(name: str) -> str:
+    """The architecture of `conv4` that a learner takes where none is named: that of its paper."""
+    # Maml's strided convolutions halve the time of a step: `stride` is what Finn et al. 2017 took for Omniglot.
+    return "64:64:64:64:stride" if component(name).transductive else "64:64:64:64:max_pool"

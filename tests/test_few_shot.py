@@ -1,0 +1,272 @@
+"""Few-shot data and episodes, and the command `nas few-shot` from its first step to new classes."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from PIL import Image
+
+from nas.export import formats
+from nas.few_shot import classes, episodes, evaluate, export, load, training
+from nas.few_shot.episodes import Size
+from search_spaces import UserError
+
+
+def toy(count=10, each=6, rotations=False):
+    """Classes whose image `i` of class `k` has all pixels 20 k + i, but for a corner of 255."""
+    labels = torch.arange(count).repeat_interleave(each)
+    values = 20 * labels + torch.arange(each).repeat(count)
+    images = values.byte()[:, None, None, None].repeat(1, 1, 4, 4)
+    images[:, :, 0, 0] = 255
+    split = classes.split_by_seed(count, 0)
+    data = classes.by_class("toy", images, labels, tuple(f"c{k}" for k in range(count)), split)
+    return data._replace(rotations=rotations)
+
+
+def source(**options):
+    # Not normalized: pixels are whole numbers / 255.
+    return episodes.Source(toy(**options), torch.zeros(1), torch.ones(1))
+
+
+SIZE = Size(tasks=50, way=2, shot=2, queries=3)
+
+
+def test_an_episode_is_a_pure_function_of_seed_and_step():
+    first, again = (source().draw("train", SIZE, 7, 3) for _ in range(2))
+    assert all(map(torch.equal, first, again))
+    for seed, step in ((8, 3), (7, 4)):
+        assert not torch.equal(source().draw("train", SIZE, seed, step).classes, first.classes)
+
+
+@pytest.mark.parametrize("rotations", [False, True])
+def test_classes_of_an_episode_differ_and_are_of_its_split_alone(rotations):
+    data = toy(rotations=rotations)
+    for split, part in zip(classes.SPLITS, range(3)):
+        found = source(rotations=rotations).draw(split, SIZE, 0, 0).classes
+        assert all(len(set(row)) == SIZE.way for row in found.tolist())
+        assert (data.split[found % 10] == part).all()
+        # In 50 tasks each of a split's few classes comes up.
+        assert len(found.unique()) == len(data.classes(split))
+    assert len(data.classes("train")) == (24 if rotations else 6)
+
+
+def test_images_are_of_their_class_and_none_is_both_in_support_and_query():
+    found = source().draw("train", SIZE, 0, 0)
+    pixels = (torch.cat([found.support, found.query], 2)[..., 0, 3, 3] * 255).round().long()
+    assert (pixels // 20 == found.classes[..., None]).all()
+    assert all(len(set(row)) == 5 for row in pixels.flatten(0, 1).tolist())
+    assert set((pixels % 20).flatten().tolist()) == set(range(6)), "each image is drawn"
+
+
+def test_a_rotation_of_a_class_is_a_class_whose_images_are_turned():
+    found = source(rotations=True).draw("train", SIZE, 0, 0)
+    corners = {0: (0, 0), 1: (3, 0), 2: (3, 3), 3: (0, 3)}
+    for turns, (row, column) in corners.items():
+        images = found.support[found.classes // 10 == turns]
+        assert len(images)
+        assert (images[..., row, column] == 1).all()
+
+
+def test_classes_are_split_by_the_shares_and_every_split_has_one():
+    assert classes.split_by_seed(100, 3).bincount().tolist() == [64, 16, 20]
+    assert classes.split_by_seed(3, 0).sort().values.tolist() == [0, 1, 2]
+    assert not torch.equal(classes.split_by_seed(100, 3), classes.split_by_seed(100, 4))
+
+
+def test_the_normalization_is_that_of_training_classes_alone():
+    data = toy()
+    mean, std = classes.normalization(data)
+    train = data.images[data.split.repeat_interleave(6) == 0].double() / 255
+    torch.testing.assert_close(mean, train.mean().float()[None])
+    torch.testing.assert_close(std, train.std().float()[None])
+
+
+def test_the_interval_is_of_the_mean_over_episodes():
+    found = evaluate.of_episodes(torch.tensor([0.0, 1.0, 1.0, 1.0]))
+    assert found.mean == 75
+    assert found.half_width == pytest.approx(100 * 1.96 * 0.5 / 2)
+
+
+def write_images(folder, count, shade=0, size=8):
+    folder.mkdir(parents=True)
+    for i in range(count):
+        Image.new("L", (size, size), shade + i).save(folder / f"{i}.png")
+
+
+def test_omniglots_folders_are_read_with_ink_as_the_high_values(tmp_path):
+    for part, alphabets in (("images_background", ("Greek", "Latin")), ("images_evaluation", ("Tengwar",))):
+        for alphabet in alphabets:
+            for character in range(5):
+                write_images(tmp_path / part / alphabet / f"character{character:02d}", 2, 10 * character, 105)
+    data = load.load(str(tmp_path), image_size=28)
+    assert data.split.bincount().tolist() == [8, 2, 5]
+    assert all(data.names[k].startswith("Tengwar/") for k in data.classes("test").tolist())
+    assert data.images.shape == (30, 1, 28, 28)
+    last = data.names.index("Greek/character04")
+    assert data.images[data.first[last] + 1].unique().tolist() == [255 - 41]
+    assert data.inverted
+
+
+def test_mini_imagenets_folder_and_tables_are_read(tmp_path):
+    (tmp_path / "images").mkdir()
+    number = 0
+    for split, names in (("train", ["n01", "n02"]), ("val", ["n03"]), ("test", ["n04"])):
+        rows = []
+        for name in names:
+            for _ in range(2):
+                Image.new("RGB", (84, 84), (number, 0, 0)).save(tmp_path / "images" / f"{number}.png")
+                rows.append({"filename": f"{number}.png", "label": name})
+                number += 1
+        with (tmp_path / f"{split}.csv").open("w", newline="") as opened:
+            writer = csv.DictWriter(opened, ["filename", "label"])
+            writer.writeheader()
+            writer.writerows(rows)
+    data = load.load(str(tmp_path), image_size=16)
+    assert dict(zip(data.names, data.split.tolist())) == {"n01": 0, "n02": 0, "n03": 1, "n04": 2}
+    assert data.images[:, 0, 0, 0].tolist() == list(range(8))
+
+
+def test_folders_of_classes_are_split_by_lists_or_else_by_a_seed(tmp_path):
+    for name in "abcdefghij":
+        write_images(tmp_path / name, 2)
+    assert load.load(f"folder:{tmp_path}").split.bincount().tolist() == [6, 2, 2]
+    for split, names in (("train", "abc"), ("val", "de"), ("test", "f")):
+        (tmp_path / f"{split}.txt").write_text("\n".join(names) + "\n")
+    found = load.load(str(tmp_path))
+    assert dict(zip(found.names, found.split.tolist())) == {"a": 0, "b": 0, "c": 0, "d": 1, "e": 1, "f": 2}
+    (tmp_path / "test.txt").write_text("z")
+    with pytest.raises(UserError, match="names class 'z'"):
+        load.load(str(tmp_path))
+
+
+def test_folders_of_splits_are_taken_as_they_are_where_their_classes_differ(tmp_path):
+    for split, names in (("train", "abcde"), ("test", "fg")):
+        for name in names:
+            write_images(tmp_path / split / name, 2)
+    data = load.load(str(tmp_path))
+    assert data.split.bincount().tolist() == [4, 1, 2]
+    assert {data.names[k] for k in data.classes("test").tolist()} == {"f", "g"}
+    write_images(tmp_path / "test" / "a", 3)  # The usual split of images: now classes are split anew.
+    assert load.load(str(tmp_path)).count.sum() == 17
+
+
+def test_arrays_by_class_and_with_labels_are_read(tmp_path):
+    images = np.arange(6 * 3 * 16, dtype=np.uint8).reshape(6, 3, 4, 4)
+    split = np.array([0, 2, 1, 0, 2, 0])
+    np.savez(tmp_path / "a.npz", images=images, split=split)
+    one = load.load(str(tmp_path / "a.npz"))
+    order = np.random.default_rng(0).permutation(18)
+    labels = np.repeat([f"c{k}" for k in range(6)], 3)[order]
+    np.savez(tmp_path / "b.npz", images=images.reshape(18, 4, 4)[order], labels=labels, split=split)
+    two = load.load(f"npz:{tmp_path / 'b.npz'}")
+    for data in (one, two):
+        assert data.split.tolist() == split.tolist()
+        assert data.count.tolist() == [3] * 6
+        mine = [data.images[f : f + 3].flatten().sort().values for f in data.first.tolist()]
+        assert torch.equal(torch.stack(mine), torch.from_numpy(images).flatten(1).sort(1).values)
+    np.savez(tmp_path / "c.npz", x_train=images.reshape(18, 4, 4), y_train=np.repeat(np.arange(6), 3))
+    assert load.load(str(tmp_path / "c.npz")).split.bincount().tolist() == [4, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("--learner", "protoypical"), "Did you mean 'prototypical'"),
+        (("--way", 1), "--way is 1; it takes 2 or more"),
+        (("--way", 9), "has 8 valid classes, and --way is 9"),
+        (("--no-rotations",), "--rotations counts each rotation"),
+        (("--shot", 0), "--shot is 0"),
+        (("--shot", 170), "an episode takes 185"),
+        (("--steps", 0), "--steps is 0"),
+        (("--minutes", -1), "--minutes is -1"),
+        (("--minutes", 1, "--steps", 1), "choose one"),
+        (("--seed", -1), "--seed is -1"),
+        (("--episodes", 1), "--episodes is 1"),
+        (("--image-size", 2), "--image-size is 2"),
+        (("--data", "nowhere"), "There is no folder or file"),
+        (("--arch", "64"), "it takes 5, as in"),
+        (("--arch", "64:64:64:65:stride"), "Block 4 of architecture"),
+        (("--space", "nasbench201"), "--arch names no architecture"),
+        (("--learner-option", "lr"), "it takes NAME=VALUE"),
+        (("-l", "rate=1"), "No setting of 'prototypical'"),
+        (("--resume", "nothing"), "is no few-shot run"),
+        (("--name", ""), "The name of the run is empty"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(args, said, nas, tmp_path):
+    done = nas("few-shot", *([] if "--steps" in args or "--minutes" in args else ["--steps", 1]), *args)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert [*tmp_path.iterdir()] == []
+
+
+ASKED = ("few-shot", "--steps", 6, "--queries", 2, "--episodes", 20, "--way", 3, "--arch", "16:16:0:0:max_pool")
+
+
+def test_a_run_goes_on_where_it_was_stopped_bitwise_and_refuses_another(nas, tmp_path, monkeypatch):
+    whole = nas(*ASKED, "--name", "whole", "--json")
+    assert whole.returncode == 0, whole.stderr
+    advance = training.advance
+
+    def stop_at_3(learner, source, plan, state):
+        if state.step == 3:
+            raise KeyboardInterrupt
+        return advance(learner, source, plan, state)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "advance", stop_at_3)
+        stopped = nas(*ASKED, "--name", "stopped")
+    assert stopped.returncode == 130
+    assert "--resume stopped" in stopped.stderr
+    assert nas("few-shot", "--resume", "stopped", "--episodes", 20).returncode == 0
+    one, two = (
+        safetensors.torch.load_file(tmp_path / "runs" / n / "few_shot.safetensors") for n in ("whole", "stopped")
+    )
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    results = [json.loads((tmp_path / "runs" / name / "result.json").read_text()) for name in ("whole", "stopped")]
+    assert results[0]["test"] == results[1]["test"] == json.loads(whole.stdout)["test"]
+    again = nas(*ASKED, "--name", "whole", "--json")  # It is finished: the same answer, without work.
+    assert json.loads(again.stdout) == json.loads(whole.stdout)
+    other = nas(*ASKED, "--name", "whole", "--shot", 2)
+    assert other.returncode == 2
+    assert "has shot 1, and 2 is asked for" in other.stderr
+
+
+def test_the_exported_learner_names_new_classes_and_its_embedding_needs_only_torch(nas, tmp_path):
+    asked = [x if x != 6 else 40 for x in ASKED]
+    assert nas(*asked, "--name", "few").returncode == 0
+    data = load.load("digits", None, True)
+    for k, name in ((data.classes("test")[0], "one"), (data.classes("test")[1], "two")):
+        for i in range(12):
+            folder = tmp_path / ("support" if i < 4 else "new") / name
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(data.images[data.first[k] + i][0].numpy()).save(folder / f"{i}.png")
+    (tmp_path / "new" / "broken.png").write_text("no image")
+    done = nas("few-shot", "classify", "few", "--support", "support", "new", "--json")
+    assert done.returncode == 1
+    assert "broken.png" in done.stderr
+    answers = {one["image"]: next(iter(one["probabilities"])) for one in json.loads(done.stdout)["images"]}
+    right = sum(f"new/{name}/" in image for image, name in answers.items())
+    assert (len(answers), right >= 14) == (16, True)
+    exported = export.read(tmp_path / "runs" / "few" / "export")
+    pixels = data.images[:5].float() / 255
+    normalized = (pixels - exported.mean.view(-1, 1, 1)) / exported.std.view(-1, 1, 1)
+    expected = exported.learner.embedding(exported.params, normalized)
+    program = formats.load(tmp_path / "runs" / "few" / "export" / "embedding.pt2")
+    torch.testing.assert_close(program(pixels), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_learner_of_a_fixed_number_of_classes_says_so(nas, tmp_path):
+    assert nas(*ASKED, "--learner", "maml", "-l", "tasks=2", "--name", "m").returncode == 0
+    for name in "ab":
+        write_images(tmp_path / "support" / name, 2)
+    done = nas("few-shot", "classify", "m", "--support", "support", "support/a/0.png")
+    assert done.returncode == 2
+    assert "has 2 classes; maml was trained for 3" in done.stderr
+    write_images(tmp_path / "support" / "c", 1)
+    assert nas("few-shot", "classify", "m", "--support", "support", "support/a/0.png").returncode == 0

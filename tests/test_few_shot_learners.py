@@ -1,0 +1,298 @@
+"""Few-shot learners: gradients against closed forms and finite differences, scores worked by hand, and laws of all of them."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from nas.few_shot import classes, episodes, evaluate, inner_loop, load, named, run, training
+from nas.few_shot import learner as shared
+from nas.few_shot.backbone import Backbone
+from nas.few_shot.episodes import Episodes, Size
+from nas.few_shot.learner import Problem
+from nas.few_shot.learners import matching, prototypical, relation, siamese
+from nas.few_shot.training import Plan
+from nas.testing.sign_test import ERROR, p_value
+from search_spaces import UserError
+from search_spaces.conv4 import Conv4
+from search_spaces.nasbench201 import NasBench201
+
+EVERY = pytest.mark.parametrize("name", named.names())
+QUICK = {"tasks": "2"}
+"""Settings that make a step quick; the laws hold for any."""
+
+
+@pytest.fixture(scope="module")
+def source():
+    data = load.load("digits")
+    return episodes.Source(data, *classes.normalization(data))
+
+
+def make(name, arch="16:16:0:0:stride", way=3, shot=1, shape=(1, 8, 8), space=None, **options):
+    space = space or Conv4()
+    backbone = Backbone(space, space.parse(arch), shape)
+    return named.make(name, Problem(backbone, way, shot, 40), {k: str(v).lower() for k, v in options.items()})
+
+
+def double(params):
+    return {name: p.double() for name, p in params.items()}
+
+
+def drawn(tasks, way, shot, queries, shape=(1, 6, 6), seed=0):
+    """Episodes of noise in float64."""
+    g = torch.Generator().manual_seed(seed)
+
+    def images(n):
+        return torch.randn(tasks, way, n, *shape, dtype=torch.float64, generator=g)
+
+    return Episodes(images(shot), images(queries), torch.arange(way).expand(tasks, way))
+
+
+def quadratic(seed, size=4):
+    """A positive definite matrix and a minimum, float64."""
+    g = torch.Generator().manual_seed(seed)
+    root = torch.randn(size, size, dtype=torch.float64, generator=g)
+    return root @ root.mT / size + torch.eye(size), torch.randn(size, dtype=torch.float64, generator=g)
+
+
+def value(matrix, minimum, theta):
+    return 0.5 * (theta - minimum) @ matrix @ (theta - minimum)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_the_meta_gradient_of_maml_on_a_quadratic_is_the_closed_form(steps):
+    (A, a), (B, b), alpha = quadratic(0), quadratic(1), 0.2
+    theta = torch.linspace(-1, 1, 4, dtype=torch.float64, requires_grad=True)
+    adapted = inner_loop.descend(lambda p: value(A, a, p["w"]), {"w": theta}, alpha, steps)["w"]
+    shrink = torch.linalg.matrix_power(torch.eye(4, dtype=torch.float64) - alpha * A, steps)
+    torch.testing.assert_close(adapted, a + shrink @ (theta - a), rtol=1e-12, atol=1e-12)
+    (found,) = torch.autograd.grad(value(B, b, adapted), theta)
+    torch.testing.assert_close(found, shrink.mT @ B @ (adapted - b).detach(), rtol=1e-9, atol=1e-9)
+
+
+def test_the_first_order_gradient_takes_the_inner_steps_as_constants():
+    (A, a), (B, b) = quadratic(0), quadratic(1)
+    theta = torch.ones(4, dtype=torch.float64, requires_grad=True)
+    adapted = inner_loop.descend(lambda p: value(A, a, p["w"]), {"w": theta}, 0.2, 2, first_order=True)["w"]
+    (found,) = torch.autograd.grad(value(B, b, adapted), theta)
+    torch.testing.assert_close(found, B @ (adapted - b).detach(), rtol=1e-12, atol=1e-12)
+
+
+def test_the_gradient_of_a_learned_step_size_on_a_quadratic_is_the_closed_form():
+    (A, a), (B, b) = quadratic(0), quadratic(1)
+    theta = torch.ones(4, dtype=torch.float64, requires_grad=True)
+    rate = torch.full((4,), 0.1, dtype=torch.float64, requires_grad=True)
+    adapted = inner_loop.descend(lambda p: value(A, a, p["w"]), {"w": theta}, {"w": rate}, 1)["w"]
+    of_theta, of_rate = torch.autograd.grad(value(B, b, adapted), (theta, rate))
+    outer = B @ (adapted - b).detach()
+    torch.testing.assert_close(of_rate, -(A @ (theta - a)).detach() * outer, rtol=1e-12, atol=1e-12)
+    shrink = torch.eye(4, dtype=torch.float64) - torch.diag(rate.detach()) @ A
+    torch.testing.assert_close(of_theta, shrink.mT @ outer, rtol=1e-12, atol=1e-12)
+
+
+def test_parameters_without_a_rate_stay():
+    (A, a), theta = quadratic(0), torch.ones(4, dtype=torch.float64)
+    moved = inner_loop.descend(
+        lambda p: value(A, a, p["w"]) * p["c"], {"w": theta, "c": theta[0]}, {"w": theta * 0.1}, 1
+    )
+    assert moved["c"] is theta[0] or torch.equal(moved["c"], theta[0])
+    torch.testing.assert_close(moved["w"], theta - 0.1 * A @ (theta - a))
+
+
+DIFFERENTIATED = [
+    ("maml", {}), ("maml", {"inner_steps": 2}), ("meta_sgd", {}), ("anil", {"inner_steps": 2}), ("prototypical", {}),
+    ("matching", {}), ("matching", {"full_context": True}), ("relation", {}), ("siamese", {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "options"), DIFFERENTIATED)
+def test_gradients_are_those_of_finite_differences(name, options):
+    learner = make(name, "16:0:0:0:stride", shape=(1, 6, 6), **options)
+    params, given = double(learner.init(0)), drawn(2, 3, 1, 2)
+    found = learner.gradient(params, given, 0, 0)
+    g = torch.Generator().manual_seed(1)
+    towards = {n: torch.randn(p.shape, dtype=torch.float64, generator=g) for n, p in found.by_name.items()}
+    step = 1e-6
+    ahead, behind = (
+        learner.gradient(params | {n: params[n] + sign * step * d for n, d in towards.items()}, given, 0, 0).loss
+        for sign in (1, -1)
+    )
+    slope = sum((found.by_name[n] * d).sum() for n, d in towards.items())
+    torch.testing.assert_close((ahead - behind) / (2 * step), slope, rtol=1e-6, atol=1e-6)
+
+
+def test_the_first_order_maml_is_the_gradient_of_the_queries_at_the_adapted_weights():
+    learner = make("maml", shape=(1, 6, 6), first_order=True, inner_steps=2)
+    params, given = double(learner.init(0)), drawn(1, 3, 1, 2)
+    weights = params
+    for _ in range(2):
+        leaves = {n: p.detach().requires_grad_() for n, p in weights.items()}
+        loss = F.cross_entropy(learner.network(leaves, given.support[0].flatten(0, 1)), torch.arange(3))
+        slopes = torch.autograd.grad(loss, list(leaves.values()))
+        weights = {n: p - learner.inner_lr * s for (n, p), s in zip(leaves.items(), slopes)}
+    leaves = {n: p.detach().requires_grad_() for n, p in weights.items()}
+    target = torch.arange(3).repeat_interleave(2)
+    loss = F.cross_entropy(learner.network(leaves, given.query[0].flatten(0, 1)), target)
+    expected = dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values()))))
+    found = learner.gradient(params, given, 0, 0)
+    for name, slope in expected.items():
+        torch.testing.assert_close(found.by_name[name], slope, rtol=1e-9, atol=1e-9)
+
+
+def test_second_order_differs_from_first_order():
+    params, given = double(make("maml", shape=(1, 6, 6)).init(0)), drawn(1, 3, 1, 2)
+    one, two = (make("maml", shape=(1, 6, 6), first_order=f).gradient(params, given, 0, 0) for f in (False, True))
+    assert torch.equal(one.loss, two.loss)
+    assert any((one.by_name[n] - two.by_name[n]).abs().max() > 1e-4 for n in one.by_name)
+
+
+def test_reptile_moves_by_the_mean_of_what_adam_without_momentum_did_on_each_task():
+    learner = make("reptile", shape=(1, 6, 6), inner_batch=6, inner_steps=3)
+    params, given = double(learner.init(0)), drawn(2, 3, 2, 0)
+    found = learner.gradient(params, given, 0, 0)
+    target, ends = torch.arange(3).repeat_interleave(2), []
+    for task in range(2):
+        leaves = {n: p.clone().requires_grad_() for n, p in params.items()}
+        optimizer = torch.optim.Adam(leaves.values(), lr=learner.inner_lr, betas=(0.0, 0.999))
+        for _ in range(3):  # A batch is the whole support, in another order: its loss is the same.
+            optimizer.zero_grad()
+            F.cross_entropy(learner.network(leaves, given.support[task].flatten(0, 1)), target).backward()
+            optimizer.step()
+        ends.append(leaves)
+    for name, p in params.items():
+        mean = (p - ends[0][name].detach() + p - ends[1][name].detach()) / 2
+        # Where a slope is 0 but for rounding, as before a batch norm, Adam makes a step of its sign.
+        if not name.endswith(".0.bias"):
+            torch.testing.assert_close(found.by_name[name], mean, rtol=1e-6, atol=1e-9)
+
+
+def test_prototypes_and_distances_by_hand():
+    query = torch.tensor([[[1.0, 2.0], [0.0, 0.0]]])
+    found = prototypical.minus_distance(query, torch.tensor([[[1.0, 0.0], [4.0, 6.0]]]))
+    torch.testing.assert_close(found, torch.tensor([[[-4.0, -25.0], [-1.0, -52.0]]]))
+    learner = make("prototypical", shot=2)
+    params, support = learner.init(0), drawn(1, 3, 2, 0, (1, 8, 8)).support.float()
+    embedded = learner.embedding(params, support[0].flatten(0, 1)).view(3, 2, -1)
+    torch.testing.assert_close(learner.adapt(params, support)[0], (embedded[:, 0] + embedded[:, 1]) / 2)
+
+
+def test_attention_by_hand():
+    # Cosines of the query with the four support images: 1, 0, -1 and 0.6.
+    support = torch.tensor([[[[2.0, 0.0], [0.0, 3.0]], [[-1.0, 0.0], [3.0, 4.0]]]])
+    found = matching.attention(torch.tensor([[[5.0, 0.0]]]), support, 1.0).exp()
+    weights = torch.tensor([1.0, 0.0, -1.0, 0.6]).exp()
+    expected = torch.stack([weights[0] + weights[1], weights[2] + weights[3]]) / weights.sum()
+    torch.testing.assert_close(found[0, 0], expected)
+
+
+def test_full_context_does_not_depend_on_where_an_image_stands_once_the_order_is_the_same():
+    context = matching.FullContext(3, 2)
+    support, query = torch.randn(1, 4, 3), torch.randn(1, 2, 3)
+    turn = torch.tensor([2, 0, 3, 1])
+    known, answers = context(support, query, torch.arange(4)[None])
+    # The image that was read first stands elsewhere now, and is still read first.
+    again, same = context(support[:, turn], query, turn.argsort()[None])
+    torch.testing.assert_close(again, known[:, turn])
+    torch.testing.assert_close(same, answers)
+
+
+def test_pairs_of_relation_networks_by_hand():
+    found = relation.pairs(
+        torch.tensor([1.0, 2.0]).view(1, 2, 1, 1, 1), torch.tensor([5.0, 6.0, 7.0]).view(1, 3, 1, 1, 1)
+    )
+    expected = [[[1, 5], [2, 5]], [[1, 6], [2, 6]], [[1, 7], [2, 7]]]
+    assert found.flatten(3).tolist() == [expected]
+
+
+def test_the_loss_of_relation_networks_is_the_squared_error_of_scores():
+    learner = make("relation", shape=(1, 6, 6))
+    params, given = learner.init(0), Episodes(*(x.float() for x in drawn(1, 3, 1, 1)[:2]), torch.arange(3)[None])
+    last = "relation.10"  # A last layer of zeros: every score is 1/2.
+    assert params[f"{last}.weight"].shape[0] == 1
+    params |= {f"{last}.weight": torch.zeros_like(params[f"{last}.weight"]), f"{last}.bias": torch.zeros(1)}
+    torch.testing.assert_close(learner.gradient(params, given, 0, 0).loss, torch.tensor(0.25))
+
+
+def test_logits_of_siamese_networks_by_hand():
+    query, support = torch.tensor([[[1.0, 2.0]]]), torch.tensor([[[[1.0, 5.0]], [[0.0, 0.0]]]])
+    found = siamese.pair_logits(torch.tensor([-2.0, -1.0]), torch.tensor([0.5]), query, support)
+    assert found.flatten().tolist() == [-2.5, -3.5]
+
+
+@EVERY
+def test_tasks_are_adapted_to_as_each_alone(name):
+    learner = make(name, shape=(1, 6, 6))
+    params, given = double(learner.init(0)), drawn(3, 3, 2, 2)
+    with torch.no_grad():
+        together = learner.logits(params, learner.adapt(params, given.support), shared.flat(given.query))
+        for task in range(3):
+            alone = learner.adapt(params, given.support[task : task + 1])
+            logits = learner.logits(params, alone, shared.flat(given.query[task : task + 1]))
+            # Reptile and an LSTM draw an order for each task; that of the first is drawn alike.
+            if task == 0 or name not in ("reptile",):
+                torch.testing.assert_close(together[task], logits[0], rtol=1e-8, atol=1e-8)
+    assert together.shape == (3, 6, 3)
+
+
+@EVERY
+def test_a_training_goes_on_from_a_saved_state_as_if_never_stopped(name, source, tmp_path):
+    config = run.Config("digits", name, 3, steps=4, options=QUICK, arch="16:16:0:0:stride")
+    learner = run.make_learner(config, (1, 8, 8), 40)
+    whole = stopped = training.begin(learner, 0)
+    for step in range(4):
+        whole, loss = training.advance(learner, source, config.plan, whole)
+        if step == 2:
+            run.save(tmp_path, config, stopped)
+            _, stopped = run.read(tmp_path)
+        stopped, again = training.advance(learner, source, config.plan, stopped)
+        assert loss == again
+    assert any(not torch.equal(whole.params[n], p) for n, p in learner.init(0).items()), "training moves weights"
+    for name, p in whole.params.items():
+        assert torch.equal(p, stopped.params[name])
+
+
+@EVERY
+def test_every_learner_beats_chance_on_classes_that_it_has_not_seen(name, source):
+    quick = {"tasks": "4"} if named.component(name)(None).tasks > 4 else {}
+    steps = {"test_steps": "10"} if name == "reptile" else {}
+    learner = make(name, way=3, **quick, **steps)
+    plan, state = Plan(3, 1, 3, 0, 25), training.begin(learner, 0)
+    for _ in range(plan.steps):
+        state, _ = training.advance(learner, source, plan, state)
+    right = evaluate.correct(learner, state.params, source, "test", Size(60, 3, 1, 3))
+    better, worse = int((right > 1 / 3 + 1e-6).sum()), int((right < 1 / 3 - 1e-6).sum())
+    assert p_value(better, worse) < ERROR, f"better in {better} of {better + worse} episodes"
+
+
+def test_a_cell_without_its_head_is_a_backbone():
+    learner = make("prototypical", "|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|nor_conv_3x3~2|", shape=(3, 8, 8),
+                   space=NasBench201(channels=4, cells=1))  # fmt: skip
+    assert learner.embedding(learner.init(0), torch.zeros(2, 3, 8, 8)).shape == (2, 16)
+    assert relation.Relation(learner.problem).embedding.module(torch.zeros(2, 3, 8, 8)).shape == (2, 16, 2, 2)
+
+
+def test_statistics_of_training_are_averaged_and_not_learned():
+    learner = make("prototypical")
+    params, given = learner.init(0), drawn(1, 3, 1, 2, (1, 8, 8))
+    before = {n: p.clone() for n, p in params.items()}
+    found = learner.gradient(params, Episodes(given.support.float(), given.query.float(), given.classes), 0, 0)
+    assert all(torch.equal(p, before[n]) for n, p in params.items()), "what is given is left as it is"
+    assert set(found.statistics) == {n for n in params if "running" in n}
+    assert not set(found.statistics) & set(found.by_name)
+    assert all(not torch.equal(s, params[n]) for n, s in found.statistics.items())
+
+
+def test_a_setting_that_a_learner_has_not_is_told_with_those_it_has():
+    with pytest.raises(UserError, match="Did you mean 'inner_lr'"):
+        make("maml", inner_rate=0.1)
+    with pytest.raises(UserError, match="Did you mean 'prototypical'"):
+        make("prototypicel")
+
+
+def test_learners_are_frozen_dataclasses_whose_settings_have_defaults():
+    for name in named.names():
+        component = named.component(name)
+        assert dataclasses.fields(component)[0].name == "problem"
+        assert all(f.default is not dataclasses.MISSING for f in dataclasses.fields(component)[1:])
+        assert component.__hash__ is not None
