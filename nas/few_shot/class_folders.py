@@ -145,7 +145,7 @@ def _decode(where: str, splits: dict[str, Files], image_size: int | None, invert
         image_files.refuse(where, [found for found in ranges.values() if isinstance(found, Broken)], len(files))
         whole = [found for found in ranges.values() if not isinstance(found, Broken)]
         scale = image_files.scale_of_deep(where, {"train": whole})
-        read = {path: image_files.pixels(path, channels, side, side, scale) for path in usable}
+        read = {path: image_files.pixels(path, channels, [(side, side)], scale) for path in usable}
     image_files.refuse(where, [found for found in read.values() if isinstance(found, Broken)], len(files))
     kept = [(split, name, read[path]) for split, name, path in files if path in read]
     names = list(dict.fromkeys((split, name) for split, name, _ in kept))
@@ -160,7 +160,7 @@ def _decode(where: str, splits: dict[str, Files], image_size: int | None, invert
         tuple(name for _, name in names),
         split,
         (f"{train} classes train, {valid} validate, {test} test, as the folder has them",),
-    )._replace(inverted=invert)
+    )._replace(inverted=invert, deep=scale and (scale.black, scale.white))
 
 
 def _some(count: int, share: float, seed: int) -> set[int]:

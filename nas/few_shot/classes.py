@@ -36,6 +36,8 @@ class ClassImages(NamedTuple):
     """What a user should know: where the splits come from, what was left out."""
     inverted: bool = False
     """Whether pixels are 255 minus those of the image files."""
+    deep: tuple[int, int] | None = None
+    """Black and white of image files with more than 8 bits a channel; None: there were none."""
 
     def classes(self, split: str) -> Tensor:
         """The numbers of a split's classes, int64; class `k` rotated `r` times is `k + K r`."""

@@ -84,7 +84,8 @@ def classify(exported: Exported, given: Support, files: list[Path]) -> Iterator[
 
 def _pixels(exported: Exported, file: Path) -> Tensor | Broken:
     with image_files.quiet():
-        found = image_files.pixels(file, *exported.learner.problem.backbone.input_shape, None)
+        channels, *size = exported.learner.problem.backbone.input_shape
+        found = image_files.pixels(file, channels, [(size[0], size[1])], exported.deep)
     if isinstance(found, Broken):
         return found
     pixels = (255 - found if exported.inverted else found).float() / 255

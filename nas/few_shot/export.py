@@ -58,6 +58,8 @@ class Exported(NamedTuple):
     std: Tensor
     inverted: bool
     """Whether pixels are 255 minus those of the image files."""
+    deep: tuple[int, int] | None
+    """Black and white of image files with more than 8 bits a channel; None: training had none."""
 
 
 def write(folder: Path, setup: Setup, params: Params) -> None:
@@ -73,6 +75,7 @@ def write(folder: Path, setup: Setup, params: Params) -> None:
         "input_shape": json.dumps(shape),
         "classes": json.dumps(setup.learner.problem.classes),
         "inverted": json.dumps(source.data.inverted),
+        "deep": json.dumps(source.data.deep),
     }
     tensors = params | {_MEAN: source.mean, _STD: source.std}
     whole = {name: t.detach().clone().contiguous() for name, t in tensors.items()}
@@ -106,7 +109,8 @@ def read(folder: Path) -> Exported:
         config = Config(**json.loads(about["config"]))
         shape, num_classes = json.loads(about["input_shape"]), json.loads(about["classes"])
         mean, std = tensors.pop(_MEAN), tensors.pop(_STD)
-        inverted = json.loads(about["inverted"])
+        inverted, deep = json.loads(about["inverted"]), json.loads(about["deep"])
     except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
         raise UserError(f"'{path}' is damaged ({str(error).partition(chr(10))[0]}); export it anew.") from None
-    return Exported(config, run.make_learner(config, tuple(shape), num_classes), tensors, mean, std, inverted)
+    learner = run.make_learner(config, tuple(shape), num_classes)
+    return Exported(config, learner, tensors, mean, std, inverted, None if deep is None else (deep[0], deep[1]))
