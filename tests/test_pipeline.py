@@ -188,14 +188,14 @@ def test_more_seconds_buy_as_much_more_compute(digits, monkeypatch):
     monkeypatch.setattr(pipeline.step_time, "measure_alone", lambda *_: 1e-3)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     flops = int(NasBench201(16, 1, 2).cost(RESNET, digits.task)[1])
-    one, two = digits.timed(60.0, 20.0), digits.timed(120.0, 60.0)
-    assert float(one["final"]) == pytest.approx(20 * flops / 1e-3 / 1e9, rel=1e-3)
-    # 30 trainings of level 1, 10 of level 3 and 3 of level 9, by two cores.
-    assert float(one["unit"]) == pytest.approx(60 * 2 * flops / 1e-3 / 1e9 / (30 + 10 * 3 + 3 * 9), rel=1e-3)
+    one, two = digits.timed(600.0, 200.0), digits.timed(1200.0, 600.0)
+    assert float(one["final"]) == pytest.approx(200 * flops / 1e-3 / 1e9, rel=1e-3)
+    # 18 trainings of level 1, 6 of level 3 and 2 of level 9, by two cores.
+    assert float(one["unit"]) == pytest.approx(600 * 2 * flops / 1e-3 / 1e9 / (18 + 6 * 3 + 2 * 9), rel=1e-3)
     assert float(two["unit"]) == pytest.approx(2 * float(one["unit"]), rel=1e-3)
     assert float(two["final"]) == pytest.approx(3 * float(one["final"]), rel=1e-3)
-    # However few seconds there are, half an epoch of that network.
-    least = 0.5 * len(digits.data.y_train) * flops / 1e9
+    # However few seconds there are, two epochs of that network.
+    least = 2 * len(digits.data.y_train) * flops / 1e9
     assert [float(text) for text in digits.timed(0.1, 0.1).values()] == pytest.approx([least, least], rel=1e-3)
 
 
