@@ -32,7 +32,7 @@ def drawn(space: Space, stream: int, count: int) -> Tensor:
 @click.argument("names", nargs=-1, type=click.Choice([*SPACES]))
 def main(names: tuple[str, ...]) -> None:
     """Print a row of a table for each of `NAMES`; of all without any."""
-    print("| space | ms, from to | left-one-out error | error of others | largest | two measurements |")
+    print("| space | ms, from to | leave-one-out error | error of others | largest | two measurements |")
     print("|---|---:|---:|---:|---:|---:|")
     for name in names or SPACES:
         space, side = SPACES[name]
