@@ -38,7 +38,7 @@ def print_front(run: Run) -> None:
         try:
             with atomic_write(run.folder / _PICTURE) as partial:
                 picture.savefig(partial, format="svg")
-            click.echo(printable(f"picture {run.folder / _PICTURE}"))
+            click.echo(printable(f"drawing {run.folder / _PICTURE}"))
         except OSError:  # A run that may only be read is shown without.
             pass
     click.echo(printable(f"Take one: nas export {run.folder} --pick 'params<={best[0].parameters}' --to DIR"))

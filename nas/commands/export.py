@@ -66,7 +66,7 @@ def command(
     \b
     Example:
       nas export runs/digits-evolution-1 --to exported
-      nas export runs/photos --pick 'params<=20k' --to small
+      nas export runs/digits-evolution-1 --pick 'params<=1M' --to small
     """
     if to is None and hf is None:
         raise UserError("nas export takes --to FOLDER, or --hf FOLDER, or both.")
