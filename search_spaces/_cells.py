@@ -55,9 +55,10 @@ class FactorizedReduce(nn.Module):
         self.even = nn.Conv2d(inputs, outputs // 2, 1, stride, bias=False)
         self.odd = nn.Conv2d(inputs, outputs - outputs // 2, 1, stride, bias=False)
         self.norm = nn.BatchNorm2d(outputs)
+        self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        x = torch.relu(x)
+        x = self.relu(x)
         shifted = nn.functional.pad(x, (0, 1, 0, 1))[:, :, 1:, 1:]
         return self.norm(torch.cat([self.even(x), self.odd(shifted)], 1))
 

@@ -67,6 +67,10 @@ _SEARCH = (
         "--metric", type=click.Choice(list(METRIC_NAMES)),
         help="What the score is, on data that is trained on; by default accuracy.",
     ),
+    click.option(
+        "--proxy", metavar="NAME",
+        help="What the score is, on images: a zero-cost proxy as naswot, at initialization and without training.",
+    ),
     click.option("--evaluator", help="What scores: FILE.py:Class of your own; by default what the task says."),
     click.option(
         "--objective", metavar="FILE.py:FUNCTION",
@@ -123,7 +127,8 @@ def configure(
     *, task: str, constraint: tuple[str, ...], controller: str | None, controller_options: tuple[str, ...],
     training_options: tuple[str, ...], batch: int | None, evals: int | None, leaders: int | None, space: str | None,
     evaluator: str | None, ray: str | None = None, objective: str | None = None, timeout: float | None = None,
-    workers: int | None = None, comparison: bool = True, metric: str | None = None, **rest: Any,
+    workers: int | None = None, comparison: bool = True, metric: str | None = None, proxy: str | None = None,
+    **rest: Any,
 ) -> tuple[RunConfig, Setup]:  # fmt: skip
     """The configuration that `search_options` ask for, complete with the task's own batch and budget; and what it names."""
     options, training = pairs(controller_options, "--controller-option"), pairs(training_options, "--training-option")
@@ -131,6 +136,8 @@ def configure(
         training["space"] = space
     if metric is not None:
         training["metric"] = metric
+    if proxy is not None:
+        training["proxy"] = proxy
     task = _objective(task, training, objective=objective, timeout=timeout, workers=workers, ray=ray)
     if "space" in training:
         training["space"] = plugins.absolute(training["space"])

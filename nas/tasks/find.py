@@ -118,6 +118,7 @@ def find(name: str, measurements: Measurements | None = None, **options: str) ->
         if plain.dataset in tables.names():
             raise _of_a_table(plain.dataset)
         kind = "pipeline" if options.get("space") == "pipeline" else "train"
+        kind = "zero_cost" if "proxy" in options else kind
         inner = plugins.load("evaluator", kind).of(plain.dataset, **options)
     if not parsed.constraints:
         return inner

@@ -1,0 +1,120 @@
+"""Scores at initialization: a zero-cost proxy of the network, by one batch of training images and without training."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from controller import Proposal, Results
+from nas.datasets import DataSet
+from nas.evaluators import _settings
+from nas.evaluators.train import Train
+from nas.training import Images, zero_cost
+from nas.types import Defaults, Evaluate, TrainingEvaluator
+from search_spaces import Space, Task, UserError, _ops, representatives, unknown
+
+__all__ = ["ZeroCost"]
+
+PROXY = "naswot"
+"""Without parameters and FLOPs, which any search can bound, the one that ranks best in `runs/zero_cost.sh`."""
+
+
+class Value(NamedTuple):
+    """Of one network."""
+
+    score: float
+    """NaN where it is not finite, or the network raised an error."""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ZeroCost:
+    """A proxy of `nas.training.zero_cost` of the network that `Train` would train to the end; no network is trained.
+
+    Scores depend on neither the search's seed nor on what is scored together. The report is None: nothing is tested.
+    """
+
+    space: Space
+    """Of the networks as they would be after the search."""
+    task: Task
+    data: DataSet = field(repr=False, compare=False)
+    proxy: str
+    batch: int
+    """Images."""
+    seed: int
+    device: torch.device
+    digest: str
+    values: dict[int, Value] = field(default_factory=dict, repr=False, compare=False)
+    """By the index of the architecture, what was worked out so far."""
+
+    defaults = Defaults(budget=200, batch=8)
+    training: TrainingEvaluator | None = None
+
+    @classmethod
+    def of(cls, name: str, **settings: str) -> ZeroCost:
+        """That of a dataset. Takes `proxy` and the settings of `Train`. Raises `UserError` for a name that is none."""
+        given = dict(settings)
+        proxy = given.pop("proxy", PROXY)
+        if proxy not in zero_cost.PROXIES:
+            raise unknown("zero-cost proxy", proxy, list(zero_cost.PROXIES))
+        if given.get("space") == "pipeline":
+            raise UserError(
+                "--proxy scores networks; space 'pipeline' decides how they are trained. Say another space."
+            )
+        asked, trains = _settings.read(given), Train.of(name, **given)
+        task = Task(name, trains.task.input_shape, trains.task.num_classes, trains.task.features)
+        digest = trains.data_digest
+        return cls(trains.final_space, task, trains.data, proxy, asked.batch, asked.seed, trains.device, digest)
+
+    @property
+    def description(self) -> str:
+        return (
+            f"score: the zero-cost proxy {self.proxy} at initialization, of {self.batch} training images; nothing is trained "
+            "or tested"
+        )
+
+    @property
+    def data_digest(self) -> str:
+        return self.digest
+
+    def load(self, seeds: Tensor) -> Evaluate:
+        def evaluate(proposal: Proposal) -> Results:
+            archs = representatives(self.space, proposal.archs)
+            indices = _ops.whole_indices(archs, self.space.choices)
+            for index, arch in zip(indices, archs.flatten(0, -2)):
+                if index not in self.values:
+                    self.values[index] = self.value(arch)
+            found = torch.tensor([self.values[index] for index in indices])
+            return Results(*found.view(*archs.shape[:-1], 2).unbind(-1))
+
+        return evaluate
+
+    def report(self, archs: Tensor) -> Tensor | None:
+        return None
+
+    def value(self, arch: Tensor) -> Value:
+        """The proxy of one architecture `[D]`, and the seconds that it took."""
+        start = time.perf_counter()
+        score = self.proxies(arch, (self.proxy,))[self.proxy]
+        return Value(score, time.perf_counter() - start)
+
+    def proxies(self, arch: Tensor, names: tuple[str, ...]) -> dict[str, float]:
+        """Several proxies of one network, that of `arch` `[D]`; each as if it were computed alone."""
+        data = Images(self.data.x_train, self.data.y_train, self.data.mean, self.data.std)
+        images = data.normalised(slice(self.batch)).to(self.device)
+        labels = self.data.y_train[: self.batch].to(self.device)
+        found = {}
+        cuda = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=cuda):
+            torch.manual_seed(self.seed)
+            network = self.space.build(arch, self.task).to(self.device).train()
+            for name in names:
+                torch.manual_seed(self.seed)
+                score = zero_cost.PROXIES[name](network, images, labels)
+                found[name] = score if math.isfinite(score) else math.nan
+        return found
