@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from search_spaces import _cell_costs, _cell_equivalents, _cells, _ops
+from search_spaces import _cell_costs, _cell_equivalents, _cells, _ops, _transnas
 from search_spaces._base import Task, UserError
 
 __all__ = ["TransNasMicro"]
@@ -87,13 +87,8 @@ class _Network(nn.Module):
 
     def __init__(self, operations: list[str], task: Task, space: TransNasMicro):
         super().__init__()
-        channels, half = space.channels, space.channels // 2
-        strides = 2 if space.stem_stride > 1 else 1, 2 if space.stem_stride > 2 else 1
-        self.stem = nn.Sequential(
-            nn.Conv2d(task.input_shape[0], half, 3, strides[0], padding=1, bias=False),
-            nn.BatchNorm2d(half),
-            _cells.ReluConvBn(half, channels, 3, stride=strides[1]),
-        )
+        channels = space.channels
+        self.stem = _transnas.stem(task, channels, space.stem_stride)
         cells, width = [], channels
         for module in _MODULES:
             inputs, width, stride = width, width * (2 if module == "4" else 1), 2 if module == "4" else 1
@@ -101,9 +96,7 @@ class _Network(nn.Module):
             cells.extend(_Cell(operations, width, width, 1) for _ in range(space.cells - 1))
         self.body = nn.Sequential(*cells)
         self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, task.num_classes))
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        _transnas.initialize(self)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.body(self.stem(x)))

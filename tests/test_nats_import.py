@@ -172,3 +172,16 @@ def test_half_an_import_is_not_finished_with_another_download(folder, tmp_path):
     other = folder.rename(tmp_path / "other")
     with pytest.raises(UserError, match=r"is half an import of '.*NATS-simple'"):
         next(nats_import.run(other, out))
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("NAS-Bench-201-v1_1-096897.pth", "first download is: one pickle .* unpack it, and name its folder"),
+        ("NATS-tss-v1_0-3ffb9-simple.tar", "still packed; `tar xf` it"),
+    ],
+)
+def test_a_download_of_another_form_is_told_what_it_is(name, says, tmp_path):
+    (tmp_path / name).write_bytes(b"PK")
+    with pytest.raises(UserError, match=says):
+        imported(tmp_path / name, tmp_path / "a.safetensors")

@@ -42,3 +42,8 @@ def split(name: str) -> Split:
 def family_weights() -> dict[str, float]:
     """How likely a new task is of each family."""
     return _declared()["family_weights"]
+
+
+def unseen_spaces() -> tuple[str, ...]:
+    """Spaces that no prior is trained in. A trained prior stays the same to the bit, and they show what it is worth elsewhere."""
+    return tuple(_declared()["unseen_spaces"])

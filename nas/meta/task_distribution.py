@@ -63,6 +63,7 @@ def _fraction(found: list[TaskScores], fraction: float, seed: int) -> list[TaskS
 def spaces_of(found: list[TaskScores]) -> tuple[Space, ...]:
     """Every space that can be enumerated; one without a task of its own only if all of its architectures are valid."""
     known = (plugins.load("space", name)() for name in plugins.names("space"))
+    known = (space for space in known if space.name not in splits.unseen_spaces())
     return tuple(
         space
         for space in known
@@ -134,6 +135,8 @@ def _log_value(value_N: Tensor, known_N: Tensor) -> Tensor:
 
 
 def _has_space(table: str) -> bool:
+    if tables.find(table).space in splits.unseen_spaces():
+        return False
     space = tables.find(table).space.replace("-", "_")
     if space not in plugins.names("space") or features.size(plugins.load("space", space)()) > features.MAX_ENUMERABLE:
         return False

@@ -20,6 +20,14 @@ from search_spaces import UserError
 SUFFIX = ".pickle.pbz2"
 
 
+_OTHER_FORMS = {
+    ".pth": "a file of PyTorch, as NAS-Bench-201's first download is: one pickle, read only as a whole. "
+    "NATS-Bench holds the same trainings; fetch 'NATS-tss-v1_0-3ffb9-simple.tar', unpack it, and name its folder.",
+    ".tar": "a folder that is still packed; `tar xf` it, and name the folder.",
+}
+"""What people have beside the two forms that are read, by the end of the name, and what to do."""
+
+
 class Download(NamedTuple):
     """The list of a download's architectures, and where the rest is."""
 
@@ -40,6 +48,9 @@ def open_download(path: Path) -> Download:
         return Download(path, list(meta["meta_archs"]), len(_files(path)))
     if not path.is_file():
         raise UserError(f"There is no NATS-Bench download '{path}'.")
+    for suffix, what in _OTHER_FORMS.items():
+        if path.name.endswith(suffix):
+            raise UserError(f"'{path}' is {what}")
     with _opened(path) as file:
         # The list stands before the first architecture: reading that one is enough.
         stream = Stream(file)
