@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from controller import Proposal, Results
-from nas.datasets import DataSet
+from nas import datasets, plugins
+from nas.datasets import DataSet, meta_features
 from nas.evaluators import _settings
-from nas.evaluators.train import Train
 from nas.training import Images, zero_cost
 from nas.types import Defaults, Evaluate, TrainingEvaluator
-from search_spaces import Space, Task, UserError, _ops, representatives, unknown
+from search_spaces import Space, Task, UserError, _ops, as_cell_space, representatives, unknown
 
 __all__ = ["ZeroCost"]
 
@@ -34,7 +35,7 @@ class Value(NamedTuple):
 
 @dataclass(frozen=True)
 class ZeroCost:
-    """A proxy of `nas.training.zero_cost` of the network that `Train` would train to the end; no network is trained.
+    """A proxy of `nas.training.zero_cost` of the network that evaluator `train` would train to the end; none is trained.
 
     Scores depend on neither the search's seed nor on what is scored together. The report is None: nothing is tested.
     """
@@ -48,7 +49,6 @@ class ZeroCost:
     """Images."""
     seed: int
     device: torch.device
-    digest: str
     values: dict[int, Value] = field(default_factory=dict, repr=False, compare=False)
     """By the index of the architecture, what was worked out so far."""
 
@@ -57,7 +57,10 @@ class ZeroCost:
 
     @classmethod
     def of(cls, name: str, **settings: str) -> ZeroCost:
-        """That of a dataset. Takes `proxy` and the settings of `Train`. Raises `UserError` for a name that is none."""
+        """That of a dataset. Takes `proxy` and the settings of `train`, of which those of a training change nothing.
+
+        Raises `UserError` for a name that is none and a setting that does not exist.
+        """
         given = dict(settings)
         proxy = given.pop("proxy", PROXY)
         if proxy not in zero_cost.PROXIES:
@@ -66,10 +69,17 @@ class ZeroCost:
             raise UserError(
                 "--proxy scores networks; space 'pipeline' decides how they are trained. Say another space."
             )
-        asked, trains = _settings.read(given), Train.of(name, **given)
-        task = Task(name, trains.task.input_shape, trains.task.num_classes, trains.task.features)
-        digest = trains.data_digest
-        return cls(trains.final_space, task, trains.data, proxy, asked.batch, asked.seed, trains.device, digest)
+        asked = _settings.read(given)
+        data = datasets.load(name, asked.image_size)
+        datasets.check(data)
+        channels, height, width = data.x_train.shape[1:]
+        features = meta_features.features(data.x_train, data.y_train)
+        task = Task(name, (channels, height, width), len(data.class_names), features)
+        space = plugins.load("space", asked.space)()
+        if (cells := as_cell_space(space)) is not None:  # The size and the stem that `train` gives its final networks.
+            space = cells.proxy(asked.final_channels, asked.final_cells, 2 if height > 16 else 1)
+        device = _settings.usable_device(asked.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        return cls(space, task, data, proxy, asked.batch, asked.seed, device)
 
     @property
     def description(self) -> str:
@@ -78,9 +88,10 @@ class ZeroCost:
             "or tested"
         )
 
-    @property
+    @cached_property
     def data_digest(self) -> str:
-        return self.digest
+        """Of the images as they were read, their splits and their classes; of no file's name."""
+        return datasets.digest(self.data)
 
     def load(self, seeds: Tensor) -> Evaluate:
         def evaluate(proposal: Proposal) -> Results:
