@@ -71,7 +71,8 @@ def test_a_task_without_levels_is_searched_at_its_own():
 def test_a_search_of_pipelines_begins_with_the_plain_one():
     controller = MultiFidelityBO(PIPELINES)
     first = controller.propose(controller.begin(TASK, SEED), 4)
-    assert torch.equal(first.archs[0], PIPELINES.first_archs)
+    assert torch.equal(first.archs[0], PIPELINES.first_archs[:4])
+    assert torch.equal(PIPELINES.first_archs[0], PIPELINES.reference_arch)
     assert first.epochs is not None
     assert first.epochs.tolist() == [[1] * 4]
 
