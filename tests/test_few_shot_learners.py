@@ -11,7 +11,7 @@ from nas.few_shot import learner as shared
 from nas.few_shot.backbone import Backbone
 from nas.few_shot.episodes import Episodes, Size
 from nas.few_shot.learner import Problem
-from nas.few_shot.learners import matching, prototypical, relation, siamese
+from nas.few_shot.learners import mann, matching, prototypical, relation, siamese, snail
 from nas.few_shot.training import Plan
 from nas.testing.sign_test import ERROR, p_value
 from search_spaces import UserError
@@ -103,6 +103,7 @@ def test_parameters_without_a_rate_stay():
 DIFFERENTIATED = [
     ("maml", {}), ("maml", {"inner_steps": 2}), ("meta_sgd", {}), ("anil", {"inner_steps": 2}), ("prototypical", {}),
     ("matching", {}), ("matching", {"full_context": True}), ("relation", {}), ("siamese", {}),
+    ("neural_process", {}), ("snail", {"filters": 8}), ("mann", {"hidden": 8, "columns": 5}), ("leo", {"code": 4}),
 ]  # fmt: skip
 
 
@@ -229,8 +230,8 @@ def test_tasks_are_adapted_to_as_each_alone(name):
         for task in range(3):
             alone = learner.adapt(params, given.support[task : task + 1])
             logits = learner.logits(params, alone, shared.flat(given.query[task : task + 1]))
-            # Reptile and an LSTM draw an order for each task; that of the first is drawn alike.
-            if task == 0 or name not in ("reptile",):
+            # These draw an order of the support for each task; that of the first is drawn alike.
+            if task == 0 or name not in ("reptile", "snail", "mann"):
                 torch.testing.assert_close(together[task], logits[0], rtol=1e-8, atol=1e-8)
     assert together.shape == (3, 6, 3)
 
@@ -252,17 +253,68 @@ def test_a_training_goes_on_from_a_saved_state_as_if_never_stopped(name, source,
         assert torch.equal(p, stopped.params[name])
 
 
-@EVERY
+SHORT = {
+    "reptile": (25, {"tasks": 4, "test_steps": 10}),
+    "neural_process": (50, {"lr": 3e-3}),
+    "snail": (100, {"lr": 3e-3, "filters": 32}),
+    "mann": (240, {"lr": 5e-3, "hidden": 64}),
+}
+"""Steps and settings of those that need others: what learns to read a sequence first learns nothing for a while."""
+SLOW = {"snail", "mann"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in named.names()])
 def test_every_learner_beats_chance_on_classes_that_it_has_not_seen(name, source):
-    quick = {"tasks": "4"} if named.component(name)(None).tasks > 4 else {}
-    steps = {"test_steps": "10"} if name == "reptile" else {}
-    learner = make(name, way=3, **quick, **steps)
-    plan, state = Plan(3, 1, 3, 0, 25), training.begin(learner, 0)
+    steps, options = SHORT.get(name, (25, {"tasks": min(4, named.component(name)(None).tasks)}))
+    learner = make(name, way=3, **options)
+    plan, state = Plan(3, 1, 3, 0, steps), training.begin(learner, 0)
     for _ in range(plan.steps):
         state, _ = training.advance(learner, source, plan, state)
     right = evaluate.correct(learner, state.params, source, "test", Size(60, 3, 1, 3))
     better, worse = int((right > 1 / 3 + 1e-6).sum()), int((right < 1 / 3 - 1e-6).sum())
     assert p_value(better, worse) < ERROR, f"better in {better} of {better + worse} episodes"
+
+
+def test_what_comes_later_changes_nothing_that_snail_has_read():
+    x, changed = torch.randn(1, 6, 5), torch.tensor([0.0, 0, 0, 1, 1])
+    for layer in (snail.Dense(6, 4, 2), snail.Attention(6, 4, 3)):
+        one, two = layer(x), layer(x + changed)
+        assert torch.equal(one[..., :3], two[..., :3])
+        assert not torch.equal(one[..., 3], two[..., 3])
+
+
+def test_mann_writes_into_the_row_that_was_used_least_or_where_it_has_read_by_hand():
+    controller = mann.Controller(4, 3, 5, 3, 2)
+    rows = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [2.0, 2.0]]])
+    use, read = torch.tensor([[0.5, 0.1, 0.9]]), torch.tensor([[0.0, 0.0, 1.0]])
+    memory = mann.Memory(rows, use, read, torch.zeros(1, 5), torch.zeros(1, 5))
+    for bias, written in ((-1e4, 1), (1e4, 2)):  # The gate is 0, then 1.
+        torch.nn.init.constant_(controller.gate.bias, bias)
+        after, _ = controller.step(memory, torch.ones(1, 4))
+        key = controller.key(after.hidden).tanh()
+        torch.testing.assert_close(after.rows[:, 0], rows[:, 0])
+        torch.testing.assert_close(after.rows[:, written], key if written == 1 else rows[:, 2] + key)
+        assert written == 1 or after.rows[0, 1].tolist() == [0, 0], "the least used row is cleared"
+        one_hot = torch.nn.functional.one_hot(torch.tensor([written]), 3)
+        torch.testing.assert_close(after.use, 0.95 * use + after.read + one_hot)
+
+
+def test_a_neural_process_does_not_ask_in_which_order_a_class_was_seen():
+    learner = make("neural_process", shot=3)
+    params, support = learner.init(0), drawn(2, 3, 3, 0, (1, 8, 8)).support.float()
+    torch.testing.assert_close(learner.adapt(params, support.flip(2)), learner.adapt(params, support))
+
+
+def test_leo_without_steps_answers_by_what_it_decodes_from_the_mean_code():
+    learner = make("leo", code=4, code_steps=0, finetuning_steps=0)
+    params, support = learner.init(0), drawn(1, 3, 1, 0, (1, 8, 8)).support.float()
+    inner = {n: params[n] for n in learner.embedding.names}
+    embedded = F.normalize(learner.embedding(inner, support[0, :, 0]), dim=-1)
+    each = embedded @ params["coder.encoder.weight"].mT
+    pairs = torch.stack([torch.stack([torch.cat([one, other]) for other in each]) for one in each])
+    hidden = (pairs @ params["coder.relation.0.weight"].mT).relu() @ params["coder.relation.2.weight"].mT
+    expected = (hidden.mean(1)[:, :4] @ params["coder.decoder.weight"].mT)[:, : embedded.shape[1]]
+    torch.testing.assert_close(learner.adapt(params, support)[0], expected, rtol=1e-4, atol=1e-6)
 
 
 def test_a_cell_without_its_head_is_a_backbone():

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nas.few_shot.backbone import Backbone, Network, Params
 from nas.few_shot.episodes import Episodes
+from search_spaces import _noise
 
 
 class Problem(NamedTuple):
@@ -161,3 +162,21 @@ def before_head(embedding: Network, params: Params, images: Tensor) -> Tensor:
 def embedding_params(embedding: Network, params: Params) -> Params:
     """The weights of `embedding` among those of its learner."""
     return {n: params.get(_PREFIX + n, params.get(n)) for n in embedding.names}  # pyright: ignore[reportReturnType]
+
+
+def shuffled(support: Tensor, seed: int, step: int, stream: int) -> tuple[Tensor, Tensor]:
+    """A support `[T, W, K, ...]` as a sequence `[T, W K, ...]` in random order, and one-hot labels `[T, W K, W]` of its dtype.
+
+    Learners that read one image after the other would otherwise know the class by the place. Streams 0 to 5 draw episodes.
+    """
+    flat_support, way = flat(support), support.shape[1]
+    bits = _noise.bits(torch.tensor([seed]), step, *flat_support.shape[:2], stream=stream)[0]
+    order = bits.argsort(dim=-1, stable=True)
+    tasks = torch.arange(len(support))[:, None]
+    one_hot = torch.nn.functional.one_hot(labels(support)[order], way).to(support.dtype)
+    return flat_support[tasks, order], one_hot
+
+
+def part(params: Params, prefix: str) -> Params:
+    """The weights whose names begin so, without it: those of one of several networks."""
+    return {name.removeprefix(prefix): p for name, p in params.items() if name.startswith(prefix)}

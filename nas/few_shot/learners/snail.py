@@ -1,0 +1,133 @@
+"""SNAIL (Mishra, Rohaninejad, Chen & Abbeel 2018, arXiv:1707.03141): temporal convolutions and attention over the support.
+
+An episode is a sequence: each image of the support with its label, in random order, then a query without one. Figure 2: a
+dense block joins tanh(xf) * sigmoid(xg) to its input, both causal convolutions of width 2; a TC block has dilations 1, 2, 4,
+... until the sequence is seen; an attention block reads the past by softmax(q k / sqrt(d)) v. The last place gives the query's
+logits.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from nas.few_shot import learner
+from nas.few_shot.backbone import Network, Params
+from nas.few_shot.episodes import Episodes
+from nas.few_shot.learner import Gradient, Problem
+
+__all__ = ["Snail"]
+
+_PREFIX = "snail."
+
+
+@dataclass(frozen=True)
+class Snail:
+    """Learns to read a labeled sequence and to name the class of what comes last."""
+
+    problem: Problem
+    lr: float = 1e-3
+    tasks: int = 16
+    train_way: int = 0
+    train_shot: int = 0
+    train_queries: int = 1
+    """The paper has one query an episode."""
+    filters: int = 64
+    """Of a dense block; the paper has 128, in twice the time."""
+
+    optimizer = "adam"
+    transductive = False
+    fixed_way = True
+
+    @cached_property
+    def embedding(self) -> Network:
+        return self.problem.backbone.embedding()
+
+    @cached_property
+    def reader(self) -> Network:
+        way, shot = self.problem.way, self.problem.shot
+        size = self.problem.backbone.size(maps=False)[0] + way
+        return Network(lambda: Reader(size, way, way * shot + 1, self.filters))
+
+    def init(self, seed: int) -> Params:
+        return self.embedding.init(seed) | {_PREFIX + n: p for n, p in self.reader.init(seed).items()}
+
+    def gradient(self, params: Params, episodes: Episodes, seed: int, step: int) -> Gradient:
+        def loss(params: Params) -> tuple[Tensor, Params]:
+            support, query, statistics = learner.train_together(self.embedding.train, self._embedding(params), episodes)
+            known = self._labeled(support, seed, step)
+            return learner.cross_entropy(self._answer(params, known, query), episodes.query), statistics
+
+        return learner.gradient(loss, params, self.embedding.statistics)
+
+    def adapt(self, params: Params, support: Tensor) -> Tensor:
+        """The labeled sequence `[T, W K, E + W]`."""
+        embedded = learner.over_tasks(self.embedding, self._embedding(params), learner.flat(support))
+        return self._labeled(embedded.unflatten(1, support.shape[1:3]), 0, 0)
+
+    def logits(self, params: Params, adapted: Tensor, query: Tensor) -> Tensor:
+        return self._answer(params, adapted, learner.over_tasks(self.embedding, self._embedding(params), query))
+
+    def _embedding(self, params: Params) -> Params:
+        return {name: params[name] for name in self.embedding.names}
+
+    def _labeled(self, support: Tensor, seed: int, step: int) -> Tensor:
+        return torch.cat(learner.shuffled(support, seed, step, stream=9), -1)
+
+    def _answer(self, params: Params, known: Tensor, query: Tensor) -> Tensor:
+        """Each query ends a sequence of its own; known `[T, W K, E + W]`, query `[T, N, E]`."""
+        T, N = query.shape[:2]
+        last = torch.cat([query, query.new_zeros(T, N, self.problem.way)], -1)
+        whole = torch.cat([known[:, None].expand(-1, N, -1, -1), last[:, :, None]], 2)
+        return self.reader(learner.part(params, _PREFIX), whole.flatten(0, 1)).unflatten(0, (T, N))
+
+
+class Dense(nn.Module):
+    """`[B, F, S]` to `[B, F + filters, S]`."""
+
+    def __init__(self, inputs: int, filters: int, dilation: int):
+        super().__init__()
+        self.dilation = dilation
+        self.value, self.gate = (nn.Conv1d(inputs, filters, 2, dilation=dilation) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        past = nn.functional.pad(x, (self.dilation, 0))
+        return torch.cat([x, self.value(past).tanh() * self.gate(past).sigmoid()], 1)
+
+
+class Attention(nn.Module):
+    """`[B, F, S]` to `[B, F + values, S]`; a place sees itself and what came before."""
+
+    def __init__(self, inputs: int, keys: int, values: int):
+        super().__init__()
+        self.query, self.key, self.value = (nn.Linear(inputs, size) for size in (keys, keys, values))
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.mT
+        score = self.query(rows) @ self.key(rows).mT / math.sqrt(self.key.out_features)
+        later = torch.ones_like(score, dtype=torch.bool).triu(1)
+        read = score.masked_fill(later, -torch.inf).softmax(-1) @ self.value(rows)
+        return torch.cat([x, read.mT], 1)
+
+
+class Reader(nn.Module):
+    """Sequences `[B, S, F]` to the logits at their last place, `[B, way]` (section 5.1, with its widths by `filters`)."""
+
+    def __init__(self, inputs: int, way: int, length: int, filters: int):
+        super().__init__()
+        layers: list[nn.Module] = [Attention(inputs, filters, filters // 2)]
+        width = inputs + filters // 2
+        for _ in range(2):
+            for level in range(math.ceil(math.log2(length))):
+                layers.append(Dense(width, filters, 2**level))
+                width += filters
+            layers.append(Attention(width, 2 * filters, filters))
+            width += filters
+        self.layers, self.last = nn.Sequential(*layers), nn.Linear(width, way)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.layers(x.mT)[..., -1])
