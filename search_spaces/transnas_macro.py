@@ -38,10 +38,10 @@ class TransNasMacro:
     A module is two residual blocks of 3x3 convolutions, of which the first changes width and size.
     """
 
-    channels: int = 16
-    """Width of the stem; the benchmark's own is 64."""
-    stem_stride: int = 2
-    """1, 2 or 4: how often the stem's two convolutions halve the image; the benchmark's images are large, its stride is 4."""
+    channels: int = 64
+    """Width of the stem, the benchmark's."""
+    stem_stride: int = 4
+    """1, 2 or 4: how often the stem's two convolutions halve the image; the benchmark's images are large."""
 
     name = "transnas-macro"
     choices = (len(_KINDS),) * _MODULES[1]

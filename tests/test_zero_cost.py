@@ -76,6 +76,14 @@ def test_a_proxy_is_what_its_formula_gives_by_hand(name, value):
     assert PROXIES[name](Tiny(), X, Y) == pytest.approx(value, rel=1e-4)
 
 
+def test_synflow_takes_weights_as_positive():
+    """A negative weight before the ReLU would let nothing through."""
+    network = Tiny()
+    with torch.no_grad():
+        network.conv.weight.neg_()
+    assert PROXIES["synflow"](network, X, Y) == pytest.approx(12)
+
+
 def test_naswot_counts_the_relus_that_agree():
     """Three units, two images: both have the first on and the second off, they differ in the third. K = [[3, 2], [2, 3]]."""
     network = nn.Sequential(nn.Flatten(), nn.ReLU())
