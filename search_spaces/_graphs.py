@@ -54,6 +54,7 @@ def _orders(V: int, first: int, last: int, edge_base: int, label_base: int) -> t
         weights.append([digit.get(edge, 0) for edge in moved])
         backward.append([edge not in digit for edge in moved])
         labels.append([label_base ** order.index(v) for v in range(V)])
-    return torch.tensor(orders), *(
+    edge_EP, label_VP, backward_EP = (
         torch.tensor(x, dtype=torch.float64).T.contiguous() for x in (weights, labels, backward)
     )
+    return torch.tensor(orders), edge_EP, label_VP, backward_EP

@@ -47,7 +47,6 @@ class Mobile(Choices):
     channels: int = 16
     """Width of the first stage, before it is multiplied; MobileNetV2's own is 16."""
 
-    name = "mobile"
     options: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "width": _WIDTHS,
         "resolution": _RESOLUTIONS,
@@ -57,6 +56,10 @@ class Mobile(Choices):
             for what, values in (("expansion", _EXPANSIONS), ("kernel", _KERNELS), ("depth", _DEPTHS))
         },
     }
+
+    @property
+    def name(self) -> str:
+        return "mobile"
 
     @property
     def first_archs(self) -> Tensor:
