@@ -139,7 +139,7 @@ def refused(nas, tmp_path):
         (("table", "import", "nats", ".", "--out", "a.csv"), "a table's name ends in '.safetensors'"),
         (("table", "import", "nats", "."), "Missing option '--out'"),
         (("export", "nothing", "--to", "out"), "There is no run"),
-        (("export", "nothing"), "Missing option '--to'"),
+        (("export", "nothing"), "nas export takes --to FOLDER, or --hf FOLDER, or both"),
         (("show",), "Missing argument 'RUN'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
@@ -216,7 +216,7 @@ def other_space(path):
 
 def no_space(path):
     table = tables.read(path)
-    tables.write(path, "nasbench102", table.archs, {"t/a": (table.columns["t/a"], table.column("t/a"))}, "", "")
+    tables.write(path, "nasbnch201", table.archs, {"t/a": (table.columns["t/a"], table.column("t/a"))}, "", "")
 
 
 def text(path):

@@ -17,8 +17,8 @@ def test_a_run_is_shown_in_letters_that_the_output_has(encoding, task, table, na
     done = nas("search", "--task", task, *options)
     assert done.returncode == 0, done.stderr
     done.stdout.encode(encoding)
-    path = next(line for line in done.stdout.splitlines() if line.startswith("path"))
-    _, _, drawn, _ = path.split()
+    path = next(line for line in done.stdout.splitlines() if line.startswith("so far"))
+    drawn = path.split()[3]
     assert len(drawn) == 30
     assert (drawn[0], drawn[-1]) == (("▁", "█") if encoding == "utf-8" else ("_", "#"))
     assert list(drawn) == sorted(drawn, key=("▁▂▃▄▅▆▇█" if encoding == "utf-8" else "_.-=#").index)

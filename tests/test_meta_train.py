@@ -100,7 +100,8 @@ def test_an_interrupt_before_the_first_step_is_one_line(train, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(splits, "split", interrupted)
-    assert train("transfer_gp", "out") == (130, "\nStopped.\n")
+    stopped = "Stopped. What was stored before is whole; the same command begins again, or goes on where it was."
+    assert train("transfer_gp", "out") == (130, f"\n{stopped}\n")
 
 
 def test_an_encoder_that_has_seen_what_is_held_out_is_refused(train, tmp_path):

@@ -84,4 +84,7 @@ class LevelQueue:
             mutated = _sampling.mutate_from_bits(archs[None], bits[None, :, change], self.space)[0]
             archs = torch.where((changes >= change)[:, None], mutated, archs)
         random = _sampling.sample(self.space, one.seeds, one.step, half, stream=_RANDOM)[0]
-        return self.space.canonical(torch.cat([archs, random]))
+        found = torch.cat([archs, random])
+        cheapest = self.space.canonical(found)
+        # Of a part of a space the cheapest need not be in the part.
+        return torch.where(self.space.valid(cheapest)[:, None], cheapest, found)
