@@ -22,7 +22,7 @@ from search_spaces import Space, Task, UserError, _ops, as_cell_space, represent
 __all__ = ["ZeroCost"]
 
 PROXY = "naswot"
-"""Without parameters and FLOPs, which any search can bound, the one that ranks best in `runs/zero_cost.sh`."""
+"""Level with synflow, parameters and FLOPs in `runs/zero_cost.sh`, and the one of these that is no measure of size."""
 
 
 class Value(NamedTuple):
