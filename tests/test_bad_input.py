@@ -52,6 +52,8 @@ def refused(nas, tmp_path):
         (("search", "--task", TASK, "--controller", ""), "No controller is called ''"),
         (("search", "--task", TASK, "--name", ""), "--name is ''"),
         (("search", "--task", "folder:"), "Task 'folder:' names nothing behind its colon; say folder:DIR."),
+        (("search", "--task", "."), "Task '.' is a path, and a task says first what is there: folder:."),
+        (("search", "--task", "../"), "a path, and a task says first what is there: folder:../."),
         (("forecast", "--task", "npz: "), "names nothing behind its colon; say npz:FILE."),
         (("search", "--task", TASK, "--evaluator", "train"), f"trains on images; task '{TASK}' looks its scores up."),
         (("search", "--task", TASK, "--evaluator", "tabular"), "which a task's name brings by itself; leave it out."),

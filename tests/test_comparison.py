@@ -275,17 +275,20 @@ def test_a_damaged_comparison_is_one_line(made):
         others[:2],
         *([one | {key: None}, *others] for key in one if key not in _MAY_BE_NONE),
     ]
-    texts = [{k: v for k, v in kept.items() if k != key} for key in kept]
+    texts = [{k: v for k, v in kept.items() if k != key} for key in kept if key != "no_plain"]
     for damaged in (
         {},
         *(kept | {"rows": each} for each in rows),
         kept | {"sentence": 3},
         kept | {"handed_out": 3},
+        kept | {"no_plain": 3},
         *texts,
     ):
         store.set_meta(run, comparison.KEY, damaged)
         with pytest.raises(UserError, match="keeps a comparison"):
             comparison.read(run)
+    store.set_meta(run, comparison.KEY, {k: v for k, v in kept.items() if k != "no_plain"})  # As version 0.2 keeps it.
+    assert comparison.lines(comparison.read(run)) == comparison.lines(kept)
     store.set_meta(run, comparison.KEY, kept)
 
 
@@ -308,6 +311,23 @@ def test_where_the_plain_network_is_found_it_stands_there_once(made):
     run, setup = made
     plain = setup.evaluator.training.reference(torch.zeros(6).long())
     assert list(simpler.train(run, setup, plain)) == [FOUND]
+
+
+def test_a_line_says_why_the_plain_network_is_missing(made, monkeypatch):
+    run, setup = made
+    kept, training = comparison.read(run), setup.evaluator.training
+    plain, other = training.reference(torch.zeros(6).long()), torch.zeros(6).long()
+    assert kept["no_plain"] == ""
+    assert simpler.why_no_plain(training, plain) == "The plain ResNet has no row: it is what the search found."
+    assert simpler.why_no_plain(training, other) == "The plain ResNet has no row: it breaks a constraint."
+    monkeypatch.setattr(type(training), "reference", lambda self, arch: None)
+    said = "The plain ResNet has no row: the space 'nasbench201' has none."
+    assert simpler.why_no_plain(training, other) == said
+    assert comparison.lines(kept | {"no_plain": said}) == [
+        *comparison.lines(kept)[:-1],
+        said,
+        comparison.lines(kept)[-1],
+    ]
 
 
 def test_a_plain_network_that_breaks_a_constraint_is_not_trained(data, made, tmp_path):

@@ -125,6 +125,9 @@ def test_final_trainings_side_by_side_are_counted_and_timed_together(clock):
     assert outlook.left == pytest.approx(30 / (1.5 / 4) - 30)
     outlook.watch(TrainingProgress((CELL,), 4.0, 4, 4, 4, 0.5, math.nan))
     assert outlook.left == 0
+    clock[0] += 70
+    outlook.watch(TrainingProgress((CELL, CELL), 1.0, 2, 1, 4, 0.5, math.nan))  # Once more, for the comparison.
+    assert outlook.left == 0
 
 
 def test_on_a_terminal_of_80_it_is_two_lines_whatever_is_searched(clock):

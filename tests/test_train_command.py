@@ -50,6 +50,7 @@ def test_resnet_is_the_spaces_reference_and_one_seed_has_no_spread(nas):
     assert done.returncode == 0, done.stderr
     ours = Train.of("digits")
     assert ours.space.describe(ours.equivalents(ours.space.reference_arch)) in done.stdout
+    assert " on digits with 1 seed; about " in done.stdout
     assert "standard deviation" not in done.stdout
 
 
@@ -60,6 +61,7 @@ def test_resnet_is_the_spaces_reference_and_one_seed_has_no_spread(nas):
         (("resnet", "--task", "own201/digits"), "`nas train` takes images"),
         (("resnet", "--space", "natsbench_size"), "names no ResNet-like cell; write an architecture"),
         (("nonsense",), "Architecture 'nonsense'"),
+        (("resnt",), "'resnet' names the plain ResNet."),
         (("resnet", "--to", "taken"), "'taken' is a file; an export takes a folder."),
         (("resnet", "-t", "metric=f1"), "No metric is called 'f1'. There are: accuracy, balanced_accuracy, macro_f1."),
     ],

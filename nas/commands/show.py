@@ -154,6 +154,10 @@ def _constraint_lines(texts: tuple[str, ...], top: dict) -> list[str]:
     return lines
 
 
+_FORMATS = {"network.pt2": "a torch.export program", "network.onnx": "an ONNX file"}
+"""What a format of an export is called. One that fails, or whose package is missing, is left out."""
+
+
 def _print_trained(console: Console, run: Run) -> None:
     winner = trained_network.load(run.folder)
     if winner is None:
@@ -166,8 +170,10 @@ def _print_trained(console: Console, run: Run) -> None:
         console.print(printable(sentence))
     folder = finish.exported(run)
     if folder is not None:
+        files = ["network.py and its weights"]
+        files += [what for name, what in _FORMATS.items() if (folder / name).is_file()]
         console.print(
-            f"network {printable(str(folder))}: network.py and its weights, a torch.export program; nas predict "
+            f"network {printable(str(folder))}: {', '.join(files)}; nas predict "
             f"{printable(str(run.folder))} IMAGES names the class of image files"
         )
 

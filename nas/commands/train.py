@@ -65,7 +65,8 @@ def command(
         refuse_taken(to, force, (*FILES, SPACE_SOURCE))
     if not as_json:
         click.echo(
-            f"Training {printable(described)} with {counted(seeds, 'seed')}; about {duration(_seconds(training, chosen, seeds))}."
+            f"Training {printable(described)} on {printable(training.task.name)} with {counted(seeds, 'seed')}; "
+            f"about {duration(_seconds(training, chosen, seeds))}."
         )
     with _progress(training, seeds):
         trained = training.final_networks([FinalTraining(chosen, seed) for seed in range(seeds)])
@@ -95,7 +96,12 @@ def _evaluator(task: str, space: str | None, training_options: tuple[str, ...]) 
 
 def _parsed(training: ComparableTraining, arch: str) -> Tensor:
     if arch.strip().lower() != RESNET:
-        return training.space.parse(arch)
+        try:
+            return training.space.parse(arch)
+        except UserError as error:
+            # Who mistypes one word is not helped by how architectures are written.
+            named = "" if any(sign in arch for sign in "|,=") else f" '{RESNET}' names the plain ResNet."
+            raise UserError(f"{error}{named}") from None
     # Of a space of cells, and of that of pipelines.
     found: Tensor | None = getattr(training.space, "reference_arch", None)
     if found is None:

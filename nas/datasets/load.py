@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -49,7 +50,16 @@ def load(name: str, image_size: int | None = None) -> DataSet:
         return _complete(name, by_kind[kind](where, image_size))
     if name == "digits":
         return _complete(name, _digits(image_size))
+    refuse_path(name)
     raise unknown("task", name, [*names(), *_FORMS, "TABLE/TASK"])
+
+
+def refuse_path(name: str) -> None:
+    """Raises `UserError` where a task is named by the path of its images alone."""
+    path = Path(name).expanduser()
+    if path.is_dir() or (path.suffix == ".npz" and path.is_file()):
+        form = f"{'folder' if path.is_dir() else 'npz'}:{name}"
+        raise UserError(f"Task '{name}' is a path, and a task says first what is there: {form}.")
 
 
 def _digits(image_size: int | None) -> RawData:

@@ -80,7 +80,9 @@ class Row(NamedTuple):
 
 
 def read(run: Run) -> dict[str, Any] | None:
-    """The JSON document: `rows`, `sentence`, `handed_out` (the name of a row), `latency_by`, `metric`; None before it is made."""
+    """The JSON document: `rows`, `sentence`, `handed_out` (the name of a row), `latency_by`, `metric`, `no_plain` (why
+    the plain ResNet is missing; empty where it is not); None before it is made.
+    """
     document = store.get_meta(run, KEY)
     if document is None:
         return None
@@ -148,7 +150,8 @@ def _is_better(found: Row, other: Row) -> bool:
 def lines(document: dict[str, Any]) -> list[str]:
     """What is said below the table."""
     exported = _plain_is_exported(document)
-    said = [document["sentence"], *([exported] if exported else [])]
+    # A comparison of an earlier version does not say why the plain network is missing.
+    said = [line for line in (document["sentence"], exported, document.get("no_plain", "")) if line != ""]
     return [*said, f"Latency by {document['latency_by']}; models of scikit-learn in Python."]
 
 

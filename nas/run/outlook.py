@@ -178,7 +178,8 @@ class Outlook:
         gone = self.clock() - self._entered
         if self.stage == stages.FINAL and self.training is not None:
             part = self.training.done / self.training.total
-            share = (self._finals + part if part < 1 else self._finals) / self.config.seeds
+            # A comparison trains once more, on the training images alone: more trainings than seeds.
+            share = min(1.0, (self._finals + part if part < 1 else self._finals) / self.config.seeds)
             expected = max(0.0, self.ending.get(self.stage, 0.0) - gone)
             trust = min(1.0, _TRUSTED * share)
             return trust * gone * (1 - share) / share + (1 - trust) * expected if share else expected

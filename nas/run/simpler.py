@@ -71,6 +71,7 @@ def make(run: Run, setup: Setup) -> None:
         "handed_out": chosen.name,
         "latency_by": latency_by,
         "metric": metric,
+        "no_plain": "" if REFERENCE in networks else why_no_plain(training, arch),
     }
     store.set_meta(run, comparison.KEY, document)
     final_trainings.forget(run)
@@ -84,8 +85,7 @@ def train(run: Run, setup: Setup, arch: Tensor) -> dict[str, tuple[TrainedNetwor
     training = wanted(run.config, setup)
     assert training is not None
     shares, plain = {}, training.reference(arch)
-    is_found = plain is None or torch.equal(*training.equivalents(torch.stack([plain, arch])))
-    if plain is not None and not is_found and _keeps_constraints(run, setup.evaluator, plain):
+    if plain is not None and not _is_same(training, plain, arch) and _keeps_constraints(run, setup.evaluator, plain):
         shares[REFERENCE] = (plain, _share(run, training, arch, plain))
     shares[FOUND] = (arch, 1.0)
     # The long ones first: a session that is killed later need not repeat them.
@@ -93,6 +93,21 @@ def train(run: Run, setup: Setup, arch: Tensor) -> dict[str, tuple[TrainedNetwor
     held_out = [one._replace(share=one.share * comparison.HELD_OUT, held_out=True) for one in final]
     finals, judged = (final_trainings.networks(run, training, asked) for asked in (final, held_out))
     return dict(zip(shares, zip(judged, finals)))
+
+
+def _is_same(training: ComparableTraining, plain: Tensor, arch: Tensor) -> bool:
+    """Whether two architectures `[D]` compute the same."""
+    return torch.equal(*training.equivalents(torch.stack([plain, arch])))
+
+
+def why_no_plain(training: ComparableTraining, arch: Tensor) -> str:
+    """Why `train` left the plain network out, where `arch` `[D]` was found."""
+    plain = training.reference(arch)
+    if plain is None:
+        return f"The plain ResNet has no row: the space '{training.space.name}' has none."
+    if _is_same(training, plain, arch):
+        return "The plain ResNet has no row: it is what the search found."
+    return "The plain ResNet has no row: it breaks a constraint."
 
 
 def _keeps_constraints(run: Run, evaluator: Evaluator, arch: Tensor) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nas import plugins, tables
-from nas.datasets import meta_features
+from nas.datasets import meta_features, refuse_path
 from nas.evaluators.constrained import Constrained
 from nas.evaluators.tabular import Fidelity, Tabular
 from nas.tables import Column, Table, training_seeds
@@ -103,6 +103,8 @@ def find(name: str, measurements: Measurements | None = None, **options: str) ->
     if options and plain.kind not in ("data", "evaluator"):
         raise UserError(f"Task '{name}' reads a table; it takes no setting '{next(iter(options))}'.")
     if plain.kind == "table":
+        if plain.table not in tables.names():
+            refuse_path(name)
         inner = _tabular(plain, tables.find(plain.table))
     elif plain.kind == "nats":
         where = {
