@@ -177,7 +177,7 @@ def test_half_an_import_is_not_finished_with_another_download(folder, tmp_path):
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("NAS-Bench-201-v1_1-096897.pth", "first download is: one pickle .* unpack it, and name its folder"),
+        ("NAS-Bench-201-v1_1-096897.pth", "first download is: one pickle.* unpack it, and name its folder"),
         ("NATS-tss-v1_0-3ffb9-simple.tar", "still packed; `tar xf` it"),
     ],
 )

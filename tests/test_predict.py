@@ -159,7 +159,9 @@ def test_each_image_is_named_and_folders_called_as_classes_give_the_accuracy(com
         os.path.join("photos", name, f"{number}.png") for name in ("cat", "dog") for number in range(8)
     ]
     right = sum(Path(line.split("  ")[0]).parent.name == line.split("  ")[1].split(" ")[0] for line in lines)
-    assert last.startswith(f"accuracy {100 * right / 16:.2f}% of 16 images in folders called as classes, 95% interval ")
+    assert last.startswith(
+        f"accuracy {100 * right / 16:.2f}% of 16 images in folders named after classes, 95% interval "
+    )
     assert "accuracy" not in command("predict", "photos", "photos", "--no-labels").stdout
 
 

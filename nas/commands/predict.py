@@ -27,7 +27,7 @@ IN_PART = 1
 @click.option(
     "--labels/--no-labels",
     default=None,
-    help="Whether folders called as classes say the true class. By default they do where there are such; --labels refuses "
+    help="Whether folders named after classes say the true class. By default they do where there are such; --labels refuses "
     "images that lie in none.",
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values, for spreadsheets and pandas.")
@@ -119,6 +119,6 @@ def _print_accuracy(found: Classifier, answers: list[Answer]) -> None:
     if figures is not None:
         low, high = figures["interval"]
         click.echo(
-            f"accuracy {figures['accuracy']:.2f}% of {counted(figures['count'], 'image')} in folders called as classes, "
+            f"accuracy {figures['accuracy']:.2f}% of {counted(figures['count'], 'image')} in folders named after classes, "
             f"95% interval {low:.2f}% to {high:.2f}% (Wilson)"
         )
