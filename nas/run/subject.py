@@ -73,7 +73,7 @@ def _of_earlier_version(run: Run) -> Subject:
             f"`nas resume {run.folder}` asks it what is lacking."
         )
     # Of a table, of the data or of NATS-Bench's files, all of which are read without running anything.
-    return of(config, tasks.find(config.task, **config.training_options))
+    return of(config, tasks.find(config.task, None, **config.training_options))
 
 
 def _is_outside(name: str) -> bool:
