@@ -60,7 +60,7 @@ def files(tmp_path_factory):
 
 
 def export_to(folder, *, shape=(3, 12, 12), **options):
-    task = Task("folder:/home/somebody/pets", shape, 3)
+    task = Task("folder:/data/somebody/pets", shape, 3)
     torch.manual_seed(1)
     state = SPACE.build(ARCH, task).state_dict()
     mean, std = torch.linspace(0.3, 0.5, shape[0]), torch.full((shape[0],), 0.05)
@@ -277,7 +277,7 @@ CARD = Card(91.25, ("Test accuracy 91.25%.",), ("2 classes | of 'pets'",), "Foun
 
 
 def test_the_layout_of_the_hub_is_loaded_by_its_python_file_and_named_as_image_processors_do(tmp_path, exported, files):
-    task = Task("folder:/home/somebody/pets", (3, 12, 12), 3)
+    task = Task("folder:/data/somebody/pets", (3, 12, 12), 3)
     torch.manual_seed(1)
     state = SPACE.build(ARCH, task).state_dict()
     about = {"mean": torch.linspace(0.3, 0.5, 3), "std": torch.full((3,), 0.05), "class_names": NAMES}

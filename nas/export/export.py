@@ -90,7 +90,7 @@ def export(
 
 
 def with_public_name(task: Task) -> Task:
-    """The task by a name that says where nobody keeps their files: `folder:photos` for `folder:/home/me/photos`."""
+    """The task by a name that says where nobody keeps their files: `folder:photos` for `folder:/data/me/photos`."""
     kind, colon, where = task.name.partition(":")
     parts = where.replace("\\", "/").rstrip("/").split("/")
     return dataclasses.replace(task, name=f"{kind}:{parts[-1]}") if colon and kind in _FILES_OF else task
