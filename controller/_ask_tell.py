@@ -60,7 +60,10 @@ class AskTell:
     space: Space
 
     def make(self, task: Task, seed: int) -> Optimizer:
-        """A fresh optimizer of one search in `self.space`."""
+        """A fresh optimizer of one search in `self.space`.
+
+        It is called again before each step, with a task of no meaning, and given its state: keep there what `task` says.
+        """
         raise NotImplementedError
 
     def begin(self, task: Task, seeds: Tensor, prior: Prior | None = None) -> State:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import multiprocessing
 import os
-import resource
 import signal
 import time
 import weakref
@@ -212,6 +211,8 @@ def _serve(connection: Connection, setup: Callable[..., Any], arguments: tuple[A
     os.setsid()
     processes.prepare(own_session=True)
     if memory is not None:
+        import resource  # Not above: systems that have no such limits have no such module.
+
         resource.setrlimit(resource.RLIMIT_AS, (int(memory * _GIB), int(memory * _GIB)))
     try:
         function = setup(*arguments)

@@ -5,10 +5,12 @@ import heapq
 import pytest
 import torch
 
+from controller.candidates import pending
 from nas import plugins
 from nas.run import asynchronous, step_log, store
 from nas.run.step_log import History
 from nas.testing import toys
+from search_spaces import UserError
 
 WORKERS = 4
 
@@ -117,3 +119,28 @@ def test_a_function_with_workers_is_searched_side_by_side(nas, tmp_path):
     assert nas(*words.split()).returncode == 0
     with store.open_run(tmp_path / "runs" / "s") as run:
         assert step_log.history(run).steps == 3
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        [[[[9] * 6], None]],
+        [[[[0] * 5], None]],
+        [[[[0] * 6], [0]]],
+        [[[[0] * 6], [1, 2]]],
+        [[[[0.5] * 6], None]],
+        [["a", None]],
+        [7],
+    ],
+)
+def test_damaged_evaluations_under_way_are_one_line(kept):
+    space = plugins.load("space", "nasbench201")()
+    with pytest.raises(UserError, match="evaluations under way that cannot be read"):
+        pending.from_json(kept, space)
+
+
+def test_evaluations_under_way_are_read_as_they_were_written():
+    space = plugins.load("space", "nasbench201")()
+    groups = [pending.Group(torch.zeros(2, 6).long()), pending.Group(torch.ones(1, 6).long(), torch.tensor([3]))]
+    again = pending.from_json(pending.as_json(groups), space)
+    assert [group.work() for group in again] == [group.work() for group in groups]

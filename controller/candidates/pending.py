@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from controller._base import Controller, Proposal, Results, State
-from search_spaces import UserError, _ops, _sampling
+from search_spaces import Space, UserError, _ops, _sampling
 
 _ROUNDS = 8
 """Proposals in which a controller may repeat what is pending, before the rest is drawn at random. Not ablated."""
@@ -56,9 +56,28 @@ def as_json(groups: Sequence[Group]) -> list[Any]:
     return [[g.archs.tolist(), None if g.epochs is None else g.epochs.tolist()] for g in groups]
 
 
-def from_json(kept: list[Any]) -> list[Group]:
-    """The inverse of `as_json`."""
-    return [Group(torch.tensor(archs), None if epochs is None else torch.tensor(epochs)) for archs, epochs in kept]
+def from_json(kept: list[Any], space: Space) -> list[Group]:
+    """The inverse of `as_json`. Raises `UserError` for what is no architecture of the space: the file is damaged."""
+    try:
+        groups = [
+            Group(torch.tensor(archs), None if epochs is None else torch.tensor(epochs)) for archs, epochs in kept
+        ]
+        if not all(_is_whole(group, space) for group in groups):
+            raise ValueError("no architecture of the space")
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise UserError(f"The run keeps evaluations under way that cannot be read ({error}).") from None
+    return groups
+
+
+def _is_whole(group: Group, space: Space) -> bool:
+    """Whether a group has rows of the space, and epochs above zero for each or for none."""
+    archs, epochs = group
+    alike = archs.dim() == 2 and archs.shape[1] == len(space.choices) and archs.dtype == torch.int64
+    if not alike or not bool(space.valid(archs).all()):
+        return False
+    return epochs is None or (
+        epochs.shape == archs.shape[:1] and epochs.dtype == torch.int64 and bool((epochs > 0).all())
+    )
 
 
 def ask(

@@ -245,7 +245,7 @@ class Search:
                 Told(*row) for row in zip(self._named(group), results.score[0].tolist(), results.cost[0].tolist())
             ]
             self._steps += 1
-        self._pending = pending_groups.from_json(store.get_meta(run, _PENDING) or [])
+        self._pending = pending_groups.from_json(store.get_meta(run, _PENDING) or [], self.space)
 
     def _keep_pending(self) -> None:
         if self._run is not None:

@@ -191,7 +191,7 @@ def _steps(
     """The steps of a search, and what is still evaluated after each; None where steps wait for all of theirs."""
     evaluator, config = setup.evaluator, run.config
     if isinstance(evaluator, Concurrent) and evaluator.concurrency > 1 and config.batch == 1 and config.seeds == 1:
-        waiting = pending.from_json(store.get_meta(run, _PENDING) or [])
+        waiting = pending.from_json(store.get_meta(run, _PENDING) or [], evaluator.space)
         yield from asynchronous.steps(
             setup.controller, evaluator, state, waiting, past, config.first_seed, config.evals
         )
@@ -222,11 +222,8 @@ def extend(run: Run, **budgets: float | None) -> tuple[Run, list[str]]:
         return run, []
     past, lines = step_log.history(run), []
     config = budget.extended(run.config, past, given)
-    for key in (
-        "report",
-        comparison.KEY,
-        comparison.PLAN,
-    ):  # Of the best so far; the new best is read and trained anew.
+    # They are of the best so far; the new best is read and trained anew.
+    for key in ("report", comparison.KEY, comparison.PLAN):
         store.set_meta(run, key, None)
     last = past.score.shape[1] % run.config.batch
     if last and not step_log.undo_cut(run) and past.steps:
