@@ -4,8 +4,8 @@
 #   runs/pipelines.sh status   how many trainings of each set are finished
 #   runs/pipelines.sh keep     add the finished trainings to the archive, which is tracked by git; commit it afterwards
 #   runs/pipelines.sh restore  write the archive's trainings to the folder
-# COUNT configurations a set (400). One configuration takes about 10 seconds of a core a set, both levels together. One process of
-# one thread. OUT is the folder of trainings. Needs a C compiler.
+# COUNT configurations a set (400). One configuration takes about 10 seconds of a core a set, both levels together. JOBS processes
+# (1) of one thread each share the sets. OUT is the folder of trainings. Needs a C compiler.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PYTHONPATH="$PWD" OMP_NUM_THREADS=1
@@ -15,7 +15,13 @@ run() { nice -n 19 "${PYTHON:-.venv/bin/python}" runs/pipelines.py "$@" --out "$
 case ${1:-work} in
   work)
     if [ -e "$archive" ]; then run restore --archive "$archive"; fi
-    run work --images "${IMAGES:-../shared/images}" --count "${COUNT:-400}"
+    jobs=${JOBS:-1}
+    trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
+    for part in $(seq 0 $((jobs - 1))); do
+      run work --images "${IMAGES:-../shared/images}" --count "${COUNT:-400}" --part "$part" --parts "$jobs" &
+      started+=($!)
+    done
+    for process in "${started[@]}"; do wait "$process"; done
     ;;
   status) run status ;;
   keep | restore) run "$1" --archive "$archive" ;;
