@@ -1,6 +1,7 @@
 """Few-shot learners: gradients against closed forms and finite differences, scores worked by hand, and laws of all of them."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -11,7 +12,16 @@ from nas.few_shot import learner as shared
 from nas.few_shot.backbone import Backbone
 from nas.few_shot.episodes import Episodes, Size
 from nas.few_shot.learner import Problem
-from nas.few_shot.learners import mann, matching, prototypical, relation, siamese, snail
+from nas.few_shot.learners import (
+    learned_optimizer,
+    mann,
+    matching,
+    probabilistic_maml,
+    prototypical,
+    relation,
+    siamese,
+    snail,
+)
 from nas.few_shot.training import Plan
 from nas.testing.sign_test import ERROR, p_value
 from search_spaces import UserError
@@ -104,6 +114,7 @@ DIFFERENTIATED = [
     ("maml", {}), ("maml", {"inner_steps": 2}), ("meta_sgd", {}), ("anil", {"inner_steps": 2}), ("prototypical", {}),
     ("matching", {}), ("matching", {"full_context": True}), ("relation", {}), ("siamese", {}),
     ("neural_process", {}), ("snail", {"filters": 8}), ("mann", {"hidden": 8, "columns": 5}), ("leo", {"code": 4}),
+    ("probabilistic_maml", {}), ("learned_optimizer", {"hidden": 3, "first_order": False, "inner_steps": 2}),
 ]  # fmt: skip
 
 
@@ -166,6 +177,48 @@ def test_reptile_moves_by_the_mean_of_what_adam_without_momentum_did_on_each_tas
         # Where a slope is 0 but for rounding, as before a batch norm, Adam makes a step of its sign.
         if not name.endswith(".0.bias"):
             torch.testing.assert_close(found.by_name[name], mean, rtol=1e-6, atol=1e-9)
+
+
+def test_probabilistic_maml_without_spread_and_divergence_is_maml_from_where_the_prior_stands():
+    options = {"inner_steps": 2, "test_steps": 2}
+    sure = make("probabilistic_maml", shape=(1, 6, 6), spread=1e-30, prior_lr=0, divergence=0, inner_steps=2)
+    plain = make("maml", shape=(1, 6, 6), **options)
+    params, given = double(sure.init(0)), drawn(2, 3, 1, 2)
+    weights = double(plain.init(0))
+    one, two = sure.gradient(params, given, 0, 0), plain.gradient(weights, given, 0, 0)
+    torch.testing.assert_close(one.loss, two.loss)
+    for name, slope in two.by_name.items():
+        torch.testing.assert_close(one.by_name[name], slope, rtol=1e-9, atol=1e-9)
+    query = shared.flat(given.query)
+    torch.testing.assert_close(
+        sure.logits(params, sure.adapt(params, given.support), query),
+        plain.logits(weights, plain.adapt(weights, given.support), query).log_softmax(-1),
+    )
+
+
+def test_the_divergence_is_that_of_normal_distributions():
+    mean, log_spread, other, log_other = torch.randn(4, 7, dtype=torch.float64, generator=torch.manual_seed(0))
+    normal = torch.distributions.Normal
+    expected = torch.distributions.kl_divergence(normal(mean, log_spread.exp()), normal(other, log_other.exp())).sum()
+    torch.testing.assert_close(probabilistic_maml.divergence(mean, log_spread, other, log_other), expected)
+
+
+def test_a_learned_optimizer_whose_gates_are_constant_is_gradient_descent():
+    learner = make("learned_optimizer", shape=(1, 6, 6), hidden=3, inner_steps=2, inner_lr=0.4)
+    plain = make("maml", shape=(1, 6, 6), test_steps=2)
+    params, support = double(learner.init(0)), drawn(2, 3, 1, 2).support
+    for gate, bias in (("step_size", None), ("keep", 60.0)):
+        params[f"lstm.{gate}.weight"] = torch.zeros_like(params[f"lstm.{gate}.weight"])
+        params[f"lstm.{gate}.bias"] += 0 if bias is None else bias
+    weights = {name: params[name] for name in learner.network.names}
+    expected = plain.adapt(weights, support)
+    for name, found in learner.adapt(params, support).items():
+        torch.testing.assert_close(found, expected[name], rtol=1e-6, atol=1e-7)
+
+
+def test_numbers_enter_the_learned_optimizer_as_the_paper_scales_them():
+    found = learned_optimizer.scaled(torch.tensor([1.0, -math.e, math.exp(-11), 0.0]))
+    torch.testing.assert_close(found, torch.tensor([[0.0, 1.0], [0.1, -1.0], [-1.0, math.exp(-1)], [-1.0, 0.0]]))
 
 
 def test_prototypes_and_distances_by_hand():
@@ -257,6 +310,8 @@ SHORT = {
     "reptile": (25, {"tasks": 4, "test_steps": 10}),
     "neural_process": (50, {"lr": 3e-3}),
     "snail": (100, {"lr": 3e-3, "filters": 32}),
+    "learned_optimizer": (12, {"tasks": 2, "hidden": 4}),
+    "probabilistic_maml": (20, {"tasks": 3, "samples": 2}),
     "mann": (240, {"lr": 5e-3, "hidden": 64}),
 }
 """Steps and settings of those that need others: what learns to read a sequence first learns nothing for a while."""

@@ -35,5 +35,7 @@ def make(name: str, problem: Problem, options: dict[str, str]) -> Learner:
 
 def default_arch(name: str) -> str:
     """The architecture of `conv4` that a learner takes where none is named: that of its paper."""
+    found = component(name)
+    filters = getattr(found, "filters", 64)
     # Maml's strided convolutions halve the time of a step: `stride` is what Finn et al. 2017 took for Omniglot.
-    return "64:64:64:64:stride" if component(name).transductive else "64:64:64:64:max_pool"
+    return ":".join([str(filters)] * 4 + ["stride" if found.transductive else "max_pool"])
