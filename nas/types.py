@@ -352,6 +352,10 @@ class Comparable(Watched, Protocol):
         """Of `train`, `valid` and `test` the images, uint8 `[N, C, H, W]`, and their classes, int64 `[N]`."""
         ...
 
+    def final_flops(self, arch: Tensor) -> float:
+        """Multiply-accumulates of the final training of `arch` `[D]`, those of the forward pass alone."""
+        ...
+
     def final_networks(self, trainings: Sequence[FinalTraining]) -> list[TrainedNetwork]:
         """The trained networks, in order; side by side where the machine has the cores."""
         ...

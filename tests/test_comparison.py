@@ -72,18 +72,30 @@ def test_a_difference_that_chance_explains_was_not():
     assert "The network found is worse: " in comparison.sentence([row(LEARNED, 95, hits(36)), row(FOUND, 90, hits(30))])
 
 
-def test_validation_images_choose_what_the_network_is_compared_with_and_of_ties_the_simplest():
-    rows = [
-        row(MAJORITY, 50, hits(9)),
-        row(LEARNED, 70, hits(10)),
-        row(REFERENCE, 60, hits(40)),
-        row(FOUND, 65, hits(39)),
-    ]
-    assert comparison.simplest_best(rows).kind == LEARNED
-    rows[2] = rows[2]._replace(valid_score=70)
-    assert comparison.simplest_best(rows).kind == LEARNED
-    rows[2] = rows[2]._replace(valid_score=71)
-    assert comparison.simplest_best(rows).kind == REFERENCE
+def advised(*valid_scores):
+    """What the sentence advises where all models are level on the test images, but for those that the network beats."""
+    kinds = MAJORITY, LEARNED, REFERENCE, FOUND
+    rows = [row(kind, valid, hits(35)) for kind, valid in zip(kinds, valid_scores)]
+    return comparison.sentence(rows).partition("take the simpler one, ")[2].partition(". The network")[0]
+
+
+def test_validation_images_choose_which_simpler_model_is_advised():
+    assert advised(50, 70, 60, 65) == LEARNED
+    assert advised(50, 70, 71, 65) == "the plain ResNet"
+    assert advised(50, 70, 71, 90) == "the plain ResNet"
+
+
+def test_of_simpler_models_that_tie_on_validation_images_the_exported_one_is_advised_else_the_simplest():
+    assert advised(50, 70, 70, 65) == "the plain ResNet", "it is better than the network found, and exported"
+    assert advised(50, 70, 70, 70) == "the plain ResNet", "of the same size, it is exported"
+    assert advised(50, 70, 70, 75) == LEARNED, "neither is exported"
+    assert advised(50, 70, 69.9, 65) == LEARNED, "the exported one is worse"
+
+
+def test_test_images_never_choose_between_simpler_models():
+    scored = [row(LEARNED, 70, hits(39)), row(REFERENCE, 70, hits(34)), row(FOUND, 65, hits(36))]
+    assert "take the simpler one, the plain ResNet. " in comparison.sentence(scored)
+    assert scored[0].hits.sum() > scored[1].hits.sum()
 
 
 @pytest.mark.parametrize(
@@ -185,6 +197,29 @@ def test_the_networks_are_those_of_the_final_training_and_of_one_on_training_ima
     assert rows[REFERENCE].arch == training.final_space.describe(plain)
     network = trained_network.load(run.folder)
     assert network.arch == next(r.arch for r in rows.values() if r.name == comparison.read(run)["handed_out"])
+
+
+def test_the_plain_network_has_the_compute_of_the_network_found_whatever_the_load(made, monkeypatch):
+    run, setup = made
+    training, kept = setup.evaluator.training, store.get_meta(run, comparison.PLAN)
+    monkeypatch.setattr(type(training), "final_seconds", None)  # No clock is asked.
+
+    def share(found, plain):
+        store.set_meta(run, comparison.PLAN, None)
+        return simpler._share(run, training, *(torch.tensor(arch) for arch in (found, plain)))
+
+    # Stem 9*1*4, reductions 9*4*8 + 9*8*8 + 4*8 and 9*8*16 + 9*16*16 + 8*16 at 64, 16 and 4 places, classifier 16*10; a 3x3
+    # convolution 9*4*4*64 + 9*8*8*16 + 9*16*16*4 = 27,648.
+    rest = 36 * 64 + (288 + 576 + 32) * 16 + (1152 + 2304 + 128) * 4 + 160
+    one, two = [0, 0, 0, 3, 0, 0], [3, 0, 3, 0, 0, 3]
+    assert training.final_flops(torch.tensor(one)) == (rest + 27648) * 80 * 2, "80 images, two epochs"
+    assert share(one, two) == round((rest + 27648) / (rest + 3 * 27648), 2)
+    assert share(two, [0] * 6) == round((rest + 3 * 27648) / rest, 2)
+    monkeypatch.setattr(simpler, "_MOST", 1.5)
+    assert (share(two, [0] * 6), share([0] * 6, two)) == (1.5, round(1 / 1.5, 2))
+    monkeypatch.setattr(type(training), "final_flops", lambda self, arch: 1 / 0)
+    assert share(one, two) == 1, "somebody's network cannot be counted"
+    store.set_meta(run, comparison.PLAN, kept)
 
 
 def test_what_was_compared_is_not_compared_again(made, monkeypatch):
@@ -387,7 +422,6 @@ def test_a_killed_session_repeats_no_final_training_that_ended(made, tmp_path, m
         assert not (run.folder / final_trainings.FOLDER).exists()
         first, second = comparison.brief(made[0]), comparison.brief(run)
         for ours, theirs in zip(first["rows"], second["rows"]):
-            if ours["kind"] != REFERENCE:  # Whose epochs a clock decides.
-                timeless = ours.keys() - {"seconds", "latency_ms"}
-                assert {key: ours[key] for key in timeless} == {key: theirs[key] for key in timeless}
+            timeless = ours.keys() - {"seconds", "latency_ms"}
+            assert {key: ours[key] for key in timeless} == {key: theirs[key] for key in timeless}
         assert all(row["seconds"] >= 0 for row in second["rows"])

@@ -176,6 +176,14 @@ def test_the_final_network_answers_as_it_is_built_and_fed(digits):
     assert len(found.metrics["loss"]) == round(0.3e9 / int(SPACE.cost(one, digits.task)[1]) / 1438)
 
 
+@pytest.mark.parametrize("settings", [{"width": 8}, {"width": 16, "cells": 2}, {"width": 8, "stem": 2, "size": 0.5}])
+def test_the_compute_of_a_final_training_is_that_of_the_run_to_half_an_epoch(digits, settings):
+    one = arch(**settings)
+    epoch = int(SPACE.cost(one, digits.task)[1]) * (len(digits.data.y_train) + len(digits.data.y_valid))
+    made, epochs = digits.final_flops(one), max(1, round(digits.final / epoch))
+    assert made == epoch * epochs if epoch <= digits.final else made <= digits.final
+
+
 def test_final_networks_side_by_side_are_those_alone(digits):
     asked = [FinalTraining(arch(width=8, lr=lr), held_out=True) for lr in (0.05, 0.1)]
     together = digits.final_networks(asked)

@@ -18,7 +18,7 @@ from controller import Proposal, Results
 from nas import datasets, training
 from nas.datasets import DataSet, meta_features
 from nas.evaluators import _settings
-from nas.evaluators._pipeline_final import PipelineFinals
+from nas.evaluators._pipeline_final import FinalKey, PipelineFinals
 from nas.evaluators._pipeline_trainings import FILE, Key, PipelineTrainings
 from nas.evaluators._settings import PipelineSettings
 from nas.training import Recipe, metrics, step_time
@@ -195,6 +195,11 @@ class PipelineTraining:
 
     def final_seconds(self, arch: Tensor | None = None) -> float:
         return self._finals.seconds(self.space.reference_arch if arch is None else self.equivalents(arch))
+
+    def final_flops(self, arch: Tensor) -> float:
+        """All pipelines have the same, but for whole epochs and for the most epochs that there are."""
+        job = self._finals.job(FinalKey(self.space.describe(self.equivalents(arch))))
+        return float(self.space.cost(arch, self.task)[1]) * len(job.images.y) * job.recipe.epochs
 
     def final_network(self, arch: Tensor, *, seed: int = 0) -> TrainedNetwork:
         return self.final_networks([FinalTraining(arch, seed)])[0]

@@ -26,6 +26,7 @@ from nas.training import Images, Recipe, augment, metrics, step_time
 from nas.training.metrics import METRIC_NAMES
 from nas.types import Defaults, Evaluate, FinalTraining, TrainedNetwork, TrainingEvaluator, Watch
 from search_spaces import Space, Task, UserError, _ops, as_cell_space
+from search_spaces._network_costs import network_cost
 
 __all__ = ["Train"]
 
@@ -163,6 +164,10 @@ class Train:
 
     def final_seconds(self, arch: Tensor | None = None) -> float:
         return self._seconds_in(self.final_space, None if arch is None else self.equivalents(arch)[None])
+
+    def final_flops(self, arch: Tensor) -> float:
+        flops = network_cost(self.final_space, self.equivalents(arch)[None], self.task)[1].item()
+        return float(flops * (len(self.data.y_train) + len(self.data.y_valid)) * self.final_recipe.epochs)
 
     def _seconds_in(self, space: Space, archs: Tensor | None) -> float:
         """About how long the final recipe takes in another space's networks."""

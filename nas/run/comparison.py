@@ -108,9 +108,12 @@ def rows_of(document: dict[str, Any]) -> list[Row]:
     return [Row(**row) for row in document["rows"]]
 
 
-def simplest_best(rows: list[Row]) -> Row:
-    """Of all but the network found, the one that is best on the validation images; of ties the first, which is the simplest."""
-    return max((row for row in rows if row.kind != FOUND), key=lambda row: row.valid_score)
+def advised(simpler: list[Row], exported: Row) -> Row:
+    """Of simpler models the one that is best on the validation images; of ties the network handed out, then the first.
+
+    Few validation images often tie, and another model than the one in the user's hands needs a reason. The test images give none.
+    """
+    return max(simpler, key=lambda row: (row.valid_score, row.name == exported.name))
 
 
 def handed_out(rows: list[Row]) -> Row:
@@ -126,8 +129,9 @@ def sentence(rows: list[Row]) -> str:
     too: the networks that validation images judge are trained for a third of the epochs, so that they can prefer the wrong one.
     """
     found = next(row for row in rows if row.kind == FOUND)
-    level = [row for row in rows if row.kind != FOUND and not _is_better(found, row)]
-    other = simplest_best(level or rows)
+    simpler = [row for row in rows if row.kind != FOUND]
+    level = [row for row in simpler if not _is_better(found, row)]
+    other = advised(level or simpler, handed_out(rows))
     test = baselines.paired(found.hits, other.hits)
     differ = (
         f"of {len(found.correct)} test images the network found alone is right on {test.first_only}, {other.name} alone on "

@@ -1,5 +1,5 @@
 """Makes the comparison that a search on images ends with: the network found beside the commonest class, the best model of
-scikit-learn, and the plain ResNet-like network of its space, trained by the same recipe for the same seconds.
+scikit-learn, and the plain ResNet-like network of its space, trained by the same recipe with the same compute.
 
 The plain network is a floor: where it is better on the validation images, it is handed out.
 """
@@ -26,11 +26,8 @@ from nas.types import ComparableTraining, Evaluator, FinalTraining, TrainedNetwo
 from search_spaces import Space, Task
 
 _MOST = 4.0
-"""By how much the plain network may have more or fewer epochs than the recipe: a larger ratio of step times is one that a busy
-machine disturbed, or of a network that more epochs do not help. Not ablated."""
-
-_ROUNDS = 3
-"""Measurements of the step time of each network; a second or so in all."""
+"""By how much the plain network may have more or fewer epochs than the recipe: beyond that, more epochs do not help a network.
+Not ablated."""
 
 
 def wanted(config: RunConfig, setup: Setup) -> ComparableTraining | None:
@@ -118,18 +115,24 @@ def _keeps_constraints(run: Run, evaluator: Evaluator, arch: Tensor) -> bool:
 
 
 def _share(run: Run, training: ComparableTraining, found: Tensor, plain: Tensor) -> float:
-    """Of the final epochs, so that the plain network takes as long as that found.
+    """Of the final epochs, so that the plain network has as much compute as that found.
 
-    Measured once and kept, for a resumed run to have the same.
+    Compute is counted, not timed: a busy machine would change how long the plain network is trained. Kept with the run, as
+    earlier versions did, which measured it.
     """
     kept = store.get_meta(run, comparison.PLAN)
     if kept is None:
-        # In turn, and the least of each: what disturbs the machine for a while slows both, and is never taken for the network.
-        rounds = [(training.final_seconds(found), training.final_seconds(plain)) for _ in range(_ROUNDS)]
-        ratio = min(own for own, _ in rounds) / min(other for _, other in rounds)
+        ratio = _compute_ratio(training, found, plain)
         kept = {"share": round(min(_MOST, max(1 / _MOST, ratio)), 2)}
         store.set_meta(run, comparison.PLAN, kept)
     return kept["share"]
+
+
+def _compute_ratio(training: ComparableTraining, found: Tensor, plain: Tensor) -> float:
+    try:
+        return training.final_flops(found) / training.final_flops(plain)
+    except Exception:  # To count, networks of somebody's space are built without memory, which their code may not bear.
+        return 1.0
 
 
 def _row_of_baseline(kind: str, one: Baseline, images: dict[str, tuple[Tensor, Tensor]], metric: str) -> Row:
