@@ -121,6 +121,9 @@ class TrainedNetwork(NamedTuple):
     """Black and white of image files with more than 8 bits a channel; None: it was trained on none."""
     seconds: float = math.nan
     """Of wall clock that its training took; not kept with it, so NaN where it was read from a file."""
+    members: tuple[str, ...] = ()
+    """Architectures of an ensemble, as their space describes them, `arch` the first: its logits are the mean of theirs, and
+    `state_dict` has the weights of each under `members.0.` and on. Empty: it is one network."""
 
 
 class Evaluator(Protocol):
@@ -369,6 +372,14 @@ def as_comparable(training: TrainingEvaluator | None) -> ComparableTraining | No
     """The evaluator where its networks can be compared with simpler models, else None: the one place that asks."""
     # Not a Protocol of both that is asked for at once: Python would work out every property, and some look at all images.
     return cast("ComparableTraining", training) if isinstance(training, Comparable) else None
+
+
+@runtime_checkable
+class Averages(Protocol):
+    """A training evaluator of whose networks a search may hand out an ensemble of two."""
+
+    @property
+    def ensemble(self) -> bool: ...
 
 
 @runtime_checkable

@@ -90,7 +90,9 @@ def trainings(images: Path, name: str, out: Path) -> PipelineTrainings:
 @click.option("--images", required=True, type=click.Path(path_type=Path), help="A folder of npz data sets.")
 @click.option("--count", default=400, show_default=True, help="Configurations a set.")
 @click.option("--part", default=0, show_default=True, help="Which of the parts that the sets are dealt to, from 0.")
-@click.option("--parts", default=1, show_default=True, help="Processes that share the work, each with a part of the sets.")
+@click.option(
+    "--parts", default=1, show_default=True, help="Processes that share the work, each with a part of the sets."
+)
 @_out
 def work(images: Path, count: int, part: int, parts: int, out: Path) -> None:
     """Train what is missing, in one thread. It can be killed and started again."""

@@ -73,6 +73,8 @@ class PipelineSettings(NamedTuple):
     space: str = "pipeline"
     metric: str = "accuracy"
     """As in `Settings`."""
+    ensemble: bool = True
+    """Whether the mean of two networks may be handed out: the network found, and the plain one or a second training of it."""
     device: str = "cpu"
     """As PyTorch names it. Networks of different sizes train side by side on the cores of a CPU."""
 

@@ -61,6 +61,8 @@ class PipelineTraining:
     device: torch.device
     metric: str = "accuracy"
     """What the score is on the validation images: one of `nas.training.metrics.METRICS`."""
+    ensemble: bool = True
+    """Whether the mean of two networks may be handed out."""
 
     # No leaders: the levels of compute tell them apart.
     defaults = Defaults(budget=_FIRST + _SECOND + _THIRD, batch=2, leaders=0)
@@ -81,7 +83,7 @@ class PipelineTraining:
         device = _settings.usable_device(asked.device)
         unit = asked.unit * _G if asked.unit else _EPOCHS * len(data.y_train) * _flops_of_yardstick(task)
         final = asked.final * _G if asked.final else _FINAL * unit
-        return cls(Pipeline(), task, data, unit, final, asked.seed, device, asked.metric)
+        return cls(Pipeline(), task, data, unit, final, asked.seed, device, asked.metric, asked.ensemble)
 
     def timed(self, search: float, final: float) -> dict[str, str]:
         x, y = self.data.x_train, self.data.y_train

@@ -10,14 +10,14 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from nas.export import classify_onnx_source, loader, source
+from nas.export import classify_onnx_source, ensemble, loader, source
 from nas.export.classify_source import Reading
+from nas.export.ensemble import Ensemble
 from nas.export.loader import SPACE_SOURCE
 from nas.export.metadata import About
 from nas.export.read_back import NO_ONNX, ExportedFile, LeftOut, has_onnx, write_and_compare
 from nas.export.source import WEIGHTS
 from search_spaces import Space, Task, UserError
-from search_spaces._cells import CellNetwork
 from search_spaces._files import atomic_folder
 
 _FILES_OF = ("folder", "npz")
@@ -57,7 +57,8 @@ def export(
     """Write the network of `arch` `[D]` into `folder`, all at once; a program that fails is left out and the result says why.
 
     Args:
-        state_dict: the weights of `space.build(arch, task)`; None: the initial ones.
+        arch: one architecture, or those of an ensemble `[M, D]`.
+        state_dict: the weights of `build(space, arch, task)`; None: the initial ones.
         mean, std: float32 `[C]` of pixels / 255, which the network then applies itself; None: it takes normalized pixels.
         class_names: of the classes in their order; empty: their numbers.
         mirror: the logits are the mean over the image and its mirror image.
@@ -110,7 +111,7 @@ def describe(
     """What the files say about the network; the arguments are those of `export`."""
     names = class_names or tuple(map(str, range(task.num_classes)))
     reading = None if mean is None else Reading(names, task.input_shape, deep, read_at)
-    return About(space.describe(arch), space.name, task.name, task.input_shape, mean, std, reading, mirror)
+    return About(ensemble.describe(space, arch), space.name, task.name, task.input_shape, mean, std, reading, mirror)
 
 
 def write_source(
@@ -118,7 +119,7 @@ def write_source(
 ) -> nn.Module | None:
     """Write `network.py` and its weights; what its programs are traced from, None for the module of the Python file."""
     own = None
-    if isinstance(network, CellNetwork):
+    if source.members(network) is not None:
         state = source.weights(network, about.mean, about.std)
         text = source.write(network, task, about.arch, about.reading, about.mirror, weights)
     else:  # A space of somebody's own: its network has no source that we could write.
@@ -146,14 +147,19 @@ def refuse_taken(folder: Path, force: bool, ours: tuple[str, ...]) -> None:
 
 
 def build(space: Space, arch: Tensor, task: Task, state_dict: dict[str, Tensor] | None) -> nn.Module:
-    """The network on the CPU, in evaluation. Raises `UserError` for weights that do not fit."""
+    """The network on the CPU, in evaluation; of several architectures `[M, D]` their ensemble.
+
+    Raises `UserError` for weights that do not fit.
+    """
     with torch.random.fork_rng(devices=[]):
         # Without weights the network begins the same each time; the caller's generator stays as it is.
         torch.manual_seed(0)
-        network = space.build(arch, task)
+        network = space.build(arch, task) if arch.dim() == 1 else Ensemble([space.build(one, task) for one in arch])
     if state_dict is not None:
         try:
             network.load_state_dict(state_dict)
         except RuntimeError as error:
-            raise UserError(f"The weights do not fit '{space.describe(arch)}': {str(error).splitlines()[-1]}") from None
+            raise UserError(
+                f"The weights do not fit '{ensemble.describe(space, arch)}': {str(error).splitlines()[-1]}"
+            ) from None
     return network.cpu().float().eval()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from nas.export import classify_source, source_templates
 from nas.export.classify_source import Reading
+from nas.export.ensemble import Ensemble, joined
 from nas.export.live_edges import SHORT_NAMES, Edge, live_edges
 from search_spaces import Task, UserError
 from search_spaces._cells import EDGES, NODES, Cell, CellNetwork, ReluConvBn, ResidualBlock
@@ -37,17 +38,30 @@ _INDENTED = """(
         )"""
 
 
-def weights(network: CellNetwork, mean: Tensor | None, std: Tensor | None) -> dict[str, Tensor]:
+def members(network: nn.Module) -> list[CellNetwork] | None:
+    """The networks of an ensemble, or the one that it is; None where this file does not know how to write them."""
+    found = list(network.members) if isinstance(network, Ensemble) else [network]
+    known = [member for member in found if isinstance(member, CellNetwork)]
+    return known if len(known) == len(found) else None
+
+
+def weights(network: nn.Module, mean: Tensor | None, std: Tensor | None) -> dict[str, Tensor]:
     """The weights of `network` under the names of its file; `mean` and `std` `[C]` of the pixels go along."""
+    states = [_network_weights(member) for member in members(network) or []]
     state = {} if mean is None or std is None else {"mean": mean.view(-1, 1, 1), "std": std.view(-1, 1, 1)}
-    state |= {name: tensor for name, tensor in network.state_dict().items() if not name.startswith("body.")}
+    state |= joined(states) if isinstance(network, Ensemble) else states[0]
+    return {name: tensor.detach().clone().contiguous() for name, tensor in state.items()}
+
+
+def _network_weights(network: CellNetwork) -> dict[str, Tensor]:
+    state = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith("body.")}
     for number, layer in enumerate(network.body):
         prefix = f"body.{number}."
         if isinstance(layer, Cell):
             state |= {prefix + name: tensor for name, tensor in _cell_weights(layer).items()}
         else:
             state |= {prefix + name: tensor for name, tensor in layer.state_dict().items()}
-    return {name: tensor.detach().clone().contiguous() for name, tensor in state.items()}
+    return state
 
 
 def _cell_weights(cell: Cell) -> dict[str, Tensor]:
@@ -70,7 +84,7 @@ def _shift(conv: ReluConvBn) -> Tensor:
 
 
 def write(
-    network: CellNetwork, task: Task, arch: str, reading: Reading | None, mirror: bool = False, weights: str = WEIGHTS
+    network: nn.Module, task: Task, arch: str, reading: Reading | None, mirror: bool = False, weights: str = WEIGHTS
 ) -> str:
     """The Python file of `network`.
 
@@ -81,16 +95,17 @@ def write(
         weights: the name of the file of its weights.
     Raises `UserError` for a network with layers that this file does not know.
     """
-    cells = [layer for layer in network.body if isinstance(layer, Cell)]
-    unknown = [type(layer).__name__ for layer in network.body if not isinstance(layer, Cell | ResidualBlock)]
-    if unknown or len({cell.operations for cell in cells}) != 1:
-        raise UserError(
-            f"Cannot export a network with {unknown[0] if unknown else 'unlike cells'}; it takes equal cells."
-        )
-    edges = live_edges(cells[0].operations)
-    wider = any(cell.widths[0] != cell.widths[1] for cell in cells)
-    residual = any(isinstance(layer, ResidualBlock) for layer in network.body)
-    convs = residual or any(edge.operation.startswith("nor_conv") and not edge.shift for edge in edges)
+    own = members(network) or []
+    edges = [_edges(member) for member in own]
+    layers = [layer for member in own for layer in member.body]
+    wider = any(layer.widths[0] != layer.widths[1] for layer in layers if isinstance(layer, Cell))
+    residual = any(isinstance(layer, ResidualBlock) for layer in layers)
+    convs = residual or any(e.operation.startswith("nor_conv") and not e.shift for each in edges for e in each)
+    # A class for each cell; members of an ensemble may have the same.
+    distinct = [each for at, each in enumerate(edges) if each not in edges[:at]]
+    names = ["Cell", *(f"Cell{number}" for number in range(2, len(distinct) + 1))]
+    of_members = [names[distinct.index(each)] for each in edges]
+    alone = not isinstance(network, Ensemble)
     head = source_templates.HEAD.format(
         arch=arch,
         # The name stands in a docstring, which a backslash or a quote of a path would break.
@@ -107,16 +122,27 @@ def write(
         head,
         source_templates.RELU_CONV_BN if convs else "",
         source_templates.RESIDUAL if residual else "",
-        _cell(edges, wider),
+        *(_cell(each, wider, name) for each, name in zip(distinct, names)),
         source_templates.check(task.input_shape, reading is not None),
-        _network(network, reading is not None, mirror),
+        _network(own[0], reading is not None, mirror) if alone else _member(own[0]),
+        "" if alone else _ensemble(own[0], of_members, reading is not None, mirror),
         source_templates.LOAD.format(weights=weights),
         classify_source.classify(reading),
     ]
     return "\n\n\n".join(part.strip("\n") for part in parts if part) + "\n"
 
 
-def _cell(edges: list[Edge], wider: bool) -> str:
+def _edges(network: CellNetwork) -> list[Edge]:
+    cells = [layer for layer in network.body if isinstance(layer, Cell)]
+    unknown = [type(layer).__name__ for layer in network.body if not isinstance(layer, Cell | ResidualBlock)]
+    if unknown or len({cell.operations for cell in cells}) != 1:
+        raise UserError(
+            f"Cannot export a network with {unknown[0] if unknown else 'unlike cells'}; it takes equal cells."
+        )
+    return live_edges(cells[0].operations)
+
+
+def _cell(edges: list[Edge], wider: bool, name: str = "Cell") -> str:
     init, forward, drawing = [], [], []
     for node in range(1, NODES):
         terms = []
@@ -145,25 +171,55 @@ def _cell(edges: list[Edge], wider: bool) -> str:
         drawing.append("nothing reaches the output: the cell gives zeros")
     forward[-1] = forward[-1].replace(f"{last} = ", "return ")
     return source_templates.CELL.format(
+        name=name,
         drawing="\n".join(f"    {line}" for line in drawing),
         init="".join(f"\n        {line}" for line in init),
         forward="\n".join(f"        {line}" for line in forward),
     )
 
 
+_INPUTS = {True: "(pixels - self.mean) / self.std", False: "pixels"}
+"""By whether the network takes pixels / 255."""
+
+
 def _network(network: CellNetwork, normalised: bool, mirror: bool) -> str:
+    form = source_templates.MIRRORED if mirror else source_templates.FORWARD
+    forward = form.format(of="self.head(self.body(self.stem", close=")))", inputs=_INPUTS[normalised])
+    return _module(network, f"check(pixels)\n        {forward}", "Network", "", _buffers(network, normalised))
+
+
+def _member(network: CellNetwork) -> str:
+    """A class of the networks of an ensemble, which differ in their cell alone."""
+    forward = "return self.head(self.body(self.stem(pixels)))"
+    return _module(network, forward, "Member", ", cell: type[nn.Module]", "").replace("Cell(", "cell(")
+
+
+def _ensemble(network: CellNetwork, cells: list[str], normalised: bool, mirror: bool) -> str:
+    form = source_templates.MIRRORED if mirror else source_templates.FORWARD
+    return source_templates.ENSEMBLE.format(
+        count=len(cells), members=", ".join(f"Member({cell})" for cell in cells), buffers=_buffers(network, normalised),
+        forward=form.format(of="self.mean_of", close=")", inputs=_INPUTS[normalised]),
+    )  # fmt: skip
+
+
+def _buffers(network: CellNetwork, normalised: bool) -> str:
+    conv = network.stem[0]
+    assert isinstance(conv, nn.Conv2d)
+    return source_templates.BUFFERS.format(channels=conv.in_channels) if normalised else ""
+
+
+def _module(network: CellNetwork, forward: str, name: str, arguments: str, buffers: str) -> str:
     conv, head = network.stem[0], network.head[4]
     assert isinstance(conv, nn.Conv2d)
     assert isinstance(head, nn.Linear)
-    layers, forward = [], source_templates.MIRRORED if mirror else source_templates.FORWARD
+    layers = []
     for code, group in itertools.groupby(map(_layer, network.body)):
         count = len(list(group))
         layers.append(f"            {code}," if count == 1 else f"            *({code} for _ in range({count})),")
     return source_templates.NETWORK.format(
-        buffers=source_templates.BUFFERS.format(channels=conv.in_channels) if normalised else "",
+        name=name, arguments=arguments, buffers=buffers, forward=forward,
         channels=conv.in_channels, width=conv.out_channels, stride=conv.stride[0],
         body="\n".join(layers), out=head.in_features, classes=head.out_features,
-        forward=forward.format(inputs="(pixels - self.mean) / self.std" if normalised else "pixels"),
     )  # fmt: skip
 
 

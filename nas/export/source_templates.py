@@ -50,7 +50,7 @@ class ResidualBlock(nn.Module):
 '''
 
 CELL = '''
-class Cell(nn.Module):
+class {name}(nn.Module):
     """The found cell: node 0 is its input, node 3 its output, a node the sum of what reaches it.
 
 {drawing}
@@ -89,10 +89,10 @@ SCALE = """
             raise ValueError(f"the network takes pixels / 255, from 0 to 1, not from {low} to {high}")"""
 
 NETWORK = '''
-class Network(nn.Module):
+class {name}(nn.Module):
     """Stem, cells with residual blocks between the stages, classifier."""
 
-    def __init__(self):
+    def __init__(self{arguments}):
         super().__init__(){buffers}
         self.stem = nn.Sequential(
             nn.Conv2d({channels}, {width}, 3, stride={stride}, padding=1, bias=False),
@@ -110,15 +110,30 @@ class Network(nn.Module):
         )
 
     def forward(self, pixels: Tensor) -> Tensor:
-        check(pixels)
         {forward}
 '''
 
-FORWARD = "return self.head(self.body(self.stem({inputs})))"
+ENSEMBLE = '''
+class Network(nn.Module):
+    """The mean of the logits of {count} networks."""
+
+    def __init__(self):
+        super().__init__(){buffers}
+        self.members = nn.ModuleList([{members}])
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        check(pixels)
+        {forward}
+
+    def mean_of(self, x: Tensor) -> Tensor:
+        return torch.stack([member(x) for member in self.members]).mean(0)
+'''
+
+FORWARD = "return {of}({inputs}{close}"
 MIRRORED = """x = {inputs}
         # The mean over the image and its mirror image.
-        plain = self.head(self.body(self.stem(x)))
-        return (plain + self.head(self.body(self.stem(torch.flip(x, [3]))))) / 2"""
+        plain = {of}(x{close}
+        return (plain + {of}(torch.flip(x, [3]){close}) / 2"""
 
 LOAD = '''
 def load(path: str | Path | None = None) -> Network:

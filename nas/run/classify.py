@@ -112,7 +112,7 @@ def of_network(space: Space, task: Task, trained: TrainedNetwork) -> Classifier:
     """That of a network after its final training in `space`."""
     read_at, task = task.input_shape[1:], trained_network.as_trained(task, trained)
     sizes = Reading(trained.class_names, task.input_shape, trained.deep, read_at).sizes
-    network = build(space, space.parse(trained.arch), task, trained.state_dict)
+    network = build(space, trained_network.arch_of(space, trained), task, trained.state_dict)
     module = loader.of_module(network, trained.mean, trained.std, trained.mirror)
     return Classifier(trained.class_names, task.input_shape, sizes, trained.deep, module)
 

@@ -19,7 +19,7 @@ from search_spaces import UserError
 
 KEY, PLAN = "comparison", "comparison_plan"
 """What a run keeps of it: the comparison, and beforehand how long the plain network is trained."""
-FOUND, REFERENCE, MAJORITY, LEARNED = "found", "reference", "majority", "scikit-learn"
+FOUND, REFERENCE, MAJORITY, LEARNED, ENSEMBLE = "found", "reference", "majority", "scikit-learn", "ensemble"
 """What kind of model a row is."""
 LEVEL = 0.05
 """The p-value below which a difference counts, as usual."""
@@ -122,27 +122,29 @@ def handed_out(rows: list[Row]) -> Row:
     return max(networks, key=lambda row: (row.valid_score, -(row.parameters or 0), row.kind == REFERENCE))
 
 
-def sentence(rows: list[Row]) -> str:
-    """Whether the search was worth it, by McNemar's exact test between the network found and simpler models.
+def sentence(rows: list[Row], kind: str = FOUND) -> str:
+    """Whether the search was worth it, by McNemar's exact test between what was found and simpler models.
 
     It was where the network is better beyond chance than the simpler model that validation images prefer, and than all others
     too: the networks that validation images judge are trained for a third of the epochs, so that they can prefer the wrong one.
+
+    Args:
+        kind: of the row of what was found: the network, or the ensemble with it.
     """
-    found = next(row for row in rows if row.kind == FOUND)
-    simpler = [row for row in rows if row.kind != FOUND]
+    found = next(row for row in rows if row.kind == kind)
+    simpler = [row for row in rows if row.kind not in (FOUND, ENSEMBLE)]
     level = [row for row in simpler if not _is_better(found, row)]
     other = advised(level or simpler, handed_out(rows))
     test = baselines.paired(found.hits, other.hits)
     differ = (
-        f"of {len(found.correct)} test images the network found alone is right on {test.first_only}, {other.name} alone on "
+        f"of {len(found.correct)} test images {found.name} alone is right on {test.first_only}, {other.name} alone on "
         f"{test.second_only} (McNemar's exact test, p = {test.p:.2g})"
     )
     if not level:
         return f"The search was worth it: {differ}."
     how = "worse" if test.p < LEVEL else "no better beyond chance"
-    return (
-        f"The search was not worth it here, take the simpler one, {other.name}. The network found is {how}: {differ}."
-    )
+    subject = f"{found.name[0].upper()}{found.name[1:]}"
+    return f"The search was not worth it here, take the simpler one, {other.name}. {subject} is {how}: {differ}."
 
 
 def _is_better(found: Row, other: Row) -> bool:
@@ -153,7 +155,7 @@ def _is_better(found: Row, other: Row) -> bool:
 
 def lines(document: dict[str, Any]) -> list[str]:
     """What is said below the table."""
-    exported = _plain_is_exported(document)
+    exported = _plain_is_exported(document) or _ensemble_is_exported(document)
     # A comparison of an earlier version does not say why the plain network is missing.
     said = [line for line in (document["sentence"], exported, document.get("no_plain", "")) if line != ""]
     return [*said, f"Latency by {document['latency_by']}; models of scikit-learn in Python."]
@@ -174,6 +176,15 @@ def _plain_is_exported(document: dict[str, Any]) -> str:
     return (
         f"The export is {chosen.name} and not the network found: {chosen.valid_score:.2f} against {found.valid_score:.2f} on the "
         "validation images."
+    )
+
+
+def _ensemble_is_exported(document: dict[str, Any]) -> str:
+    chosen = next(row for row in rows_of(document) if row.name == document["handed_out"])
+    if chosen.kind != ENSEMBLE:
+        return ""
+    return (
+        f"The export is {chosen.name}, which answers by the mean of their logits; -t ensemble=no hands out one network."
     )
 
 

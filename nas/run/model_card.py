@@ -31,7 +31,7 @@ def of(run: Run, trained: TrainedNetwork) -> Card:
 def write(run: Run, space: Space, task: Task, trained: TrainedNetwork, folder: Path, **options: Any) -> Path:
     """The network of a run in Hugging Face's layout; `options` is `force`."""
     return export_hugging_face(
-        space, space.parse(trained.arch), trained_network.as_trained(task, trained), trained.state_dict, folder,
+        space, trained_network.arch_of(space, trained), trained_network.as_trained(task, trained), trained.state_dict, folder,
         of(run, trained), mean=trained.mean, std=trained.std, class_names=trained.class_names, mirror=trained.mirror,
         deep=trained.deep, read_at=task.input_shape[1:], **options,
     )  # fmt: skip

@@ -70,7 +70,9 @@ def page(run: Run) -> str:
     ):  # It may be the plain network, and of all that compute the same it is the one that was trained.
         arch = _parsed(final, winner.arch, arch)
     own = front.find(points, final, arch)
-    parameters = own.parameters if own is not None else None if winner is None else trained_network.parameters(winner)
+    # The point of an ensemble is its first member.
+    alone = own is not None and (winner is None or not winner.members)
+    parameters = own.parameters if alone else None if winner is None else trained_network.parameters(winner)
     name = _axis_name(about.description)
     values = {
         "title": _title(document["task"], winner, top),

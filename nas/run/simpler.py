@@ -16,18 +16,26 @@ from nas.baselines import Baseline
 from nas.evaluators.constrained import Constrained
 from nas.export import latency, loader
 from nas.export.export import build
-from nas.run import choice, comparison, final_trainings, session, step_log, store, trained_network, verified
-from nas.run.comparison import FOUND, LEARNED, MAJORITY, REFERENCE, Row
+from nas.run import averaged, choice, comparison, final_trainings, session, step_log, store, trained_network, verified
+from nas.run.comparison import ENSEMBLE, FOUND, LEARNED, MAJORITY, REFERENCE, Row
 from nas.run.config import RunConfig
 from nas.run.session import Setup
 from nas.run.store import Run
 from nas.training import metrics
-from nas.types import ComparableTraining, Evaluator, FinalTraining, TrainedNetwork, as_comparable
+from nas.types import Averages, ComparableTraining, Evaluator, FinalTraining, TrainedNetwork, as_comparable
 from search_spaces import Space, Task
 
 _MOST = 4.0
 """By how much the plain network may have more or fewer epochs than the recipe: beyond that, more epochs do not help a network.
 Not ablated."""
+
+_SECOND = "second training"
+"""Of the network found, in place of the plain one."""
+_NAMES = {
+    FOUND: "the network found",
+    REFERENCE: "the plain ResNet",
+    ENSEMBLE: "the ensemble of {}",
+}
 
 
 def wanted(config: RunConfig, setup: Setup) -> ComparableTraining | None:
@@ -54,17 +62,23 @@ def make(run: Run, setup: Setup) -> None:
     learned = baselines.fit_best(images, comparison.learned_seconds(searched), metric)
     named = [(MAJORITY, baselines.majority(images, winner.class_names)), (LEARNED, learned)]
     rows = [_row_of_baseline(kind, one, images, metric) for kind, one in named]
+    if (others := [pair for kind, pair in networks.items() if kind != FOUND]) and _averages(setup.evaluator):
+        networks = {kind: pair for kind, pair in networks.items() if kind != _SECOND}
+        (held_out, final), (other_held_out, other_final) = networks[FOUND], others[0]
+        networks[ENSEMBLE] = averaged.of(held_out, other_held_out), averaged.of(final, other_final)
     modules = [_module(training.final_space, task, final) for _, final in networks.values()]
     times, latency_by = latency.of_networks(modules, winner.input_shape or task.input_shape)
     for (kind, (held_out, final)), module, milliseconds in zip(networks.items(), modules, times):
-        spent = final.seconds + (searched if kind == FOUND else 0.0)
+        spent = final.seconds + (0.0 if kind == REFERENCE else searched)
         rows.append(_row_of_network(kind, held_out, final, module, milliseconds, spent, metric))
     chosen = comparison.handed_out(rows)
-    if chosen.kind == REFERENCE:
-        trained_network.save(run.folder, networks[REFERENCE][1])
+    if ENSEMBLE in networks and not _leads(networks[chosen.kind][0], networks[ENSEMBLE][0]):
+        chosen = rows[-1]
+    if chosen.kind != FOUND:
+        trained_network.save(run.folder, networks[chosen.kind][1])
     document = {
         "rows": [row._asdict() for row in rows],
-        "sentence": comparison.sentence(rows),
+        "sentence": comparison.sentence(rows, ENSEMBLE if chosen.kind == ENSEMBLE else FOUND),
         "handed_out": chosen.name,
         "latency_by": latency_by,
         "metric": metric,
@@ -78,18 +92,37 @@ def train(run: Run, setup: Setup, arch: Tensor) -> dict[str, tuple[TrainedNetwor
     """Of the network found, `arch` `[D]`, and of the plain one: trained on training images alone, and by the final training.
 
     The plain one is missing where the space has none, where it is what was found, and where it breaks a constraint of the search.
+    Without it an ensemble takes a second training of what was found.
     """
     training = wanted(run.config, setup)
     assert training is not None
-    shares, plain = {}, training.reference(arch)
+    asked: dict[str, FinalTraining] = {}
+    plain = training.reference(arch)
     if plain is not None and not _is_same(training, plain, arch) and _keeps_constraints(run, setup.evaluator, plain):
-        shares[REFERENCE] = (plain, _share(run, training, arch, plain))
-    shares[FOUND] = (arch, 1.0)
+        asked[REFERENCE] = FinalTraining(plain, share=_share(run, training, arch, plain))
+    elif _averages(setup.evaluator):
+        asked[_SECOND] = FinalTraining(arch, seed=1)
+    asked[FOUND] = FinalTraining(arch)
     # The long ones first: a session that is killed later need not repeat them.
-    final = [FinalTraining(one, share=share) for one, share in shares.values()]
+    final = list(asked.values())
     held_out = [one._replace(share=one.share * comparison.HELD_OUT, held_out=True) for one in final]
-    finals, judged = (final_trainings.networks(run, training, asked) for asked in (final, held_out))
-    return dict(zip(shares, zip(judged, finals)))
+    finals, judged = (final_trainings.networks(run, training, each) for each in (final, held_out))
+    return dict(zip(asked, zip(judged, finals)))
+
+
+def _averages(evaluator: Evaluator) -> bool:
+    """Whether an ensemble may be handed out; where something is constrained it may not: it costs as much as two networks."""
+    training = evaluator.training
+    return isinstance(training, Averages) and training.ensemble and not isinstance(evaluator, Constrained)
+
+
+def _leads(network: TrainedNetwork, ensemble: TrainedNetwork) -> bool:
+    """Whether `network` is better on the validation images than an ensemble by more than the standard error of their difference.
+
+    Not by anything: few validation images tell two so alike apart badly, and an ensemble is seldom worse.
+    """
+    lead, error = averaged.lead_and_error(ensemble, network)
+    return lead > error
 
 
 def _is_same(training: ComparableTraining, plain: Tensor, arch: Tensor) -> bool:
@@ -158,13 +191,15 @@ def _row_of_network(
     valid = metrics.score(metric, seen[None], truth, len(final.class_names)).item()
     hits = torch.tensor(final.metrics["test_predictions"]) == torch.tensor(final.metrics["test_labels"])
     parameters = sum(weight.numel() for weight in module.parameters())
-    name = "the network found" if kind == FOUND else "the plain ResNet"
-    return _row(name, kind, final.arch, valid, final.metrics, hits, parameters, latency_ms, seconds)
+    of = "both networks" if len(set(final.members)) > 1 else "two trainings"
+    return _row(_NAMES[kind].format(of), kind, final.arch, valid, final.metrics, hits, parameters, latency_ms, seconds)
 
 
 def _module(space: Space, task: Task, trained: TrainedNetwork) -> nn.Module:
     """As it is exported: it normalizes its images, and averages over mirror images where that is its answer."""
-    network = build(space, space.parse(trained.arch), trained_network.as_trained(task, trained), trained.state_dict)
+    network = build(
+        space, trained_network.arch_of(space, trained), trained_network.as_trained(task, trained), trained.state_dict
+    )
     return loader.of_module(network, trained.mean, trained.std, trained.mirror)
 
 

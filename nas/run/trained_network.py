@@ -38,6 +38,8 @@ def save(folder: Path, trained: TrainedNetwork) -> None:
         about["input_shape"] = json.dumps(trained.input_shape)
     if trained.mirror:
         about["mirror"] = json.dumps(trained.mirror)
+    if trained.members:
+        about["members"] = json.dumps(trained.members)
     if trained.deep is not None:
         about["deep"] = json.dumps(trained.deep)
     with atomic_write(folder / FILE) as partial:
@@ -74,7 +76,10 @@ def load(folder: Path) -> TrainedNetwork | None:
         if _TENSOR in tensors:
             metrics[_PROBABILITIES] = tensors.pop(_TENSOR)
         shape, deep = _numbers(about, "input_shape", 3), _numbers(about, "deep", 2)
-        return TrainedNetwork(about["arch"], tensors, mean, std, names, metrics, shape, mirror is True, deep)
+        members = tuple(map(str, json.loads(about.get("members", "[]"))))
+        return TrainedNetwork(
+            about["arch"], tensors, mean, std, names, metrics, shape, mirror is True, deep, members=members
+        )
     # JSON raises a ValueError, or a RecursionError where brackets were doubled.
     except (SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"'{path}' is not a whole file of trained weights ({error}); search again.") from None
@@ -89,11 +94,16 @@ def _check_normalization(mean: Tensor, std: Tensor) -> None:
 def write_export(space: Space, task: Task, trained: TrainedNetwork, folder: Path, **options: Any) -> Export:
     """`export` of a network after its final training in `space`; `options` are `onnx`, `onnx_input` and `force`."""
     return export(
-        space, space.parse(trained.arch), as_trained(task, trained), trained.state_dict, folder,
+        space, arch_of(space, trained), as_trained(task, trained), trained.state_dict, folder,
         mean=trained.mean, std=trained.std, class_names=trained.class_names, mirror=trained.mirror, deep=trained.deep,
         read_at=task.input_shape[1:],
         **options,
     )  # fmt: skip
+
+
+def arch_of(space: Space, trained: TrainedNetwork) -> Tensor:
+    """Its architecture `[D]`, or those of an ensemble's members `[M, D]`: what `nas.export.export.build` takes."""
+    return torch.stack([space.parse(one) for one in trained.members]) if trained.members else space.parse(trained.arch)
 
 
 def as_trained(task: Task, trained: TrainedNetwork) -> Task:

@@ -1,0 +1,34 @@
+"""The ensemble of two networks that were trained to the end: what it answers follows from their answers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nas.export import ensemble
+from nas.training import metrics
+from nas.types import TrainedNetwork
+
+
+def of(first: TrainedNetwork, second: TrainedNetwork) -> TrainedNetwork:
+    """The ensemble of two networks of the same images, each alone; as sure of the images that it is measured on as it is."""
+    # Logits are probabilities' logarithms but for a number an image, which the mean keeps one number an image.
+    logs = [one.metrics["test_probabilities"].clamp_min(torch.finfo().tiny).log() for one in (first, second)]
+    truth = torch.tensor(first.metrics["test_labels"])
+    return first._replace(
+        state_dict=ensemble.joined([first.state_dict, second.state_dict]),
+        metrics=metrics.test_metrics(torch.stack(logs).mean(0), truth) | {"loss": first.metrics["loss"]},
+        seconds=first.seconds + second.seconds,
+        members=(first.arch, second.arch),
+    )
+
+
+def lead_and_error(ours: TrainedNetwork, theirs: TrainedNetwork) -> tuple[float, float]:
+    """By how many points of accuracy `theirs` leads on the images both are measured on, and the standard error of that lead."""
+    difference = 100 * (_hits(theirs) - _hits(ours))
+    return difference.mean().item(), (difference.std() / len(difference) ** 0.5).item()
+
+
+def _hits(network: TrainedNetwork) -> Tensor:
+    seen, truth = (torch.tensor(network.metrics[name]) for name in ("test_predictions", "test_labels"))
+    return (seen == truth).double()

@@ -1,0 +1,127 @@
+"""Ensembles of two networks: what they answer, how they are kept, exported and chosen."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from nas.export import ensemble
+from nas.export.export import build
+from nas.run import averaged, comparison, simpler, trained_network
+from nas.run.classify import of_network
+from nas.run.comparison import ENSEMBLE, FOUND, LEARNED, REFERENCE, Row
+from nas.training import metrics
+from nas.types import TrainedNetwork
+from search_spaces import Task
+from search_spaces.pipeline import Pipeline
+
+SPACE, TASK = Pipeline(), Task("made-up", (3, 12, 12), 4)
+ARCHS = [
+    SPACE.parse(
+        f"|{first}~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|none~1|nor_conv_3x3~2| width=8 mirror=yes twice=yes"
+    )
+    for first in ("nor_conv_3x3", "avg_pool_3x3")
+]
+
+
+def images(seed, count=30):
+    return torch.rand(count, 3, 12, 12, generator=torch.Generator().manual_seed(seed))
+
+
+def trained(arch, seed, y=None):
+    """A network that was not trained, as if it had been: weights of a seed, measured on made-up images."""
+    torch.manual_seed(seed)
+    network = SPACE.build(arch, TASK)
+    network(images(seed))  # Its batch norms see something.
+    network.eval()
+    y = torch.arange(30) % 4 if y is None else y
+    with torch.no_grad():
+        x = images(99)
+        logits = (network(x) + network(x.flip(3))) / 2
+    measured = metrics.test_metrics(logits, y) | {"loss": [1.0]}
+    names, state = ("a", "b", "c", "d"), network.state_dict()
+    zeros, ones = torch.zeros(3), torch.ones(3)
+    return TrainedNetwork(SPACE.describe(arch), state, zeros, ones, names, measured, (3, 12, 12), True, None, 2.0)
+
+
+@pytest.fixture(scope="module")
+def both():
+    return [trained(arch, seed) for seed, arch in enumerate(ARCHS)]
+
+
+def test_its_answers_follow_from_those_of_its_members(both):
+    made = averaged.of(*both)
+    classifier = of_network(SPACE, TASK, made)
+    with torch.no_grad():
+        expected = classifier.logits(images(99)).softmax(1)
+    assert torch.allclose(made.metrics["test_probabilities"], expected, atol=1e-6)
+    assert made.metrics["test_predictions"] == expected.argmax(1).tolist()
+    # And not those of one of them.
+    assert not torch.allclose(expected, both[0].metrics["test_probabilities"], atol=1e-3)
+    assert made.seconds == 4
+
+
+def test_it_is_kept_and_read_back(both, tmp_path):
+    made = averaged.of(*both)
+    trained_network.save(tmp_path, made)
+    read = trained_network.load(tmp_path)
+    assert read is not None
+    assert read.members == tuple(map(SPACE.describe, ARCHS))
+    assert torch.equal(trained_network.arch_of(SPACE, read), torch.stack(ARCHS))
+    assert all(torch.equal(tensor, made.state_dict[name]) for name, tensor in read.state_dict.items())
+    assert trained_network.parameters(read) == sum(map(trained_network.parameters, both))
+
+
+@pytest.mark.parametrize("archs", [ARCHS, ARCHS[:1] * 2])
+def test_its_files_compute_the_same(archs, tmp_path):
+    # The export reads each file back and compares it with the network.
+    made = averaged.of(*(trained(arch, seed) for seed, arch in enumerate(archs)))
+    done = trained_network.write_export(SPACE, TASK, made, tmp_path / "export")
+    assert done.left_out == ()
+    assert max(file.difference for file in done.files) < 1e-4
+    text = (tmp_path / "export" / "network.py").read_text()
+    # A class for each cell that differs.
+    assert ("class Cell2(" in text) == (archs is ARCHS)
+    weights = ensemble.joined([{"x": torch.zeros(1)}, {"x": torch.ones(1)}])
+    assert list(weights) == ["members.0.x", "members.1.x"]
+
+
+def test_its_members_are_named_by_their_space():
+    network = build(SPACE, torch.stack(ARCHS), TASK, None)
+    assert len(network.members) == 2
+    assert ensemble.describe(SPACE, torch.stack(ARCHS)) == " + ".join(map(SPACE.describe, ARCHS))
+
+
+def test_one_network_is_preferred_only_where_it_leads_by_more_than_the_error():
+    truth = torch.arange(30) % 4
+    right = trained(ARCHS[0], 0, truth)
+
+    def answering(seen):
+        return right._replace(metrics={"test_predictions": seen.tolist(), "test_labels": truth.tolist()})
+
+    def wrong(count):
+        seen = truth.clone()
+        seen[:count] = (truth[:count] + 1) % 4
+        return answering(seen)
+
+    # Of 30 images: one that only the network has right leads by 3.3 points, error 3.3; four lead by 13.3, error 6.3.
+    assert not simpler._leads(wrong(0), wrong(1))
+    assert simpler._leads(wrong(0), wrong(4))
+    assert averaged.lead_and_error(wrong(4), wrong(0)) == pytest.approx((13.33, 6.31), abs=0.01)
+
+
+def test_the_sentence_is_about_the_ensemble_where_that_is_handed_out():
+    def row(name, kind, right):
+        return Row(name, kind, None, right, 0.0, [0, 0], 0.0, 0.0, 1, None, 1.0, "1" * right + "0" * (40 - right))
+
+    rows = [row("SVC", LEARNED, 20), row("the plain ResNet", REFERENCE, 30), row("the network found", FOUND, 31)]
+    rows.append(row("the ensemble of both networks", ENSEMBLE, 38))
+    assert comparison.sentence(rows, ENSEMBLE).startswith(
+        "The search was worth it: of 40 test images the ensemble of both networks alone is right on 8, the plain ResNet alone "
+    )
+    assert comparison.sentence(rows).startswith(
+        "The search was not worth it here, take the simpler one, the plain ResNet."
+    )
+    document = {"rows": [one._asdict() for one in rows], "handed_out": rows[-1].name, "sentence": "", "latency_by": "x"}
+    assert comparison.lines(document)[0].startswith("The export is the ensemble of both networks")
+    assert not comparison.lines(document | {"handed_out": rows[2].name})[0].startswith("The export is")
