@@ -24,13 +24,13 @@ from torch import Tensor
 
 from nas import baselines, datasets
 from nas.evaluators.train import Train
-from nas.run import trained_network
+from nas.run import comparison, store, trained_network
 from nas.types import FinalTraining
 
 sys.path.insert(0, str(Path(__file__).parent))
 import _engineer
 
-DEVELOPMENT = ("cifar10", "brain_tumor_mri", "gtsrb", "fashion_mnist", "hand_drawn_shapes", "fer2013")
+DEVELOPMENT = ("cifar10", "brain_tumor_mri", "gtsrb", "fashion_mnist", "hand_drawn_shapes", "fer2013", "flowers5")
 """Sets that were looked at while choices were made: their rows are marked."""
 LEFT_OUT = ("omniglot_full", "tin_fewshot")
 
@@ -80,11 +80,11 @@ def read(file: Path) -> dict[tuple, dict[str, Any]]:
 
 
 def found(asked: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
-    """What the command line finds, as a user would ask for it."""
+    """What the command line hands out, as a user would ask for it: the comparison with simpler models is in its minutes."""
     run = asked.out / f"{name}-{seed}-{asked.minutes:g}"
     shutil.rmtree(run, ignore_errors=True)  # Of a call that was killed: its minutes are spent.
     prior = asked.priors / f"{name}.safetensors" if asked.priors else None
-    options = ["--minutes", str(asked.minutes), "--first-seed", str(seed), "-t", f"seed={seed}", "--no-comparison"]
+    options = ["--minutes", str(asked.minutes), "--first-seed", str(seed), "-t", f"seed={seed}"]
     options += ["--prior", str(prior) if prior is not None and prior.exists() else "none"]
     task = ["--task", f"npz:{asked.images / name}.npz", "--space", "pipeline", "--name", str(run)]
     subprocess.run(
@@ -92,7 +92,12 @@ def found(asked: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
     )
     winner = trained_network.load(run)
     assert winner is not None
-    return _row(winner.metrics) | {"arch": winner.arch, "parameters": _count(winner.state_dict)}
+    with store.open_run(run) as opened:
+        compared = comparison.brief(opened)
+    assert compared is not None
+    rows = {row["kind"]: [row["valid_score"], row["test_accuracy"], row["parameters"]] for row in compared["rows"]}
+    about = {"arch": winner.arch, "members": winner.members, "compared": rows, "sentence": compared["sentence"]}
+    return _row(winner.metrics) | about | {"parameters": _count(winner.state_dict)}
 
 
 def resnet(asked: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
