@@ -91,7 +91,7 @@ def _fingerprint(controller: str, tasks: list[str]) -> str:
                 f"Prior '{wanted}' was trained on '{seen}', so that '{task}' is no test of it. "
                 "Compare it on other tasks, or train one that leaves it out: nas meta-train --split."
             )
-    return priors.fingerprint(wanted)
+    return priors.fingerprint(wanted, name)
 
 
 def make(

@@ -43,8 +43,11 @@ def _shipped(controller: str) -> Prior | None:
     return prior
 
 
-def fingerprint(name: str) -> str:
+def fingerprint(name: str, controller: str) -> str:
     """Of the file of a prior, `shipped` or a path: SHA-256 of its bytes, the first 16 digits."""
-    # What ships is two files: the policy's samples are candidates of transfer_bo, too.
-    files = [p for p in (SHIPPED, SHIPPED_POLICY) if p.is_file()] if name == "shipped" else [Path(name)]
+    files = [Path(name)]
+    if name == "shipped":
+        # For cells two files ship: the policy's samples are candidates of transfer_bo, too.
+        own = (SHIPPED_PIPELINES,) if _SHIPPED[legacy.controller(controller)] == SHIPPED_PIPELINES else (SHIPPED, SHIPPED_POLICY)
+        files = [path for path in own if path.is_file()]
     return hashlib.sha256(b"".join(p.read_bytes() for p in files)).hexdigest()[:16]

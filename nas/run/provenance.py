@@ -27,7 +27,7 @@ def of(config: RunConfig, evaluator: Evaluator, has_prior: bool) -> dict[str, An
     return {
         "version": _version(),
         "data": _digest(evaluator),
-        "prior": priors.fingerprint(config.prior) if has_prior else None,
+        "prior": priors.fingerprint(config.prior, config.controller) if has_prior else None,
         "engines": list(filter(None, [_engine(evaluator)])),
         "task": with_whole_path(config.task),
         "prior_file": _absolute(config.prior) if has_prior and config.prior != "shipped" else config.prior,
