@@ -4,7 +4,7 @@
 #   runs/pipelines.sh status   how many trainings of each set are finished
 #   runs/pipelines.sh keep     add the finished trainings to the archive, which is tracked by git; commit it afterwards
 #   runs/pipelines.sh restore  write the archive's trainings to the folder
-# COUNT configurations a set (400). One configuration takes about 10 seconds of a core a set, both levels together. JOBS processes
+# COUNT configurations a set (400). One configuration takes about 15 seconds of a core a set, in the mean. JOBS processes
 # (1) of one thread each share the sets. OUT is the folder of trainings. Needs a C compiler.
 set -euo pipefail
 cd "$(dirname "$0")/.."
