@@ -26,8 +26,8 @@ class Proposal(NamedTuple):
     epochs: Tensor | None = None
     """int64 `[S, B]` the fidelity asked for; None: the task's own."""
     weights: Tensor | None = None
-    """float32 `[S, B, D, C]` a differentiable handle on the choice, for relaxed controllers (DARTS and others) on a supernet;
-    None for those that sample."""
+    """float32 `[S, B, D, C]` the weight of each option in a mixture, of relaxed controllers (DARTS and others); None for those
+    that sample. An evaluator that knows mixtures scores them and says the slope; any other scores `archs` alone."""
 
 
 class Results(NamedTuple):
@@ -42,6 +42,12 @@ class Results(NamedTuple):
 
     `score` already has the penalty taken off.
     """
+    slope: Tensor | None = None
+    """float32 `[S, B, D, C]` the derivative by `Proposal.weights` of the score, or of minus the loss where the score has none;
+    None where nothing can be said."""
+    provisional: Tensor | None = None
+    """bool `[S, B]` where a score is to learn from and not to choose by: that of a mixture, which is no architecture, or of
+    shared weights that are still trained. None: nowhere."""
 
 
 def penalty(ratio: Tensor, weights: Tensor) -> Tensor:
@@ -61,6 +67,8 @@ class Step(NamedTuple):
     results: Results
     state: State
     """The controller's state after it learned from `results`."""
+    memory: Any = None
+    """The evaluator's after it answered (`nas.types.HasMemory`); None for evaluators without one."""
 
 
 class Prior(NamedTuple):

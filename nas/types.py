@@ -18,6 +18,12 @@ Evaluate = Callable[[Proposal], Results]
 """Proposals `[S, B, D]` to scores and costs `[S, B]`; a pure function of the proposal and of the seeds it was loaded for."""
 
 
+Memory = Any
+"""A `NamedTuple` of tensors `[S, ...]`: all that changes while an evaluator with a memory answers."""
+EvaluateWithMemory = Callable[[Proposal, Memory], tuple[Results, Memory]]
+"""A pure function too: of the proposal, the memory and the seeds it was loaded for. The memory it is given stays as it is."""
+
+
 @dataclass(frozen=True)
 class Architecture:
     """One architecture as people's own code sees it."""
@@ -212,6 +218,23 @@ class TrainingEvaluator(Evaluator, Protocol):
 
     def reference(self, arch: Tensor) -> Tensor | None:
         """The plain network, as large as that of `arch` `[D]` and trained alike: `[D]`; None where the space names none."""
+        ...
+
+
+@runtime_checkable
+class HasMemory(Protocol):
+    """An evaluator whose answers depend on those before, as the weights of a supernet do.
+
+    The memory is explicit, as a controller's state is: a run stores both, and resumes bitwise. `load` of such an evaluator
+    answers every proposal from the memory that `begin` gives.
+    """
+
+    def begin(self, seeds: Tensor) -> Memory:
+        """The memory of `S` searches before the first evaluation; `seeds` int64 `[S]`."""
+        ...
+
+    def load_with_memory(self, seeds: Tensor) -> EvaluateWithMemory:
+        """As `load`, with a memory that is handed in and handed back."""
         ...
 
 

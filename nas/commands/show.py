@@ -212,7 +212,7 @@ def _over_seeds(rows: list[dict], key: str) -> str:
 
 
 def _sparkline(past: step_log.History) -> str:
-    best = incumbent.best_so_far(past.score, past.epochs).nanmean(0)
+    best = incumbent.best_so_far(past.candidates, past.epochs).nanmean(0)
     best = best[~best.isnan()]
     picked = best[torch.linspace(0, len(best) - 1, min(_WIDTH, len(best))).long()]
     blocks = encodable(_BLOCKS, _ASCII)

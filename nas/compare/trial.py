@@ -15,8 +15,7 @@ from torch import Tensor
 
 from controller import Controller, Prior
 from controller.models import legacy
-from nas import plugins, settings, tables, tasks
-from nas.loop import search
+from nas import loop, plugins, settings, tables, tasks
 from nas.run import incumbent, priors
 from nas.tasks import full_columns
 from nas.text import file_name
@@ -83,9 +82,14 @@ def run(spec: TrialSpec) -> tuple[Trial, ColumnsRead]:
     # float64: in float32 a sum of many costs drifts, and with it the end of the search.
     spent, done = torch.zeros(spec.seeds, dtype=torch.double), 0
     archs, score, cost, epochs = [], [], [], []
-    for step in search(controller, evaluator.load(seeds), state, spec.batch):
+    evaluate, memory = loop.load(evaluator, seeds)
+    for step in loop.search(controller, evaluate, state, spec.batch, memory=memory):
         archs.append(step.proposal.archs)
-        score.append(step.results.score)
+        # What is none to choose by is none to be judged by.
+        no_candidate = step.results.provisional
+        score.append(
+            step.results.score if no_candidate is None else step.results.score.masked_fill(no_candidate, torch.nan)
+        )
         cost.append(step.results.cost)
         epochs.append(step.proposal.epochs)
         done += spec.batch

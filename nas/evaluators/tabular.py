@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from controller import Proposal, Results
+from nas.evaluators._mixture import expectation
 from nas.tables import Table, training_seeds
 from nas.types import Defaults, Evaluate, Objective
 from search_spaces import Space, Task, UserError, _noise, _ops
@@ -75,8 +77,13 @@ class Tabular:
         self.table.check({column: None for column in later if column is not None})
         # Columns of lower fidelities are read when a proposal first asks for them: most searches ask for none.
         look_ups = dict.fromkeys(self.task.fidelities[-1:], own)
+        of_mixtures: Callable[[Tensor], Results] | None = None
 
         def evaluate(proposal: Proposal) -> Results:
+            nonlocal of_mixtures
+            if proposal.weights is not None:
+                of_mixtures = of_mixtures or self._of_mixtures()
+                return of_mixtures(proposal.weights)
             if proposal.epochs is None:
                 return own(proposal)
             score, cost = (torch.zeros(proposal.archs.shape[:2]) for _ in range(2))
@@ -86,6 +93,26 @@ class Tabular:
                 at_epochs, results = proposal.epochs == epochs, look_ups[epochs](proposal)
                 score, cost = torch.where(at_epochs, results.score, score), torch.where(at_epochs, results.cost, cost)
             return Results(score, cost)
+
+        return evaluate
+
+    def _of_mixtures(self) -> Callable[[Tensor], Results]:
+        """From weights `[S, B, D, C]` to the expected score and its slope, exact; what was not measured has the lowest score.
+
+        It reads the whole column and costs what measuring all of it costs. So it is a test bench for gradient search, and no
+        rival to searches that look up what they ask for.
+        """
+        score_N = self.table.by_index(self.search_column, self.space.choices)
+        score_N = score_N if score_N.dim() == 1 else score_N.nanmean(-1)
+        score_N = score_N.where(~score_N.isnan(), score_N.nan_to_num(torch.inf).min())
+        whole = self._cost(Fidelity(self.search_column, self.cost_column, self.cost_scale)).double().sum().float()
+
+        def evaluate(weights_SBDC: Tensor) -> Results:
+            score_M, slope_MDC = expectation(score_N, weights_SBDC.flatten(0, 1), self.space.choices)
+            shape = weights_SBDC.shape[:2]
+            score_SB, slope_SBDC = score_M.float().view(shape), slope_MDC.float().view(weights_SBDC.shape)
+            cost_SB, all_SB = whole.expand(shape).clone(), torch.ones(shape, dtype=torch.bool)
+            return Results(score_SB, cost_SB, slope=slope_SBDC, provisional=all_SB)
 
         return evaluate
 

@@ -142,7 +142,7 @@ def fit(prior: Prior, folder: Path) -> RunFit:
     if past.score.shape[1] < 3:
         raise UserError(f"Run '{folder}' has {past.score.shape[1]} evaluations; it takes at least 3 to learn from.")
     longest = torch.ones_like(past.score, dtype=torch.bool) if past.epochs is None else past.epochs == past.epochs.max()
-    score_SE = past.score
+    score_SE = past.candidates
     if over is not None:  # Rounded, as what was taken off and is put back leaves ties a rounding error apart.
         score_SE = (score_SE + penalty(over, torch.tensor(about.task.constraints))).round(decimals=3)
     archs_nD, score_n = past.archs[longest], score_SE[longest]

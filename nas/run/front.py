@@ -124,7 +124,7 @@ def keep_sizes(run: Run, space: Space, task: Task) -> None:
 def _longest(past: History, functions_SED: Tensor) -> list[tuple[int, int]]:
     """Seed and evaluation of each function's first among its longest successful trainings."""
     best: dict[tuple[int, ...], tuple[int, int, int]] = {}
-    for s, e in (~past.score.isnan()).nonzero().tolist():
+    for s, e in (~past.candidates.isnan()).nonzero().tolist():
         key, epochs = tuple(functions_SED[s, e].tolist()), 0 if past.epochs is None else int(past.epochs[s, e])
         if key not in best or epochs > best[key][0]:
             best[key] = epochs, s, e

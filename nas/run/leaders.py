@@ -93,7 +93,7 @@ def _order(
     longest = evaluator.task.fidelities[-1:]
     if full and past.epochs is not None and longest:
         allowed = allowed & (past.epochs == longest[0])
-    counts = incumbent.comparable(past.score, allowed)[s] if full else (allowed & ~past.score.isnan())[s]
+    counts = incumbent.comparable(past.candidates, allowed)[s] if full else (allowed & ~past.candidates.isnan())[s]
     epochs = torch.zeros_like(past.score) if past.epochs is None else past.epochs
     places = sorted(
         counts.nonzero()[:, 0].tolist(), key=lambda at: (-int(epochs[s, at]) * (not full), -past.score[s, at].item())

@@ -79,7 +79,7 @@ def page(run: Run) -> str:
         "lead": _lead(about.description, winner),
         "figures": report_made.figures(document, top, winner, parameters),
         "comparison": report_made.compared(run),
-        "curve": report_charts.search_curve(past.score, past.epochs, name),
+        "curve": report_charts.search_curve(past.candidates, past.epochs, name),
         "seeds": run.config.seeds,
         **_choice(run, past),
         "front": report_charts.front(points, own, name),

@@ -15,8 +15,7 @@ from torch import Tensor
 from controller import Controller, Prior, State, Step
 from controller.candidates import pending
 from controller.models import legacy
-from nas import plugins, settings, tables
-from nas.loop import search
+from nas import loop, plugins, settings, tables
 from nas.run import (
     asynchronous,
     budget,
@@ -40,7 +39,7 @@ from nas.run.incumbent import Best
 from nas.run.step_log import History
 from nas.run.store import Run
 from nas.run.tensorboard import TensorBoardLog
-from nas.types import Concurrent, Evaluator, KeepsFiles
+from nas.types import Concurrent, Evaluator, HasMemory, KeepsFiles, Memory
 from search_spaces import UserError
 
 _COLUMNS_READ = "columns_read"
@@ -83,8 +82,9 @@ def start(folder: Path, config: RunConfig, setup: Setup) -> Run:
         provenance.KEY: provenance.of(config, setup.evaluator, setup.prior is not None),
     }
     # What it cannot read is refused here, and not after a run was made that could never go on.
-    setup.evaluator.load(setup.seeds)
-    run = store.create(folder, config, initial_state(setup), {k: v for k, v in about.items() if v is not None})
+    begun = loop.load(setup.evaluator, setup.seeds)
+    kept = {k: v for k, v in about.items() if v is not None}
+    run = store.create(folder, config, initial_state(setup), kept, begun.memory)
     trust.remember(trust.outside(config))
     return run
 
@@ -143,7 +143,7 @@ def initial_state(setup: Setup) -> State:
 def resume(run: Run, setup: Setup) -> Iterator[Progress]:
     """Search from wherever the run stands until its budget is spent; each step is stored before it is yielded."""
     config, begun = run.config, initial_state(setup)
-    state = step_log.state(run, begun)
+    state, memory = step_log.state(run, begun), _memory(run, setup)
     _refuse_other_prior(run, state_tree.flatten(begun), state_tree.flatten(state))
     past = step_log.history(run)
     if past.steps and not bool(setup.evaluator.space.valid(past.archs).all()):
@@ -165,7 +165,7 @@ def resume(run: Run, setup: Setup) -> Iterator[Progress]:
         while not budget.spent(config, past):
             batch = budget.next_batch(config, past)
             if steps is None or batch < config.batch:
-                steps = _steps(run, setup, state, past, batch)
+                steps = _steps(run, setup, state, memory, past, batch)
             step, waiting = next(steps)
             now = time.perf_counter()  # What storing and drawing the step before took counts as this step's time.
             wall, mark = now - mark, now
@@ -174,8 +174,9 @@ def resume(run: Run, setup: Setup) -> Iterator[Progress]:
             meta, kept = {_COLUMNS_READ: read} if read != kept else {}, read
             meta |= {_PENDING: pending.as_json(waiting)} if waiting is not None else {}
             cut = batch < config.batch
-            step_log.append(run, past.steps, step, state, wall, setup.evaluator.space.describe, cut=cut, meta=meta)
-            state = step.state
+            describe = setup.evaluator.space.describe
+            step_log.append(run, past.steps, step, state, wall, describe, memory_before=memory, cut=cut, meta=meta)
+            state, memory = step.state, step.memory
             past = _extend(past, step, wall)
             found = best(config, past)
             log.step(past.score.shape[1], step.results.score, past.cost.sum(1), found, state)
@@ -185,8 +186,14 @@ def resume(run: Run, setup: Setup) -> Iterator[Progress]:
         log.finish(found.score, training.training_loss(winner) if training is not None else [])
 
 
+def _memory(run: Run, setup: Setup) -> Memory:
+    """The evaluator's, where the run stands."""
+    evaluator = setup.evaluator
+    return step_log.memory(run, evaluator.begin(setup.seeds)) if isinstance(evaluator, HasMemory) else None
+
+
 def _steps(
-    run: Run, setup: Setup, state: State, past: History, batch: int
+    run: Run, setup: Setup, state: State, memory: Memory, past: History, batch: int
 ) -> Iterator[tuple[Step, list[pending.Group] | None]]:
     """The steps of a search, and what is still evaluated after each; None where steps wait for all of theirs."""
     evaluator, config = setup.evaluator, run.config
@@ -196,7 +203,8 @@ def _steps(
             setup.controller, evaluator, state, waiting, past, config.first_seed, config.evals
         )
     else:
-        for step in search(setup.controller, evaluator.load(setup.seeds), state, batch):
+        evaluate = loop.load(evaluator, setup.seeds).evaluate
+        for step in loop.search(setup.controller, evaluate, state, batch, memory=memory):
             yield step, None
 
 
@@ -236,13 +244,16 @@ def extend(run: Run, **budgets: float | None) -> tuple[Run, list[str]]:
 
 def best(config: RunConfig, past: History) -> Best:
     """The best of each seed within the run's budget."""
-    return incumbent.best(past.archs, past.score, incumbent.within(past.cost, config.simulated_seconds), past.epochs)
+    return incumbent.best(
+        past.archs, past.candidates, incumbent.within(past.cost, config.simulated_seconds), past.epochs
+    )
 
 
 def _extend(past: History, step: Step, wall: float) -> History:
-    (archs, epochs, _), (score, cost, _) = step.proposal, step.results
+    (archs, epochs), (score, cost) = step.proposal[:2], step.results[:2]
+    new = step.results.provisional
     if not past.steps:
-        return History(archs, score, cost, wall, 1, epochs)
+        return History(archs, score, cost, wall, 1, epochs, new)
     return History(
         torch.cat([past.archs, archs], 1),
         torch.cat([past.score, score], 1),
@@ -250,4 +261,5 @@ def _extend(past: History, step: Step, wall: float) -> History:
         past.wall + wall,
         past.steps + 1,
         None if past.epochs is None or epochs is None else torch.cat([past.epochs, epochs], 1),
+        step_log.together([past.provisional, new], [past.score, score]),
     )

@@ -6,6 +6,14 @@ from typing import Any
 
 from torch import Tensor
 
+MEMORY = "memory"
+"""Before the path of each leaf of an evaluator's memory; those of a controller's state begin with a slash."""
+
+
+def leaves(state: Any, memory: Any) -> dict[str, Tensor]:
+    """The tensors of a controller's state and of an evaluator's memory, as a run stores them."""
+    return flatten(state) | flatten(memory, MEMORY)
+
 
 def flatten(tree: Any, path: str = "") -> dict[str, Tensor]:
     """The tensors of nested NamedTuples and dicts by their path; None has none."""

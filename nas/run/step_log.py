@@ -16,6 +16,7 @@ from controller import Proposal, Results, State, Step
 from controller.models import legacy
 from nas.run import database, state_tree, store, stored, trials
 from nas.run.store import Run
+from nas.types import Memory
 from search_spaces import UserError
 
 
@@ -33,6 +34,19 @@ class History(NamedTuple):
     steps: int
     epochs: Tensor | None = None
     """int64 `[S, E]` of each evaluation; None: the task's own."""
+    provisional: Tensor | None = None
+    """bool `[S, E]` of `Results`; None: none is."""
+
+    @property
+    def candidates(self) -> Tensor:
+        """The scores `[S, E]` that an architecture may be chosen by; NaN for the others.
+
+        A search that has no such score yet has those that it has.
+        """
+        if self.provisional is None:
+            return self.score
+        final = self.score.masked_fill(self.provisional, torch.nan)
+        return torch.where(final.isnan().all(1, keepdim=True), self.score, final)
 
 
 def append(
@@ -43,6 +57,7 @@ def append(
     wall: float,
     describe: Callable[[Tensor], str],
     *,
+    memory_before: Memory = None,
     cut: bool = False,
     meta: dict[str, Any] | None = None,
 ) -> None:
@@ -53,6 +68,7 @@ def append(
         before: the state before the step; what did not change since is not written again.
         wall: seconds that the step took.
         describe: names an architecture `[D]`.
+        memory_before: the evaluator's, before the step.
         cut: whether the budget's end cut the step short; `undo_cut` takes it back when the run gets more.
         meta: what `store.get_meta` gives from now on, in place of earlier values.
     """
@@ -66,8 +82,10 @@ def append(
             run.connection.execute(
                 "create table if not exists state_before_cut (path text primary key, data blob not null)"
             )
-            stored.write_state(run.connection, {}, state_tree.flatten(before), "state_before_cut")
-        stored.write_state(run.connection, state_tree.flatten(before), state_tree.flatten(step.state))
+            stored.write_state(run.connection, {}, state_tree.leaves(before, memory_before), "state_before_cut")
+        stored.write_state(
+            run.connection, state_tree.leaves(before, memory_before), state_tree.leaves(step.state, step.memory)
+        )
         for key, value in (meta or {}).items():
             store.write_meta(run.connection, key, value)
 
@@ -114,7 +132,16 @@ def history(run: Run) -> History:
         sum(wall for _, _, wall in found),
         len(found),
         None if any(p.epochs is None for p, _, _ in found) else torch.cat([p.epochs for p, _, _ in found], 1),  # pyright: ignore
+        together([r.provisional for _, r, _ in found], [r.score for _, r, _ in found]),
     )
+
+
+def together(provisional: list[Tensor | None], score: list[Tensor]) -> Tensor | None:
+    """Which evaluations of several steps are provisional, `[S, E]`; None where none is."""
+    if all(each is None for each in provisional):
+        return None
+    known = [torch.zeros_like(s, dtype=torch.bool) if p is None else p for p, s in zip(provisional, score)]
+    return torch.cat(known, 1)
 
 
 def constraint_ratio(run: Run) -> Tensor | None:
@@ -129,13 +156,12 @@ def state(run: Run, like: State) -> State:
 
     Raises `UserError` where a version whose controller kept less started the run.
     """
-    rows = run.connection.execute("select path, data from state").fetchall()
-    found = {path: stored.leaf(str(run.folder), path, blob) for path, blob in rows}
+    found = {path: leaf for path, leaf in _stored(run).items() if not path.startswith(state_tree.MEMORY)}
     expected = state_tree.flatten(like)
     leaves = found
     if store.get_meta(run, "asked") is not None:  # Version 0.1 wrote it.
         leaves = {path: expected[path] for path in legacy.RENEWED if path in expected}
-        leaves |= legacy.state_leaves(run.config.controller, found)
+        leaves |= legacy.statestate_tree.leaves(run.config.controller, found)
     missing = sorted(expected.keys() - leaves.keys())
     if missing:
         raise UserError(
@@ -145,3 +171,27 @@ def state(run: Run, like: State) -> State:
     for path, begun in expected.items():
         stored.check_leaf(str(run.folder), path, leaves[path], begun)
     return state_tree.unflatten(like, leaves)
+
+
+def memory(run: Run, like: Memory) -> Memory:
+    """The evaluator's memory after the last step, in the structure of `like`: what its `begin` gives; None for None.
+
+    Raises `UserError` where the run holds another one.
+    """
+    if like is None:
+        return None
+    leaves = {path: leaf for path, leaf in _stored(run).items() if path.startswith(state_tree.MEMORY)}
+    expected = state_tree.flatten(like, state_tree.MEMORY)
+    if leaves.keys() != expected.keys():
+        raise UserError(
+            f"Run '{run.folder}' holds no memory of its evaluator, or another's; `nas show` shows it, but it cannot go on. "
+            "Start a new one."
+        )
+    for path, begun in expected.items():
+        stored.check_leaf(str(run.folder), path, leaves[path], begun)
+    return state_tree.unflatten(like, leaves, state_tree.MEMORY)
+
+
+def _stored(run: Run) -> dict[str, Tensor]:
+    rows = run.connection.execute("select path, data from state").fetchall()
+    return {path: stored.leaf(str(run.folder), path, blob) for path, blob in rows}

@@ -19,6 +19,7 @@ from filelock import BaseFileLock
 from controller import State
 from nas.run import database, kept_shapes, lock, state_tree, stored, trials
 from nas.run.config import RunConfig
+from nas.types import Memory
 from search_spaces import UserError, unknown
 
 FORMAT = "nas-run/1"
@@ -64,8 +65,13 @@ class Run:
             raise UserError(f"'{self.folder / FILE}' is not a whole run: {error}.") from None
 
 
-def create(folder: Path, config: RunConfig, state: State, meta: dict[str, Any] | None = None) -> Run:
+def create(
+    folder: Path, config: RunConfig, state: State, meta: dict[str, Any] | None = None, memory: Memory = None
+) -> Run:
     """A new run that holds `config`, the state before its first step, and what `get_meta` gives of it from the start.
+
+    Args:
+        memory: the evaluator's before its first step; None for an evaluator without one.
 
     Raises `UserError` if the folder is taken.
     """
@@ -84,7 +90,7 @@ def create(folder: Path, config: RunConfig, state: State, meta: dict[str, Any] |
             about = {"format": FORMAT, "config": config.to_json(), "created": repr(time.time())}
             about |= {key: json.dumps(value) for key, value in (meta or {}).items()}
             connection.executemany("insert into about values (?, ?)", about.items())
-            stored.write_state(connection, {}, state_tree.flatten(state))
+            stored.write_state(connection, {}, state_tree.leaves(state, memory))
         connection.close()
         (folder / _PARTIAL).replace(folder / FILE)
         return Run(folder, config, database.writable(folder / FILE), taken)

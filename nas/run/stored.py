@@ -30,6 +30,8 @@ def packed(proposal: Proposal, results: Results) -> bytes:
         data["constraint_ratio"] = results.constraint_ratio
     if proposal.epochs is not None:
         data["epochs"] = proposal.epochs
+    if results.provisional is not None:
+        data["provisional"] = results.provisional
     return safetensors.torch.save({k: v.contiguous() for k, v in data.items()})
 
 
@@ -48,16 +50,20 @@ def step(run: str, number: int, wall: Any, blob: Any, seeds: int) -> Step:
     data = _tensors(what, blob)
     ratio = data.get("constraint_ratio", data.get("over"))  # 0.1 wrote `over`.
     archs, score, cost, epochs = (data.get(name) for name in ("archs", "score", "cost", "epochs"))
+    provisional = data.get("provisional")
+    of_each = (score, cost, epochs, ratio, provisional)
     if archs is None or score is None or cost is None:
         raise UserError(f"{what} lacks its architectures, scores or costs.")
     if archs.dim() != 3 or len(archs) != seeds or not archs.numel() or any(
-        t is not None and (t.shape[:2] != archs.shape[:2] or t.dim() != 2 + (t is ratio)) for t in (score, cost, epochs, ratio)
+        t is not None and (t.shape[:2] != archs.shape[:2] or t.dim() != 2 + (t is ratio)) for t in of_each
     ):  # fmt: skip
         raise UserError(f"{what} has other shapes than a step of {seeds} seeds.")
     whole = [t for t in (archs, epochs) if t is not None]
     fractions = [t for t in (score, cost, ratio) if t is not None]
-    if any(t.is_floating_point() or t.dtype == torch.bool for t in whole) or any(
-        t.dtype != torch.float32 for t in fractions
+    if (
+        any(t.is_floating_point() or t.dtype == torch.bool for t in whole)
+        or any(t.dtype != torch.float32 for t in fractions)
+        or (provisional is not None and provisional.dtype != torch.bool)
     ):
         raise UserError(f"{what} has numbers of other types than a step.")
     if any(bool((t < 0).any()) for t in whole) or bool(score.isinf().any()) or bool((cost < 0).any()):
@@ -66,7 +72,7 @@ def step(run: str, number: int, wall: Any, blob: Any, seeds: int) -> Step:
         )
     if not isinstance(wall, int | float) or not 0 <= wall < _MOST_SECONDS:
         raise UserError(f"{what} took '{wall}' seconds; it takes a number.")
-    return Step(Proposal(archs.long(), epochs), Results(score, cost, ratio), float(wall))
+    return Step(Proposal(archs.long(), epochs), Results(score, cost, ratio, provisional=provisional), float(wall))
 
 
 def check_together(run: str, steps: list[Step], numbers: list[Any]) -> None:

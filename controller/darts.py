@@ -1,0 +1,55 @@
+"""DARTS: the softmax of the options as a mixture, its gradient of first order (Liu et al. 2019, arXiv:1806.09055)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from controller._base import Prior, Proposal, Results
+from controller._settings_types import Amount, Count, NotNegative, Positive
+from controller.policies import optim, relaxed
+from search_spaces import Space, Task
+
+__all__ = ["Darts"]
+
+
+@dataclass(frozen=True)
+class Darts:
+    """Mixes all options by their softmax and follows the slope of the mixture's score: equation 2, and 6 with xi = 0."""
+
+    space: Space
+    lr: Positive = 0.05
+    """Of Adam. Searches here have hundreds of steps where the paper has thousands, and 3e-4."""
+    steps: Count = 200
+    """After so many, one architecture is selected."""
+    warmup: NotNegative = 0
+    """Steps that train shared weights alone."""
+    beta_decay: Amount = 0.0
+    """Weight of the smooth maximum of alpha at the last step; it rises linearly. The paper of beta-DARTS has 50."""
+    select: relaxed.Select = "argmax"
+    """How the architecture is selected."""
+
+    def begin(self, task: Task, seeds: Tensor, prior: Prior | None = None) -> relaxed.State:
+        return relaxed.begin(self.space, seeds)
+
+    def propose(self, state: relaxed.State, batch: int) -> Proposal:
+        return relaxed.propose(self, state, batch)
+
+    def learn(self, state: relaxed.State, proposal: Proposal, results: Results) -> relaxed.State:
+        return relaxed.learn(self, state, proposal, results)
+
+    def policy(self, state: relaxed.State) -> Tensor:
+        """Probabilities of each decision's choices `[S, D, C]`."""
+        return relaxed.probabilities(self, state)
+
+    def logits(self, params: optim.Params) -> Tensor:
+        return params["alpha"]
+
+    def mix(self, params: optim.Params, state: relaxed.State, batch: int) -> Tensor:
+        """Equation 2: every option by its softmax."""
+        return relaxed.softmax(self, params["alpha"])[:, None].expand(-1, batch, -1, -1)
+
+    def penalty(self, params: optim.Params) -> Tensor:
+        return torch.zeros(len(params["alpha"]))

@@ -1,0 +1,196 @@
+"""What the relaxed controllers share: a search by the gradient of a mixture, and how one architecture is selected in the end.
+
+A relaxed controller has parameters `alpha` for every option of every decision. It proposes mixtures of options, and follows the
+slope of their score. Its own file says how `alpha` becomes a mixture (`mix`); everything else is here. A search has three parts:
+
+1. `warmup` steps train the evaluator's shared weights by random single paths; `alpha` stays.
+2. Up to step `steps`, Adam follows the slope of the mixture's score by `alpha`, through `mix`.
+3. Then an architecture is selected: the likeliest option of each decision (`argmax`); the option whose removal costs most, one
+   decision after the other (`perturbation`); or the best by score of the likeliest one and of samples (`one_shot`).
+
+An evaluator that knows no mixtures scores samples and says no slope. The gradient is then estimated by their scores (REINFORCE,
+Williams 1992), without a warm-up: there are no shared weights to warm.
+Shapes: `S` seeds, `B` mixtures, `D` decisions, `C` choices.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from controller._base import Proposal, Results
+from controller.policies import baseline, nets, optim, perturbation
+from controller.policies.perturbation import Selection
+from search_spaces import Space, _noise, _sampling
+
+Select = Literal["argmax", "perturbation", "one_shot"]
+_BETAS = (0.5, 0.999)
+"""Of Adam, as in the code of DARTS: a mean over two steps follows weights that move."""
+_DECAY = 0.9
+"""Of the moving average that scores without a slope are measured against, as in `reinforce`."""
+_INIT, _REPLACE = 255, 1
+"""Streams of random numbers: the first `alpha`, architectures in place of invalid ones."""
+
+
+class State(NamedTuple):
+    seeds: Tensor
+    """int64 `[S]`."""
+    step: Tensor
+    """int64 `[S]` steps taken."""
+    params: optim.Params
+    """`alpha` `[S, D, C]`, and what else a controller's mixture has."""
+    adam: optim.Adam
+    baseline: baseline.Baseline
+    selection: Selection
+    """What `perturbation` has found out so far."""
+
+
+class Relaxation(Protocol):
+    """What a relaxed controller says of itself."""
+
+    @property
+    def space(self) -> Space: ...
+    @property
+    def lr(self) -> float: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def warmup(self) -> int: ...
+    @property
+    def beta_decay(self) -> float: ...
+    @property
+    def select(self) -> Select: ...
+
+    def logits(self, params: optim.Params) -> Tensor:
+        """Of the distribution that architectures are drawn from, `[S, D, C]`; differentiable."""
+        ...
+
+    def mix(self, params: optim.Params, state: State, batch: int) -> Tensor:
+        """The weights of `batch` mixtures, `[S, B, D, C]`; differentiable, 0 beyond a decision's own options."""
+        ...
+
+    def penalty(self, params: optim.Params) -> Tensor:
+        """What the loss has beside minus the score, `[S]`."""
+        ...
+
+
+def begin(space: Space, seeds: Tensor, **more: Tensor) -> State:
+    """Fresh searches; `more` are further parameters `[S, ...]`."""
+    D, C = len(space.choices), max(space.choices)
+    # 1e-3: DARTS' own start. Options begin alike but for a tie-break.
+    params = {"alpha": 1e-3 * _noise.normal(seeds, 0, D, C, stream=_INIT), **more}
+    zero_S, nothing = torch.zeros_like(seeds), perturbation.begin(space, seeds)
+    return State(seeds, zero_S, params, optim.adam_begin(params), baseline.begin(seeds), nothing)
+
+
+def propose(relaxation: Relaxation, state: State, batch: int) -> Proposal:
+    """The next mixtures of each search, with an architecture drawn for each; once one is selected, architectures alone."""
+    space, step = relaxation.space, int(state.step[0])
+    with torch.no_grad():
+        logits_SDC = relaxation.logits(state.params)
+        if step < relaxation.steps:
+            archs = nets.Independent(space).sample({"logits": logits_SDC}, state.seeds, state.step, batch)
+            if step < relaxation.warmup:
+                return Proposal(archs, weights=one_hot(archs, space))
+            return Proposal(archs, weights=relaxation.mix(state.params, state, batch))
+        mixture_SDC = softmax(relaxation, logits_SDC)
+        if relaxation.select == "perturbation":
+            if bool((state.selection.fixed < 0).any()):
+                weights = perturbation.mixtures(space, state.seeds, state.selection, mixture_SDC, batch)
+                return Proposal(_likeliest(space, weights, state), weights=weights)
+            mixture_SDC = perturbation.selected(state.selection, mixture_SDC)
+        chosen = _likeliest(space, mixture_SDC[:, None].expand(-1, batch, -1, -1), state)
+        if relaxation.select == "one_shot":
+            drawn = nets.Independent(space).sample({"logits": logits_SDC}, state.seeds, state.step, batch)
+            # The likeliest architecture is the first candidate; the others are samples.
+            first = (torch.arange(batch) == 0) & (state.step[:, None] == relaxation.steps)
+            chosen = torch.where(first[..., None], chosen, drawn)
+    return Proposal(chosen)
+
+
+def learn(relaxation: Relaxation, state: State, proposal: Proposal, results: Results) -> State:
+    """The state after a step along the slope of the score, or of the selection."""
+    step, after = int(state.step[0]), state._replace(step=state.step + 1)
+    if step >= relaxation.steps:
+        if proposal.weights is None:
+            return after
+        found = perturbation.learn(relaxation.space, state.seeds, state.selection, results.score)
+        return after._replace(selection=found)
+    if results.slope is not None and step < relaxation.warmup:
+        return after
+    params = optim.leaves(state.params)
+    if results.slope is None:
+        base, advantage_SB = baseline.advantage(state.baseline, results.score, _DECAY)
+        after = after._replace(baseline=base)
+        log_probs_SDC = _masked(relaxation.logits(params), relaxation.space).log_softmax(-1)
+        log_probs_SBDC = log_probs_SDC[:, None].expand(*proposal.archs.shape, -1)
+        gain_S = (advantage_SB * nets.log_prob(log_probs_SBDC, proposal.archs)).sum(1)
+    else:
+        # The chain rule: the slope is the evaluator's part of the derivative, the mixture the controller's.
+        mixed_SBDC = relaxation.mix(params, state, proposal.archs.shape[1])
+        gain_S = (mixed_SBDC * results.slope.nan_to_num(0.0)).sum((1, 2, 3))
+    batch = proposal.archs.shape[1]
+    progress = (step + 1) / relaxation.steps
+    loss_S = (
+        relaxation.penalty(params) - gain_S / batch + progress * relaxation.beta_decay * _smooth_max(relaxation, params)
+    )
+    moved, adam = optim.adam(state.params, optim.grads(loss_S, params), state.adam, relaxation.lr, _BETAS)
+    return after._replace(params=moved, adam=adam)
+
+
+def probabilities(relaxation: Relaxation, state: State) -> Tensor:
+    """Of each decision's options, `[S, D, C]`."""
+    with torch.no_grad():
+        return _masked(relaxation.logits(state.params), relaxation.space).softmax(-1)
+
+
+def log_softmax(relaxation: Relaxation, logits: Tensor) -> Tensor:
+    """Of `[..., D, C]` over each decision's own options; minus infinity beyond them."""
+    return _masked(logits, relaxation.space).log_softmax(-1)
+
+
+def softmax(relaxation: Relaxation, logits: Tensor) -> Tensor:
+    """Of `[..., D, C]` over each decision's own options; 0 beyond them."""
+    return log_softmax(relaxation, logits).exp()
+
+
+def gumbel(space: Space, state: State, batch: int) -> Tensor:
+    """The noise by which this step's architectures are drawn, `[S, B, D, C]`."""
+    return _noise.gumbel(state.seeds, state.step, batch, len(space.choices), max(space.choices))
+
+
+def annealed(relaxation: Relaxation, state: State, first: float, last: float) -> Tensor:
+    """A temperature that falls linearly over the steps of the search, float32 `[S, 1, 1, 1]`."""
+    share = (state.step.float() / max(1, relaxation.steps - 1)).clamp(max=1)
+    return (first + (last - first) * share)[:, None, None, None]
+
+
+def one_hot(archs: Tensor, space: Space) -> Tensor:
+    """Architectures `[..., D]` as mixtures of one option each, `[..., D, C]`."""
+    return torch.nn.functional.one_hot(archs, max(space.choices)).float()
+
+
+def _masked(logits: Tensor, space: Space) -> Tensor:
+    return logits.masked_fill(_sampling.padding_mask(space.choices), -torch.inf)
+
+
+def _smooth_max(relaxation: Relaxation, params: optim.Params) -> Tensor:
+    """The mean over decisions of log sum exp alpha, `[S]`: beta-decay (Ye et al. 2022, arXiv:2203.01665, equation 10).
+
+    Its gradient is the softmax: it takes most from the option that leads, so that none runs away while weights are raw.
+    """
+    return _masked(params["alpha"], relaxation.space).logsumexp(-1).mean(-1)
+
+
+def _likeliest(space: Space, mixture_SBDC: Tensor, state: State) -> Tensor:
+    """The likeliest option of each decision after those before it, `[S, B, D]`; valid."""
+    archs = torch.zeros(mixture_SBDC.shape[:3], dtype=torch.long)
+    for d in range(archs.shape[-1]):
+        invalid = _sampling.invalid_mask(space, archs[..., :d], d)
+        archs[..., d] = mixture_SBDC[:, :, d].masked_fill(invalid, -1.0).argmax(-1)
+    if _sampling.may_draw_invalid(space):
+        bits = _noise.bits(state.seeds, state.step, *archs.shape[1:], stream=_REPLACE)
+        archs = _sampling.replace_invalid(archs, bits, space)
+    return archs
