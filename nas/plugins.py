@@ -197,16 +197,3 @@ def _with_files(kind: str, name: str, there_are: list[str]) -> UserError:
 
 def _one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
-
-
-def read(text: str, type_: type) -> Any:
-    """A setting of a type from text; None for a text that is no such value."""
-    try:
-        return {"true": True, "false": False}[text] if type_ is bool else type_(text)
-    except (ValueError, KeyError):
-        return None
-
-
-def kind(type_: type) -> str:
-    """What a setting of a type takes, in words."""
-    return {int: "a whole number", float: "a number", bool: "true or false"}.get(type_, "a text")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from nas import plugins
 from search_spaces import UserError, unknown
 
 
@@ -28,7 +27,20 @@ def _value(key: str, text: str, declared: Any) -> Any:
     if get_origin(of) is Literal:
         value, takes = text if text in get_args(of) else None, f"{' or '.join(get_args(of))}"
     else:
-        value, takes = plugins.read(text, of), plugins.kind(of) + (f" {allowed}" if allowed else "")
+        value, takes = parse_value(text, of), describe_type(of) + (f" {allowed}" if allowed else "")
     if value is None or (allowed and value not in allowed):
         raise UserError(f"Setting {key} is '{text}'; it takes {takes}.")
     return value
+
+
+def parse_value(text: str, type_: type) -> Any:
+    """A setting of a type from text; None for a text that is no such value."""
+    try:
+        return {"true": True, "false": False}[text] if type_ is bool else type_(text)
+    except (ValueError, KeyError):
+        return None
+
+
+def describe_type(type_: type) -> str:
+    """What a setting of a type takes, in words."""
+    return {int: "a whole number", float: "a number", bool: "true or false"}.get(type_, "a text")

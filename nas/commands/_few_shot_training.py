@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 import time
 from collections.abc import Iterator
@@ -15,17 +14,14 @@ import click
 from rich.console import Console
 
 from nas.commands import _shared
-from nas.few_shot import evaluate, export, run, training
-from nas.few_shot.episodes import Size
+from nas.few_shot import result, run, training
 from nas.few_shot.run import Config, Setup
 from nas.few_shot.training import State
 from nas.run.lock import lock
 from nas.terminal import printable
 from nas.text import counted
 from search_spaces import UserError
-from search_spaces._files import atomic_write
 
-_RESULT = "result.json"
 _DEFAULT_MINUTES = 1.0
 _SAVE_EVERY = 60.0
 """Seconds of work that a kill may cost."""
@@ -55,7 +51,7 @@ def work(folder: Path, config: Config, minutes: float | None, episodes: int, *, 
         if not quiet:
             _announce(setup, state)
         state = _trained(folder, setup, state)
-        return _finish(folder, setup, state, episodes)
+        return result.finish(folder, setup, state, episodes)
 
 
 def _refuse_other(folder: Path, config: Config, minutes: float | None) -> None:
@@ -116,34 +112,6 @@ def _trained(folder: Path, setup: Setup, state: State) -> State:
             click.echo(f"Stopped at step {state.step}; `nas few-shot --resume {folder.name}` goes on.", err=True)
             sys.exit(_shared.STOPPED)
     return state
-
-
-def _finish(folder: Path, setup: Setup, state: State, episodes: int) -> dict[str, Any]:
-    """The test classes are asked once, by the weights that were best on validation classes."""
-    result, config = folder / _RESULT, setup.config
-    if result.exists() and (known := json.loads(result.read_text(encoding="utf-8")))["test"]["episodes"] == episodes:
-        return known
-    size = Size(episodes, config.way, config.shot, config.queries)
-    test = evaluate.of_episodes(evaluate.correct(setup.learner, state.best, setup.source, "test", size))
-    export.write(folder / "export", setup, state.best)
-    backbone = setup.learner.problem.backbone
-    document = {
-        "folder": str(folder),
-        "data": config.data,
-        "learner": config.learner,
-        "way": config.way,
-        "shot": config.shot,
-        "seed": config.seed,
-        "steps": config.steps,
-        "arch": backbone.space.describe(backbone.arch),
-        "parameters": sum(p.numel() for p in state.best.values()),
-        "valid_accuracy": round(state.best_accuracy, 3),
-        "test": test.document(),
-        "export": str(folder / "export"),
-    }
-    with atomic_write(result) as partial:
-        partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    return document
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 
 from nas import tasks
-from nas.commands import _shared
+from nas.commands import _few_shot_export, _shared
 from nas.commands._kinds import GivenPath
 from nas.evaluators import function
 from nas.export.export import Export, export
@@ -95,6 +95,9 @@ def command(
             _say_hub(hf, arch, as_json)
             return
     assert to is not None
+    if weights is None and (learned := _few_shot_export.find(_shared.run_folder(run), space, arch)) is not None:
+        _few_shot_export.write(learned, to, arch, onnx=onnx, force=force, as_json=as_json)
+        return
     options = {"onnx": onnx, "onnx_input": onnx_input, "force": force}
     if weights:
         done = trained_network.write_export(space, about.task, weights, to, **options)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 
-from nas import plugins
+from nas.settings import describe_type, parse_value
 from nas.training.metrics import METRICS
 from nas.training.recipe import LIMITS
 from nas.training.train import SEEDS
@@ -96,9 +96,9 @@ def read(settings: dict[str, str], into: type[Read] = Settings) -> Read:
         # The default's type is the setting's; those without one are all whole numbers.
         default = known[key]
         kind = (float if key in _FRACTIONS else int) if default is None else type(default)
-        typed[key] = plugins.read(text, kind)
+        typed[key] = parse_value(text, kind)
         if typed[key] is None:
-            raise UserError(f"--training-option {key} is '{text}'; it takes {plugins.kind(kind)}.")
+            raise UserError(f"--training-option {key} is '{text}'; it takes {describe_type(kind)}.")
         most = _MOST.get(key)
         if most is not None and not 0 <= typed[key] <= most:
             raise UserError(f"--training-option {key} is {text}; it takes 0 to {most}.")

@@ -27,6 +27,7 @@ from nas import datasets, plugins
 from nas.datasets import meta_features
 from nas.guarded import Answer, Workers
 from nas.ray_workers import RayWorkers
+from nas.settings import describe_type, parse_value
 from nas.types import Architecture, Defaults, Evaluate, TrainingEvaluator
 from search_spaces import Space, Task, UserError, _ops, unknown
 
@@ -391,14 +392,14 @@ def _number(key: str, text: str, kind: type) -> Any:
     """A setting above zero; None where it is not given."""
     if not text:
         return None
-    value = plugins.read(text, kind)
+    value = parse_value(text, kind)
     if value is None or not 0 < value < math.inf:
-        raise UserError(f"Setting {key} is '{text}'; it takes {plugins.kind(kind)} above zero.")
+        raise UserError(f"Setting {key} is '{text}'; it takes {describe_type(kind)} above zero.")
     return value
 
 
 def _flag(key: str, text: str) -> bool:
-    value = plugins.read(text, bool)
+    value = parse_value(text, bool)
     if value is None:
         raise UserError(f"Setting {key} is '{text}'; it takes true or false.")
     return value

@@ -84,7 +84,9 @@ def update(run: Run, config: RunConfig, evaluator: Evaluator, has_prior: bool) -
 def is_at_a_path(task: str) -> bool:
     """Whether a task is files of the user's, which may lie elsewhere the next time."""
     name = TaskName.parse(task)
-    return name.kind == "nats" or name.dataset.startswith(_FILES)
+    return (
+        name.kind == "nats" or (name.kind == "few_shot" and name.dataset != "digits") or name.dataset.startswith(_FILES)
+    )
 
 
 def with_whole_path(task: str) -> str:
@@ -92,6 +94,8 @@ def with_whole_path(task: str) -> str:
     name = TaskName.parse(task)
     if name.kind == "nats":
         return str(name._replace(table=_absolute(name.table)))
+    if name.kind == "few_shot":
+        return absolute(task)
     return str(name._replace(dataset=absolute(name.dataset))) if name.kind == "data" else task
 
 

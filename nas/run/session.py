@@ -150,13 +150,14 @@ def resume(run: Run, setup: Setup) -> Iterator[Progress]:
         raise UserError(
             f"Run '{run.folder}' holds an architecture that is not in space '{setup.evaluator.space.name}'."
         )
+    training = setup.evaluator.training
+    # Also where nothing is left to search: the report may have been stopped, and goes on from these files.
+    if training is None and isinstance(setup.evaluator, KeepsFiles):
+        setup.evaluator.cache_to(run.folder)
     if budget.spent(config, past):
         return
-    training = setup.evaluator.training
     if training is not None:
         training.cache_to(run.folder)
-    elif isinstance(setup.evaluator, KeepsFiles):
-        setup.evaluator.cache_to(run.folder)
     before, earlier = tables.column_read_counts(), Counter(store.get_meta(run, _COLUMNS_READ) or {})
     kept = dict(earlier)
     with TensorBoardLog(run.folder, setup.controller, past.score.shape[1]) as log:

@@ -54,7 +54,7 @@ def seen(task: str, known: dict[str, str]) -> str | None:
 
 
 def _objective(name: TaskName) -> Identity:
-    if name.kind == "evaluator":
+    if name.kind in ("evaluator", "few_shot"):
         return frozenset({str(name.unconstrained())})
     if name.kind == "data":
         return frozenset({_MEASURED_ON.get(name.dataset, name.dataset)})

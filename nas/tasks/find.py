@@ -100,7 +100,7 @@ def find(name: str, measurements: Measurements | None = None, **options: str) ->
     """
     parsed = TaskName.parse(name)
     plain = parsed.unconstrained()
-    if options and plain.kind not in ("data", "evaluator"):
+    if options and plain.kind not in ("data", "evaluator", "few_shot"):
         raise UserError(f"Task '{name}' reads a table; it takes no setting '{next(iter(options))}'.")
     if plain.kind == "table":
         if plain.table not in tables.names():
@@ -116,6 +116,8 @@ def find(name: str, measurements: Measurements | None = None, **options: str) ->
         inner = plugins.load("evaluator", "nats_bench").of(str(plain), **where)
     elif plain.kind == "evaluator":
         inner = plugins.load("evaluator", plain.table).of(plain.dataset, **options)
+    elif plain.kind == "few_shot":
+        inner = plugins.load("evaluator", "few_shot").of(plain.dataset, **options)
     else:
         if plain.dataset in tables.names():
             raise _of_a_table(plain.dataset)

@@ -3,6 +3,7 @@
     TABLE/DATASET[@EPOCHS][~SEEDS]        a column of a benchmark table, as `nasbench201/cifar10@200`
     nats:PATH/DATASET[@EPOCHS][~SEEDS]    nats_bench's own files
     evaluator:COMPONENT/NAME              an evaluator of your own, as `evaluator:my_scores.py:MyScores/NAME`
+    few_shot:DATA                         few-shot learning on what `nas few-shot --data DATA` takes
     DATASET                               trained: `digits`, `npz:FILE`, `folder:DIR`, `hf:NAME`
 
 SEEDS says what an evaluation gives where several training seeds were measured: `one-seed`, the score of one of them, drawn for
@@ -12,9 +13,9 @@ comparison (`nas.tasks.families.protocol`).
 Behind any of them stand constraints, each `+TABLE/COLUMN<=VALUE`, as `+nasbench201-hardware/fpga/latency<=q30`; behind a dataset
 also `+params<=20k`, `+flops<=5M` and `+latency<=2ms`, which bound the network that is handed out.
 
-Files and folders may be called anything, `a+b`, `x@2`, `y~z`, `a<=b` or with a space. So what stands behind `npz:`, `folder:` and
-`hf:` is a path up to the constraints at the end of the name that have just that form. Where the path with what looks like its
-constraints is there on disk, it is the path, and the name has no constraint.
+Files and folders may be called anything, `a+b`, `x@2`, `y~z`, `a<=b` or with a space. So what stands behind `npz:`, `folder:`,
+`hf:` and `few_shot:` is a path up to the constraints at the end of the name that have just that form. Where the path with what
+looks like its constraints is there on disk, it is the path, and the name has no constraint.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ CONSTRAINT_FORM = (
 )
 Seeds = Literal["", "one-seed", "mean"]
 _SEEDS: dict[str, Seeds] = {"one-seed": "one-seed", "mean": "mean"}
-_PATHS = ("npz:", "folder:", "hf:")
+_FEW_SHOT = "few_shot:"
+_PATHS = ("npz:", "folder:", "hf:", _FEW_SHOT)
 _NUMBER = r"-?[0-9.][0-9.eE-]*(?:\+[0-9]+)?"
 _OF_NETWORK = rf"(?:{'|'.join(NETWORK_FIGURES)})<={_NUMBER}[^\W\d]*"
 """A number and a unit, of which `nas.tasks.network_constraints` says whether it is one."""
@@ -47,12 +49,12 @@ _VARIANTS = ("-aa_", "-fgsm")
 class TaskName(NamedTuple):
     """A task's name in its parts; `str` puts them together again."""
 
-    kind: Literal["table", "nats", "evaluator", "data"]
-    """A table's column, nats_bench's files, an evaluator from outside, or a dataset that is trained on."""
+    kind: Literal["table", "nats", "evaluator", "few_shot", "data"]
+    """A table's column, nats_bench's files, an evaluator from outside, few-shot learning, or a dataset that is trained on."""
     table: str
     """The table, the path of nats_bench's files, or the evaluator; empty for a dataset."""
     dataset: str
-    """Of the table; or as it is loaded, `folder:DIR`."""
+    """Of the table; or as it is loaded, `folder:DIR`; or where few-shot data lie."""
     epochs: int | None = None
     """The fidelity; None: the longest there is."""
     seeds: Seeds = ""
@@ -71,6 +73,8 @@ class TaskName(NamedTuple):
             if not component:
                 raise UserError(f"Task '{text}' takes the form evaluator:FILE.py:Class/NAME.")
             return cls("evaluator", component, rest, None, "", constraints)
+        if plain.startswith(_FEW_SHOT):
+            return cls("few_shot", "", plain.removeprefix(_FEW_SHOT), None, "", constraints)
         table, slash, rest = plain.partition("/")
         if slash and ":" not in table:
             return cls("table", table, *_fidelity(text, rest), constraints)
@@ -79,8 +83,8 @@ class TaskName(NamedTuple):
         return cls("data", "", plain, None, "", constraints)
 
     def __str__(self) -> str:
-        before = {"table": "", "nats": "nats:", "evaluator": "evaluator:", "data": ""}[self.kind]
-        source = "" if self.kind == "data" else f"{before}{self.table}/"
+        before = {"nats": "nats:", "evaluator": "evaluator:"}.get(self.kind, "")
+        source = {"data": "", "few_shot": _FEW_SHOT}.get(self.kind, f"{before}{self.table}/")
         epochs = "" if self.epochs is None else f"@{self.epochs}"
         plain = source + self.dataset + epochs + (f"~{self.seeds}" if self.seeds else "")
         return "+".join([plain, *self.constraints])
@@ -122,6 +126,10 @@ def bounds_network(text: str) -> bool:
 def absolute(text: str) -> str:
     """The name with a path that leads there from any folder: `folder:~/photos` as `folder:/data/me/photos`."""
     kind, _, where = text.partition(":")
+    if text.startswith(_FEW_SHOT):
+        if where == "digits" or where.startswith(_PATHS):
+            return _FEW_SHOT + absolute(where)
+        return _FEW_SHOT + absolute(f"npz:{where}").removeprefix("npz:")
     if f"{kind}:" not in _PATHS[:2] or not where.strip():
         return text
     try:

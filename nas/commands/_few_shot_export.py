@@ -1,0 +1,40 @@
+"""`nas export` of a run that searched for a few-shot backbone: the learner that was trained on it to the end."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import click
+
+from nas.commands import _shared
+from nas.export.export import refuse_taken
+from nas.few_shot import final
+from nas.terminal import printable
+from search_spaces import Space, UserError, representatives
+from search_spaces._files import atomic_folder
+
+
+def find(folder: Path, space: Space, arch: str) -> Path | None:
+    """The export of the final training of `arch` in a run's folder; None where there is none."""
+    if not (folder / final.FOLDER).is_dir():
+        return None
+    # What was trained is the one backbone of all that compute the same.
+    return final.export_of(folder, space.describe(representatives(space, space.parse(arch))))
+
+
+def write(learned: Path, to: Path, arch: str, *, onnx: bool | None, force: bool, as_json: bool) -> None:
+    """Copy the export of the final training, for `nas few-shot classify`. Raises `UserError` for a folder that is taken."""
+    if onnx:
+        raise UserError("A few-shot learner is exported as network.py and embedding.pt2; leave --onnx out.")
+    files = sorted(file.name for file in learned.iterdir())
+    refuse_taken(to, force, tuple(files))
+    with atomic_folder(to) as partial:
+        shutil.copytree(learned, partial, dirs_exist_ok=True)
+    if as_json:
+        _shared.print_json({"folder": str(to), "arch": arch, "files": files})
+        return
+    click.echo(printable(f"Export {arch}\nto {to}: {', '.join(files)}"))
+    click.echo(
+        printable(f"nas few-shot classify {to} --support FOLDER IMAGES... names classes by a few images of each.")
+    )

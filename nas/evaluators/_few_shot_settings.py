@@ -1,0 +1,49 @@
+"""What `--training-option NAME=VALUE` may set of a search for a few-shot backbone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from controller._settings_types import Count, Range
+
+_FINAL = 10
+"""The final training has so many times the steps of an evaluation. Not ablated."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The same words as those of `nas few-shot`."""
+
+    data: str
+    learner: str = "prototypical"
+    way: Annotated[int, Range(2)] = 5
+    shot: Count = 1
+    queries: Count = 15
+    steps: Count = 100
+    """Of the training of an evaluation. Ten core-seconds of a prototypical network on images of 20x20."""
+    final_steps: Annotated[int, Range(0)] = 0
+    """Of the final training; 0: ten times `steps`."""
+    episodes: Annotated[int, Range(2)] = 200
+    """Of validation classes, that a score is the accuracy on: its standard error is then about 0.6% at 90%."""
+    seed: Annotated[int, Range(0, below=2**32)] = 0
+    """Of the weights and of the training episodes."""
+    image_size: Annotated[int, Range(0)] = 0
+    """0: their own, at most 32."""
+    rotations: Literal["auto", "true", "false"] = "auto"
+    """Whether each rotation by 90 degrees is a class too; auto: of digits."""
+    split_seed: Annotated[int, Range(0, below=2**32)] = 0
+    precision: Literal["float32", "bf16"] = "float32"
+    space: str = "conv4"
+    channels: Count = 16
+    """Of the first stage, where the space is one of cells; these and `cells` are those of the final networks of a search."""
+    cells: Count = 1
+    """A stage, likewise."""
+
+    @property
+    def final(self) -> int:
+        return self.final_steps or _FINAL * self.steps
+
+    @property
+    def rotated(self) -> bool | None:
+        return {"auto": None, "true": True, "false": False}[self.rotations]

@@ -1,0 +1,94 @@
+"""The search for a few-shot backbone: validation classes score, test classes are asked once, a stop changes nothing."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from controller import Proposal
+from nas import tasks
+from nas.few_shot import evaluate, export, final, result, run, training
+from nas.few_shot.episodes import Size
+from nas.tasks import TaskName
+
+SETTINGS = {"way": "3", "steps": "3", "final_steps": "10", "episodes": "10", "queries": "3", "tasks": "1"}
+ASKED = [x for key, value in SETTINGS.items() for x in ("-t", f"{key}={value}")]
+SEARCH = ("search", "--task", "few_shot:digits", "--controller", "random_search", "--evals", 2, "--batch", 1, *ASKED)
+
+
+def test_a_score_is_the_accuracy_on_validation_classes_after_the_steps_asked_for_and_the_report_that_on_test_classes():
+    evaluator = tasks.find("few_shot:digits", **SETTINGS)
+    arch = evaluator.space.parse("16:0:32:0:max_pool")  # The same as 16:32:0:0:max_pool, which is trained.
+    score = evaluator.load(torch.tensor([0, 7]))(Proposal(arch.expand(2, 1, -1))).score
+    assert score[0] == score[1], "a seed of the search changes no score"
+    config = run.Config("digits", "prototypical", 3, 1, 3, steps=3, options={"tasks": "1"}, arch="16:32:0:0:max_pool")
+    setup = run.prepare(config)
+    state = training.begin(setup.learner, 0)
+    for _ in range(3):
+        state, _ = training.advance(setup.learner, setup.source, config.plan, state)
+    right = evaluate.correct(setup.learner, state.params, setup.source, "valid", Size(10, 3, 1, 3))
+    assert score[0].item() == pytest.approx(100 * right.mean().item())
+    plan = dataclasses.replace(config.plan, steps=10)
+    *_, last = training.train(setup.learner, setup.source, plan, training.begin(setup.learner, 0))
+    tested = evaluate.correct(setup.learner, last.state.best, setup.source, "test", Size(final.EPISODES, 3, 1, 3))
+    assert evaluator.report(arch[None]).item() == pytest.approx(100 * tested.mean().item(), abs=1e-3)
+
+
+def test_a_search_that_was_stopped_ends_as_one_that_was_not_and_exports_what_classifies(nas, tmp_path, monkeypatch):
+    assert nas(*SEARCH, "--name", "whole").returncode == 0
+    advance, calls, stop_at = training.advance, [], 0
+
+    def stop(*given):
+        calls.append(given)
+        if len(calls) == stop_at:
+            raise KeyboardInterrupt
+        return advance(*given)
+
+    # In the second evaluation, then in the final training.
+    for stop_at, command in ((5, (*SEARCH, "--name", "stopped")), (3 + 4, ("resume", "stopped"))):  # noqa: B007
+        with monkeypatch.context() as patched:
+            patched.setattr(training, "advance", stop)
+            calls.clear()
+            assert nas(*command).returncode == 130
+    assert nas("resume", "stopped").returncode == 0
+    shown = [json.loads(nas("show", name, "--json").stdout) for name in ("whole", "stopped")]
+    assert shown[0]["best"][0]["report"] == shown[1]["best"][0]["report"]
+    lines = [(tmp_path / "runs" / name / "few_shot.jsonl").read_text().split("\n")[1:] for name in ("whole", "stopped")]
+    rows = [[{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in each] for each in lines]
+    assert rows[0] == rows[1]
+    assert nas("export", "stopped", "--to", "out").returncode == 0
+    learned = export.read(tmp_path / "out")
+    (folder,) = (tmp_path / "runs" / "whole" / final.FOLDER).iterdir()
+    params = run.read(folder)[1].best
+    assert all(torch.equal(p, params[name]) for name, p in learned.params.items())
+    assert result.read(folder)["test"]["accuracy"] == pytest.approx(shown[0]["best"][0]["report"], abs=1e-4)
+    assert "--onnx" in nas("export", "stopped", "--to", "out2", "--onnx").stderr
+    assert nas("export", "stopped", "--to", "out").returncode == 2, "what is there is not replaced"
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (("way=1",), "Setting way is '1'; it takes a whole number of 2 or more"),
+        (("learner=protoypical",), "Did you mean 'prototypical'"),
+        (("learner=maml", "inner_rate=1"), "Did you mean 'inner_lr'"),
+        (("way=9",), "has 8 valid classes"),
+        (("space=mobile",), "no embedding can be"),
+    ],
+)
+def test_bad_settings_are_one_line_and_leave_nothing(settings, said, nas, tmp_path):
+    done = nas("search", "--task", "few_shot:digits", *[x for s in settings for x in ("-t", s)])
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert said in done.stderr
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_names_of_few_shot_tasks_lead_to_the_same_data_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a+b.npz").write_bytes(b"")
+    assert tasks.absolute("few_shot:digits") == "few_shot:digits"
+    assert tasks.absolute("few_shot:a+b.npz") == f"few_shot:{tmp_path / 'a+b.npz'}"
+    assert tasks.absolute("few_shot:folder:x") == f"few_shot:folder:{tmp_path / 'x'}"
+    name = TaskName.parse("few_shot:folder:x/y@2")
+    assert (name.kind, name.dataset, str(name)) == ("few_shot", "folder:x/y@2", "few_shot:folder:x/y@2")
