@@ -99,7 +99,7 @@ def test_each_function_is_one_point_with_its_score_and_the_size_of_its_final_net
     for point in found:
         arch = setup.evaluator.training.equivalents(space.parse(point.arch))
         assert point.parameters == sum(p.numel() for p in space.build(arch, setup.evaluator.task).parameters())
-        at = [space.describe(a) for a in past.archs[0]].index(point.arch)
+        at = [space.describe(a) for a in setup.evaluator.training.equivalents(past.archs[0])].index(point.arch)
         leader = told_apart.get(point.arch)
         assert point.score == pytest.approx(past.score[0, at].item() if leader is None else leader.mean, abs=1e-4)
         assert point.trainings == (1 if leader is None else 2)

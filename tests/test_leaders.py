@@ -125,7 +125,7 @@ def test_where_the_first_score_is_luck_the_best_of_the_leaders_by_their_other_se
         assert set(told_apart) == set(four)
         assert set(told_apart[:2]) == set(four[2:])
         assert told_apart[0] == four[3]
-        assert functions(ours, ours.space.parse(rows[s]["arch"])[None]) == four[3:]
+        assert functions(ours, ours.space.parse(rows[s]["proposed_as"] or rows[s]["arch"])[None]) == four[3:]
         assert [len(leader.scores) for leader in chosen[s].leaders] == [3, 3, 2, 2]
     assert ours.asked == [(1, 4 * count), (2, 2 * count)]
 

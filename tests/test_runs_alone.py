@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
+import sqlite3
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -161,20 +163,34 @@ def test_evaluations_are_rows_of_the_database_and_of_a_file(table, nas):
     )
     assert searched.returncode == 0, searched.stderr
     lines = nas("trials", "r", "--csv").stdout.splitlines()
-    assert lines[0] == "seed,evaluation,architecture,score,cost,seconds,epochs"
+    assert lines[0] == "seed,evaluation,architecture,score,cost,seconds,epochs,proposed_as"
     found = json.loads(nas("trials", "r", "--json").stdout)
     assert len(lines) == 1 + len(found) == 13
     assert [row["evaluation"] for row in found] == [1, 2, 3, 4, 5, 6] * 2
     with store.open_run(Path("runs/r")) as run:
         past = step_log.history(run)
-        assert [row["score"] for row in found] == past.score.flatten().tolist()
-        assert [row["cost"] for row in found] == past.cost.flatten().tolist()
+        assert torch.tensor([row["score"] for row in found]).equal(past.score.flatten())
+        assert torch.tensor([row["cost"] for row in found]).equal(past.cost.flatten())
         assert [row["epochs"] for row in found] == past.epochs.flatten().tolist()
         assert sum(row["seconds"] for row in found) == pytest.approx(2 * past.wall)
         of_steps = trials.of_steps(step_log.steps(run), 0, subject.shown_space(run, subject.read(run).space).describe)
         assert sorted(t for step in of_steps for t in step) == [trials.Trial(**row) for row in found]
     assert "architecture" in nas("trials", "r").stdout.splitlines()[0]
     assert nas("trials", "r", "--csv", "--json").returncode == 2
+
+
+def test_scores_are_written_in_the_fewest_digits_that_float32_holds(tmp_path):
+    numbers = [70.3, 100 / 3, 0.1, 1e-7, 16777216.0, 3e38]
+    narrow = torch.tensor(numbers).tolist()
+    assert narrow[0] == 70.30000305175781
+    assert [trials._number(value) for value in narrow[:1]] == [70.3]
+    assert torch.tensor([trials._number(value) for value in narrow]).equal(torch.tensor(numbers))
+    assert trials._number(0.1234567890123) == 0.1234567890123, "a finer number is not rounded"
+    assert [trials._number(value) for value in (math.nan, math.inf, None)] == [None] * 3
+    with sqlite3.connect(tmp_path / "old.sqlite") as connection:  # As an earlier version wrote it.
+        connection.execute(trials.SCHEMA)
+        connection.execute("insert into trial values (0, 1, 0, 'a', ?, ?, 0.25, null)", narrow[:2])
+        assert trials.stored(connection) == [trials.Trial(0, 1, "a", 70.3, 33.333332, 0.25, None)]
 
 
 def test_searches_that_start_together_have_a_folder_each(monkeypatch, tmp_path):

@@ -14,6 +14,7 @@ from nas.evaluators import function
 from nas.export import draw
 from nas.run import comparison, finish, incumbent, report, step_log, store, subject, test_accuracy, trained_network
 from nas.run.choice import Leader
+from nas.run.names import Name
 from nas.run.noise import Noise
 from nas.run.store import Run
 from nas.run.summary import summary, top_row
@@ -76,7 +77,7 @@ def print_run(run: Run) -> None:
     top = top_row(rows)
     arch = past.archs[top["seed"] - run.config.first_seed, top["found_at"] - 1]
     console.print(printable(draw.text(space, arch, encodable("█", "#"))))
-    console.print(f"best    {printable(top['arch'])}")
+    console.print(f"best    {printable(Name(top['arch'], top['proposed_as']).sentence())}")
     console.print(printable(about.description))
     console.print(
         f"score   {top['score']:.3f} at evaluation {top['found_at']}{_after(top, about.task)}"

@@ -9,7 +9,8 @@ import click
 
 from nas.commands import _shared
 from nas.evaluators import function
-from nas.run import store, subject
+from nas.run import names, store
+from nas.run.names import Name
 from nas.run.trials import Trial
 from nas.terminal import printable
 from search_spaces import UserError
@@ -22,7 +23,9 @@ from search_spaces import UserError
 def command(run: str, as_csv: bool, as_json: bool) -> None:
     """List every evaluation of a run: architecture, score, cost, seconds, epochs.
 
-    A score that is empty is of an evaluation that failed. The same rows are the table `trial` of the run's run.sqlite.
+    A score that is empty is of an evaluation that failed. Of architectures that compute the same one is trained, and named;
+    `proposed_as` is then what the search proposed. The same rows, by what was proposed, are the table `trial` of the run's
+    run.sqlite.
 
     \b
     Example:
@@ -31,7 +34,7 @@ def command(run: str, as_csv: bool, as_json: bool) -> None:
     if as_csv and as_json:
         raise UserError("--csv and --json are two forms of the same; choose one.")
     with store.open_run(_shared.run_folder(run)) as opened:
-        rows = subject.trials_of(opened)
+        rows = names.trials_of(opened)
         said = {(r["architecture"], r["seed"], r["epochs"]): r for r in function.read(opened.folder)}
         final = opened.config.training_options.get("epochs", str(function.EPOCHS))
     if as_json:
@@ -39,7 +42,7 @@ def command(run: str, as_csv: bool, as_json: bool) -> None:
     elif as_csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(Trial._fields)
-        writer.writerows(row._replace(architecture=printable(row.architecture)) for row in rows)
+        writer.writerows(map(_written, rows))
     else:
         heading = ("seed", "evaluation", "score", "cost", "seconds", "epochs", "architecture")
         _shared.print_lines([heading, *(_shown(row) for row in rows)])
@@ -51,6 +54,11 @@ def _said(row: Trial, said: dict[tuple[str, int, int], dict], epochs: int) -> di
     return {} if found is None else {"error": found["error"], "figures": found["figures"]}
 
 
+def _written(row: Trial) -> Trial:
+    proposed = None if row.proposed_as is None else printable(row.proposed_as)
+    return row._replace(architecture=printable(row.architecture), proposed_as=proposed)
+
+
 def _shown(row: Trial) -> tuple[str, ...]:
     numbers = ("-" if value is None else f"{value:.3f}" for value in (row.score, row.cost, row.seconds))
     return (
@@ -58,5 +66,5 @@ def _shown(row: Trial) -> tuple[str, ...]:
         str(row.evaluation),
         *numbers,
         "-" if row.epochs is None else str(row.epochs),
-        row.architecture,
+        Name(row.architecture, row.proposed_as).sentence(),
     )

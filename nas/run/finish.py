@@ -17,12 +17,14 @@ from nas.run import (
     front,
     hparams,
     leaders,
+    names,
     report,
     session,
     simpler,
     stages,
     step_log,
     store,
+    subject,
     test_accuracy,
     test_pictures,
     test_place,
@@ -114,12 +116,12 @@ def page(run: Run, setup: Setup, winner: TrainedNetwork) -> str:
     retrained = choice.trainings(run, past)
     plain = comparison.plain_handed_out(run)
     head = [
-        f"# {escape(run.config.task)}: {winner.metrics['test_accuracy']:.2f}% of the test images",
+        f"# {escape(run.config.task)}: {winner.metrics['test_accuracy']:.2f}% of the test images right",
         *map(escape, [*test_accuracy.sentences(winner), *([plain] if plain else [])]),
         f"Found by {code(run.config.controller)} in {past.score.shape[1]} evaluations, {past.wall:.0f} s of search"
         f"{f'; {retrained} more trainings told its leaders apart' if retrained else ''}.",
         f"{escape(setup.evaluator.description)}.",
-        f"Architecture: {code(winner.arch)}",
+        _architecture(run, setup, past, winner),
         *choice.section(run, past, session.best(run.config, past)),
         *data_report.section(run, past, setup.evaluator.training.failures() if setup.evaluator.training else []),
         *comparison.section(run),
@@ -131,6 +133,16 @@ def page(run: Run, setup: Setup, winner: TrainedNetwork) -> str:
     rows += [[name, *map(str, counts)] for name, counts in zip(names, winner.metrics["confusion"])]
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     return "\n\n".join([*head, table]) + "\n"
+
+
+def _architecture(run: Run, setup: Setup, past: step_log.History, winner: TrainedNetwork) -> str:
+    """A line that names the network handed out, and what was found where it is another one."""
+    found = choice.handed_out(run, past, session.best(run.config, past))
+    name = names.of(subject.read(run), setup.evaluator.space, found.archs[choice.top(run, past, found)])
+    proposed = "" if name.proposed_as is None else f", proposed as {code(name.proposed_as)}"
+    if comparison.plain_handed_out(run):
+        return f"Architecture: {code(winner.arch)}, the plain ResNet. The search found {code(name.arch)}{proposed}."
+    return f"Architecture: {code(winner.arch)}{proposed}"
 
 
 def _is_exported(run: Run, winner: TrainedNetwork) -> bool:

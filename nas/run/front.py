@@ -13,7 +13,7 @@ from torch import Tensor
 
 from controller import penalty
 from nas.export import latency_model
-from nas.run import choice, step_log, store, subject, verified
+from nas.run import choice, names, step_log, store, subject, verified
 from nas.run.choice import Leader
 from nas.run.step_log import History
 from nas.run.store import Run
@@ -29,7 +29,7 @@ class Point(NamedTuple):
     """A function that was evaluated, and what its final network costs."""
 
     arch: str
-    """The first architecture of the run that computes it."""
+    """The one that is trained for all that compute it; of a table the first that was proposed."""
     score: float
     """The run's score without penalties; where it was trained with several seeds, their mean."""
     trainings: int
@@ -75,9 +75,11 @@ def points(run: Run) -> list[Point]:
             own += leader.mean - past.score[at].item()
         trainings = 1 if leader is None else len(leader.scores)
         epochs = None if past.epochs is None else int(past.epochs[at])
-        name = space.describe(arch)
+        name = space.describe(arch)  # As it was proposed.
         took = measured.get(name, predicted.get(name))
-        rows.append(Point(name, own, trainings, epochs, size, work, took, name in measured, False))
+        rows.append(
+            Point(names.of(about, space, arch).arch, own, trainings, epochs, size, work, took, name in measured, False)
+        )
     # A latency that is not known dominates nothing, and is dominated by what is smaller.
     costs = [[row.parameters, 0.0 if row.latency_ms is None else row.latency_ms] for row in rows]
     best = non_dominated([row.score for row in rows], costs)

@@ -69,12 +69,12 @@ def _halve(run: Run, evaluator: Evaluator, training: TrainingEvaluator, past: Hi
 
 def _without_leaders(run: Run, evaluator: Evaluator, training: TrainingEvaluator, past: History) -> list[Choice]:
     """Where nothing was trained at full length: of each search the best of the longest trainings that keeps the bounds."""
-    found = []
+    found, describe = [], evaluator.space.describe
     for s in range(len(past.score)):
         order = _order(run.config, evaluator, training, past, s, full=False)
         places = verified.first(run, evaluator, [past.archs[s, at] for at in order], 1)
         leaders = [
-            Leader(evaluator.space.describe(past.archs[s, at]), at + 1, [round(past.score[s, at].item(), 4)])
+            Leader(describe(training.equivalents(past.archs[s, at])), at + 1, [round(past.score[s, at].item(), 4)])
             for at in (order[place] for place in places)
         ]
         found.append(Choice(leaders, None))
@@ -119,7 +119,11 @@ def _choice(
     ranked = sorted(scores, key=lambda at: (-len(scores[at]), -choice.mean(scores[at])))
     describe = evaluator.space.describe
     leaders = [
-        Leader(describe(past.archs[s, at]), at + 1, [None if math.isnan(x) else round(x, 4) for x in scores[at]])
+        Leader(
+            describe(training.equivalents(past.archs[s, at])),
+            at + 1,
+            [None if math.isnan(x) else round(x, 4) for x in scores[at]],
+        )
         for at in ranked
     ]
     accuracy = training.retrain(past.archs[s, order[:1]], 0).item()

@@ -88,7 +88,7 @@ def network(
         return None
     folder = run.folder / _FOLDER / hashlib.sha256(point.arch.encode()).hexdigest()[:16]
     arch = space.parse(point.arch)
-    for known in (run.folder, folder):
+    for known in (run.folder, *sorted(folder.parent.glob("*"))):
         kept = trained_network.load(known)
         if kept is not None and _alike(space, kept.arch, point.arch):
             return kept

@@ -27,6 +27,7 @@ from nas.run import (
     trained_network,
 )
 from nas.run.front import Point
+from nas.run.names import Name
 from nas.run.store import Run
 from nas.run.summary import summary, top_row
 from nas.terminal import printable
@@ -89,7 +90,7 @@ def page(run: Run) -> str:
     }
     return _template().render(
         **values,
-        **_drawn(space, arch, final.describe(arch) if winner is None else winner.arch),
+        **_drawn(space, arch, _described(top, winner)),
         **_of_images(run, winner),
     )
 
@@ -159,6 +160,12 @@ def _drawn(space: Space, arch: Tensor, described: str) -> dict[str, Any]:
         "cell": None if picked is None else draw_svg.cell(picked),
         "decisions": draw.decisions_of(space, arch),
     }
+
+
+def _described(top: dict[str, Any], winner: TrainedNetwork | None) -> str:
+    """The name of what is drawn: of the best of the search, or of another network that was handed out."""
+    other = winner is not None and winner.arch != top["arch"]
+    return winner.arch if other else Name(top["arch"], top["proposed_as"]).sentence()
 
 
 def _of_images(run: Run, winner: TrainedNetwork | None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from nas.export.export import Export
-from nas.run import classify, finish, model_card, store, subject, trained_network
+from nas.run import classify, finish, model_card, names, store, subject, trained_network
 from nas.run.classify import Answer, Classifier
 from nas.run.store import Run
 from nas.run.summary import summary, top_row
@@ -73,7 +73,7 @@ class Result:
     def trials(self) -> list[Trial]:
         """Every evaluation, as `nas trials` lists them."""
         with self.open() as run:
-            return subject.trials_of(run)
+            return names.trials_of(run)
 
     def report(self) -> str:
         """The page on the network found, in Markdown. Raises `UserError` where nothing was trained."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from nas.run import budget, choice, comparison, session, step_log, store, subject, test_place, verified
+from nas.run import budget, choice, comparison, names, session, step_log, store, subject, test_place, verified
 from nas.run.step_log import History
 from nas.run.store import Run
 
@@ -18,7 +18,8 @@ def summary(run: Run) -> dict[str, Any]:
         for s in range(run.config.seeds)
     ]
     if past.steps:
-        space = subject.shown_space(run, subject.read(run).space)
+        about = subject.read(run)
+        space = subject.shown_space(run, about.space)
         found = choice.handed_out(run, past, session.best(run.config, past))
         reports = store.get_meta(run, "report") or [None] * len(rows)
         epochs = [None] * len(rows) if found.epochs is None else found.epochs.tolist()
@@ -27,13 +28,13 @@ def summary(run: Run) -> dict[str, Any]:
         columns = rows, found.archs, found.score.tolist(), found.at.tolist(), reports, epochs, rest
         for row, arch, score, at, report, after, more in zip(*columns):
             if not math.isnan(score):
-                described = space.describe(arch)
-                row |= {"arch": described, "score": round(score, 4), "report": report, "found_at": at, "epochs": after}
+                row |= names.of(about, space, arch)._asdict()
+                row |= {"score": round(score, 4), "report": report, "found_at": at, "epochs": after}
                 row |= more
                 if ratio is not None:
                     at_best = ratio[row["seed"] - first, at - 1]
                     row["constraint_ratio"] = [round(x, 4) for x in at_best.tolist()]
-                    measured = verified.ratios(run, described)
+                    measured = verified.ratios(run, space.describe(arch))
                     row |= {"measured_ratio": measured} if measured else {}
     return overview(run, past) | {
         "cost_seconds": round(past.cost.double().sum(1).mean().item(), 3) if past.steps else 0.0,

@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
+import numpy as np
 from torch import Tensor
 
 from controller import Proposal, Results
@@ -29,7 +30,7 @@ class Trial(NamedTuple):
     evaluation: int
     """Of its seed, counted from 1."""
     architecture: str
-    """As the run's space describes it."""
+    """As the run's space describes it. In the table `trial` the proposed one, elsewhere the one that is trained for it."""
     score: float | None
     """None where the evaluation failed."""
     cost: float | None
@@ -38,6 +39,8 @@ class Trial(NamedTuple):
     """Of wall clock: its share of its step. The shares of a seed add up to what the run took."""
     epochs: int | None
     """Epochs that it was evaluated after; None: the task's own."""
+    proposed_as: str | None = None
+    """What the search proposed, where another architecture that computes the same is trained for it. Not in the table."""
 
 
 def rows(
@@ -57,8 +60,13 @@ def rows(
     ]  # fmt: skip
 
 
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _number(value: float | None) -> float | None:
+    """A float32 in its fewest digits: 70.3 and not 70.30000305. A finer number stays as it is."""
+    if value is None or not math.isfinite(value):
+        return None
+    # Beyond its range, rounding would give no number.
+    narrow = np.float32(value) if abs(value) < np.finfo(np.float32).max else None
+    return value if narrow is None or float(narrow) != value else float(str(narrow))
 
 
 def of_steps(
@@ -99,6 +107,7 @@ def stored(connection: sqlite3.Connection) -> list[Trial]:
         found = connection.execute(
             "select seed, evaluation, architecture, score, cost, seconds, epochs from trial order by seed, evaluation"
         )
-        return [Trial(*row) for row in found]
-    except sqlite3.DatabaseError:
+        rows = [Trial(*row) for row in found]
+        return [row._replace(score=_number(row.score), cost=_number(row.cost)) for row in rows]
+    except (sqlite3.DatabaseError, TypeError):  # SQLite keeps text where it is told of numbers.
         return []
