@@ -121,6 +121,12 @@ def refused(nas, tmp_path):
         (("search", "--first-seed", "9" * 20), "is not in the range 0<=x<="),
         (("meta-train", "--seed", "-1"), "is not in the range 0<=x<="),
         (("search", "--task", "digits", "-t", f"epochs={'9' * 20}"), "it takes a number up to 1,000,000,000."),
+        (("search", "--task", "digits", "-t", "cells=1000000"), "cells is 1000000; it takes a number up to 200."),
+        (("train", "resnet", "-t", "final_channels=9999"), "final_channels is 9999; it takes a number up to 512."),
+        (
+            ("search", "--space", "pipeline", "--task", "digits", "-t", "image_size=100000"),
+            "it takes a number up to 1,024.",
+        ),
         (("search", "--task", "digits", "-t", "device=cuda:99"), "device is 'cuda:99', which cannot be used here: "),
         (("search", "--task", "own201"), "'own201' is a table; a task is one of its datasets: own201/arabic_chars28, "),
         (("search", "--task", "evaluator:x"), "'evaluator:x' takes the form evaluator:FILE.py:Class/NAME."),

@@ -99,18 +99,29 @@ def _uniform(archs: Tensor) -> Tensor:
     return _noise.uniform(index.flatten(), 0, 1)[:, 0].view(index.shape)
 
 
-def searched(folder, evaluator, **asked):
+def searched(folder, evaluator, choose=True, **asked):
     """A run that ended and chose, and its history."""
     config = RunConfig(controller="random_search", **{"task": "digits", "batch": 4, "leaders": None} | asked)
     setup = session.load(replace(config, task="own201/digits"))._replace(evaluator=evaluator)
     run = session.start(folder, config, setup)
     list(session.resume(run, setup))
-    leaders.choose(run, evaluator)
+    if choose:
+        leaders.choose(run, evaluator)
     return run, setup, step_log.history(run)
 
 
 def functions(evaluator, archs):
     return [tuple(arch) for arch in evaluator.equivalents(archs).tolist()]
+
+
+@pytest.mark.parametrize(("asked", "stages"), [(None, ["leaders"]), (0, []), (1, [])])
+def test_leaders_are_announced_where_some_are_trained_again(tmp_path, asked, stages):
+    run, _, _ = searched(tmp_path / "run", ours := Lucky(), evals=32, leaders=asked, choose=False)
+    told = []
+    with run:
+        leaders.choose(run, ours, lambda: told.append(("leaders", len(ours.asked))))
+    assert told == [(stage, 0) for stage in stages], "once, before the first training"
+    assert bool(ours.asked) == bool(stages)
 
 
 def test_where_the_first_score_is_luck_the_best_of_the_leaders_by_their_other_seeds_is_handed_out(tmp_path):

@@ -21,7 +21,7 @@ from nas.run import choice, comparison, finish, leaders, session, simpler, step_
 from nas.run.config import RunConfig
 from nas.run.summary import summary
 from nas.tasks import TaskName, fitted_size, least_network
-from nas.tasks.network_bound import Measurements, parse
+from nas.tasks.network_bound import Measurements, NetworkConstraint, parse
 from search_spaces import Task, UserError, _ops, _sampling, representatives
 from search_spaces.nasbench201 import NasBench201
 
@@ -217,6 +217,10 @@ def test_the_error_of_a_model_is_that_of_each_measurement_predicted_from_the_oth
         weights = torch.tensor(latency_model.fit(SPACE, TASK, others).weights, dtype=torch.float64)
         errors.append(abs(float(loads[n] @ weights) / values[n] - 1))
     assert model.error == pytest.approx(np.median(errors))
+    assert model.largest_error == pytest.approx(max(errors))
+    assert model.largest_error > 2 * model.error
+    label = NetworkConstraint("latency<=2ms", "latency", 2.0, SPACE, TASK, model).label
+    assert label.endswith(f"off by {np.median(errors):.0%} in the median, {max(errors):.0%} at most)")
     torch.testing.assert_close(model.predict(SPACE, archs, TASK), torch.tensor(values))  # What was measured is known.
 
 

@@ -187,5 +187,5 @@ def test_a_final_training_longer_than_half_of_the_minutes_is_announced(nas, monk
     for seconds, said in ((45.0, False), (165.0, True)):
         monkeypatch.setattr("nas.evaluators.train.Train.final_seconds", lambda _self, seconds=seconds: seconds)
         done = nas(*asked)
-        line = "take about 3 minutes, more than half of --minutes: all of it takes about 4 minutes."
+        line = "take about 3 minutes, more than half of --minutes: all of it takes about 4.0 minutes."
         assert (done.returncode, line in done.stdout) == (0, said), done.stdout

@@ -10,6 +10,7 @@ import torch
 
 from controller import Proposal
 from nas import training
+from nas.commands import show
 from nas.evaluators import pipeline
 from nas.evaluators._pipeline_final import FinalKey
 from nas.evaluators._pipeline_jobs import MOST_EPOCHS
@@ -213,3 +214,10 @@ def test_a_search_sees_validation_scores_of_its_levels(digits):
     for b, level in enumerate(levels[0].tolist()):
         key = Key(SPACE.describe(SPACE.canonical(archs[0, b])), level)
         assert results.score[0, b] == pytest.approx(digits.trainings.results[key].score)
+
+
+def test_a_level_of_compute_is_not_called_epochs():
+    task = Task("photos", (3, 32, 32), 7, fidelities=pipeline.LEVELS)
+    assert show._after({"epochs": 3}, task, levels=True) == ", at 3 times the lowest level of compute, of 9"
+    assert show._after({"epochs": 9}, task, levels=True) == ""
+    assert show._after({"epochs": 3}, task, levels=False) == ", after 3 of 9 epochs"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -154,7 +155,10 @@ def test_the_loop_over_objects_is_still_what_search_gives():
 def test_each_image_is_named_and_folders_called_as_classes_give_the_accuracy(command):
     done = command("predict", "photos", "photos")
     assert done.returncode == 0, done.stderr
-    *lines, last = done.stdout.splitlines()
+    *lines, last, warning = done.stdout.splitlines()
+    assert warning.startswith(
+        "16 images of these lie in the folder that was searched on. The network was trained on most"
+    )
     assert [line.split("  ")[0] for line in lines] == [
         os.path.join("photos", name, f"{number}.png") for name in ("cat", "dog") for number in range(8)
     ]
@@ -163,6 +167,13 @@ def test_each_image_is_named_and_folders_called_as_classes_give_the_accuracy(com
         f"accuracy {100 * right / 16:.2f}% of 16 images in folders named after classes, 95% interval "
     )
     assert "accuracy" not in command("predict", "photos", "photos", "--no-labels").stdout
+
+
+def test_images_of_another_folder_are_not_called_trained_on(command, home):
+    shutil.copytree(home / "photos" / "cat", home / "elsewhere" / "cat")
+    for network in ("photos", "runs/photos/export"):
+        assert command("predict", network, "elsewhere").stdout.splitlines()[-1].startswith("accuracy ")
+    assert "searched on" in command("predict", "runs/photos/export", "photos").stdout.splitlines()[-1]
 
 
 def test_the_folder_of_the_run_and_that_of_its_export_answer_alike(command, result):

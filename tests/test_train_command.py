@@ -14,7 +14,7 @@ from nas.evaluators._training_cache import TrainingKey
 from nas.evaluators.train import Train
 from nas.run import trained_network
 from nas.training import metrics
-from search_spaces import _ops
+from search_spaces import UserError, _ops
 
 TINY = [x for option in ("final_epochs=1", "final_channels=4", "final_cells=1") for x in ("-t", option)]
 ARCH = "|nor_conv_3x3~0|+|nor_conv_1x1~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_3x3~1|skip_connect~2|"
@@ -52,6 +52,15 @@ def test_resnet_is_the_spaces_reference_and_one_seed_has_no_spread(nas):
     assert ours.space.describe(ours.equivalents(ours.space.reference_arch)) in done.stdout
     assert " on digits with 1 seed; about " in done.stdout
     assert "standard deviation" not in done.stdout
+    assert done.stderr == ""
+
+
+def test_without_a_task_a_line_says_which_one_it_is(nas, monkeypatch):
+    monkeypatch.setattr(train, "_seconds", lambda *_: (_ for _ in ()).throw(UserError("Far enough.")))
+    done = nas("train", "resnet", *TINY)
+    assert (
+        done.stderr.splitlines()[0] == "No --task is given, so it is 'digits'; --task folder:DIR trains on your images."
+    )
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from nas.commands import _shared
-from nas.run import classify
+from nas.run import classify, store
 from nas.run.classify import Answer, Classifier
 from nas.terminal import printable
 from nas.text import counted
@@ -52,7 +52,8 @@ def command(
         raise UserError("--csv and --json are two forms of the same; choose one.")
     if top < 1:
         raise UserError(f"--top is {top}; it takes 1 or more.")
-    found = classify.find(_folder(network), trusted=trusted)
+    folder = _folder(network)
+    found = classify.find(folder, trusted=trusted)
     files = classify.images(images)
     answers = []
     writer = csv.writer(sys.stdout, lineterminator="\n") if as_csv else None
@@ -79,6 +80,7 @@ def command(
         _shared.print_json(document(found, answers, shown))
     elif not as_csv:
         _print_accuracy(found, answers)
+        _say_trained_on(folder, answers)
     if any(answer.failure for answer in answers):
         sys.exit(IN_PART)
 
@@ -121,4 +123,20 @@ def _print_accuracy(found: Classifier, answers: list[Answer]) -> None:
         click.echo(
             f"accuracy {figures['accuracy']:.2f}% of {counted(figures['count'], 'image')} in folders named after classes, "
             f"95% interval {low:.2f}% to {high:.2f}% (Wilson)"
+        )
+
+
+def _say_trained_on(network: Path, answers: list[Answer]) -> None:
+    """That an accuracy counts images which the network was trained on, where a run says that it read their folder."""
+    run = next((folder for folder in (network, network.parent) if (folder / store.FILE).is_file()), None)
+    labelled = [Path(answer.image) for answer in answers if answer.label is not None and not answer.failure]
+    if run is None or not labelled:
+        return
+    with store.open_run(run) as opened:
+        kind, _, where = opened.config.task.partition(":")
+    own = sum(image.resolve().is_relative_to(Path(where).resolve()) for image in labelled) if kind == "folder" else 0
+    if own:
+        click.echo(
+            f"{counted(own, 'image')} of these lie in the folder that was searched on. The network was trained on most of that: "
+            f"its test accuracy says more, nas show {printable(str(run))} has it."
         )

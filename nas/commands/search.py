@@ -114,5 +114,10 @@ def _say_ending(config: RunConfig) -> None:
         ending, whole = config.ending_seconds, budget.search_seconds(config) + config.ending_seconds
         click.echo(
             f"The final training and what follows it take about {duration(ending)}, more than half of --minutes: all of it takes "
-            f"about {duration(whole)}. -t final_epochs=N shortens it."
+            f"about {whole / 60:.1f} minutes. {_shortens(config)} shortens it."
         )
+
+
+def _shortens(config: RunConfig) -> str:
+    """The setting of the final training's length."""
+    return "-t final=G" if "final" in config.training_options else "-t final_epochs=N"

@@ -26,6 +26,8 @@ from search_spaces._files import atomic_write
 _BLOCKS, _ASCII = "▁▂▃▄▅▆▇█", "_.-=#"
 """Levels of the trajectory, lowest first."""
 _WIDTH = 60
+_PIPELINE = "pipeline"
+"""The space whose evaluations are levels of compute."""
 _REASONS = 3
 """Of failed evaluations that are named: the commonest."""
 
@@ -80,7 +82,7 @@ def print_run(run: Run) -> None:
     console.print(f"best    {printable(Name(top['arch'], top['proposed_as']).sentence())}")
     console.print(printable(about.description))
     console.print(
-        f"score   {top['score']:.3f} at evaluation {top['found_at']}{_after(top, about.task)}"
+        f"score   {top['score']:.3f} at evaluation {top['found_at']}{_after(top, about.task, about.space.component == _PIPELINE)}"
         + _over_seeds(rows, "score")
     )
     _print_choice(console, top)
@@ -199,10 +201,18 @@ def _print_choice(console: Console, top: dict) -> None:
     console.print(f"noise   {Noise(**top['noise']).sentence()}")
 
 
-def _after(row: dict, task: Task) -> str:
-    """How long the best was trained, where that was not the task's whole length."""
+def _after(row: dict, task: Task, levels: bool) -> str:
+    """How long the best was trained, where that was not the task's whole length.
+
+    Args:
+        levels: lengths are levels of compute and not epochs.
+    """
     own = task.fidelities
-    return f", after {row['epochs']} of {own[-1]} epochs" if own and row["epochs"] not in (None, own[-1]) else ""
+    if not own or row["epochs"] in (None, own[-1]):
+        return ""
+    if levels:
+        return f", at {row['epochs']} times the lowest level of compute, of {own[-1]}"
+    return f", after {row['epochs']} of {own[-1]} epochs"
 
 
 def _over_seeds(rows: list[dict], key: str) -> str:

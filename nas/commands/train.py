@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 import torch
+from click.core import ParameterSource
 from rich.console import Console
 from torch import Tensor
 
@@ -26,11 +27,12 @@ from nas.types import ComparableTraining, FinalTraining, TrainedNetwork, as_comp
 from search_spaces import UserError
 
 RESNET = "resnet"
+_DEFAULT = "digits"
 
 
 @click.command()
 @click.argument("arch", metavar="ARCH|resnet")
-@click.option("--task", default="digits", show_default=True, help="Images: digits, npz:FILE, folder:DIR or hf:NAME.")
+@click.option("--task", default=_DEFAULT, show_default=True, help="Images: digits, npz:FILE, folder:DIR or hf:NAME.")
 @click.option("--space", help="The search space of ARCH: a name, or FILE.py:Class of your own.")
 @click.option("--seeds", default=3, show_default=True, help="Trainings that differ in their seed alone.")
 @click.option(
@@ -63,6 +65,9 @@ def command(
     described = training.final_space.describe(training.equivalents(chosen))
     if to is not None:
         refuse_taken(to, force, (*FILES, SPACE_SOURCE))
+    if click.get_current_context().get_parameter_source("task") is ParameterSource.DEFAULT:
+        # On standard error: with --json the other one has a document and nothing else.
+        click.echo(f"No --task is given, so it is '{_DEFAULT}'; --task folder:DIR trains on your images.", err=True)
     if not as_json:
         click.echo(
             f"Training {printable(described)} on {printable(training.task.name)} with {counted(seeds, 'seed')}; "

@@ -17,6 +17,19 @@ _LARGEST = 1_000_000_000
 """Of whole numbers: no training has more epochs, images or channels, and PyTorch's own overflow far beyond it."""
 
 
+_LARGEST_OF = {
+    # ResNet-1202, the deepest for small images that was published, has 200 blocks a stage (He et al. 2016, arXiv:1512.03385,
+    # section 4.2). Building a network far beyond that takes longer than anybody waits.
+    "cells": 200,
+    "final_cells": 200,
+    # They become 2048 in the last stage, as in ResNet-50 (the same paper, table 1).
+    "channels": 512,
+    "final_channels": 512,
+    # A batch of 64 in color then takes 0.8 GB before the first layer.
+    "image_size": 1024,
+}
+
+
 # The defaults are for searches on a CPU and are not ablated. Those that are None depend on the data (`Train.of`).
 class Settings(NamedTuple):
     """What `--training-option NAME=VALUE` may set; None: chosen from the data."""
@@ -104,8 +117,9 @@ def read(settings: dict[str, str], into: type[Read] = Settings) -> Read:
             raise UserError(f"--training-option {key} is {text}; it takes 0 to {most}.")
         if most is None and kind in (int, float) and not 0 < typed[key] < math.inf:
             raise UserError(f"--training-option {key} is {text}; it takes a number above zero.")
-        if kind is int and typed[key] > _LARGEST:
-            raise UserError(f"--training-option {key} is {text}; it takes a number up to {_LARGEST:,}.")
+        largest = _LARGEST_OF.get(key, _LARGEST)
+        if kind is int and typed[key] > largest:
+            raise UserError(f"--training-option {key} is {text}; it takes a number up to {largest:,}.")
     if typed.get("metric", "accuracy") not in METRICS:
         raise unknown("metric", typed["metric"], list(METRICS))
     return into(**typed)

@@ -31,6 +31,9 @@ class LatencyModel:
     """Milliseconds, of the call and of each load in the order of `Loads`."""
     error: float
     """The median over the measurements of the error of each as predicted from the others, as a share of it (leave one out)."""
+    largest_error: float
+    """The largest of these. Networks of some spaces differ by a factor of 100 in latency, and then the median alone promises too
+    much."""
     measured: tuple[tuple[str, float], ...]
     """What it was made of: architectures, as their space describes them, and milliseconds."""
 
@@ -53,7 +56,9 @@ def fit(space: Space, task: Task, measured: Sequence[tuple[str, float]]) -> Late
     left_out = [
         abs(loads_NF[n] @ _weights(loads_NF[keep], target_N[keep]) / target_N[n] - 1) for n, keep in enumerate(others)
     ]
-    return LatencyModel(tuple(_weights(loads_NF, target_N).tolist()), float(np.median(left_out)), tuple(measured))
+    return LatencyModel(
+        tuple(_weights(loads_NF, target_N).tolist()), float(np.median(left_out)), float(max(left_out)), tuple(measured)
+    )
 
 
 def _weights(loads_NF: np.ndarray, target_N: np.ndarray) -> np.ndarray:

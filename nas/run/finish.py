@@ -86,8 +86,7 @@ def write_report(run: Run, setup: Setup, enter: Enter = stages.nobody) -> None:
     if store.get_meta(run, "report") is not None:
         return
     past = step_log.history(run)
-    enter(stages.LEADERS)
-    leaders.choose(run, setup.evaluator)
+    leaders.choose(run, setup.evaluator, lambda: enter(stages.LEADERS))
     found = choice.handed_out(run, past, session.best(run.config, past))
     succeeded = ~found.score.isnan()
     if not succeeded.any():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 
 import torch
 
@@ -21,21 +22,24 @@ from nas.run.store import Run
 from nas.types import Evaluator, TrainingEvaluator
 
 
-def choose(run: Run, evaluator: Evaluator) -> None:
+def choose(run: Run, evaluator: Evaluator, begins: Callable[[], None] = lambda: None) -> None:
     """Tell the leaders of each search apart and keep the choice with the run; what was done before is not done again.
 
-    A search whose score is looked up has no leaders: the first of its best is handed out.
+    A search whose score is looked up has no leaders: the first of its best is handed out. `begins` is called before the first
+    of them is trained again, where one is.
     """
     training, past = evaluator.training, step_log.history(run)
     if training is None or not past.steps or choice.choices(run, past) is not None:
         return
     training.cache_to(run.folder)
     started = time.perf_counter()
-    found = _halve(run, evaluator, training, past)
+    found = _halve(run, evaluator, training, past, begins)
     choice.save(run, past, found, time.perf_counter() - started)
 
 
-def _halve(run: Run, evaluator: Evaluator, training: TrainingEvaluator, past: History) -> list[Choice]:
+def _halve(
+    run: Run, evaluator: Evaluator, training: TrainingEvaluator, past: History, begins: Callable[[], None]
+) -> list[Choice]:
     config = run.config
     count, searches = max(1, budget.leaders_of(config, past)), range(len(past.score))
     orders = [_order(config, evaluator, training, past, s) for s in searches]
@@ -52,6 +56,8 @@ def _halve(run: Run, evaluator: Evaluator, training: TrainingEvaluator, past: Hi
         return past.wall + time.perf_counter() - started < budget.search_seconds(config)
 
     while any(len(ats) > 1 for ats in left) and in_time():
+        if not repeat:
+            begins()
         repeat += 1
         # All searches at once: trainings that run side by side use all cores.
         places = [(s, at) for s in searches for at in left[s] if len(left[s]) > 1]

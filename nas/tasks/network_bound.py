@@ -58,7 +58,10 @@ class NetworkConstraint:
     def label(self) -> str:
         if self.model is None:
             return f"{_WORDS[self.figure]} of the final network"
-        return f"latency in ms (predicted from {len(self.model.measured)} measurements to {self.model.error:.0%})"
+        return (
+            f"latency in ms (predicted from {len(self.model.measured)} measurements; each as predicted from the others is off by "
+            f"{self.model.error:.0%} in the median, {self.model.largest_error:.0%} at most)"
+        )
 
     @property
     def digest(self) -> str:
