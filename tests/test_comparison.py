@@ -15,7 +15,7 @@ from nas.export import latency
 from nas.export.latency import of_networks
 from nas.export.read_back import has_onnx
 from nas.run import comparison, final_trainings, finish, session, simpler, store, trained_network
-from nas.run.comparison import FOUND, LEARNED, MAJORITY, REFERENCE, Row
+from nas.run.comparison import ENSEMBLE, FOUND, LEARNED, MAJORITY, REFERENCE, Row
 from nas.run.config import RunConfig
 from nas.types import Comparable, FinalTraining
 from search_spaces import UserError
@@ -90,6 +90,12 @@ def test_of_simpler_models_that_tie_on_validation_images_the_exported_one_is_adv
     assert advised(50, 70, 70, 70) == "the plain ResNet", "of the same size, it is exported"
     assert advised(50, 70, 70, 75) == LEARNED, "neither is exported"
     assert advised(50, 70, 69.9, 65) == LEARNED, "the exported one is worse"
+
+
+def test_of_simpler_models_that_tie_beside_an_exported_ensemble_the_simplest_is_advised():
+    rows = [row(kind, 70, hits(35)) for kind in (LEARNED, REFERENCE, FOUND, ENSEMBLE)]
+    assert "take the simpler one, scikit-learn. " in comparison.sentence(rows, ENSEMBLE)
+    assert "take the simpler one, the plain ResNet. " in comparison.sentence(rows[:3])
 
 
 def test_test_images_never_choose_between_simpler_models():

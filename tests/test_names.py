@@ -63,6 +63,8 @@ def test_the_page_says_both_names(made, monkeypatch):
     winner = trained_network.load(run.folder)
     monkeypatch.setattr(names, "of", lambda *_: Name(winner.arch, "another"))
     assert f"\nArchitecture: `{winner.arch}`, proposed as `another`\n" in finish.page(run, setup, winner)
+    both = finish.page(run, setup, winner._replace(members=("one", "two")))
+    assert "\nArchitectures of the ensemble: `one`, `two`. The search found `" in both
     monkeypatch.setattr(finish.comparison, "plain_handed_out", lambda _: "The export is the plain ResNet.")
     monkeypatch.setattr(names, "of", lambda *_: Name("found", None))
     said = f"\nArchitecture: `{winner.arch}`, the plain ResNet. The search found `found`.\n"

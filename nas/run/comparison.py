@@ -134,7 +134,7 @@ def sentence(rows: list[Row], kind: str = FOUND) -> str:
     found = next(row for row in rows if row.kind == kind)
     simpler = [row for row in rows if row.kind not in (FOUND, ENSEMBLE)]
     level = [row for row in simpler if not _is_better(found, row)]
-    other = advised(level or simpler, handed_out(rows))
+    other = advised(level or simpler, found if kind == ENSEMBLE else handed_out(rows))
     test = baselines.paired(found.hits, other.hits)
     differ = (
         f"of {len(found.correct)} test images {found.name} alone is right on {test.first_only}, {other.name} alone on "

@@ -139,8 +139,11 @@ def _architecture(run: Run, setup: Setup, past: step_log.History, winner: Traine
     found = choice.handed_out(run, past, session.best(run.config, past))
     name = names.of(subject.read(run), setup.evaluator.space, found.archs[choice.top(run, past, found)])
     proposed = "" if name.proposed_as is None else f", proposed as {code(name.proposed_as)}"
+    found_as = f"The search found {code(name.arch)}{proposed}."
     if comparison.plain_handed_out(run):
-        return f"Architecture: {code(winner.arch)}, the plain ResNet. The search found {code(name.arch)}{proposed}."
+        return f"Architecture: {code(winner.arch)}, the plain ResNet. {found_as}"
+    if winner.members:
+        return f"Architectures of the ensemble: {', '.join(map(code, winner.members))}. {found_as}"
     return f"Architecture: {code(winner.arch)}{proposed}"
 
 

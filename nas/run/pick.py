@@ -90,7 +90,8 @@ def network(
     arch = space.parse(point.arch)
     for known in (run.folder, *sorted(folder.parent.glob("*"))):
         kept = trained_network.load(known)
-        if kept is not None and _alike(space, kept.arch, point.arch):
+        # An ensemble is as large as its members together.
+        if kept is not None and not kept.members and _alike(space, kept.arch, point.arch):
             return kept
     config = provenance.located(run)
     if not trusted:

@@ -48,6 +48,10 @@ def fingerprint(name: str, controller: str) -> str:
     files = [Path(name)]
     if name == "shipped":
         # For cells two files ship: the policy's samples are candidates of transfer_bo, too.
-        own = (SHIPPED_PIPELINES,) if _SHIPPED[legacy.controller(controller)] == SHIPPED_PIPELINES else (SHIPPED, SHIPPED_POLICY)
+        own = (
+            (SHIPPED_PIPELINES,)
+            if _SHIPPED[legacy.controller(controller)] == SHIPPED_PIPELINES
+            else (SHIPPED, SHIPPED_POLICY)
+        )
         files = [path for path in own if path.is_file()]
     return hashlib.sha256(b"".join(p.read_bytes() for p in files)).hexdigest()[:16]
