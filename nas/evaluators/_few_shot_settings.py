@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from controller._settings_types import Count, Range
+from controller import Count, Range
 
 _FINAL = 10
 """The final training has so many times the steps of an evaluation. Not ablated."""
