@@ -160,6 +160,23 @@ def test_a_prior_is_no_longer_that_of_a_data_set_that_is_left_out():
     assert not torch.allclose(ours, theirs)
 
 
+def test_what_was_tried_everywhere_at_the_highest_level_comes_first_whatever_is_expected():
+    scores = learned(10.0)
+    tried = _sampling.sample(PIPELINES, torch.tensor([9]), 0, 4)[0]
+    tried[:, PIPELINES.decisions.index("lr")] = 0
+    high = Scores(
+        tried.repeat(4, 1), torch.arange(4).repeat_interleave(4), torch.ones(16).long(),
+        torch.tensor([60.0, 70.0, 80.0, 65.0]).double().repeat(4), scores.about,
+    )  # fmt: skip
+    both = Scores(*(torch.cat(pair) for pair in list(zip(scores, high))[:4]), scores.about)
+    prior = configuration_prior.fit(PIPELINES, both, scores.archs[:50], 3)
+    assert torch.equal(prior.params["first"][0], tried[2])
+    assert all(any(torch.equal(one, other) for other in tried) for one in prior.params["first"])
+    # One that a data set lacks is not known to be good there.
+    fewer = both.rows(~((both.archs == tried[2]).all(1) & (both.data == 3)))
+    assert torch.equal(configuration_prior.fit(PIPELINES, fewer, scores.archs[:50], 3).params["first"][0], tried[1])
+
+
 def test_a_portfolio_adds_what_the_first_lacks():
     value = torch.tensor([[5.0, 4.0, 0.0], [0.0, 1.0, 5.0]])
     # Alone the first and the last are alike; together they have the best of both data sets.

@@ -79,7 +79,7 @@ def fit(space: Space, scores: Scores, candidates: Tensor, places: int) -> Prior:
     """The prior of some scores. Raises `UserError` for too few of them.
 
     Args:
-        candidates: int64 `[M, D]` what the portfolio may hold.
+        candidates: int64 `[M, D]` what the portfolio may hold where no configuration was scored on all data sets.
         places: how many configurations it holds.
     """
     if len(scores.data.unique()) < 3:
@@ -87,7 +87,12 @@ def fit(space: Space, scores: Scores, candidates: Tensor, places: int) -> Prior:
             f"A prior over configurations takes scores on 3 data sets or more; there are {len(scores.data.unique())}."
         )
     found = fitted(space, scores)
-    first = portfolio(found.expected(space, scores.about[scores.data.unique()], candidates), places, candidates)
+    tried, values = _tried(scores)
+    # What was seen tells more than what is expected: the mean function has learned from trainings that were shorter.
+    if len(tried):
+        first = portfolio(values, places, tried)
+    else:
+        first = portfolio(found.expected(space, scores.about[scores.data.unique()], candidates), places, candidates)
     return Prior({"first": first, **found.mean._asdict()}, {"controller": CONTROLLER, "space": space.name})
 
 
@@ -108,6 +113,21 @@ def applied(prior: Prior | None, space: Space, task: Task) -> tuple[Tensor, Tens
     if not bool(space.valid(first).all()):
         raise UserError(f"The prior begins with what is no architecture of space '{space.name}'.")
     return first, MeanFunction(*(p[name].double() for name in MeanFunction._fields)).on(describe(task))
+
+
+def _tried(scores: Scores) -> tuple[Tensor, Tensor]:
+    """Configurations `[P, D]` that were scored on every data set at the highest level, and their standardized scores `[S, P]`."""
+    high = scores.rows(scores.level == scores.level.max())
+    names = scores.data.unique().tolist()
+    of_arch: dict[tuple[int, ...], dict[int, float]] = {}
+    for arch, data, score in zip(high.archs.tolist(), high.data.tolist(), high.score.tolist()):
+        of_arch.setdefault(tuple(arch), {})[data] = score
+    tried = [arch for arch, own in of_arch.items() if len(own) == len(names)]
+    if len(tried) < _LEAST:
+        return high.archs[:0], torch.zeros(len(names), 0, dtype=torch.float64)
+    values = torch.tensor([[of_arch[arch][data] for arch in tried] for data in names], dtype=torch.float64)
+    level = torch.zeros(len(tried)).long()
+    return torch.tensor(tried), torch.stack([targets(own, level) for own in values])
 
 
 class Fitted(NamedTuple):
