@@ -107,7 +107,7 @@ def test_the_network_predicts_as_the_page_on_data_shows(tmp_path, nas, monkeypat
     short = "evals=2, comparison=False, training_options={'epochs': 1, 'final_epochs': 8}"
     exec(searched.replace("minutes=10", short), {})
     first, *answers = capsys.readouterr().out.splitlines()
-    assert re.fullmatch(r"[\d.]+ 2 # folder:.*photos: [\d.]+% of the test images", first)
+    assert re.fullmatch(r"[\d.]+ 2 # folder:.*photos: [\d.]+% of the test images right", first)
     assert [line.split(" ")[0] for line in answers] == [f"photos/cat/{i}.jpg" for i in range(6)]
     assert (tmp_path / "exported" / "network.py").exists()
 
