@@ -107,7 +107,7 @@ class AskTell:
 
 _LEAST = 1 << 14
 """Bytes that any state has room for."""
-_ANY = Task("any", (3, 32, 32), 10)
+_ANY = Task("any", (3, 32, 32), 10, data_known=False)
 """Of an optimizer that takes its state right after: what the task was told it is part of that."""
 
 

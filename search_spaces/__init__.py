@@ -2,6 +2,7 @@
 
 from search_spaces._base import (
     CellSpace,
+    ConstraintFacts,
     HasAllValid,
     HasCost,
     HasFirstArchs,
@@ -24,6 +25,7 @@ from search_spaces._choices import Choices
 __all__ = [
     "CellSpace",
     "Choices",
+    "ConstraintFacts",
     "HasAllValid",
     "HasCost",
     "HasFirstArchs",

@@ -22,6 +22,18 @@ def unknown(kind: str, name: str, there_are: list[str]) -> UserError:
     return UserError(f"No {kind} is called '{name}'.{hint} {listed}")
 
 
+class ConstraintFacts(NamedTuple):
+    """What is known of one constraint before a search."""
+
+    quantity: str | None = None
+    """What it bounds: `latency`, `energy`, `params`, `flops`, `train_seconds` or another metric; None where nobody says."""
+    device: str | None = None
+    """The kind of device it is measured on: `gpu`, `cpu`, `phone`, `board`, `fpga` or `accelerator`; None where it is of none, or
+    unknown."""
+    share: float | None = None
+    """The share of the space that keeps the bound, 0 to 1, where the task gives the bound as a quantile; else None."""
+
+
 @dataclass(frozen=True)
 class Task:
     """What a controller may know of a problem beforehand."""
@@ -36,6 +48,11 @@ class Task:
     """Epochs that an evaluation may ask for, the fewest first; the last are the task's own. Empty: it knows no others."""
     constraints: tuple[float, ...] = ()
     """Penalty weight of each constraint: what the score loses at twice the bound. `Results.constraint_ratio` has the values."""
+    data_known: bool = True
+    """Whether `input_shape` and `num_classes` are those of the data. False where nobody says what the data is; then they only let
+    a network be built."""
+    constraint_facts: tuple[ConstraintFacts, ...] = ()
+    """One for each constraint; empty where nothing is known of them."""
 
 
 class Space(Protocol):

@@ -15,18 +15,19 @@ from search_spaces import Task
 NUM_META_FEATURES = 8
 """Numbers in which a set encoder describes the training images (`nas/datasets/set_encoder.py`)."""
 NUM_TASK_FEATURES = 6 + NUM_META_FEATURES
-_EXAMPLES, _DESCRIBED = 4, 5
-"""Places of the number of examples (0: unknown) and of the 1 that says that meta-features follow."""
+_SHAPE_KNOWN, _EXAMPLES, _DESCRIBED = 3, 4, 5
+"""Places of the 1 that says that the numbers before it are known, of the number of examples (0: unknown), and of the 1 that says
+that meta-features follow."""
 
 
 def task_features(task: Task) -> Tensor:
     """Logarithms of classes, channels, image size, one; where known the examples, then one and the meta-features.
 
-    float32 `[T]`; zeros where nothing is known of the data. Divisors bring common image tasks near zero.
+    float32 `[T]`; zeros for what is not known of the data. Divisors bring common image tasks near zero.
     """
     channels, height, width = task.input_shape
     numbers = (task.num_classes / 30, channels / 2, height * width / 1024)
-    shape = [*(math.log(max(x, 1e-6)) for x in numbers), 1.0]
+    shape = [*(math.log(max(x, 1e-6)) for x in numbers), 1.0] if task.data_known else [0.0] * (_SHAPE_KNOWN + 1)
     examples = [math.log(max(task.features[0], 1.0) / 5000)] if task.features else [0.0]
     described = list(task.features[1 : 1 + NUM_META_FEATURES])
     known = [1.0, *described] if len(described) == NUM_META_FEATURES else [0.0] * (1 + NUM_META_FEATURES)
@@ -39,9 +40,10 @@ def task_similarity(features: Tensor, others: Tensor) -> Tensor:
     Features that are known of one alone count neither way. The meta-features count as much as one other feature together.
     """
     both = torch.ones_like(others)
+    both[:, :_SHAPE_KNOWN] = (features[_SHAPE_KNOWN] * others[:, _SHAPE_KNOWN])[:, None]
     both[:, _EXAMPLES] = ((features[_EXAMPLES] != 0) & (others[:, _EXAMPLES] != 0)).to(both.dtype)
     both[:, _DESCRIBED + 1 :] = (features[_DESCRIBED] * others[:, _DESCRIBED])[:, None] / NUM_META_FEATURES**0.5
-    both[:, _DESCRIBED] = 0.0
+    both[:, [_SHAPE_KNOWN, _DESCRIBED]] = 0.0
     return torch.exp(-((features - others) * both).square().sum(-1) / 2)
 
 

@@ -15,7 +15,6 @@ from nas.evaluators import function
 from nas.export.export import Export, export
 from nas.run import model_card, pick, store, subject, trained_network
 from nas.run.summary import summary, top_row
-from nas.tasks.find import is_described
 from nas.terminal import printable
 from nas.types import TrainedNetwork
 from search_spaces import Space, Task, UserError
@@ -141,7 +140,7 @@ def _say_hub(folder: Path, arch: str, as_json: bool) -> None:
 def _say_assumed(task: Task) -> None:
     """Of a network for a table's dataset of which nothing is known, what it was built for."""
     name = tasks.TaskName.parse(task.name)
-    if name.kind == "table" and not is_described(name.dataset):
+    if name.kind == "table" and not task.data_known:
         shape = "x".join(map(str, task.input_shape))
         click.echo(
             f"The table does not say what its images are: the network takes {shape} and has {task.num_classes} classes, as for "

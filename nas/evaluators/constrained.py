@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from controller import Proposal, Results, penalty
-from nas.tables import Table
+from nas.tables import Table, device_kinds
 from nas.types import Defaults, Evaluate, Evaluator, HasDataDigest, TrainingEvaluator
-from search_spaces import Space, Task, _ops
+from search_spaces import ConstraintFacts, Space, Task, _ops
 
 __all__ = ["Constrained"]
 
@@ -48,6 +48,11 @@ class Bound(Protocol):
         """Of all that its values depend on."""
         ...
 
+    @property
+    def facts(self) -> ConstraintFacts:
+        """What a search may know of it beforehand."""
+        ...
+
     def values(self, archs: Tensor, space: Space) -> Tensor:
         """The figure of `archs` `[..., D]`, float32 `[...]`."""
         ...
@@ -62,6 +67,8 @@ class Constraint:
     bound: float
     """In the column's unit."""
     penalty_weight: float = PENALTY_WEIGHT
+    share: float | None = None
+    """Of the space that keeps the bound, where it was given as a quantile."""
 
     @property
     def label(self) -> str:
@@ -70,6 +77,12 @@ class Constraint:
     @property
     def digest(self) -> str:
         return self.table.digest([self.column])
+
+    @property
+    def facts(self) -> ConstraintFacts:
+        """The share of a bound in a unit is not among them: who searches would have to measure the whole space for it."""
+        about = self.table.columns[self.column]
+        return ConstraintFacts(about.metric, device_kinds.kind_of(about.task), self.share)
 
     def values(self, archs: Tensor, space: Space) -> Tensor:
         """The column of `archs` `[..., D]`, float32 `[...]`."""

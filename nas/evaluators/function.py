@@ -123,6 +123,7 @@ class Function:
         task = Task(
             name, shape or (known.input_shape if known else _SHAPE),
             counts["num_classes"] or (known.num_classes if known else _CLASSES), known.features if known else (), fidelities,
+            data_known=known is not None or bool(shape and counts["num_classes"]),
         )  # fmt: skip
         return cls(
             plugins.load("space", space_name)(), task, objective, epochs, limits["timeout"], counts["workers"] or 1,

@@ -75,7 +75,7 @@ class Search:
         options: dict[str, Any] | None = None,
     ):
         self.space: Space = plugins.load("space", space)() if isinstance(space, str) else space
-        self.task = task if isinstance(task, Task) else Task(task, *_UNKNOWN)
+        self.task = task if isinstance(task, Task) else Task(task, *_UNKNOWN, data_known=False)
         texts = {
             name: str(value).lower() if isinstance(value, bool) else str(value)
             for name, value in (options or {}).items()

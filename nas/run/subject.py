@@ -15,7 +15,7 @@ from nas.run.store import Run
 from nas.run.stored_space import StoredSpace
 from nas.tasks import TaskName
 from nas.types import Evaluator
-from search_spaces import Space, Task, UserError
+from search_spaces import ConstraintFacts, Space, Task, UserError
 
 KEY = "subject"
 
@@ -144,6 +144,8 @@ def _from_json(kept: dict[str, Any]) -> Subject:
         Task(
             str(task["name"]), tuple(task["input_shape"]), task["num_classes"], tuple(map(float, task["features"])),
             tuple(map(int, task["fidelities"])), tuple(map(float, task["constraints"])),
+            # Runs of earlier versions say neither.
+            bool(task.get("data_known", True)), tuple(ConstraintFacts(*facts) for facts in task.get("constraint_facts", ())),
         ),
         str(kept["description"]),
         tuple(map(str, kept["constraints"])),

@@ -10,7 +10,7 @@ import torch
 from controller import Proposal
 from nas import datasets, plugins, tables
 from nas.tasks import families, objective, top
-from nas.tasks.find import TaskColumns, find, is_described, task_columns
+from nas.tasks.find import TaskColumns, find, task_columns
 from nas.tasks.name import TaskName
 from nas.types import Objective
 from search_spaces import UserError, _ops, unknown
@@ -99,7 +99,7 @@ def _entry(task: TaskName, family: str, found: TaskColumns) -> Entry:
     evaluator = find(str(task))
     space, about = evaluator.space, evaluator.task
     archs = _ops.enumerate_all(space.choices)
-    shape, classes = (about.input_shape, about.num_classes) if is_described(found.name) else (None, None)
+    shape, classes = (about.input_shape, about.num_classes) if about.data_known else (None, None)
     score = evaluator.load(torch.zeros(1).long())(Proposal(archs[None])).score[0]
     measured_on, columns = objective.of(evaluator), ", ".join([found.objective, *task.constraints])
     optimum = optimum_arch = among = None

@@ -26,14 +26,15 @@ def parse(text: str, space: Space) -> Constraint:
     figures = table.column(column)
     if figures.dim() != 1:
         raise UserError(f"Constraint '{text}' is on a column with a figure for each seed; it takes one a row.")
-    bound = _number(text, value)
+    bound, share = _number(text, value), None
     if quantile:
         if not 0 <= bound <= 100:
             raise UserError(f"Constraint '{text}' names the quantile {value}; it takes q0 to q100.")
-        bound = figures.double().nanquantile(bound / 100).item()
+        share = bound / 100
+        bound = figures.double().nanquantile(share).item()
     if bound <= 0:
         raise UserError(f"Constraint '{text}' is {bound:g}; it takes a number above zero.")
-    return Constraint(table, column, bound, _number(text, weight) if weight else PENALTY_WEIGHT)
+    return Constraint(table, column, bound, _number(text, weight) if weight else PENALTY_WEIGHT, share)
 
 
 def _number(text: str, number: str) -> float:

@@ -12,34 +12,12 @@ from nas.datasets import meta_features, refuse_path
 from nas.evaluators.constrained import Constrained
 from nas.evaluators.tabular import Fidelity, Tabular
 from nas.tables import Column, Table, training_seeds
-from nas.tasks import constraints, fitted_size, network_constraints
-from nas.tasks.name import TaskName, base_dataset
+from nas.tasks import constraints, described_data, fitted_size, network_constraints
+from nas.tasks.described_data import base_dataset
+from nas.tasks.name import TaskName
 from nas.tasks.network_bound import Measurements
 from nas.types import Evaluator
 from search_spaces import Space, Task, UserError, _measured, _ops, _sampling, unknown
-
-
-class _Data(NamedTuple):
-    input_shape: tuple[int, int, int]
-    num_classes: int
-
-
-_KNOWN = {
-    "cifar10": _Data((3, 32, 32), 10),
-    "cifar100": _Data((3, 32, 32), 100),
-    "ImageNet16-120": _Data((3, 16, 16), 120),
-    "ninapro": _Data((1, 16, 52), 18),
-    "class_object": _Data((3, 256, 256), 75),
-    "class_scene": _Data((3, 256, 256), 47),
-    "jigsaw": _Data((3, 255, 255), 1000),
-    "room_layout": _Data((3, 256, 256), 9),
-    "digits": _Data((1, 8, 8), 10),
-    "rsscn7_aerial": _Data((3, 16, 16), 7),
-    "brain_tumor_mri": _Data((1, 16, 16), 4),
-    "fashion_mnist": _Data((1, 16, 16), 10),
-    "arabic_chars28": _Data((1, 16, 16), 28),
-}
-"""What tables do not say of the data behind their tasks."""
 
 _SPLIT_RANK = {"valid": 0, None: 1, "test": 2}
 SCORES = ("accuracy", "valid_accuracy", "robust_accuracy", "score")
@@ -135,7 +113,9 @@ def find(name: str, measurements: Measurements | None = None, **options: str) ->
     bounds = tuple(by_text[text] if text in by_text else next(of_table) for text in parsed.constraints)
     weights = tuple(bound.penalty_weight for bound in bounds)
     part = network_constraints.part_of(inner.space, of_network)
-    return Constrained(inner, replace(inner.task, name=str(parsed), constraints=weights), bounds, part)
+    facts = tuple(bound.facts for bound in bounds)
+    task = replace(inner.task, name=str(parsed), constraints=weights, constraint_facts=facts)
+    return Constrained(inner, task, bounds, part)
 
 
 def _of_a_table(table: str) -> UserError:
@@ -192,16 +172,13 @@ def _measured_space(path: Path, _modified: int, space: str) -> Space:
     return _measured.measured(whole, tables.read(path).archs)
 
 
-def is_described(data: str) -> bool:
-    """Whether it is known what the images of a table's dataset are: a table itself does not say."""
-    return base_dataset(data) in _KNOWN
-
-
 def describe_task(name: str, data: str) -> Task:
-    """The task called `name`, on the dataset `data`: its shape if it `is_described`, else that of CIFAR-10.
+    """The task called `name`, on the dataset `data` of a table. Where it is not described the task says so, and has the shape of
+    CIFAR-10, for which a network can be built.
 
     Features are those of the dataset itself where it is described, and none where it is not.
     """
     plain = base_dataset(data)
-    known = _KNOWN.get(plain, _KNOWN["cifar10"])
-    return Task(name, known.input_shape, known.num_classes, meta_features.known(plain))
+    known = described_data.SHAPES.get(plain)
+    shape = known or described_data.SHAPES["cifar10"]
+    return Task(name, *shape, meta_features.known(plain), data_known=known is not None)

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from controller.models import legacy
+from nas.tasks.described_data import base_dataset
 from search_spaces import UserError
 
 NETWORK_FIGURES = ("params", "flops", "latency")
@@ -42,8 +43,6 @@ _OF_NETWORK = rf"(?:{'|'.join(NETWORK_FIGURES)})<={_NUMBER}[^\W\d]*"
 """A number and a unit, of which `nas.tasks.network_constraints` says whether it is one."""
 _CONSTRAINT = rf"(?:[^/+]+/[^+]+<=q?{_NUMBER}(?:\*{_NUMBER})?|{_OF_NETWORK})"
 _CONSTRAINED = re.compile(rf"(.+)\+({_CONSTRAINT})", re.DOTALL)
-_VARIANTS = ("-aa_", "-fgsm")
-"""What follows a dataset's name where its images are attacked."""
 
 
 class TaskName(NamedTuple):
@@ -136,13 +135,6 @@ def absolute(text: str) -> str:
         return f"{kind}:{Path(where).expanduser().absolute()}"
     except RuntimeError:  # `~name` of somebody who is not known here.
         return text
-
-
-def base_dataset(dataset: str) -> str:
-    """The dataset whose images were attacked: `cifar10` of `cifar10-fgsm-0.1`."""
-    for variant in _VARIANTS:
-        dataset = dataset.split(variant)[0]
-    return dataset
 
 
 def _split_constraints(text: str) -> tuple[str, tuple[str, ...]]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nas.export.device import Device
 from nas.export.latency_model import LatencyModel
-from search_spaces import HasCost, HasLoads, Space, Task, UserError, representatives
+from search_spaces import ConstraintFacts, HasCost, HasLoads, Space, Task, UserError, representatives
 from search_spaces._network_costs import network_cost
 
 _COUNTS = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
@@ -66,6 +66,12 @@ class NetworkConstraint:
     @property
     def digest(self) -> str:
         return self.text
+
+    @property
+    def facts(self) -> ConstraintFacts:
+        """Of latencies that a command measures, nobody says on what."""
+        here = self.figure == "latency" and not self.device.command
+        return ConstraintFacts(self.figure, "cpu" if here else None)
 
     @property
     def counted(self) -> bool:
