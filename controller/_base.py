@@ -136,6 +136,8 @@ class TaskScores(NamedTuple):
     """float32 `[N]`, a row each valid architecture of the space: the normal quantile of the score's rank; ties share one."""
     log_cost: Tensor
     """float32 `[N]` the logarithm of an evaluation's seconds, standardized over the space; zero where all cost the same."""
+    longest: bool = True
+    """False where a longer training on the same data is a task of its own."""
 
 
 class AuxiliaryColumn(NamedTuple):
@@ -148,6 +150,9 @@ class AuxiliaryColumn(NamedTuple):
     """float32 `[N]` as a task's; what is not measured has the mean of its equivalents, or the middle."""
     log_value: Tensor | None = None
     """float32 `[N]` the quantity's logarithm, where a constraint may bound it."""
+    quantity: str | None = None
+    """As `ConstraintFacts.quantity` and `.device` have them; so is the next."""
+    device: str | None = None
 
 
 class TaskSet(NamedTuple):

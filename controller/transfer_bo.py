@@ -24,7 +24,7 @@ from controller.models import constraints, prior_file, scores, transfer_model
 from controller.models.gp_ensemble import Posterior
 from controller.models.kernels import KernelInputs
 from controller.models.transfer_model import History, TransferModel
-from search_spaces import Space, Task, _noise
+from search_spaces import Space, Task, _noise, _ops
 
 __all__ = ["TransferBO"]
 
@@ -70,6 +70,8 @@ class TransferBO:
     """In a space too large to enumerate, samples of the prior's policy among the candidates (24.3 without, 15.0)."""
     model_constraints: bool = True
     """Model penalties apart from the rest; False sees the score alone, for ablation (17.5 evaluations, not 11.4)."""
+    num_copied: Annotated[int, Range(0)] = 1
+    """The first evaluations copy what was best on the prior's tasks (`models/portfolio.py`)."""
     use_cold_hypotheses: bool = True
     """Let the prior give way to hypotheses that know no other task; False keeps to the prior, for ablation."""
 
@@ -78,6 +80,7 @@ class TransferBO:
             prior = _read(self.prior)
         model = transfer_model.make(self.space, prior, task)
         model.warm_up()
+        _ = model.first_archs if self.num_copied else None
         exploration.farthest_first(model)  # Once for a prior and a space; no proposal should wait for it.
         weights = torch.tensor(task.constraints if self.model_constraints else (), dtype=torch.float64)
         S, D, L = len(seeds), len(self.space.choices), len(weights)
@@ -93,8 +96,30 @@ class TransferBO:
         )
 
     def propose(self, state: State, batch: int) -> Proposal:
-        """The candidates of the highest expected improvement one after another, each away from those before it."""
-        model, history = transfer_model.find(self.space, state.prior), self._history(state)
+        """At first what is copied; then the candidates of the highest expected improvement one after another, each away from
+        those before it."""
+        model = transfer_model.find(self.space, state.prior)
+        copied_SCD = self._copied(model, state, batch)
+        if copied_SCD.shape[1] == batch:
+            return Proposal(copied_SCD)
+        return Proposal(torch.cat([copied_SCD, self._improving(model, state, copied_SCD, batch)], 1))
+
+    def _copied(self, model: TransferModel, state: State, batch: int) -> Tensor:
+        """The next of the first proposals, `[S, C, D]`, C at most `batch`.
+
+        By what was evaluated and not by its number: where evaluations run side by side, the second may end before the first.
+        """
+        first_KD = model.first_archs[: self.num_copied]
+        count = min(batch, max(len(first_KD) - state.archs.shape[1], 0))
+        if not count:
+            return state.archs[:, :0]
+        first_SKD = first_KD.expand(len(state.seeds), -1, -1)
+        order_SK = batches.is_evaluated(self.space, first_SKD, state).int().argsort(dim=-1, stable=True)
+        return batches.take(first_SKD, order_SK[:, :count])
+
+    def _improving(self, model: TransferModel, state: State, copied_SCD: Tensor, batch: int) -> Tensor:
+        """The candidates of the highest expected improvement but those copied, which begin the batch, `[S, B - C, D]`."""
+        history, batch = self._history(state), batch - copied_SCD.shape[1]
         pool_SMD, new_SM = pool.candidate_pool(model, state, history, self.num_policy_samples, batch)
         explore_SB, explored_STD = exploration.explore(model, state, batch, self.patience, self.explore_share)
         archs_SMD = torch.cat([pool_SMD, explored_STD], 1)
@@ -102,9 +127,11 @@ class TransferBO:
         gain_SM = self._acquisition(model, state, history, archs_SMD, inputs).float()
         gain_SM = gain_SM * batches.novelty(self.space, archs_SMD, state)
         new_ST = explore_SB[:, explore_SB.any(0)] & ~batches.is_evaluated(self.space, explored_STD, state)
-        gain_SM = torch.where(torch.cat([new_SM, new_ST], 1), gain_SM, -1.0)
-        taken = batches.select_batch(self.space, archs_SMD, inputs.one_hot, gain_SM, explore_SB, pool_SMD.shape[1])
-        return Proposal(taken)
+        new_SM = torch.cat([new_SM, new_ST], 1)
+        if copied_SCD.shape[1]:
+            new_SM &= ~_ops.isin(*_ops.keys(self.space.choices, archs_SMD, copied_SCD))
+        gain_SM = torch.where(new_SM, gain_SM, -1.0)
+        return batches.select_batch(self.space, archs_SMD, inputs.one_hot, gain_SM, explore_SB, pool_SMD.shape[1])
 
     def learn(self, state: State, proposal: Proposal, results: Results) -> State:
         L, ratio_SBL = state.constraint_ratio.shape[-1], results.constraint_ratio

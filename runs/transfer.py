@@ -12,7 +12,10 @@ from nas.meta import splits
 from runs.split_priors import DRAWS, OUT, prior
 from runs.transfer_tables import Row, Tried, print_tables
 
-COLD = ("random_search", "evolution", "local_search", "bayesian", "portfolio")
+COLD = ("random_search", "evolution", "local_search", "bayesian")
+COPIES = {"portfolio": "", "portfolio, families": ":order=families", "portfolio, fastest": ":order=fastest"}
+"""Portfolios of the same prior: greedy; the best of each family in turn; the best of those fastest on the known devices. Random
+searches without repeats where the prior knows no task of the space."""
 
 
 def rows(split: str, seeds: int, evals: int, jobs: int, controllers: dict[str, Row]) -> list[Tried]:
@@ -26,10 +29,9 @@ def main() -> None:
     wanted = sys.argv[4:] or [name for name, split in splits.splits().items() if split.held_out]
     found: list[Tried] = []
     for split in wanted:
-        whole = {f"transfer_bo:prior={prior(split)}": Row("transfer_bo")}
-        found += rows(
-            split, seeds, evals, jobs, whole | {"transfer_bo": Row("no prior")} | {name: Row(name) for name in COLD}
-        )
+        given = {f"transfer_bo:prior={prior(split)}": Row("transfer_bo"), "transfer_bo": Row("no prior")}
+        given |= {f"portfolio:prior={prior(split)}{settings}": Row(name) for name, settings in COPIES.items()}
+        found += rows(split, seeds, evals, jobs, given | {name: Row(name) for name in COLD})
     # After all else, as most of the time goes here.
     for split in wanted:
         drawn = {f"transfer_bo:prior={prior(split, draw)}": Row("drawn tasks", draw) for draw in DRAWS}

@@ -15,7 +15,10 @@ from nas import tasks
 from nas.compare import curves, statistics, summary
 from nas.tasks import TaskName, families, objective
 
-CONTROLLERS = ("no prior", "random_search", "evolution", "local_search", "bayesian", "portfolio")
+CONTROLLERS = (
+    "no prior", "random_search", "evolution", "local_search", "bayesian", "portfolio", "portfolio, families",
+    "portfolio, fastest",
+)  # fmt: skip
 SEEN = (
     "cifar100@", "ImageNet", "ninapro", "square-1.0", "square-2.0", "square-4.0", "fgsm-1.0", "fgsm-6.0", "fgsm-7.0",
     "fgsm-8.0", "fgsm-255", "room_layout", "class_scene", "pixel3", "raspi4", "essential_ph_1", "1080ti",

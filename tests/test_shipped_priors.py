@@ -26,15 +26,15 @@ def evaluations_to_top(controller, prior, evals, share=0.01):
     return torch.where(found.any(1), found.int().argmax(1) + 1, evals + 1)
 
 
-def with_noise(prior, group):
-    """The prior with a group's tensors shuffled: the same numbers, in no order."""
+def with_noise(prior, *groups):
+    """The prior with the tensors of groups shuffled: the same numbers, in no order."""
     generator = torch.Generator().manual_seed(0)
 
     def shuffled(tensor):
         order = torch.randperm(tensor.numel(), generator=generator)
         return tensor.flatten()[order].view(tensor.shape)
 
-    params = {n: shuffled(t) if n.startswith(f"{group}/") else t for n, t in prior.params.items()}
+    params = {n: shuffled(t) if n.split("/")[0] in groups else t for n, t in prior.params.items()}
     assert params.keys() == prior.params.keys()
     return prior._replace(params=params)
 
@@ -48,7 +48,9 @@ def test_noise_in_the_place_of_the_policy_makes_its_searches_worse():
 
 def test_noise_in_the_place_of_what_the_prior_knows_of_the_space_makes_searches_worse():
     prior = priors.find("shipped", "transfer_bo")
-    ours, noise = (evaluations_to_top("transfer_bo", p, 20).double() for p in (prior, with_noise(prior, "spaces")))
+    ours, noise = (
+        evaluations_to_top("transfer_bo", p, 20).double() for p in (prior, with_noise(prior, "spaces", "portfolios"))
+    )
     assert ours.mean() < noise.mean() - 3 * (ours.var() / len(SEEDS) + noise.var() / len(SEEDS)).sqrt()
 
 

@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from controller._base import AuxiliaryColumn, Prior, Stage, TaskBatch, TaskRequest, TaskSet, stage_at
 from controller._settings_types import Range
 from controller.meta import _descent
-from controller.models import cell_encoder, features, prior_file, task_features
+from controller.models import cell_encoder, features, prior_file, rank_sources, task_features
 from controller.models.prior_file import Families, SpaceMemory, Tasks
+from controller.models.source_ranks import SourceRanks
 from controller.models.task_pca import UNDECLARED, family_balance, fit_components
 from search_spaces import UserError
 
@@ -133,6 +134,7 @@ class TransferGp:
             families=Families(torch.stack(means), scale_RR, weights_F / weights_F.sum()),
             tasks=Tasks(features_KT, share_K, coords_KR) if self.task_features else None,
             spaces=memory,
+            portfolios=self.portfolios if memory else {},
         )
         about = {
             "controller": "transfer_bo",
@@ -152,6 +154,13 @@ class TransferGp:
         known = self.tasks._replace(auxiliary=self._auxiliary)
         found = {space.name: fit_components(space, known) for space in known.spaces}
         return {name: memory for name, memory in found.items() if memory is not None}
+
+    @cached_property
+    def portfolios(self) -> dict[str, SourceRanks]:
+        """By space, what the best architectures of each task are: as `_memory`, no part of the state."""
+        known = self.tasks._replace(auxiliary=self._auxiliary)
+        found = {space.name: rank_sources.fit(space, known) for space in known.spaces}
+        return {name: ranks for name, ranks in found.items() if ranks is not None}
 
     def _known(self, features_KT: Tensor) -> Tensor:
         return features_KT if self.task_features else torch.zeros_like(features_KT)

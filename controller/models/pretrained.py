@@ -18,6 +18,7 @@ from controller.models import cell_encoder, features, prior_file
 from controller.models.cell_encoder import CellEncoder
 from controller.models.features import ArchFeatures
 from controller.models.prior_file import Contents, Families, SpaceMemory, Tasks
+from controller.models.source_ranks import SourceRanks
 from controller.models.transformer import TaskTransformer
 from search_spaces import Space, UserError
 
@@ -46,6 +47,8 @@ class PretrainedPrior:
     """Those of meta-training, then a user's runs; None for a prior without task features."""
     spaces: dict[str, SpaceMemory]
     """By the names of spaces; family means of all families, task coordinates of all `tasks`."""
+    portfolios: dict[str, SourceRanks]
+    """By the names of spaces; their source tasks are among the first of `tasks`."""
 
     def encode(self, space: Space, described: ArchFeatures) -> Encoded:
         """Some architectures of a space."""
@@ -105,7 +108,7 @@ def _load(contents: Contents, command: str) -> PretrainedPrior:
         for name, coords in contents.runs.task_coords.items():
             every = torch.cat([spaces[name].task_coords, coords.double()])
             spaces[name] = spaces[name]._replace(task_coords=every)
-    return PretrainedPrior(encoder, network, families, tasks, spaces)
+    return PretrainedPrior(encoder, network, families, tasks, spaces, contents.portfolios)
 
 
 def _in_double(memory: SpaceMemory, families: int) -> SpaceMemory:

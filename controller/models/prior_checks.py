@@ -18,7 +18,10 @@ _SPACE_SHAPES = {
     "mean": "N", "components": "NA", "family_means": "N-", "task_coords": "KA",
     "constraint_factors": "N-",
 }  # fmt: skip
-"""Sizes of tensors; the same letter is the same size everywhere, N and A within a space. Any size: `-`."""
+_PORTFOLIO_SHAPES = {
+    "rows": "M", "ranks": "MS", "tasks": "S", "families": "S", "shares": "S", "costs": "MP", "cost_kinds": "P-",
+}  # fmt: skip
+"""Sizes of tensors; the same letter is the same size everywhere, N, A, M, S and P within a space. Any size: `-`."""
 _CHECKED = ("transfer_bo", "attention_policy")
 """Controllers whose priors have these contents; another controller's tensors are its own affair."""
 
@@ -60,12 +63,14 @@ def _wrong_tensors(params: dict[str, Tensor], controller: str) -> str | None:
         if group in ("encoder", "policy"):
             continue
         space = group.removeprefix("runs/").removeprefix("spaces/") if group not in _SHAPES else ""
-        shapes = _SHAPES.get(group, _SPACE_SHAPES if "spaces/" in group else {})
+        shapes = _SHAPES.get(group, _shapes_of_space(group))
         if field not in shapes or (group.startswith("runs/") and field != "task_coords"):
             return f"no prior has a tensor '{name}'"
         letters = shapes[field].replace("K", "U") if group.startswith("runs/") else shapes[field]
         wanted = [
-            sizes.setdefault(f"{space}/{x}" if x in "NA" else x, n) for x, n in zip(letters, tensor.shape) if x != "-"
+            sizes.setdefault(f"{space}/{x}" if x in "NAMSP" else x, n)
+            for x, n in zip(letters, tensor.shape)
+            if x != "-"
         ]
         if tensor.dim() != len(letters) or wanted != [n for x, n in zip(letters, tensor.shape) if x != "-"]:
             return f"tensor '{name}' has shape {list(tensor.shape)}, which does not fit the others"
@@ -81,4 +86,10 @@ def _needed(name: str) -> tuple[str, ...]:
     group = name.rpartition("/")[0]
     if group.startswith("spaces/"):
         return tuple(f for f in _SPACE_SHAPES if f != "constraint_factors")
-    return tuple(_SHAPES.get(group, ()))
+    return tuple(_SHAPES.get(group, _PORTFOLIO_SHAPES if group.startswith("portfolios/") else ()))
+
+
+def _shapes_of_space(group: str) -> dict[str, str]:
+    if group.startswith("portfolios/"):
+        return _PORTFOLIO_SHAPES
+    return _SPACE_SHAPES if "spaces/" in group else {}

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from controller._base import Prior
 from controller.models import legacy, prior_checks
+from controller.models.source_ranks import SourceRanks
 from search_spaces import UserError
 from search_spaces._files import atomic_write
 
@@ -96,6 +97,8 @@ class Contents(NamedTuple):
     spaces: dict[str, SpaceMemory] = {}
     """By the names of spaces whose tables the prior has seen."""
     runs: Runs | None = None
+    portfolios: dict[str, SourceRanks] = {}
+    """By the names of spaces, what is copied from other tasks."""
 
 
 TRAINING_ONLY = ("prediction_head.", "task_to_components.")
@@ -133,6 +136,8 @@ def pack(contents: Contents) -> dict[str, Tensor]:
         groups["tasks"] = contents.tasks._asdict()
     for name, memory in contents.spaces.items():
         groups[f"spaces/{name}"] = memory._asdict()
+    for name, ranks in contents.portfolios.items():
+        groups[f"portfolios/{name}"] = ranks._asdict()
     if contents.runs is not None:
         groups["runs"] = contents.runs.tasks._asdict()
         for name, coords in contents.runs.task_coords.items():
@@ -156,6 +161,7 @@ def unpack(params: dict[str, Tensor]) -> Contents:
         Tasks(**groups["tasks"]) if "tasks" in groups else None,
         {g.removeprefix("spaces/"): SpaceMemory(**x) for g, x in groups.items() if g.startswith("spaces/")},
         Runs(Tasks(**groups["runs"]), coords) if "runs" in groups else None,
+        {g.removeprefix("portfolios/"): SourceRanks(**x) for g, x in groups.items() if g.startswith("portfolios/")},
     )
 
 

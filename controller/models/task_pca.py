@@ -53,7 +53,7 @@ def fit_components(space: Space, known: TaskSet) -> SpaceMemory | None:
     Family means are standardized over the space, zero where a family has no task on it; along each component tasks vary by one.
     A task of a larger space that has the same edges and all of this space's operations counts too, at the cells the two share.
     """
-    found = {k: scores for k, x in enumerate(known.tasks) if (scores := _scores_on(space, x)) is not None}
+    found = {k: scores for k, x in enumerate(known.tasks) if (scores := scores_on(space, x)) is not None}
     if len(found) < _FEWEST:
         return None
     family_K = [known.tasks[k].family for k in found]
@@ -90,21 +90,19 @@ def fit_components(space: Space, known: TaskSet) -> SpaceMemory | None:
 def _constraint_factors(space: Space, auxiliary: Sequence[AuxiliaryColumn]) -> Tensor | None:
     """Of what may be constrained the mean logarithm, and how devices differ: with unit variances along the factors a device's
     own would be drawn with the covariance that those known have."""
-    rows = [
-        (x.log_value, row) for x in auxiliary if x.log_value is not None and (row := _rows(space, x.space)) is not None
-    ]
-    if len(rows) < _FEWEST:
+    found = [log_N.double() for x in auxiliary if (log_N := values_on(space, x)) is not None]
+    if len(found) < _FEWEST:
         return None
-    log_NK = torch.stack([log_value.double()[row] for log_value, row in rows], 1)
+    log_NK = torch.stack(found, 1)
     log_NK = log_NK - log_NK.mean(0)
     mean_N1 = log_NK.mean(1, keepdim=True)
-    axes_NK, size_K, _ = torch.linalg.svd((log_NK - mean_N1) / len(rows) ** 0.5, full_matrices=False)
+    axes_NK, size_K, _ = torch.linalg.svd((log_NK - mean_N1) / len(found) ** 0.5, full_matrices=False)
     return torch.cat([mean_N1, (axes_NK * size_K)[:, :CONSTRAINT_FACTORS]], 1).half()
 
 
 def _residual_auxiliary(space: Space, auxiliary: Sequence[AuxiliaryColumn], mean_N1: Tensor) -> Tensor:
     """Auxiliary columns less what the mean of all tasks explains of them, `[N, P]`; together they count as much as all tasks."""
-    found = [scores for x in auxiliary if (scores := _scores_on(space, x)) is not None]
+    found = [scores for x in auxiliary if (scores := scores_on(space, x)) is not None]
     if not found:
         return mean_N1[:, :0]
     value_NP = torch.stack(found, 1).double()
@@ -112,12 +110,18 @@ def _residual_auxiliary(space: Space, auxiliary: Sequence[AuxiliaryColumn], mean
     return (value_NP - (value_NP * mean_N1).mean(0) * mean_N1) / len(found) ** 0.5
 
 
-def _scores_on(space: Space, x: TaskScores | AuxiliaryColumn) -> Tensor | None:
+def scores_on(space: Space, x: TaskScores | AuxiliaryColumn) -> Tensor | None:
     """Its normal scores at every architecture of `space`, `[N]`; None where it does not cover them."""
     if x.space == space:
         return x.normal_scores
     rows = _rows(space, x.space)
     return None if rows is None else normal_scores(x.normal_scores[rows])
+
+
+def values_on(space: Space, x: AuxiliaryColumn) -> Tensor | None:
+    """Logarithms of what a constraint may bound, at every architecture of `space`, `[N]`; None where there are none."""
+    rows = None if x.log_value is None else _rows(space, x.space)
+    return None if x.log_value is None or rows is None else x.log_value[rows]
 
 
 @lru_cache

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from controller._base import Prior
-from controller.models import constraint_gp, features, gp_ensemble, gp_members, pretrained
+from controller.models import constraint_gp, features, gp_ensemble, gp_members, portfolio, pretrained
 from controller.models.features import ArchFeatures
 from controller.models.gp_ensemble import Posterior
 from controller.models.gp_members import Ensemble
@@ -30,7 +30,7 @@ from controller.models.mean_functions import (
 from controller.models.pretrained import PretrainedPrior
 from controller.models.prior_file import SpaceMemory
 from controller.models.task_features import task_features
-from search_spaces import Space, Task, UserError, _measured, _ops, _sampling
+from search_spaces import ConstraintFacts, Space, Task, UserError, _measured, _ops, _sampling
 
 NO_PRIOR = 0
 """The fingerprint of a model without a prior."""
@@ -59,6 +59,8 @@ class TransferModel:
     prior: PretrainedPrior | None = None
     task_features: Tensor | None = None
     """float64 `[T]`; None for a model of no task in particular."""
+    constraint_facts: tuple[ConstraintFacts, ...] = ()
+    """Of the constraints whose violation costs score."""
 
     @cached_property
     def memory(self) -> SpaceMemory | None:
@@ -127,6 +129,19 @@ class TransferModel:
         assert self.all_features is not None
         factors = None if self.memory is None else self.memory.constraint_factors
         return constraint_gp.inputs(self.space, self.all_archs, self.all_features, factors)
+
+    @cached_property
+    def first_archs(self) -> Tensor:
+        """What the best architectures of the prior's tasks are, in the order in which to copy them, int64 `[L, D]`.
+
+        L = 0 without a prior, and where it knows no task on the space.
+        """
+        if self.prior is None:
+            return torch.zeros(0, len(self.space.choices), dtype=torch.long)
+        features_KT = None if self.prior.tasks is None else self.prior.tasks.features
+        return portfolio.first_archs(
+            self.space, self.prior.portfolios, features_KT, self.task_features, self.constraint_facts
+        )
 
     def row_of(self, archs: Tensor) -> Tensor:
         """The rows of architectures `[..., D]` in `all_archs`."""
@@ -210,13 +225,15 @@ def make(space: Space, prior: Prior | None = None, task: Task | None = None) -> 
     """
     model = _cold(space)
     if prior is not None:
-        digest, described = pretrained.digest(prior), None
+        digest, described, facts = pretrained.digest(prior), None, ()
         loaded = pretrained.load(prior, digest.digest())
         if task is not None:
-            described = task_features(task)
+            described, facts = task_features(task), portfolio.soft_constraints(task)
             digest.update(described.numpy().tobytes())
+            if facts and loaded.portfolios:  # No other prior asks what constraints are of.
+                digest.update(repr(facts).encode())
         fingerprint = int.from_bytes(digest.digest()[:6], "big")
-        _registered[fingerprint] = (loaded, None if described is None else described.double())
+        _registered[fingerprint] = (loaded, None if described is None else described.double(), facts)
         model = _model(space, fingerprint)
     return model
 
@@ -227,16 +244,15 @@ def find(space: Space, prior_S: Tensor) -> TransferModel:
     return _cold(space) if fingerprint == NO_PRIOR else _model(space, fingerprint)
 
 
-_registered: dict[int, tuple[PretrainedPrior, Tensor | None]] = {}
-"""By fingerprint: the prior, shared by all tasks, and the task's features."""
+_registered: dict[int, tuple[PretrainedPrior, Tensor | None, tuple[ConstraintFacts, ...]]] = {}
+"""By fingerprint: the prior, shared by all tasks, the task's features, and what is known of its constraints."""
 
 
 @lru_cache(maxsize=_CACHED)
 def _model(space: Space, fingerprint: int) -> TransferModel:
     if fingerprint not in _registered:
         raise UserError("This search began with a prior that is not loaded; call `begin` with it, then go on.")
-    prior, described = _registered[fingerprint]
-    return TransferModel(space, fingerprint, prior, described)
+    return TransferModel(space, fingerprint, *_registered[fingerprint])
 
 
 @lru_cache(maxsize=_CACHED)

@@ -44,7 +44,9 @@ def specs(
         TrialSpec(t, c, seeds, evals, seconds, batch, prior[c], source[c] + scored[t]) for t in tasks for c in prior
     ]
     # A portfolio without sources is left out and not refused: the other controllers of the command have their trials.
-    possible = [spec for spec in asked if full_columns.has_sources(trial.named(spec.controller)[0], spec.task)]
+    possible = [
+        spec for spec in asked if spec.prior or full_columns.has_sources(trial.named(spec.controller)[0], spec.task)
+    ]
     if not possible:
         raise UserError(f"Task '{tasks[0]}' has no source tasks to make a portfolio of: no other dataset on its space.")
     return possible

@@ -139,9 +139,7 @@ def check(controller: str) -> None:
 def _controller(spec: TrialSpec, space: Space) -> tuple[Controller, Prior | None]:
     name, given = named(spec.controller)
     component = plugins.load("controller", name)
-    prior = full_columns.prior_of(component, space, spec.task)
-    if spec.prior:
-        prior = priors.find(given.pop("prior"), name)
+    prior = priors.find(given.pop("prior"), name) if spec.prior else full_columns.prior_of(component, space, spec.task)
     return component(space=space, **settings.typed(name, component, legacy.settings_asked_for(name, given))), prior
 
 

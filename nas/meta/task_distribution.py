@@ -19,7 +19,7 @@ from controller.models import features, task_features
 from controller.models.task_pca import normal_scores
 from nas import plugins, tables, tasks
 from nas.meta import splits
-from nas.tables import Column
+from nas.tables import Column, device_kinds
 from nas.tasks import families
 from search_spaces import Space, UserError, _measured, _sampling
 
@@ -125,7 +125,9 @@ def _auxiliary(name: str) -> AuxiliaryColumn:
     known_N = ~value_N.isnan()
     score_N[known_N] = normal_scores(value_N[known_N])
     limited = table.columns[column].metric in _LIMITED and bool((value_N[known_N] > 0).all())
-    return AuxiliaryColumn(name, space, score_N, _log_value(value_N, known_N) if limited else None)
+    about = table.columns[column]
+    log_N = _log_value(value_N, known_N) if limited else None
+    return AuxiliaryColumn(name, space, score_N, log_N, about.metric, device_kinds.kind_of(about.task))
 
 
 def _log_value(value_N: Tensor, known_N: Tensor) -> Tensor:
@@ -152,7 +154,14 @@ def _task(name: str) -> TaskScores:
     found = evaluator.load(torch.tensor([0]))(Proposal(described.archs[None]))
     log_cost = task_features.standardised_log_cost(found.cost)[0].float()
     score_N = normal_scores(found.score[0])
-    return TaskScores(name, _family(name), evaluator.space, evaluator.task, score_N, log_cost)
+    return TaskScores(name, _family(name), evaluator.space, evaluator.task, score_N, log_cost, _is_longest(name))
+
+
+def _is_longest(name: str) -> bool:
+    """Whether the table has no longer training on the task's data."""
+    parsed = tasks.TaskName.parse(name)
+    others = tasks.task_columns(tables.find(parsed.table))
+    return all((other.epochs or 0) <= (parsed.epochs or 0) for other in others if other.name == parsed.dataset)
 
 
 def _family(name: str) -> str:

@@ -13,7 +13,11 @@ from search_spaces import UserError
 SHIPPED = DATA / "prior.safetensors"
 SHIPPED_POLICY = DATA / "attention_policy.safetensors"
 SHIPPED_PIPELINES = DATA / "pipelines.safetensors"
-_SHIPPED = {"transfer_bo": SHIPPED, "attention_policy": SHIPPED_POLICY, "multi_fidelity_bo": SHIPPED_PIPELINES}
+_SHIPPED = {
+    "transfer_bo": SHIPPED, "portfolio": SHIPPED, "attention_policy": SHIPPED_POLICY, "multi_fidelity_bo": SHIPPED_PIPELINES,
+}  # fmt: skip
+_ALSO_FOR = {"portfolio": "transfer_bo"}
+"""Controllers that read the priors of another."""
 
 
 def find(name: str, controller: str) -> Prior | None:
@@ -28,7 +32,7 @@ def find(name: str, controller: str) -> Prior | None:
         return _shipped(controller)
     prior = prior_file.read(name)
     trained_for = prior.about["controller"]
-    if trained_for == controller:
+    if trained_for in (controller, _ALSO_FOR.get(controller)):
         return prior
     raise UserError(f"Prior '{name}' is for controller '{trained_for}'; this search's is '{controller}'.")
 

@@ -5,6 +5,7 @@ Shapes: `S` seeds, `N` architectures of a space.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Any
 
@@ -54,13 +55,35 @@ def judged(task: str, count: int) -> Tensor | None:
 
 
 def sources(task: str) -> list[str]:
-    """The tasks a portfolio may copy from: the table's own and the accuracy family, same space, other datasets, no limits."""
+    """The tasks a portfolio may copy from: the table's own and the accuracy family, same space, other datasets, no limits.
+
+    Of a task with a limit on a device, all accuracies under the same limit on the other devices, its own dataset's too.
+    """
     name, space, known = TaskName.parse(task), find(task).space, families.families()
     members = [TaskName.parse(t) for tasks in known.values() for t in tasks]
     accuracy = [TaskName.parse(t) for t in known.get("accuracy", [])]
+    limited = [m.constrained((limit,)) for m in accuracy for limit in _other_devices(name)]
     candidates = dict.fromkeys([*accuracy, *(t for t in members if t.table == name.table)])
-    others = [str(t) for t in candidates if not t.constraints and t.base_dataset() != name.base_dataset()]
-    return [t for t in others if find(t).space.choices == space.choices]
+    others = limited or [t for t in candidates if not t.constraints and t.base_dataset() != name.base_dataset()]
+    return [str(t) for t in others if find(str(t)).space.choices == space.choices]
+
+
+def _other_devices(name: TaskName) -> list[str]:
+    """The limit of a task on each other device, whatever the batch; none where it has not just one limit on a device."""
+    if len(name.constraints) != 1 or "/" not in name.constraints[0]:
+        return []
+    column, sign, bound = name.constraints[0].rpartition("<=")
+    table, _, column = column.partition("/")
+    devices = families.devices(tables.find(table)) if table in tables.names() else []
+    if column not in devices or not bound.startswith("q"):  # A bound in a unit says nothing of another device.
+        return []
+    own = _without_batch(column)
+    return [f"{table}/{device}{sign}{bound}" for device in devices if _without_batch(device) != own]
+
+
+def _without_batch(device: str) -> str:
+    """`titanx_32/latency` as `titanx`."""
+    return re.sub(r"_\d+(?=/)", "", device)
 
 
 def has_sources(controller: str, task: str) -> bool:
