@@ -334,6 +334,11 @@ class Watched(Protocol):
 class Timed(Protocol):
     """A training evaluator whose trainings are as long as the minutes of a run allow."""
 
+    @property
+    def teaching_trainings(self) -> float:
+        """Final trainings that a teacher adds; 0 without one."""
+        ...
+
     def timed(self, search: float, final: float) -> dict[str, str]:
         """The settings by which a search takes so many seconds on this machine, and one final training so many.
 

@@ -133,6 +133,7 @@ def test_an_exported_network_teaches_and_one_of_other_classes_is_refused(tmp_pat
         with torch.inference_mode():
             expected = network.eval()(images.normalised(slice(None)))
         torch.testing.assert_close(ours.teaching.known.logits(images, True, None), expected, rtol=1e-4, atol=1e-4)
+        assert ours.teaching.known.side == 8
     source = tmp_path / "run" / "export" / "network.py"
     source.write_text(source.read_text().replace('("0", "1", ', '("zero", "1", '))
     with pytest.raises(UserError, match=r"tells zero, 1, .* apart; the classes are 0, 1, "):

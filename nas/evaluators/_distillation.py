@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -17,10 +17,24 @@ from nas.training import Images, metrics
 from nas.types import FinalTraining, TrainedNetwork, Watch
 from search_spaces import Space
 
-_HELD_OUT = 0.8
+HELD_OUT = 0.8
 """Of the time of a final training, one on the training images alone: the validation images are a fifth of both."""
+COMPARED = 2 * HELD_OUT
+"""Final trainings that the comparison of networks with and without a teacher takes."""
 KEY = "distillation"
 """Of a trained network's metrics: what the teacher was worth."""
+
+
+Targets = Callable[[Images, bool, Watch | None], Tensor]
+"""From images, and whether the validation images are held out, to shares of classes `[N, K]`."""
+
+
+class Trainings(Protocol):
+    """Final trainings on one dataset."""
+
+    def networks(self, trainings: list[FinalTraining], watch: Watch | None = None) -> list[TrainedNetwork]:
+        """The trained networks, in order."""
+        ...
 
 
 class Teaching(NamedTuple):
@@ -50,11 +64,11 @@ class Teaching(NamedTuple):
         Args:
             seconds_in: of the final recipe by the networks of a space; of one architecture, `[1, D]`, if it is given.
         """
-        compared = 2 * _HELD_OUT * seconds_in(space, None)
+        compared = COMPARED * seconds_in(space, None)
         if self.known is not None:
             return compared
         wide = _teacher.wide(space)
-        return compared + (1 + _HELD_OUT) * seconds_in(wide, wide.reference_arch[None])
+        return compared + (1 + HELD_OUT) * seconds_in(wide, wide.reference_arch[None])
 
     def trainings(
         self, plain: FinalTrainings, trainings_in: Callable[[Space], FinalTrainings], metric: str
@@ -66,19 +80,24 @@ class Teaching(NamedTuple):
             metric: by which the validation images decide.
         """
         teacher = self.known or _teacher.WideTeacher(trainings_in(_teacher.wide(plain.space)))
+        taught = replace(plain, targets=self.targets_of(teacher), _done={})
+        return DistilledTrainings(plain, taught, teacher, self.teacher, metric)
+
+    def targets_of(self, teacher: Teacher) -> Targets:
+        """What final trainings learn from `teacher`."""
 
         def targets(images: Images, held_out: bool, watch: Watch | None) -> Tensor:
             return _teacher.targets(teacher.logits(images, held_out, watch), images.y, self.temperature, self.share)
 
-        return DistilledTrainings(plain, replace(plain, targets=targets, _done={}), teacher, self.teacher, metric)
+        return targets
 
 
 @dataclass(frozen=True)
 class DistilledTrainings:
-    """As `FinalTrainings`: by a teacher's targets or by the labels alone, whichever gives the better network."""
+    """As `Trainings`: by a teacher's targets or by the labels alone, whichever gives the better network."""
 
-    plain: FinalTrainings
-    taught: FinalTrainings
+    plain: Trainings
+    taught: Trainings
     teacher: Teacher
     name: str
     metric: str

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from nas import datasets, training
 from nas.evaluators._pipeline_trainings import PipelineTrainings
-from nas.training import Job, Trained, metrics, step_time
-from nas.types import FinalTraining, TrainedNetwork, TrainingProgress
+from nas.training import Images, Job, Trained, metrics, step_time
+from nas.types import FinalTraining, TrainedNetwork, TrainingProgress, Watch
 
 
 class FinalKey(NamedTuple):
@@ -32,6 +33,8 @@ class PipelineFinals:
     """Of the search: its images, its recipes, whoever watches."""
     final: float
     """Multiply-accumulates of a training."""
+    targets: Callable[[Images, bool, Watch | None], Tensor] | None = None
+    """As in `FinalTrainings`: a teacher's, of images at the data's own size; None: the labels."""
     _done: dict[FinalKey, TrainedNetwork] = field(default_factory=dict)
 
     def seconds(self, arch: Tensor) -> float:
@@ -41,24 +44,43 @@ class PipelineFinals:
         seconds = step_time.measure_alone(job.space, job.task, job.images, job.recipe, device, own)
         return seconds * len(job.images.y) * job.recipe.epochs
 
-    def networks(self, asked: Sequence[FinalTraining]) -> list[TrainedNetwork]:
-        """The trained networks, in order. Of pipelines that compute the same, the caller asks for one."""
+    def networks(self, asked: Sequence[FinalTraining], watch: Watch | None = None) -> list[TrainedNetwork]:
+        """The trained networks, in order. Of pipelines that compute the same, the caller asks for one.
+
+        Args:
+            watch: is told of the epochs of a training that is alone; None: whoever watches the search.
+        """
         describe, device = self.trainings.space.describe, self.trainings.device
         keys = [FinalKey(describe(one.arch), one.seed, one.share, one.held_out) for one in asked]
         missing = [key for key in dict.fromkeys(keys) if key not in self._done]
+        targets = {held_out: self._targets(held_out, watch) for held_out in {key.held_out for key in missing}}
+        jobs = [self.job(key, targets[key.held_out]) for key in missing]
         if len(missing) == 1:
-            self._done[missing[0]] = self._network(missing[0], self._alone(missing[0]))
+            outcome = self._alone(missing[0], jobs[0], watch or self.trainings.watch)
+            self._done[missing[0]] = self._network(missing[0], outcome)
         else:
-            for n, outcome in training.train_each([self.job(key) for key in missing], device):
+            for n, outcome in training.train_each(jobs, device):
                 if outcome.error is not None:
                     raise outcome.error
                 self._done[missing[n]] = self._network(missing[n], outcome)
         return [self._done[key] for key in keys]
 
-    def job(self, key: FinalKey) -> Job:
-        """The training, with the images that it is tested on: the validation images where those were held out."""
+    def _targets(self, held_out: bool, watch: Watch | None) -> Tensor | None:
+        """Of all images of training and then validation, `[N, K]`; None: their labels."""
+        if self.targets is None:
+            return None
+        data = self.trainings.data
+        x, y = torch.cat([data.x_train, data.x_valid]), torch.cat([data.y_train, data.y_valid])
+        return self.targets(self.trainings.images(x, y), held_out, watch).cpu()
+
+    def job(self, key: FinalKey, targets: Tensor | None = None) -> Job:
+        """The training, with the images that it is tested on: the validation images where those were held out.
+
+        Args:
+            targets: as `PipelineJobs.job` has them.
+        """
         own = self.trainings
-        job = own.job(key.arch, key.share * self.final, key.seed, final=not key.held_out)
+        job = own.job(key.arch, key.share * self.final, key.seed, final=not key.held_out, targets=targets)
         x, y = self._judged(key)
         return job._replace(scored=own.images(datasets.resize(x, job.task.input_shape[1]), y))
 
@@ -66,16 +88,13 @@ class PipelineFinals:
         data = self.trainings.data
         return (data.x_valid, data.y_valid) if key.held_out else (data.x_test, data.y_test)
 
-    def _alone(self, key: FinalKey) -> Trained:
+    def _alone(self, key: FinalKey, job: Job, watch: Watch | None) -> Trained:
         """A training that has all cores, and tells of each epoch."""
-        job = self.job(key)
 
         def tell(losses: list[float]) -> None:
-            if self.trainings.watch is not None:
+            if watch is not None:
                 epoch, epochs = len(losses), job.recipe.epochs
-                self.trainings.watch(
-                    TrainingProgress((key.arch,), epoch / epochs, 1, epoch, epochs, losses[-1], math.nan)
-                )
+                watch(TrainingProgress((key.arch,), epoch / epochs, 1, epoch, epochs, losses[-1], math.nan))
 
         return training.train_alone(job, self.trainings.device, tell)
 

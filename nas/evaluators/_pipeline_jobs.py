@@ -41,15 +41,26 @@ class PipelineJobs:
     """Of compute: each may have a split of its own."""
     _scaled: dict[tuple[int, int], tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False, kw_only=True)
 
-    def job(self, name: str, compute: float, repeat: int = 0, level: int = 0, *, final: bool = False) -> Job:
+    def job(
+        self,
+        name: str,
+        compute: float,
+        repeat: int = 0,
+        level: int = 0,
+        *,
+        final: bool = False,
+        targets: Tensor | None = None,
+    ) -> Job:
         """The training of the pipeline called `name` with so many multiply-accumulates.
 
         Args:
             final: on training and validation images together.
+            targets: to learn in place of the labels of all images of training and then validation, shares of classes `[N, K]`.
         """
         arch = self.space.parse(name)
         settings, task = self.space.settings_of(arch), self.space.sized(arch, self.task)
         x, y = self.scaled(task)
+        y = y if targets is None else targets
         index = None if final else self.split(level, repeat)[0]
         count = len(y) if index is None else len(index)
         recipe = self.recipe(arch, compute, count)._replace(seed=self.seed_of(repeat))

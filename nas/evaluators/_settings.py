@@ -88,6 +88,10 @@ class PipelineSettings(NamedTuple):
     """As in `Settings`."""
     ensemble: bool = True
     """Whether the mean of two networks may be handed out: the network found, and the plain one or a second training of it."""
+    teacher: str = ""
+    """As in `Settings`, but for `wide`; so the next two."""
+    temperature: float = 3.0
+    teacher_share: float = 0.7
     device: str = "cpu"
     """As PyTorch names it. Networks of different sizes train side by side on the cores of a CPU."""
 

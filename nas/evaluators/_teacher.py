@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas import plugins
+from nas.datasets import resize
 from nas.evaluators._final_training import FinalTrainings
 from nas.export.read_back import load_python
 from nas.training import Images
@@ -86,13 +87,15 @@ class GivenTeacher:
     name: str
     network: nn.Module
     classes: int
+    side: int | None = None
+    """Of the square images that it takes; None: those of the data, or it says so itself."""
     seconds = 0.0
 
     def logits(self, images: Images, held_out: bool, watch: Watch | None) -> Tensor:
-        device = images.x.device
-        self.network.to(device)
+        x = images.x if self.side is None else resize(images.x, self.side)
+        self.network.to(x.device)
         try:
-            found = _answers(self.network, lambda at: images.x[at].float() / 255, len(images.x))
+            found = _answers(self.network, lambda at: x[at].float() / 255, len(x))
         except Exception as error:  # Whatever somebody's network raises at images that it does not take.
             raise UserError(f"Teacher '{self.name}' cannot answer: {' '.join(str(error).split())[:200]}") from None
         if found.dim() != 2 or found.shape[1] != self.classes:
@@ -105,7 +108,8 @@ def wide(space: Space) -> CellSpace:
     cells = as_cell_space(space)
     if cells is None or cells.skeleton is None:
         raise UserError(
-            f"-t teacher is '{WIDE}', and networks of space '{space.name}' have no width; name an export or a file."
+            f"-t teacher is '{WIDE}', and networks of space '{space.name}' have no width that the space sets; name a run, an "
+            "export or FILE.py:NAME of a torch module."
         )
     channels, depth, stride = cells.skeleton
     return cells.proxy(_WIDER * channels, depth, stride)
@@ -124,12 +128,14 @@ def given(name: str, class_names: tuple[str, ...]) -> GivenTeacher:
             f"-t teacher is '{name}'; it takes {WIDE}, the folder of an export or of a run, or FILE.py:NAME of a torch module."
         )
     network = load_python(folder)
-    known = type(network).forward.__globals__.get("CLASS_NAMES")
+    said = type(network).forward.__globals__
+    known, sizes = said.get("CLASS_NAMES"), said.get("SIZES")
     if known is not None and tuple(known) != class_names:
         raise UserError(
             f"Teacher '{name}' tells {', '.join(map(str, known))} apart; the classes are {', '.join(class_names)}."
         )
-    return GivenTeacher(name, network.eval(), len(class_names))
+    # The last size that an image file is scaled to is what the network takes: a pipeline's may be smaller than the data's.
+    return GivenTeacher(name, network.eval(), len(class_names), sizes[-1][0] if sizes else None)
 
 
 def _of_file(name: str) -> nn.Module:

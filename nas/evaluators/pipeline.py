@@ -7,7 +7,7 @@ is one more level, the highest, on training and validation images together.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from controller import Proposal, Results
 from nas import datasets, training
 from nas.datasets import DataSet, meta_features
 from nas.evaluators import _settings
+from nas.evaluators._distillation import COMPARED, DistilledTrainings, Teaching, Trainings
 from nas.evaluators._pipeline_final import FinalKey, PipelineFinals
 from nas.evaluators._pipeline_trainings import FILE, Key, PipelineTrainings
 from nas.evaluators._settings import PipelineSettings
@@ -63,6 +64,8 @@ class PipelineTraining:
     """What the score is on the validation images: one of `nas.training.metrics.METRICS`."""
     ensemble: bool = True
     """Whether the mean of two networks may be handed out."""
+    teaching: Teaching | None = field(default=None, compare=False)
+    """What the final trainings learn from besides the labels, where it helps."""
 
     # No leaders: the levels of compute tell them apart.
     defaults = Defaults(budget=_FIRST + _SECOND + _THIRD, batch=2, leaders=0)
@@ -83,7 +86,10 @@ class PipelineTraining:
         device = _settings.usable_device(asked.device)
         unit = asked.unit * _G if asked.unit else _EPOCHS * len(data.y_train) * _flops_of_yardstick(task)
         final = asked.final * _G if asked.final else _FINAL * unit
-        return cls(Pipeline(), task, data, unit, final, asked.seed, device, asked.metric, asked.ensemble)
+        space, teaching = Pipeline(), None
+        if asked.teacher:
+            teaching = Teaching.of(asked.teacher, asked.temperature, asked.teacher_share, space, data)
+        return cls(space, task, data, unit, final, asked.seed, device, asked.metric, asked.ensemble, teaching)
 
     def timed(self, search: float, final: float) -> dict[str, str]:
         x, y = self.data.x_train, self.data.y_train
@@ -195,6 +201,22 @@ class PipelineTraining:
     def _finals(self) -> PipelineFinals:
         return PipelineFinals(self.trainings, self.final)
 
+    @cached_property
+    def _taught(self) -> Trainings:
+        """The final trainings, with a teacher where there is one and it helps."""
+        if self.teaching is None or self.teaching.known is None:
+            return self._finals
+        teacher = self.teaching.known
+        taught = replace(self._finals, targets=self.teaching.targets_of(teacher), _done={})
+        return DistilledTrainings(self._finals, taught, teacher, self.teaching.teacher, self.metric)
+
+    def teaching_seconds(self) -> float:
+        return self.teaching_trainings * self.final_seconds() if self.teaching else 0.0
+
+    @property
+    def teaching_trainings(self) -> float:
+        return COMPARED if self.teaching else 0.0
+
     def final_seconds(self, arch: Tensor | None = None) -> float:
         return self._finals.seconds(self.space.reference_arch if arch is None else self.equivalents(arch))
 
@@ -207,7 +229,8 @@ class PipelineTraining:
         return self.final_networks([FinalTraining(arch, seed)])[0]
 
     def final_networks(self, trainings: Sequence[FinalTraining]) -> list[TrainedNetwork]:
-        return self._finals.networks([one._replace(arch=self.equivalents(one.arch)) for one in trainings])
+        asked = [one._replace(arch=self.equivalents(one.arch)) for one in trainings]
+        return self._taught.networks(asked, self.trainings.watch)
 
 
 def _flops_of_yardstick(task: Task) -> int:

@@ -59,7 +59,7 @@ def timed(config: RunConfig, evaluator: Evaluator) -> dict[str, str]:
         return {}
     whole = 60 * config.minutes
     end = SHARE_OF_THE_END * whole
-    trainings, rest = 1.0, _EXPORT_SECONDS
+    trainings, rest = 1.0 + training.teaching_trainings, _EXPORT_SECONDS
     if config.comparison and isinstance(training, Comparable):
         learned = comparison.learned_seconds(whole)
         trainings += comparison.seconds(1.0, whole, torch.get_num_threads()) - learned

@@ -1,0 +1,92 @@
+"""A teacher of whole pipelines: which images its answers belong to, at which size it sees them, and the time that it takes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from nas import training
+from nas.evaluators._distillation import KEY
+from nas.evaluators._pipeline_final import FinalKey
+from nas.evaluators._teacher import GivenTeacher
+from nas.evaluators.pipeline import PipelineTraining
+from nas.run import stages
+from nas.run.config import RunConfig
+from nas.training import Images
+from nas.types import FinalTraining
+from search_spaces import UserError
+from search_spaces.pipeline import Pipeline, Settings
+
+SPACE = Pipeline()
+ARCH = SPACE.arch_of(SPACE.cell_of(SPACE.reference_arch), Settings(width=8, stem=2))
+COMPUTE = {"unit": "0.05", "final": "0.1"}
+TEACHER = """
+from torch import nn
+from torch.nn import functional
+
+class Columns(nn.Module):
+    def forward(self, pixels):
+        return 4 * functional.pad(pixels[:, 0].mean(1), (0, 2))
+"""
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory):
+    path = tmp_path_factory.mktemp("teacher") / "mine.py"
+    path.write_text(TEACHER)
+    options = {"teacher": f"{path}:Columns", "temperature": "2", "teacher_share": "0.5"}
+    return PipelineTraining.of("digits", **COMPUTE, **options)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.02])
+@pytest.mark.parametrize("held_out", [False, True])
+def test_a_pipeline_learns_what_its_teacher_says_of_the_same_images(taught, share, held_out):
+    name = SPACE.describe(taught.equivalents(ARCH))
+    plain = PipelineTraining.of("digits", **COMPUTE)._finals.job(FinalKey(name, share=share, held_out=held_out))
+    assert (len(plain.images.y) < len(taught.data.y_train)) == (share < 1), "with little compute, fewer images"
+    said = (4 * F.pad(plain.images.x[:, 0].float().mean(1) / 255, (0, 2)) / 2).softmax(-1)
+    soft = 0.5 * F.one_hot(plain.images.y, 10).float() + 0.5 * said
+    expected = training.train_alone(plain._replace(images=plain.images._replace(y=soft)), "cpu", lambda losses: None)
+    (made,) = taught._taught.taught.networks([FinalTraining(taught.equivalents(ARCH), share=share, held_out=held_out)])
+    assert made.metrics["loss"] == pytest.approx(expected.losses, rel=1e-5)
+
+
+def test_validation_images_decide_whether_a_pipeline_is_taught(taught):
+    about = taught.final_network(ARCH).metrics[KEY]
+    assert about["used"] == (about["with"] > about["without"])
+    assert about["teacher"].endswith("mine.py:Columns")
+    assert KEY not in PipelineTraining.of("digits", **COMPUTE).final_network(ARCH).metrics
+
+
+def test_a_teacher_of_smaller_images_sees_them_scaled():
+    class Small(torch.nn.Module):
+        def forward(self, pixels):
+            assert pixels.shape[1:] == (1, 4, 4)
+            return pixels.flatten(1)
+
+    images = Images(
+        torch.full((3, 1, 8, 8), 51, dtype=torch.uint8), torch.zeros(3).long(), torch.zeros(1), torch.ones(1)
+    )
+    found = GivenTeacher("small", Small(), 16, 4).logits(images, False, None)
+    torch.testing.assert_close(found, torch.full((3, 16), 0.2))
+    with pytest.raises(UserError, match="cannot answer"):
+        GivenTeacher("small", Small(), 16).logits(images, False, None)
+
+
+def test_a_run_of_minutes_leaves_time_for_its_teacher(taught, monkeypatch):
+    asked = []
+    monkeypatch.setattr(PipelineTraining, "timed", lambda self, search, final: asked.append((search, final)) or {})
+    config = RunConfig(minutes=10, comparison=False)
+    for evaluator in (taught, replace(taught, teaching=None)):
+        stages.timed(config, evaluator)
+    end = 300 - stages._EXPORT_SECONDS
+    # With and without the teacher, on the training images alone.
+    assert asked == [(300, pytest.approx(end / (1 + 2 * 0.8))), (300, pytest.approx(end))]
+
+
+def test_a_wide_teacher_of_pipelines_is_refused_with_what_would_do():
+    with pytest.raises(UserError, match=r"teacher is 'wide'.* name a run, an export or FILE.py:NAME"):
+        PipelineTraining.of("digits", **COMPUTE, teacher="wide")
