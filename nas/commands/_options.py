@@ -20,6 +20,7 @@ from nas.run.config import RunConfig
 from nas.run.session import Setup
 from nas.tasks import TaskName, absolute, fitted_size
 from nas.training.metrics import METRIC_NAMES
+from nas.types import HasMemory
 from search_spaces import UserError, as_cell_space
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -71,7 +72,11 @@ _SEARCH = (
         "--proxy", metavar="NAME",
         help="What the score is, on images: a zero-cost proxy as naswot, at initialization and without training.",
     ),
-    click.option("--evaluator", help="What scores: FILE.py:Class of your own; by default what the task says."),
+    click.option(
+        "--evaluator",
+        help="What scores: supernet (weights that all cells share, on images), or FILE.py:Class of your own; by default what the "
+        "task says.",
+    ),
     click.option(
         "--objective", metavar="FILE.py:FUNCTION",
         help="What scores: a function of your own, evaluate(network, task, epochs, seed) or of fewer of these, which returns a "
@@ -164,6 +169,10 @@ def configure(
                 "Leave it out."
             )
         leaders = 0
+    if isinstance(setup.evaluator, HasMemory) and (leaders or 0) > 1:
+        raise UserError(
+            f"--leaders is {leaders}; scores by shared weights and by trainings do not compare. Leave it out, or --evaluator."
+        )
     latencies = verified.latencies_of(setup.evaluator)
     if config.latency_command and not latencies:
         raise UserError(

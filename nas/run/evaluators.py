@@ -10,6 +10,7 @@ from nas.types import Evaluator
 from search_spaces import UserError
 
 _TRAIN = "train"
+_SUPERNET = "supernet"
 
 
 def find(config: RunConfig) -> Evaluator:
@@ -23,6 +24,9 @@ def find(config: RunConfig) -> Evaluator:
         raise UserError(
             f"The scores of '{config.task}' are told from outside; go on in Python by nas.Search(..., folder=...)."
         )
+    if asked == _SUPERNET:
+        _refuse_without_images(config.task)
+        return plugins.load("evaluator", _SUPERNET).of(config.task, **config.training_options)
     if asked is None or asked in plugins.names("evaluator"):
         if asked is not None:
             _refuse_by_task(asked, config.task)
@@ -31,12 +35,26 @@ def find(config: RunConfig) -> Evaluator:
     return plugins.load("evaluator", asked).of(config.task, **config.training_options)
 
 
+def _refuse_without_images(task: str) -> None:
+    parsed = tasks.TaskName.parse(task)
+    if parsed.unconstrained().kind != "data":
+        raise UserError(
+            f"--evaluator {_SUPERNET} trains on images; task '{task}' looks its scores up. Name digits, npz:FILE, folder:DIR or "
+            "hf:NAME."
+        )
+    if parsed.constraints:
+        raise UserError(
+            f"--evaluator {_SUPERNET} knows no constraint, and '{parsed.constraints[0]}' is one. Leave it out, or --evaluator."
+        )
+
+
 def _refuse_by_task(asked: str, task: str) -> None:
-    """Ours belong to kinds of tasks; `train` alone can be asked for, as a word for what a dataset gets anyway."""
+    """Ours belong to kinds of tasks; `train` can be asked for too, as a word for what a dataset gets anyway."""
     kind = tasks.TaskName.parse(task).kind
     if asked != _TRAIN:
         raise UserError(
-            f"--evaluator is '{asked}', which a task's name brings by itself; leave it out. It takes FILE.py:Class of your own."
+            f"--evaluator is '{asked}', which a task's name brings by itself; leave it out. It takes {_SUPERNET}, or "
+            "FILE.py:Class of your own."
         )
     if kind != "data":
         raise UserError(

@@ -19,7 +19,7 @@ from nas.run.choice import Choice, Leader
 from nas.run.config import RunConfig
 from nas.run.step_log import History
 from nas.run.store import Run
-from nas.types import Evaluator, TrainingEvaluator
+from nas.types import Evaluator, HasMemory, TrainingEvaluator
 
 
 def choose(run: Run, evaluator: Evaluator, begins: Callable[[], None] = lambda: None) -> None:
@@ -33,7 +33,11 @@ def choose(run: Run, evaluator: Evaluator, begins: Callable[[], None] = lambda: 
         return
     training.cache_to(run.folder)
     started = time.perf_counter()
-    found = _halve(run, evaluator, training, past, begins)
+    if isinstance(evaluator, HasMemory):
+        # Scores by shared weights are on another scale than those of trainings: these cannot tell such leaders apart.
+        found = _without_leaders(run, evaluator, training, past)
+    else:
+        found = _halve(run, evaluator, training, past, begins)
     choice.save(run, past, found, time.perf_counter() - started)
 
 
@@ -74,7 +78,7 @@ def _halve(
 
 
 def _without_leaders(run: Run, evaluator: Evaluator, training: TrainingEvaluator, past: History) -> list[Choice]:
-    """Where nothing was trained at full length: of each search the best of the longest trainings that keeps the bounds."""
+    """Where nothing was trained at full length: of each search the best of the longest that keeps the bounds."""
     found, describe = [], evaluator.space.describe
     for s in range(len(past.score)):
         order = _order(run.config, evaluator, training, past, s, full=False)

@@ -28,7 +28,7 @@ EVALUATED = 64
 """Images scored at once: as many as a training step has, so that a workspace made for training serves; not ablated."""
 
 
-class _Network(ctypes.Structure):
+class CNetwork(ctypes.Structure):
     """As `Network` of the C code: the same fields, types and order."""
 
     _fields_ = (
@@ -125,18 +125,15 @@ class CompiledNetworks:
         if images_SNCHW.shape[2:] != self.shape:
             ours, given = (" x ".join(map(str, shape)) for shape in (self.shape, images_SNCHW.shape[2:]))
             raise ValueError(f"These networks take images of {ours}, not of {given}.")
-        # An image a lane: the C code's inner loops run over whole vectors whatever the number of channels.
-        lanes = self.library.bytes_of_a_vector() // self.dtype.itemsize
-        x = images_SNCHW.to(self.dtype).permute(0, 3, 4, 2, 1)
-        return F.pad(x, (0, -x.shape[-1] % lanes)).contiguous()
+        return to_lanes(images_SNCHW.to(self.dtype), self.library)
 
     def c_network(
         self, p: int, N: int, x: Tensor, momentum: float, decay: float
-    ) -> tuple[_Network, ctypes.c_void_p, Tensor]:
+    ) -> tuple[CNetwork, ctypes.c_void_p, Tensor]:
         """The C code's description of network `p`, its instructions, and this thread's workspace."""
         program, L = self.programs[p], x.shape[-1]
         code, places, size = program.placed(L)
-        network = _Network(len(code), N, L, self.classes, program.parameters, x[0].numel(), *places, momentum, decay)
+        network = CNetwork(len(code), N, L, self.classes, program.parameters, x[0].numel(), *places, momentum, decay)
         return network, ctypes.c_void_p(code.data_ptr()), self._workspace(size)
 
     def _workspace(self, size: int) -> Tensor:
@@ -160,6 +157,14 @@ class CompiledNetworks:
         # Longest job first: otherwise the last network can run alone while the other cores wait.
         heaviest_first = sorted(range(P), key=lambda p: -self.programs[p].work)
         list(self._pool.map(work, heaviest_first))
+
+
+def to_lanes(images_SNCHW: Tensor, library: ctypes.CDLL) -> Tensor:
+    """Images `[S, N, C, H, W]` as compiled code reads them, `[S, H, W, C, L]`, zeros beyond the last one."""
+    # An image a lane: the C code's inner loops run over whole vectors whatever the number of channels.
+    lanes = library.bytes_of_a_vector() // images_SNCHW.dtype.itemsize
+    x = images_SNCHW.permute(0, 3, 4, 2, 1)
+    return F.pad(x, (0, -x.shape[-1] % lanes)).contiguous()
 
 
 def pointer(x: Tensor) -> ctypes.c_void_p:

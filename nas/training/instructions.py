@@ -45,6 +45,8 @@ class Step(NamedTuple):
     weight: int = 0
     stats: int = -1
     running: int = 0
+    mix: int = -1
+    """Of a supernet: the place among the weights of a mixture of what the instruction adds to a node; -1: nothing is mixed."""
 
 
 class Layout(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nas.training.instructions import Layout, Step, Value, live, place
-from search_spaces import Task, _cells
+from search_spaces import Skeleton, Task, _cells
 
 
 class Place(NamedTuple):
@@ -67,7 +67,7 @@ class Program:
     _placed: dict[int, Layout] = field(default_factory=dict, repr=False)
 
 
-class _Builder:
+class Builder:
     """Writes a program from the images to the logits."""
 
     def __init__(self, classes: int):
@@ -163,7 +163,17 @@ def compiled(operations: Sequence[str], task: Task, channels: int, cells: int, s
 def _compiled(
     operations: tuple[str, ...], shape: tuple[int, int, int], classes: int, channels: int, cells: int, stride: int
 ) -> Program:
-    build = _Builder(classes)
+    build = Builder(classes)
+    return three_stages(
+        build, lambda name, x: build.cell(name, x, operations), shape, Skeleton(channels, cells, stride)
+    )
+
+
+def three_stages(
+    build: Builder, cell: Callable[[str, Value], Value], shape: tuple[int, int, int], skeleton: Skeleton
+) -> Program:
+    """The program of `_cells.three_stages` for images of `shape`, with cells as `cell` writes them by name and input."""
+    channels, cells, stride = skeleton
     in_channels, height, width = shape
     images = build.value(in_channels, height, width)
     x = build.value(channels, -(-height // stride), -(-width // stride))
@@ -174,7 +184,7 @@ def _compiled(
             x = build.residual(f"body.{number}", x)
             number += 1
         for _ in range(cells):
-            x = build.cell(f"body.{number}", x, operations)
+            x = cell(f"body.{number}", x)
             number += 1
     build.head(x)
     program = build.program

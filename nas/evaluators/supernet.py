@@ -1,0 +1,269 @@
+"""Scores by shared weights: one supernet holds every cell of the space, and evaluations train it as they go.
+
+The first `shared_evals` evaluations of a search train the weights: each takes `shared_steps` steps of SGD along what is proposed,
+a mixture or a single path, then is scored by one batch of validation images. From then on the weights rest, and an evaluation is
+the one-shot accuracy on all validation images. The winner is trained to the end by itself, as evaluator `train` does.
+
+Shapes: `S` seeds, `B` architectures, `D` decisions, `C` choices, `P` shared parameters, `T` batches, `N` images.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from controller import Proposal, Results
+from nas import datasets, plugins
+from nas.datasets import DataSet
+from nas.training import Images, Recipe, metrics, supernet
+from nas.training.metrics import METRIC_NAMES
+from nas.training.supernet_program import Weights
+from nas.training.train import learning_rate
+from nas.types import Defaults, Evaluate, EvaluateWithMemory, TrainingEvaluator
+from search_spaces import Skeleton, Space, Task, UserError, _noise, as_cell_space
+
+__all__ = ["Supernet"]
+
+_MOST = 1_000_000
+_ORDER, _VALID = 250, 251
+"""Streams of random numbers: the order of training images, and of validation images, which may lie by class."""
+
+
+class Settings(NamedTuple):
+    """What `--training-option NAME=VALUE` may set beside the settings of `train`."""
+
+    shared_evals: int = 200
+    """Evaluations of each search that train the shared weights: as many as relaxed controllers take steps by default."""
+    shared_steps: int = 4
+    """Steps of SGD of each of them. Not ablated."""
+    shared_lr: float = 0.05
+    """Of the first step; a cosine leads to 0. Half of what a cell alone is trained with: paths disturb one another."""
+
+
+class Memory(NamedTuple):
+    """What a search's supernet has become."""
+
+    seeds: Tensor
+    """int64 `[S]`."""
+    evaluations: Tensor
+    """int64 `[S]` so far."""
+    weights: Tensor
+    """float32 `[S, P]`."""
+    momentum: Tensor
+    """float32 `[S, P]` of the optimizer."""
+
+
+class Alone(TrainingEvaluator, Protocol):
+    """Evaluator `train`: its data are a supernet's, and it trains what is handed out."""
+
+    @property
+    def data(self) -> DataSet: ...
+    @property
+    def data_digest(self) -> str: ...
+    @property
+    def recipe(self) -> Recipe: ...
+    @property
+    def examples(self) -> int: ...
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def metric(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Supernet:
+    """One-shot accuracy by weights that all cells share; mixtures of operations are scored with their slope."""
+
+    alone: Alone
+    settings: Settings
+    net: supernet.Supernet = field(repr=False, compare=False)
+
+    defaults = Defaults(budget=224, batch=1, leaders=0)
+
+    @classmethod
+    def of(cls, name: str, **settings: str) -> Supernet:
+        """That of a dataset. Raises `UserError` for a setting that does not exist, and for a space without shared cells."""
+        own = {key: settings.pop(key) for key in Settings._fields if key in settings}
+        alone: Alone = plugins.load("evaluator", "train").of(name, **settings)
+        space = alone.space
+        return cls(alone, _read(own), supernet.make(space.operations, alone.task, _skeleton(space), alone.device))
+
+    @property
+    def space(self) -> Space:
+        return self.alone.space
+
+    @cached_property
+    def task(self) -> Task:
+        # Shared weights have no epochs of one architecture's own.
+        return replace(self.alone.task, fidelities=())
+
+    @property
+    def training(self) -> TrainingEvaluator:
+        return self.alone
+
+    @property
+    def description(self) -> str:
+        given = self.settings
+        return (
+            f"score: one-shot validation {METRIC_NAMES[self.alone.metric]} of shared weights, trained by the first "
+            f"{given.shared_evals} evaluations with {given.shared_steps} steps each; {self.alone.description.split('; ')[-1]}"
+        )
+
+    @property
+    def data_digest(self) -> str:
+        """Of the images as they were read, their splits and their classes; of no file's name."""
+        return self.alone.data_digest
+
+    @property
+    def engine(self) -> str:
+        return supernet.engine(self.alone.device)
+
+    def begin(self, seeds: Tensor) -> Memory:
+        params = supernet.initial(self.space.operations, self.task, _skeleton(self.space), seeds)
+        return Memory(seeds, torch.zeros_like(seeds), params, torch.zeros_like(params))
+
+    def load(self, seeds: Tensor) -> Evaluate:
+        def evaluate(proposal: Proposal) -> Results:
+            return self.load_with_memory(seeds)(proposal, self.begin(seeds))[0]
+
+        return evaluate
+
+    def load_with_memory(self, seeds: Tensor) -> EvaluateWithMemory:
+        def evaluate(proposal: Proposal, memory: Memory) -> tuple[Results, Memory]:
+            mixtures = proposal.weights
+            if mixtures is None:
+                mixtures = torch.nn.functional.one_hot(proposal.archs, max(self.space.choices)).float()
+            slopes = proposal.weights is not None
+            searches = [
+                (int(seed), int(done), Weights(params, momentum), mixtures_BDC)
+                for seed, done, params, momentum, mixtures_BDC in zip(*memory, mixtures.detach())
+            ]
+            answered = self._each(lambda search: self._search(*search, slopes=slopes), searches)
+            score, cost, slope, weights = zip(*answered)
+            B = proposal.archs.shape[1]
+            number_SB = memory.evaluations[:, None] + torch.arange(B)
+            provisional = (number_SB < self.settings.shared_evals) | slopes
+            results = Results(
+                torch.tensor(score),
+                torch.tensor(cost),
+                slope=torch.stack(slope) if slopes else None,
+                provisional=provisional,
+            )
+            params, momentum = (torch.stack(parts) for parts in zip(*weights))
+            return results, Memory(memory.seeds, memory.evaluations + B, params, momentum)
+
+        return evaluate
+
+    def report(self, archs: Tensor) -> Tensor:
+        return self.alone.report(archs)
+
+    def _each(self, work: Any, searches: list[Any]) -> list[Any]:
+        """Searches side by side: compiled code keeps each on one core."""
+        threads = min(torch.get_num_threads(), len(searches))
+        if threads < 2 or not isinstance(self.net, supernet.CompiledSupernet):
+            return [work(search) for search in searches]
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(work, searches))
+
+    def _search(
+        self, seed: int, done: int, weights: Weights, mixtures: Tensor, *, slopes: bool
+    ) -> tuple[list[float], list[float], Tensor, Weights]:
+        """Scores, seconds and slopes `[B, D, C]` of one search's mixtures, one after the other, and its weights then."""
+        score, cost, slope = [], [], []
+        for number, mixture in enumerate(mixtures, done):
+            began = time.perf_counter()
+            training = number < self.settings.shared_evals
+            if training:
+                weights = self._train(seed, number, weights, mixture)
+            x, y, new = self._judged(number if training else None)
+            seen = self.net.score(weights, mixture, x, y, slope=slopes)
+            # The mean of all images says nothing where training diverged.
+            value = math.nan if seen.loss.isnan().any() else self._value(seen.logits, y, new)
+            score.append(value)
+            # Minus: the slope is that of what is to be raised.
+            slope.append(mixture if seen.slope is None else -seen.slope.float())
+            cost.append(time.perf_counter() - began)
+        return score, cost, torch.stack(slope), weights
+
+    def _value(self, logits: Tensor, y: Tensor, new: Tensor) -> float:
+        """The metric of the search, in percent."""
+        predictions = logits.argmax(-1)[new]
+        return metrics.score(self.alone.metric, predictions[None], y[new], self.task.num_classes).item()
+
+    def _train(self, seed: int, number: int, weights: Weights, mixture: Tensor) -> Weights:
+        """The weights after the steps of evaluation `number`: which images they see is a function of seed and step."""
+        x, y = self._learned
+        recipe, steps = self._recipe, self.settings.shared_steps
+        batch = min(recipe.batch, len(y))
+        whole, each = len(y) // batch, range(number * steps, (number + 1) * steps)
+        index = torch.stack([self._order(seed, step // whole, len(y))[step % whole * batch :][:batch] for step in each])
+        rates = [learning_rate(recipe, step, steps * self.settings.shared_evals) for step in each]
+        return self.net.learn(weights, mixture, x[index], y[index], rates, recipe.momentum, recipe.weight_decay)[0]
+
+    @property
+    def _recipe(self) -> Recipe:
+        return self.alone.recipe._replace(lr=self.settings.shared_lr)
+
+    @staticmethod
+    def _order(seed: int, epoch: int, count: int) -> Tensor:
+        return _noise.bits(torch.tensor([seed]), epoch, count, stream=_ORDER)[0].argsort()
+
+    @cached_property
+    def _learned(self) -> tuple[Tensor, Tensor]:
+        """The images that weights learn from, normalised, and their classes."""
+        data = self.alone.data
+        picked = datasets.pick(len(data.y_train), self.alone.examples)
+        images = Images(data.x_train[picked], data.y_train[picked], data.mean, data.std)
+        return images.normalised(slice(None)), images.y
+
+    @cached_property
+    def _batches(self) -> tuple[Tensor, Tensor, Tensor]:
+        """All validation images in batches of one size: `[T, N, ...]`, their classes, and which have not stood before."""
+        data = self.alone.data
+        images = Images(data.x_valid, data.y_valid, data.mean, data.std)
+        count, size = len(images.y), min(self.alone.recipe.batch, len(images.y))
+        order = _noise.bits(torch.tensor([self.alone.recipe.seed]), 0, count, stream=_VALID)[0].argsort()
+        # The last batch is filled up with images before it: statistics of a few images are noise.
+        starts = [min(start, count - size) for start in range(0, count, size)]
+        index = torch.stack([order[start : start + size] for start in starts])
+        new = torch.ones(index.shape, dtype=torch.bool)
+        new[-1] = torch.arange(size) >= len(starts) * size - count
+        return images.normalised(slice(None))[index], images.y[index], new
+
+    def _judged(self, number: int | None) -> tuple[Tensor, Tensor, Tensor]:
+        """The validation images of an evaluation: a batch in turn while weights are trained, then (None) all of them."""
+        x, y, new = self._batches
+        if number is None:
+            return x, y, new
+        at = slice(number % len(y), number % len(y) + 1)
+        return x[at], y[at], torch.ones_like(new[at])
+
+
+def _skeleton(space: Space) -> Skeleton:
+    cells = as_cell_space(space)
+    if cells is None or cells.skeleton is None:
+        raise UserError(
+            f"--evaluator supernet shares the weights of cells in one network; space '{space.name}' has no such network. "
+            "It takes nasbench201 or transnas_micro."
+        )
+    return cells.skeleton
+
+
+def _read(given: dict[str, str]) -> Settings:
+    typed: dict[str, Any] = {}
+    for key, text in given.items():
+        kind = type(Settings._field_defaults[key])
+        value = plugins.read(text, kind)
+        if value is None or not 0 < value <= _MOST:
+            raise UserError(
+                f"--training-option {key} is '{text}'; it takes {plugins.kind(kind)} above zero, up to {_MOST:,}."
+            )
+        typed[key] = value
+    return Settings(**typed)
