@@ -96,9 +96,20 @@ class PipelineSettings(NamedTuple):
     """As PyTorch names it. Networks of different sizes train side by side on the cores of a CPU."""
 
 
+class SupernetSettings(NamedTuple):
+    """What `--training-option NAME=VALUE` may set where weights are shared, beside `Settings`."""
+
+    shared_evals: int = 200
+    """Evaluations of each search that train the shared weights: as many as relaxed controllers take steps by default."""
+    shared_steps: int = 4
+    """Steps of SGD of each of them. Not ablated."""
+    shared_lr: float = 0.05
+    """Of the first step; a cosine leads to 0. Half of what a cell alone is trained with: paths disturb one another."""
+
+
 # A larger seed would run into the bits of the architecture (`training.train`).
 _MOST = {"seed": SEEDS - 1, "teacher_share": 1, **LIMITS}
-Read = TypeVar("Read", Settings, PipelineSettings)
+Read = TypeVar("Read", Settings, PipelineSettings, SupernetSettings)
 _FRACTIONS = ("unit", "final")
 """Settings that depend on the data unless they are given, and are no whole numbers."""
 

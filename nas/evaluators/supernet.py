@@ -22,6 +22,8 @@ from torch import Tensor
 from controller import Proposal, Results
 from nas import datasets, plugins
 from nas.datasets import DataSet
+from nas.evaluators import _settings
+from nas.evaluators._settings import SupernetSettings
 from nas.training import Images, Recipe, metrics, supernet
 from nas.training.metrics import METRIC_NAMES
 from nas.training.supernet_program import Weights
@@ -31,20 +33,8 @@ from search_spaces import Skeleton, Space, Task, UserError, _noise, as_cell_spac
 
 __all__ = ["Supernet"]
 
-_MOST = 1_000_000
 _ORDER, _VALID = 250, 251
 """Streams of random numbers: the order of training images, and of validation images, which may lie by class."""
-
-
-class Settings(NamedTuple):
-    """What `--training-option NAME=VALUE` may set beside the settings of `train`."""
-
-    shared_evals: int = 200
-    """Evaluations of each search that train the shared weights: as many as relaxed controllers take steps by default."""
-    shared_steps: int = 4
-    """Steps of SGD of each of them. Not ablated."""
-    shared_lr: float = 0.05
-    """Of the first step; a cosine leads to 0. Half of what a cell alone is trained with: paths disturb one another."""
 
 
 class Memory(NamedTuple):
@@ -82,7 +72,7 @@ class Supernet:
     """One-shot accuracy by weights that all cells share; mixtures of operations are scored with their slope."""
 
     alone: Alone
-    settings: Settings
+    settings: SupernetSettings
     net: supernet.Supernet = field(repr=False, compare=False)
 
     defaults = Defaults(budget=224, batch=1, leaders=0)
@@ -90,10 +80,14 @@ class Supernet:
     @classmethod
     def of(cls, name: str, **settings: str) -> Supernet:
         """That of a dataset. Raises `UserError` for a setting that does not exist, and for a space without shared cells."""
-        own = {key: settings.pop(key) for key in Settings._fields if key in settings}
+        own = {key: settings.pop(key) for key in SupernetSettings._fields if key in settings}
         alone: Alone = plugins.load("evaluator", "train").of(name, **settings)
         space = alone.space
-        return cls(alone, _read(own), supernet.make(space.operations, alone.task, _skeleton(space), alone.device))
+        return cls(
+            alone,
+            _settings.read(own, SupernetSettings),
+            supernet.make(space.operations, alone.task, _skeleton(space), alone.device),
+        )
 
     @property
     def space(self) -> Space:
@@ -254,16 +248,3 @@ def _skeleton(space: Space) -> Skeleton:
             "It takes nasbench201 or transnas_micro."
         )
     return cells.skeleton
-
-
-def _read(given: dict[str, str]) -> Settings:
-    typed: dict[str, Any] = {}
-    for key, text in given.items():
-        kind = type(Settings._field_defaults[key])
-        value = plugins.read(text, kind)
-        if value is None or not 0 < value <= _MOST:
-            raise UserError(
-                f"--training-option {key} is '{text}'; it takes {plugins.kind(kind)} above zero, up to {_MOST:,}."
-            )
-        typed[key] = value
-    return Settings(**typed)
