@@ -13,7 +13,7 @@ from torch import Tensor
 from controller import Proposal, Results
 from nas import tasks
 from nas.evaluators._training_cache import TrainingCache
-from nas.run import budget, choice, finish, leaders, noise, session, step_log, store, trained_network
+from nas.run import budget, choice, finish, leaders, noise, session, stages, step_log, store, trained_network
 from nas.run.config import RunConfig, leader_trainings
 from nas.run.session import Setup
 from nas.run.summary import summary
@@ -114,14 +114,15 @@ def functions(evaluator, archs):
     return [tuple(arch) for arch in evaluator.equivalents(archs).tolist()]
 
 
-@pytest.mark.parametrize(("asked", "stages"), [(None, ["leaders"]), (0, []), (1, [])])
-def test_leaders_are_announced_where_some_are_trained_again(tmp_path, asked, stages):
-    run, _, _ = searched(tmp_path / "run", ours := Lucky(), evals=32, leaders=asked, choose=False)
+@pytest.mark.parametrize(("asked", "announced"), [(None, [stages.LEADERS]), (0, []), (1, [])])
+def test_leaders_are_announced_where_some_are_trained_again(tmp_path, asked, announced):
+    run, setup, _ = searched(tmp_path / "run", ours := Lucky(), evals=32, leaders=asked, choose=False)
     told = []
     with run:
-        leaders.choose(run, ours, lambda: told.append(("leaders", len(ours.asked))))
-    assert told == [(stage, 0) for stage in stages], "once, before the first training"
-    assert bool(ours.asked) == bool(stages)
+        finish.write_report(run, setup, lambda stage: told.append((stage, len(ours.asked))))
+    # Once, before the first training.
+    assert told == [*((stage, 0) for stage in announced), (stages.FINAL, len(ours.asked))]
+    assert bool(ours.asked) == bool(announced)
 
 
 def test_where_the_first_score_is_luck_the_best_of_the_leaders_by_their_other_seeds_is_handed_out(tmp_path):

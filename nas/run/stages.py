@@ -21,7 +21,7 @@ Enter = Callable[[str], None]
 
 _EXPORT_SECONDS = 15.0
 """A `torch.export` program, an ONNX file, both read back and timed, and the page: 6 to 7 s of a processor for networks of 0.2 to
-0.3 million parameters (`runs/export_time.sh`), most of it the exporters' own start. Twice that: other work may share the machine."""
+0.3 million parameters (`runs/export_time.sh`), most of it the exporters' own start. Twice that: a machine may have other work."""
 
 
 def nobody(_stage: str) -> None:
