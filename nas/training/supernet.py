@@ -126,8 +126,8 @@ class CompiledSupernet:
         mix, slope = mixture.to(self.dtype).contiguous(), torch.zeros(mixture.shape, dtype=torch.float64)
         rates_T = torch.tensor(rates, dtype=torch.float64)
         counts = ctypes.c_int64(len(mixed.ranges)), ctypes.c_int64(len(x))
-        running, work, scratch = spaces
-        held = (x, labels.contiguous(), rates_T, after.params, after.momentum, running, work, scratch, slope, losses)
+        running, work = spaces
+        held = (x, labels.contiguous(), rates_T, after.params, after.momentum, running, work, slope, losses)
         tables = (code, mixed.mix, mix, mixed.ranges)
         self.code.mixed_learn(ctypes.byref(network), *map(pointer, tables), *counts, *map(pointer, held))
         return after, losses
@@ -148,15 +148,12 @@ class CompiledSupernet:
 
     def _described(
         self, mixed: Mixed, N: int, x: Tensor, momentum: float, decay: float
-    ) -> tuple[CNetwork, Tensor, tuple[Tensor, Tensor, Tensor]]:
+    ) -> tuple[CNetwork, Tensor, tuple[Tensor, Tensor]]:
         """The C code's description of a program, its instructions, and this thread's workspaces."""
         program, L = mixed.program, x.shape[-1]
         code, places, size = program.placed(L)
-        widest = max(step.source.size for step in program.instructions if step.source is not None)
         network = CNetwork(len(code), N, L, program.classes, program.parameters, x[0].numel(), *places, momentum, decay)
-        sizes = {"running": program.running, "work": size, "scratch": widest * L}
-        running, work, scratch = (self._space(*each) for each in sizes.items())
-        return network, code, (running, work, scratch)
+        return network, code, (self._space("running", program.running), self._space("work", size))
 
     def _space(self, name: str, size: int) -> Tensor:
         buffer: Tensor | None = getattr(self._thread, name, None)

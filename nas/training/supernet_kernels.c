@@ -77,7 +77,7 @@ static double dot(const real *x, const real *dy, int64_t values) {
 }
 
 static void mixed_forward(const Network *net, const Instruction *code, const int64_t *mix, const real *weights,
-                          const real *images, const real *params, real *running, real *work, real *scratch) {
+                          const real *images, const real *params, real *running, real *work) {
   Network one = *net;
   one.instructions = 1;
   for (int64_t i = 0; i < net->instructions; i++) {
@@ -92,17 +92,13 @@ static void mixed_forward(const Network *net, const Instruction *code, const int
     switch (at->op) {
       case NORM: mixed_norm(net, at, w, x, y, params, work, running); break;
       case ADD: scaled(x, y, w, values, at->add); break;
-      case POOL:
-        pool(at, x, scratch, row, 0, 0);
-        scaled(scratch, y, w, values, at->add);
-        break;
     }
   }
 }
 
 /* Gradients of the parameters where they are asked for; `slope` gains the gradient of the loss by the weights. */
 static void mixed_backward(const Network *net, const Instruction *code, const int64_t *mix, const real *weights,
-                           const real *images, const real *params, real *work, real *scratch, double *slope, int learning) {
+                           const real *images, const real *params, real *work, double *slope, int learning) {
   Network one = *net;
   one.instructions = 1;
   for (int64_t i = net->instructions - 1; i >= 0; i--) {
@@ -123,11 +119,6 @@ static void mixed_backward(const Network *net, const Instruction *code, const in
         slope[mix[i]] += dot(x, dy, values);
         scaled(dy, dx, w, values, at->grad_add);
         break;
-      case POOL:
-        pool(at, dy, scratch, row, 1, 0);
-        slope[mix[i]] += dot(x, scratch, values);
-        scaled(scratch, dx, w, values, at->grad_add);
-        break;
     }
   }
 }
@@ -136,13 +127,13 @@ static void mixed_backward(const Network *net, const Instruction *code, const in
    rest, with their momentum. losses[steps] before each. */
 void mixed_learn(const Network *net, const Instruction *code, const int64_t *mix, const real *weights, const int64_t *ranges,
                  int64_t count, int64_t steps, const real *images, const int64_t *labels, const double *rates, real *params,
-                 real *momentum, real *running, real *work, real *scratch, double *slope, double *losses) {
+                 real *momentum, real *running, real *work, double *slope, double *losses) {
   real *gradients = work + net->gradients, m = (real)net->momentum, decay = (real)net->weight_decay;
   for (int64_t s = 0; s < steps; s++) {
     const real *x = images + s * net->pixels_in;
-    mixed_forward(net, code, mix, weights, x, params, running, work, scratch);
+    mixed_forward(net, code, mix, weights, x, params, running, work);
     losses[s] = loss_of(net, labels + s * net->images, work + net->logits);
-    mixed_backward(net, code, mix, weights, x, params, work, scratch, slope, 1);
+    mixed_backward(net, code, mix, weights, x, params, work, slope, 1);
     real rate = (real)rates[s];
     for (int64_t r = 0; r < count; r++)
       for (int64_t i = ranges[2 * r]; i < ranges[2 * r] + ranges[2 * r + 1]; i++) {
@@ -155,14 +146,14 @@ void mixed_learn(const Network *net, const Instruction *code, const int64_t *mix
 
 /* Logits [batch][class][lane] and losses of each batch; where `slope` is given, it gains the gradient by the weights. */
 void mixed_score(const Network *net, const Instruction *code, const int64_t *mix, const real *weights, int64_t batches,
-                 const real *images, const int64_t *labels, const real *params, real *running, real *work, real *scratch,
+                 const real *images, const int64_t *labels, const real *params, real *running, real *work,
                  double *slope, double *losses, real *logits) {
   int64_t each = net->classes * net->lanes;
   for (int64_t b = 0; b < batches; b++) {
     const real *x = images + b * net->pixels_in;
-    mixed_forward(net, code, mix, weights, x, params, running, work, scratch);
+    mixed_forward(net, code, mix, weights, x, params, running, work);
     memcpy(logits + b * each, work + net->logits, each * sizeof(real));
     losses[b] = loss_of(net, labels + b * net->images, work + net->logits);
-    if (slope) mixed_backward(net, code, mix, weights, x, params, work, scratch, slope, 0);
+    if (slope) mixed_backward(net, code, mix, weights, x, params, work, slope, 0);
   }
 }

@@ -135,14 +135,19 @@ def _cell(
     nodes = [x, *[build.value(*x[1:]) for _ in range(1, _cells.NODES)]]
     for node in nodes[1:]:
         build.program.instructions.append(Step("zero", None, node, x.height, x.width, x.channels, x.channels))
+    pooled = x
     for i in range(_cells.NODES - 1):
         leaving = [
             (e, j, c, operations[e][c]) for e, (start, j) in enumerate(_cells.EDGES) if start == i for c in options[e]
         ]
-        for e, j, c, name in leaving:
-            if name in ("skip_connect", "avg_pool_3x3"):
-                op = "add" if name == "skip_connect" else "pool"
-                build.step(op, nodes[i], nodes[j], mix=e * choices + c)
+        raw = [edge for edge in leaving if edge[-1] in ("skip_connect", "avg_pool_3x3")]
+        if any(name == "avg_pool_3x3" for *_, name in raw):
+            # Once for all edges that leave the node; it begins as zero, as nodes do, for the pooling of a node that is zero.
+            pooled = build.value(*x[1:])
+            build.program.instructions.append(Step("zero", None, pooled, x.height, x.width, x.channels, x.channels))
+            build.step("pool", nodes[i], pooled)
+        for e, j, c, name in raw:
+            build.step("add", nodes[i] if name == "skip_connect" else pooled, nodes[j], mix=e * choices + c)
         convs = [edge for edge in leaving if edge[-1].startswith("nor_conv")]
         positive = build.relu(nodes[i]) if convs else nodes[i]
         for e, j, c, name in convs:
