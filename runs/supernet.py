@@ -196,9 +196,8 @@ def show(name: str, rows: list[dict], args: argparse.Namespace) -> None:
             )
     for cells in sorted({round(min(costs)), round(statistics.median(costs))}):
         low, middle, high = (best_of(cells, share) for share in (0.25, 0.5, 0.75))
-        print(
-            f"| random search, {cells} trained cells | exact | {middle} | quartiles {low}, {high} | | | {cells * cell:.1f} | {cells} |"
-        )
+        cost = f"{cells * cell:.1f} | {cells}"
+        print(f"| random search, {cells} trained cells | exact | {middle} | quartiles {low}, {high} | | | {cost} |")
         for prior in ("none", "shipped"):
             found = transfer(name, cells, prior, score_N)
             print(f"| transfer_bo, prior {prior} | 20 | {found:.0f} | | | | {cost} |")
@@ -210,8 +209,9 @@ def collapse() -> None:
         skip = torch.ones(6, dtype=torch.long)
         score_N = tables.find("nasbench201").by_index("cifar10/test_accuracy@200", SPACE.choices)
         value = score_N[_ops.index(skip, SPACE.choices)]
+        place = rank(score_N, skip)
         print(
-            f"CIFAR-10 after 200 epochs: the cell of six skips has {value:.2f}% on test images, rank {rank(score_N, skip)} of {ALL}"
+            f"CIFAR-10 after 200 epochs: the cell of six skips has {value:.2f}% on test images, rank {place} of {ALL}"
         )
 
 
