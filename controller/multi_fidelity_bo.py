@@ -82,8 +82,8 @@ class MultiFidelityBO:
         levels = torch.tensor([int(level) for level in ladder(task, 0, self.eta)])
         own = self.space.first_archs if isinstance(self.space, HasFirstArchs) else torch.zeros(0, D).long()
         learned, weights = configuration_prior.applied(prior, self.space, task)
-        # The plain one is always the first: what is found should be better.
-        first = torch.cat([own[:1], learned]) if len(learned) else own
+        # A prior knows where among them the plain one belongs; without one it is the first.
+        first = learned if len(learned) else own
         return State(
             seeds,
             step=torch.zeros_like(seeds),
