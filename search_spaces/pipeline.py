@@ -104,9 +104,12 @@ _HANDMADE: tuple[dict[str, float], ...] = (
     {"stem": 2, "width": 32, "warmup": 0.1, **_GOOD},
     {**_GOOD, **_MIRRORS},
     {"width": 32, "warmup": 0.1, **_GOOD, **_MIRRORS},
+    _GOOD,
+    {"stem": 2, "width": 24, "augment": True, **_GOOD, **_MIRRORS},
 )
 """Recipes to begin with where nothing is known of other data, with the ResNet cell: the benchmark's own, then networks of 1, 4
-and 16 times the work of the smallest. Where minutes are few only the cheap ones see their images often enough."""
+and 16 times the work of the smallest; with mirrors and without; with RandAugment for long trainings. Where minutes are few only
+the cheap ones see their images often enough."""
 
 
 @dataclass(frozen=True)

@@ -199,8 +199,8 @@ def test_more_seconds_buy_as_much_more_compute(digits, monkeypatch):
     flops = int(NasBench201(16, 1, 2).cost(RESNET, digits.task)[1])
     one, two = digits.timed(600.0, 200.0), digits.timed(1200.0, 600.0)
     assert float(one["final"]) == pytest.approx(200 * flops / 1e-3 / 1e9, rel=1e-3)
-    # 18 trainings of level 1, 6 of level 3 and 2 of level 9, by two cores.
-    assert float(one["unit"]) == pytest.approx(600 * 2 * flops / 1e-3 / 1e9 / (18 + 6 * 3 + 2 * 9), rel=1e-3)
+    # 12 trainings of level 1 and 4 of level 3, by two cores.
+    assert float(one["unit"]) == pytest.approx(600 * 2 * flops / 1e-3 / 1e9 / (12 + 4 * 3), rel=1e-3)
     assert float(two["unit"]) == pytest.approx(2 * float(one["unit"]), rel=1e-3)
     assert float(two["final"]) == pytest.approx(3 * float(one["final"]), rel=1e-3)
     # However few seconds there are, two epochs of that network.
@@ -218,6 +218,6 @@ def test_a_search_sees_validation_scores_of_its_levels(digits):
 
 def test_a_level_of_compute_is_not_called_epochs():
     task = Task("photos", (3, 32, 32), 7, fidelities=pipeline.LEVELS)
-    assert show._after({"epochs": 3}, task, levels=True) == ", at 3 times the lowest level of compute, of 9"
-    assert show._after({"epochs": 9}, task, levels=True) == ""
-    assert show._after({"epochs": 3}, task, levels=False) == ", after 3 of 9 epochs"
+    assert show._after({"epochs": 1}, task, levels=True) == ", at 1 times the lowest level of compute, of 3"
+    assert show._after({"epochs": 3}, task, levels=True) == ""
+    assert show._after({"epochs": 1}, task, levels=False) == ", after 1 of 3 epochs"

@@ -26,6 +26,9 @@ _INTERACTION = 4.0
 """How many times heavier the penalty on what depends on the data or the level is: most effects are alike everywhere."""
 _DRAWS = 32
 """Mean functions that are drawn given the scores: a portfolio hedges against what is not known, too."""
+_ENOUGH = 20
+"""Configurations at the highest level from which on a mean function is learned: about as many as there are settings. From fewer it
+would only tell the handful apart, which the portfolio does."""
 _LEAST = 3
 """Scores of a data set at a level that can be standardized."""
 
@@ -86,9 +89,12 @@ def fit(space: Space, scores: Scores, candidates: Tensor, places: int) -> Prior:
         raise UserError(
             f"A prior over configurations takes scores on 3 data sets or more; there are {len(scores.data.unique())}."
         )
-    found = fitted(space, scores)
+    # At a lower level the smallest networks are the best ones: what is best in the end is nearer to the highest level's.
+    high = scores.rows(scores.level == scores.level.max())
+    found = fitted(space, high)
+    if len(high.archs.unique(dim=0)) < _ENOUGH:
+        found = found.without_effects()
     tried, values = _tried(scores)
-    # What was seen tells more than what is expected: the mean function has learned from trainings that were shorter.
     if len(tried):
         first = portfolio(values, places, tried)
     else:
@@ -136,6 +142,10 @@ class Fitted(NamedTuple):
     mean: MeanFunction
     spread: Tensor
     """float64 `[(2 + T) F, (2 + T) F]`: a root of the covariance of its weights."""
+
+    def without_effects(self) -> Fitted:
+        """A mean function that expects the same of all, and is sure of it."""
+        return Fitted(self.mean._replace(weights=torch.zeros_like(self.mean.weights)), torch.zeros_like(self.spread))
 
     def expected(self, space: Space, about: Tensor, archs: Tensor) -> Tensor:
         """What may be expected of `archs` `[M, D]` on data sets of `about` `[S, T]`, float64 `[S x draws, M]`."""
