@@ -70,7 +70,7 @@ class TransferBO:
     """In a space too large to enumerate, samples of the prior's policy among the candidates (24.3 without, 15.0)."""
     model_constraints: bool = True
     """Model penalties apart from the rest; False sees the score alone, for ablation (17.5 evaluations, not 11.4)."""
-    num_copied: Annotated[int, Range(0)] = 1
+    num_copied: Annotated[int, Range(0)] = 2
     """The first evaluations copy what was best on the prior's tasks (`models/portfolio.py`)."""
     use_cold_hypotheses: bool = True
     """Let the prior give way to hypotheses that know no other task; False keeps to the prior, for ablation."""

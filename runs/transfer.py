@@ -13,6 +13,8 @@ from runs.split_priors import DRAWS, OUT, prior
 from runs.transfer_tables import Row, Tried, print_tables
 
 COLD = ("random_search", "evolution", "local_search", "bayesian")
+DEVELOPMENT = "development-"
+"""Splits that settings are chosen on, and no result is shown of."""
 COPIES = {"portfolio": "", "portfolio, families": ":order=families", "portfolio, fastest": ":order=fastest"}
 """Portfolios of the same prior: greedy; the best of each family in turn; the best of those fastest on the known devices. Random
 searches without repeats where the prior knows no task of the space."""
@@ -26,7 +28,9 @@ def rows(split: str, seeds: int, evals: int, jobs: int, controllers: dict[str, R
 
 def main() -> None:
     seeds, evals, jobs = (int(x) for x in sys.argv[1:4])
-    wanted = sys.argv[4:] or [name for name, split in splits.splits().items() if split.held_out]
+    wanted = sys.argv[4:] or [
+        name for name, split in splits.splits().items() if split.held_out and not name.startswith(DEVELOPMENT)
+    ]
     found: list[Tried] = []
     for split in wanted:
         given = {f"transfer_bo:prior={prior(split)}": Row("transfer_bo"), "transfer_bo": Row("no prior")}

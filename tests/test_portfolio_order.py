@@ -82,6 +82,14 @@ def test_the_first_keeps_the_limit_of_the_kind_of_device(how, kind, first):
     assert order(LIMITED, how, ConstraintFacts("latency", kind, 0.3))[0] == first
 
 
+def test_a_device_of_another_kind_counts_less():
+    found = portfolio.sources(LIMITED, torch.ones(1), (ConstraintFacts("latency", "gpu", 0.3),))
+    # One task, and for it nine costs: four of each kind and the usual one, which counts as much as those eight.
+    weights = found.weights.sort().values
+    same, other = 0.5 / 5.2, 0.5 * 0.3 / 5.2
+    torch.testing.assert_close(weights[weights > 0], torch.tensor([other] * 4 + [same] * 4 + [0.5]))
+
+
 def test_several_limits_are_all_kept():
     both = (ConstraintFacts("latency", "gpu", 0.3), ConstraintFacts("latency", "phone", 0.3))
     assert all(order(LIMITED, how, *both)[0] == 3 for how in ("greedy", "fastest"))
