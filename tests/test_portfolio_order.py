@@ -135,6 +135,15 @@ def test_a_search_copies_first_in_batches_of_any_size(shipped, size):
     assert all(len(_ops.index(row, SPACE.choices).unique()) == len(row) for row in archs)
 
 
+def test_a_batch_has_what_is_copied_once_though_the_surrogate_wants_it_too(shipped):
+    controller = TransferBO(SPACE, num_copied=1)
+    archs = controller.propose(controller.begin(TASK, torch.tensor([0]), shipped), 96).archs[0]
+    alone = TransferBO(SPACE, num_copied=0)
+    wanted = alone.propose(alone.begin(TASK, torch.tensor([0]), shipped), 96).archs[0]
+    assert bool((wanted == archs[0]).all(1).any())
+    assert len(_ops.index(archs, SPACE.choices).unique()) == 96
+
+
 def test_what_is_copied_is_evaluated_once_though_the_second_ends_before_the_first(shipped):
     controller = TransferBO(SPACE, num_copied=3)
     state = controller.begin(TASK, torch.tensor([0]), shipped)
