@@ -218,6 +218,6 @@ def test_a_search_sees_validation_scores_of_its_levels(digits):
 
 def test_a_level_of_compute_is_not_called_epochs():
     task = Task("photos", (3, 32, 32), 7, fidelities=pipeline.LEVELS)
-    assert show._after({"epochs": 1}, task, levels=True) == ", at 1 times the lowest level of compute, of 3"
+    assert show._after({"epochs": 1}, task, levels=True) == ", at level 1 of compute; the levels are 1, 3"
     assert show._after({"epochs": 3}, task, levels=True) == ""
     assert show._after({"epochs": 1}, task, levels=False) == ", after 1 of 3 epochs"

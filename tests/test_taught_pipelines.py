@@ -13,7 +13,7 @@ from nas.evaluators._distillation import KEY
 from nas.evaluators._pipeline_final import FinalKey
 from nas.evaluators._teacher import GivenTeacher
 from nas.evaluators.pipeline import PipelineTraining
-from nas.run import stages
+from nas.run import averaged, stages
 from nas.run.config import RunConfig
 from nas.training import Images
 from nas.types import FinalTraining
@@ -58,6 +58,8 @@ def test_validation_images_decide_whether_a_pipeline_is_taught(taught):
     about = taught.final_network(ARCH).metrics[KEY]
     assert about["used"] == (about["with"] > about["without"])
     assert about["teacher"].endswith("mine.py:Columns")
+    ensemble = averaged.of(*taught.final_networks([FinalTraining(ARCH), FinalTraining(ARCH, seed=1)]))
+    assert ensemble.metrics[KEY] == about, "an ensemble says it too"
     assert KEY not in PipelineTraining.of("digits", **COMPUTE).final_network(ARCH).metrics
 
 

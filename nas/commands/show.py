@@ -211,7 +211,7 @@ def _after(row: dict, task: Task, levels: bool) -> str:
     if not own or row["epochs"] in (None, own[-1]):
         return ""
     if levels:
-        return f", at {row['epochs']} times the lowest level of compute, of {own[-1]}"
+        return f", at level {row['epochs']} of compute; the levels are {', '.join(map(str, own))}"
     return f", after {row['epochs']} of {own[-1]} epochs"
 
 

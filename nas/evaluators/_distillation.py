@@ -32,7 +32,7 @@ Targets = Callable[[Images, bool, Watch | None], Tensor]
 class Trainings(Protocol):
     """Final trainings on one dataset."""
 
-    def networks(self, trainings: list[FinalTraining], watch: Watch | None = None) -> list[TrainedNetwork]:
+    def networks(self, trainings: list[FinalTraining], watch: Watch | None = None, /) -> list[TrainedNetwork]:
         """The trained networks, in order."""
         ...
 

@@ -17,7 +17,8 @@ def of(first: TrainedNetwork, second: TrainedNetwork) -> TrainedNetwork:
     truth = torch.tensor(first.metrics["test_labels"])
     return first._replace(
         state_dict=ensemble.joined([first.state_dict, second.state_dict]),
-        metrics=metrics.test_metrics(torch.stack(logs).mean(0), truth) | {"loss": first.metrics["loss"]},
+        # Of the first what is not measured anew: its losses, what a teacher was worth.
+        metrics=first.metrics | metrics.test_metrics(torch.stack(logs).mean(0), truth),
         seconds=first.seconds + second.seconds,
         members=(first.arch, second.arch),
     )

@@ -72,8 +72,10 @@ def page(run: Run) -> str:
         arch = _parsed(final, winner.arch, arch)
     own = front.find(points, final, arch)
     # The point of an ensemble is its first member.
-    alone = own is not None and (winner is None or not winner.members)
-    parameters = own.parameters if alone else None if winner is None else trained_network.parameters(winner)
+    if own is not None and (winner is None or not winner.members):
+        parameters = own.parameters
+    else:
+        parameters = None if winner is None else trained_network.parameters(winner)
     name = _axis_name(about.description)
     values = {
         "title": _title(document["task"], winner, top),
@@ -164,8 +166,9 @@ def _drawn(space: Space, arch: Tensor, described: str) -> dict[str, Any]:
 
 def _described(top: dict[str, Any], winner: TrainedNetwork | None) -> str:
     """The name of what is drawn: of the best of the search, or of another network that was handed out."""
-    other = winner is not None and winner.arch != top["arch"]
-    return winner.arch if other else Name(top["arch"], top["proposed_as"]).sentence()
+    if winner is not None and winner.arch != top["arch"]:
+        return winner.arch
+    return Name(top["arch"], top["proposed_as"]).sentence()
 
 
 def _of_images(run: Run, winner: TrainedNetwork | None) -> dict[str, Any]:

@@ -161,7 +161,7 @@ def state(run: Run, like: State) -> State:
     leaves = found
     if store.get_meta(run, "asked") is not None:  # Version 0.1 wrote it.
         leaves = {path: expected[path] for path in legacy.RENEWED if path in expected}
-        leaves |= legacy.statestate_tree.leaves(run.config.controller, found)
+        leaves |= legacy.state_leaves(run.config.controller, found)
     missing = sorted(expected.keys() - leaves.keys())
     if missing:
         raise UserError(
