@@ -48,6 +48,9 @@ class Results(NamedTuple):
     provisional: Tensor | None = None
     """bool `[S, B]` where a score is to learn from and not to choose by: that of a mixture, which is no architecture, or of
     shared weights that are still trained. None: nowhere."""
+    objectives: Tensor | None = None
+    """float32 `[S, B, A]` what a search with several objectives raises, in the order of `Task.aims`: higher is better, so that a
+    latency has its sign turned. NaN where evaluation failed. None for tasks with one objective, the score."""
 
 
 def penalty(ratio: Tensor, weights: Tensor) -> Tensor:
@@ -105,6 +108,14 @@ class HasPolicy(Protocol):
     def policy(self, state: State) -> Tensor:
         """Probabilities of each decision's choices, float32 `[S, D, C]`; 0 beyond a decision's own choices."""
         ...
+
+
+@runtime_checkable
+class ReadsObjectives(Protocol):
+    """A controller that reads `Results.objectives` itself; any other sees one score made of them (`Scalarization`)."""
+
+    @property
+    def reads_objectives(self) -> bool: ...
 
 
 @runtime_checkable

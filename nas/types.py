@@ -270,6 +270,15 @@ class Concurrent(Protocol):
 
 
 @runtime_checkable
+class HasObjectives(Protocol):
+    """An evaluator of several objectives."""
+
+    def with_objectives(self, proposal: Proposal, results: Results, seeds: Tensor) -> Results:
+        """The results `[S, B]` of a proposal of searches with `seeds` `[S]`, with `Results.objectives`."""
+        ...
+
+
+@runtime_checkable
 class HasDataDigest(Protocol):
     """An evaluator whose data can be told from any other: a run keeps the digest, and goes on with no other data."""
 

@@ -12,7 +12,7 @@ import numpy
 from numpy import ndarray
 
 from nas import tasks
-from nas.compare import curves, statistics, summary
+from nas.compare import statistics, summary
 from nas.tasks import TaskName, families, objective
 
 CONTROLLERS = (
@@ -124,10 +124,10 @@ def _mean_of(found: Sequence[Tried], row: Row, every: Sequence[str]) -> str:
 
 
 def print_ends(groups: Sequence[Sequence[str]], found: Sequence[Tried], what: str, rank: str | None) -> None:
-    """After each of `curves.AFTER` evaluations the mean over searches and priors; in brackets the median rank."""
+    """After each of `statistics.AFTER` evaluations the mean over searches and priors; in brackets the median rank."""
     if not groups:
         return
-    at = curves.ends(found[0].summary.best.shape[1])
+    at = statistics.ends(found[0].summary.best.shape[1])
     _print_row("task" if len(groups[0]) == 1 else "tasks", "searches", *(f"after {count}" for count in at))
     _print_rule(2, len(at))
     for members in groups:

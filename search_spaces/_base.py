@@ -53,6 +53,8 @@ class Task:
     a network be built."""
     constraint_facts: tuple[ConstraintFacts, ...] = ()
     """One for each constraint; empty where nothing is known of them."""
+    aims: tuple[str, ...] = ()
+    """Names of the objectives, where there are several. `Results.objectives` has the values."""
 
 
 class Space(Protocol):

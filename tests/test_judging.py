@@ -14,7 +14,7 @@ import torch
 
 from controller import Proposal
 from nas import plugins, tables, tasks
-from nas.compare import comparison, curves, summary
+from nas.compare import comparison, statistics, summary
 from nas.tables import Column
 from nas.tasks import families, full_columns, top
 from search_spaces import UserError, _ops
@@ -259,9 +259,9 @@ def test_with_a_constraint_the_regret_by_test_has_the_penalties_of_the_objective
 
 
 def test_the_points_after_which_a_comparison_looks_lie_within_its_budget():
-    assert curves.ends(3) == (1, 3)
-    assert curves.ends(30) == (1, 5, 10, 30)
-    assert curves.ends(150) == (1, 5, 10, 30, 100, 150)
+    assert statistics.ends(3) == (1, 3)
+    assert statistics.ends(30) == (1, 5, 10, 30)
+    assert statistics.ends(150) == (1, 5, 10, 30, 100, 150)
 
 
 def test_a_trial_in_which_all_failed_has_no_score_and_is_printed(write, tmp_path):

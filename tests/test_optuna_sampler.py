@@ -82,3 +82,38 @@ def test_several_objectives_are_refused():
     trial = study.ask()
     with pytest.raises(UserError, match="2 objectives"):
         objective(trial)
+
+
+def test_a_study_becomes_a_run_that_a_prior_learns_from(nas, tmp_path):
+    from nas import Search
+    from nas.integrations.optuna import run_of
+    from nas.run import step_log, store
+
+    space = Search("nasbench201", "random_search", prior="none").space
+    study = optuna.create_study(direction="minimize", sampler=optuna.samplers.RandomSampler(seed=0))
+
+    def loss(trial):
+        options = dict(zip(space.decisions, space.operations))
+        picked = {name: trial.suggest_categorical(f"edge {name}", list(names)) for name, names in options.items()}
+        if picked["0-1"] == "none":
+            raise RuntimeError("it diverged")
+        return float(sum(options[name].index(op) for name, op in picked.items()))
+
+    study.optimize(loss, n_trials=8, catch=RuntimeError)
+    study.enqueue_trial({})
+    parameters = {name: f"edge {name}" for name in space.decisions}
+    assert run_of(study, tmp_path / "runs" / "mine", "nasbench201", parameters=parameters) == 8
+    with store.open_run(tmp_path / "runs" / "mine") as run:
+        past = step_log.history(run)
+    for trial, arch, score in zip(study.trials, past.archs[0], past.score[0]):
+        assert [trial.params[f"edge {d}"] for d in space.decisions] == [o[i] for o, i in zip(space.operations, arch)]
+        assert score.isnan() if trial.value is None else score == -trial.value
+    shown = nas("show", "mine")
+    assert shown.returncode == 0, shown.stderr
+    taught = nas("meta-train", "--from-runs", "runs/mine", "--out", "taught")
+    assert taught.returncode == 0, taught.stderr
+    assert "learned from 1 run" in taught.stdout
+    with pytest.raises(UserError, match="holds a run already"):
+        run_of(study, tmp_path / "runs" / "mine", "nasbench201", parameters=parameters)
+    with pytest.raises(UserError, match="None of 8 finished trials"):
+        run_of(study, tmp_path / "other", "nasbench201")

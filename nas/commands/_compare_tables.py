@@ -38,7 +38,27 @@ def print_document(document: dict[str, Any]) -> None:
         )  # fmt: skip
     click.echo(_HEADINGS)
     _shared.print_grid(table)
+    _print_fronts(document)
     _print_test(document["best_after"])
+
+
+def _print_fronts(document: dict[str, Any]) -> None:
+    """With several objectives, how much of the front is found."""
+    rows = [row for row in document["rows"] if row["front_share"]]
+    if not rows:
+        return
+    click.echo(
+        f"Front of {document['aim']}: hypervolume after N evaluations in percent of that of the table's front; interquartile "
+        "mean over seeds, at the end with its 95% bootstrap interval."
+    )
+    counts = list(rows[0]["front_share"])
+    table = _table(*(f"N = {count}" for count in counts), "interval")
+    for row in rows:
+        shares = list(row["front_share"].values())
+        interval = f"{100 * shares[-1]['low']:.2f} to {100 * shares[-1]['high']:.2f}"
+        cells = [f"{100 * share['iqm']:.2f}" for share in shares]
+        table.add_row(printable(row["task"]), printable(row["controller"]), *cells, interval)
+    _shared.print_grid(table)
 
 
 def print_after(document: dict[str, Any]) -> None:

@@ -54,6 +54,11 @@ _SEARCH = (
         "nasbench201-hardware/fpga/latency<=q30.",
     ),
     click.option(
+        "--aim", default="", metavar="NAMES",
+        help="Several objectives by commas, the score first, as accuracy,params or accuracy,nasbench201-hardware/pixel3/latency. "
+        "NAME:max raises a figure. `nas show RUN --front` lists what is best.",
+    ),
+    click.option(
         "--latency-command", default="", metavar="COMMAND",
         help="Measures latency<= on a device: it gets the path of an ONNX file and prints milliseconds. By default this machine.",
     ),
@@ -176,7 +181,8 @@ def configure(
     latencies = verified.latencies_of(setup.evaluator)
     if config.latency_command and not latencies:
         raise UserError(
-            f"--latency-command is '{config.latency_command}', and nothing asks for a latency; add --constraint 'latency<=2ms'."
+            f"--latency-command is '{config.latency_command}', and nothing asks for a latency; add "
+            "--constraint 'latency<=2ms' or --aim accuracy,latency."
         )
     timed = stages.timed(dataclasses.replace(config, comparison=comparison), setup.evaluator)
     if timed:
@@ -187,7 +193,8 @@ def configure(
         config,
         batch=setup.evaluator.defaults.batch if batch is None else batch,
         evals=setup.evaluator.defaults.budget if unlimited else evals,
-        leaders=setup.evaluator.defaults.leaders if leaders is None else leaders,
+        # With several objectives no single best is told apart, unless that is asked for.
+        leaders=(0 if config.aim else setup.evaluator.defaults.leaders) if leaders is None else leaders,
         comparison=comparison and setup.evaluator.training is not None,
         latencies=latencies,
         training_options=config.training_options | fitted_size.options_of(setup.evaluator, TaskName.parse(config.task)),

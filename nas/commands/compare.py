@@ -13,7 +13,7 @@ from rich.progress import Progress
 
 from nas.commands import _compare_tables, _old_flags, _shared
 from nas.commands._kinds import GivenPath
-from nas.compare import comparison, trial, trial_cache
+from nas.compare import comparison, front_share, trial, trial_cache
 from nas.compare.folder_name import folder_name
 from nas.compare.summary import TrialSummary
 from nas.compare.trial import TrialSpec
@@ -46,6 +46,11 @@ from search_spaces import UserError
     multiple=True,
     help="A bound on every task, as nasbench201-hardware/fpga/latency<=q30; may be repeated.",
 )
+@click.option(
+    "--aim",
+    default="",
+    help="Several objectives by commas, the score first, as accuracy,params: how much of the front each controller finds.",
+)
 @click.option("--seeds", default=100, show_default=True, help="Searches of each controller on each task.")
 @click.option("--evals", type=int, help="Budget: evaluations of each search.")
 @click.option("--simulated-seconds", "seconds", type=float, help="Budget: simulated seconds of each search.")
@@ -65,6 +70,7 @@ def command(
     controllers: str,
     priors: tuple[str, ...],
     bounds: tuple[str, ...],
+    aim: str,
     seeds: int,
     evals: int | None,
     seconds: float | None,
@@ -107,7 +113,9 @@ def command(
     named = comparison.with_priors(named, priors)
     counts = _counts(after, evals)
     torch.set_num_threads(1)  # As in worker processes: small tensors are slower on more threads.
-    specs = comparison.specs(patterns, named, bounds, seeds, evals, seconds, batch)
+    specs = comparison.specs(patterns, named, bounds, seeds, evals, seconds, batch, aim)
+    for task in {spec.task for spec in specs if aim}:
+        front_share.yardstick(task, aim)  # A name that leads nowhere is refused before hours of work.
     folder = folder or _shared.runs_root() / folder_name(patterns, specs)
     summaries = _run(specs, folder, jobs, quiet=as_json)
     document = comparison.document(summaries, counts or None)

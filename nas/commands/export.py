@@ -13,7 +13,8 @@ from nas.commands import _few_shot_export, _shared
 from nas.commands._kinds import GivenPath
 from nas.evaluators import function
 from nas.export.export import Export, export
-from nas.run import model_card, pick, store, subject, trained_network
+from nas.run import model_card, objective_front, objective_pick, pick, store, subject, trained_network
+from nas.run.store import Run
 from nas.run.summary import summary, top_row
 from nas.terminal import printable
 from nas.types import TrainedNetwork
@@ -36,8 +37,8 @@ IN_PART = 1
     "picks",
     multiple=True,
     metavar="BOUND",
-    help="The best network of the run under a bound: params<=20k, flops<=5M or latency<=2ms. It is trained to the end first if "
-    "the search handed out another.",
+    help="The best network of the run under a bound: params<=20k, flops<=5M or latency<=2ms, or on an objective of --aim. It is "
+    "trained to the end first if the search handed out another.",
 )
 @click.option("--seed", type=int, help="Of which seed; by default the one with the highest score.")
 @click.option("--onnx/--no-onnx", default=None, help="Write ONNX too; by default where its packages are installed.")
@@ -118,6 +119,8 @@ def _picked(
 ) -> tuple[str, TrainedNetwork | None]:
     """The architecture under bounds and its trained network, with a line on standard error about the choice."""
     with store.open_run(_shared.run_folder(run)) as opened:
+        if objective_pick.applies(opened, picks):
+            return _picked_by_objectives(opened, picks), None
         point = pick.choose(opened, space, task, picks, trusted=trusted)
         latency = "" if point.latency_ms is None else f", {point.latency_ms:.3g} ms"
         click.echo(
@@ -128,6 +131,13 @@ def _picked(
         )
         weights = pick.network(opened, point, space, trusted=trusted, say=lambda line: click.echo(line, err=True))
     return (point.arch if weights is None else weights.arch), weights
+
+
+def _picked_by_objectives(run: Run, picks: tuple[str, ...]) -> str:
+    chosen, aims = objective_pick.choose(run, picks), subject.read(run).aims
+    values = ", ".join(f"{aim.short} {objective_front.shown(aim, x)}" for aim, x in zip(aims, chosen.values))
+    click.echo(printable(f"Picked {chosen.arch}: {values}"), err=True)
+    return chosen.arch
 
 
 def _say_hub(folder: Path, arch: str, as_json: bool) -> None:

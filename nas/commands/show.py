@@ -19,7 +19,7 @@ from nas.run.noise import Noise
 from nas.run.store import Run
 from nas.run.summary import summary, top_row
 from nas.terminal import encodable, printable
-from nas.text import evaluations_text
+from nas.text import counted, evaluations_text
 from search_spaces import Space, Task
 from search_spaces._files import atomic_write
 
@@ -34,7 +34,12 @@ _REASONS = 3
 
 @click.command()
 @click.argument("run")
-@click.option("--front", "of_front", is_flag=True, help="Show score against size of all that was evaluated instead.")
+@click.option(
+    "--front",
+    "of_front",
+    is_flag=True,
+    help="Show score against size of all that was evaluated instead, or the front of --aim.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(run: str, of_front: bool, as_json: bool) -> None:
     """Show a run: its best cell drawn here and as PNG and SVG, the trajectory, what it cost.
@@ -91,6 +96,11 @@ def print_run(run: Run) -> None:
         console.print(f"test    {top['report']:.3f}" + _over_seeds(rows, "report") + _place(top))
     for line in _constraint_lines(about.constraints, top):
         console.print(printable(line))
+    if document["objectives"] is not None:
+        front = document["objectives"]["front"]
+        folder = printable(str(run.folder))
+        named = printable(_front_shown.line(about.aims))
+        console.print(f"front   {counted(len(front), 'network')} for {named}: nas show {folder} --front")
     _print_trained(console, run)
     _print_comparison(run)
     console.print(f"so far  {_sparkline(past)} (best score after each evaluation)")

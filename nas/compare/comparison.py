@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nas import plugins
-from nas.compare import curves, rows, trial, trial_cache
+from nas.compare import curves, rows, statistics, trial, trial_cache
 from nas.compare.summary import TrialSummary, summarize
 from nas.compare.trial import TrialSpec
 from nas.run import priors
@@ -24,7 +24,7 @@ FORMAT = "nas-comparison/1"
 
 def specs(
     patterns: str, controllers: list[str], texts: tuple[str, ...], seeds: int, evals: int | None,
-    seconds: float | None, batch: int,
+    seconds: float | None, batch: int, aim: str = "",
 ) -> list[TrialSpec]:  # fmt: skip
     """Each task with each controller, but a portfolio only where it has sources.
 
@@ -41,7 +41,9 @@ def specs(
         t: _source("evaluator", name.table) if name.kind == "evaluator" else "" for t, name in map(_parsed, tasks)
     }
     asked = [
-        TrialSpec(t, c, seeds, evals, seconds, batch, prior[c], source[c] + scored[t]) for t in tasks for c in prior
+        TrialSpec(t, c, seeds, evals, seconds, batch, prior[c], source[c] + scored[t], aim)
+        for t in tasks
+        for c in prior
     ]
     # A portfolio without sources is left out and not refused: the other controllers of the command have their trials.
     possible = [
@@ -111,7 +113,7 @@ def make(
 def document(summaries: list[TrialSummary], after: tuple[int, ...] | None = None) -> dict[str, Any]:
     """The results of a comparison, ready for JSON.
 
-    `best_after` has what would be handed out after so many evaluations: `after`, or `curves.AFTER` and the end of the budget.
+    `best_after` has what would be handed out after so many evaluations: `after`, or `statistics.AFTER` and the end of the budget.
     """
     groups = _groups(summaries)
     spec = summaries[0].spec
@@ -122,6 +124,7 @@ def document(summaries: list[TrialSummary], after: tuple[int, ...] | None = None
         "evals": spec.evals,
         "seconds": spec.seconds,
         "batch": spec.batch,
+        "aim": spec.aim or None,
         "rows": [rows.row(one) for one in summaries],
         "aggregates": [rows.aggregate(members) for members in groups.values()],
         "improvements": [
@@ -130,7 +133,7 @@ def document(summaries: list[TrialSummary], after: tuple[int, ...] | None = None
             if family == other
         ],
         "best_after": [
-            row for one in summaries for row in curves.best_after(one, after or curves.ends(one.best.shape[1]))
+            row for one in summaries for row in curves.best_after(one, after or statistics.ends(one.best.shape[1]))
         ],
     }
 

@@ -103,15 +103,6 @@ def _banded(x: ndarray, values_KSP: ndarray) -> Curve:
     return x, y, low, high
 
 
-AFTER = (1, 5, 10, 30, 100)
-"""Evaluations after which a comparison shows what would be handed out."""
-
-
-def ends(evaluations: int) -> tuple[int, ...]:
-    """Those of `AFTER` that lie within a budget, and its end."""
-    return (*(count for count in AFTER if count < evaluations), evaluations)
-
-
 def best_after(summary: TrialSummary, after: tuple[int, ...]) -> list[dict[str, Any]]:
     """The best found after so many evaluations, chosen by the scores that the search saw.
 

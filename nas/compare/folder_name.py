@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, replace
+from typing import Any
 
 from nas.compare import trial
 from nas.compare.trial import TrialSpec
@@ -25,5 +26,11 @@ def folder_name(patterns: str, specs: list[TrialSpec]) -> str:
     words = file_name("-".join([patterns, *controllers]))[:_LONGEST].strip("-.")
     # The words are for people and may collide; the digest tells comparisons apart. Priors and own sources count by their name and
     # not by their content, as in a folder that is given: what has changed is run again there.
-    asked = json.dumps([asdict(replace(spec, prior="", source="")) for spec in specs])
+    asked = json.dumps([_asked(spec) for spec in specs])
     return f"compare-{words}-{hashlib.sha256(asked.encode()).hexdigest()[:8]}"
+
+
+def _asked(spec: TrialSpec) -> dict[str, Any]:
+    """What counts of a trial. One objective is not named, so that a comparison comes back to the folder of an earlier version."""
+    named = asdict(replace(spec, prior="", source=""))
+    return {key: value for key, value in named.items() if key != "aim" or value}

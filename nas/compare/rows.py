@@ -44,7 +44,14 @@ def row(summary: TrialSummary) -> dict[str, Any]:
         "test_rank": _known_summary(summary.test_rank[:, -1]),
         "feasible_share": rounded(summary.feasible_share),
         "columns_read": summary.columns_read,
+        "front_share": _front_shares(summary),
     }
+
+
+def _front_shares(summary: TrialSummary) -> dict[str, Any] | None:
+    """By number of evaluations, as text."""
+    found = summary.front_shares
+    return None if found is None else {str(count): _summary(share_S) for count, share_S in found.items()}
 
 
 def aggregate(summaries: list[TrialSummary]) -> dict[str, Any]:

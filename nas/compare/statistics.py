@@ -125,3 +125,12 @@ def _weights(count: int, stream: int) -> ndarray:
     draws = _draws(count, stream)[:PAIR_RESAMPLES]
     flat = draws + count * numpy.arange(len(draws))[:, None]
     return numpy.bincount(flat.ravel(), minlength=len(draws) * count).reshape(len(draws), count) / count
+
+
+AFTER = (1, 5, 10, 30, 100)
+"""Evaluations after which a comparison shows what would be handed out."""
+
+
+def ends(evaluations: int) -> tuple[int, ...]:
+    """Those of `AFTER` that lie within a budget, and its end."""
+    return (*(count for count in AFTER if count < evaluations), evaluations)

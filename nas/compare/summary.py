@@ -13,7 +13,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from nas import tasks
-from nas.compare import yardstick
+from nas.compare import front_share, statistics, yardstick
 from nas.compare.trial import ColumnsRead, Trial, TrialSpec, final_archs
 from nas.evaluators.constrained import feasible
 from nas.run import incumbent
@@ -56,6 +56,8 @@ class TrialSummary(NamedTuple):
     """float64 `[S]`: the highest that an architecture of the space is judged by."""
     median: ndarray | None
     """float64 `[S]`: of the space, where normalized scores are 0; they are 1 at the optimum."""
+    front_shares: dict[int, ndarray] | None = None
+    """By number of evaluations, float64 `[S]` the share of the hypervolume of the space's front; None for one objective."""
 
     @property
     def regret(self) -> ndarray:
@@ -101,7 +103,15 @@ def summarize(spec: TrialSpec, trial: Trial, columns_read: ColumnsRead) -> Trial
         top_threshold=None if known is None else known.top_threshold_S.double().numpy(),
         optimum=None if known is None else known.optimum_S.double().numpy(),
         median=None if known is None else known.median_S.double().numpy(),
+        front_shares=_front_shares(spec, trial),
     )
+
+
+def _front_shares(spec: TrialSpec, trial: Trial) -> dict[int, ndarray] | None:
+    if not spec.aim:
+        return None
+    counts = statistics.ends(trial.score.shape[1])
+    return dict(zip(counts, front_share.shares(spec, trial, counts).numpy()))
 
 
 def _test(spec: TrialSpec, trial: Trial, allowed: Tensor) -> tuple[ndarray, ndarray]:

@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 
 from controller import Controller, Prior
+from controller.candidates import scalarization
 from controller.models import legacy
 from nas import loop, plugins, settings, tables, tasks
 from nas.run import incumbent, priors
-from nas.tasks import full_columns
+from nas.tasks import aims, full_columns
+from nas.tasks.network_bound import Measurements
 from nas.text import file_name
 from nas.types import Evaluator
 from search_spaces import Space, UserError, _ops
@@ -40,13 +42,15 @@ class TrialSpec:
     """The fingerprint of the prior that the controller names; empty without one."""
     source: str = ""
     """The hash of the source of a controller from outside: another content is another trial. Empty for ours."""
+    aim: str = ""
+    """Several objectives, as `--aim` has them; empty: the score alone."""
 
     def path(self, folder: Path) -> Path:
         """The file of the trial."""
         words = f"{self.task}--{self.controller}"
         slug = file_name(words)[:100]
         # The slug is for people and may collide; the digest tells trials apart. It has the prior's content and not its path.
-        digest = hashlib.sha256((words + self.prior + self.source).encode()).hexdigest()[:8]
+        digest = hashlib.sha256((words + self.prior + self.source + self.aim).encode()).hexdigest()[:8]
         return folder / "trials" / f"{slug}-{digest}.safetensors"
 
 
@@ -74,7 +78,9 @@ ColumnsRead = dict[str, dict[str, int]]
 def run(spec: TrialSpec) -> tuple[Trial, ColumnsRead]:
     """Search with all seeds side by side, until the budget of each is spent."""
     evaluator = tasks.find(spec.task)
+    evaluator = aims.several(spec.aim, evaluator, Measurements()) if spec.aim else evaluator
     controller, prior = _controller(spec, evaluator.space)
+    controller = scalarization.of(controller, evaluator.task, prior)
     seeds = torch.arange(spec.seeds)
     # A count before and after: whoever reads a column during the search is seen, the controller too.
     before = tables.column_read_counts()

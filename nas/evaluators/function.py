@@ -162,20 +162,27 @@ class Function:
 
     def load(self, seeds: Tensor) -> Evaluate:
         def evaluate(proposal: Proposal) -> Results:
-            archs = proposal.archs  # Not `canonical`: what a function makes of an architecture is its own affair.
-            S, B, _ = archs.shape
-            epochs = torch.full((S, B), self.epochs) if proposal.epochs is None else proposal.epochs
-            indices = _ops.whole_indices(archs, self.space.choices)
-            calls = [
-                Call(index, e, seed)
-                for index, e, seed in zip(indices, epochs.flatten().tolist(), seeds.repeat_interleave(B).tolist())
-            ]
+            calls = self._calls(proposal, seeds)
             self._evaluate(calls)
             found = [self.outcomes[call] for call in calls]
             numbers_ = torch.tensor([[o.score, o.seconds] for o in found])
-            return Results(*numbers_.view(S, B, 2).unbind(-1))
+            return Results(*numbers_.view(*proposal.archs.shape[:2], 2).unbind(-1))
 
         return evaluate
+
+    def figure(self, name: str, proposal: Proposal, seeds: Tensor) -> Tensor:
+        """A figure that the function returned for each evaluation of a proposal, float32 `[S, B]`; NaN where it returned none."""
+        found = [self.outcomes[call].figures.get(name) for call in self._calls(proposal, seeds)]
+        values = [float(value) if _is_number(value) else math.nan for value in found]
+        return torch.tensor(values).view(proposal.archs.shape[:2])
+
+    def _calls(self, proposal: Proposal, seeds: Tensor) -> list[Call]:
+        archs = proposal.archs  # Not `canonical`: what a function makes of an architecture is its own affair.
+        S, B, _ = archs.shape
+        epochs = torch.full((S, B), self.epochs) if proposal.epochs is None else proposal.epochs
+        indices = _ops.whole_indices(archs, self.space.choices)
+        flat = zip(indices, epochs.flatten().tolist(), seeds.repeat_interleave(B).tolist())
+        return [Call(index, e, seed) for index, e, seed in flat]
 
     def report(self, archs: Tensor) -> Tensor | None:
         """The figure `test` of the latest evaluation of each; NaN for one that has none, None where no evaluation has one."""

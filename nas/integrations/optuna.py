@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -16,10 +17,11 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.run import store
 from nas.run.ask_tell import Search
-from search_spaces import Choices, UserError
+from search_spaces import Choices, Space, Task, UserError
 
-__all__ = ["MetacellSampler"]
+__all__ = ["MetacellSampler", "run_of"]
 
 _SEEDS = 1 << 31
 
@@ -131,6 +133,58 @@ class MetacellSampler(BaseSampler):
             return tuple(int(d.to_internal_repr(params[name])) for name, d in self._space.items())
         except (KeyError, ValueError):
             return None
+
+
+def run_of(
+    study: optuna.Study,
+    folder: Path | str,
+    space: Space | str,
+    *,
+    task: Task | str = "an Optuna study",
+    parameters: Mapping[str, str] | None = None,
+) -> int:
+    """Write a study's trials as a run: `nas show` reads it, and `nas meta-train --from-runs FOLDER` learns from it.
+
+    Args:
+        space: whose decisions the study's parameters are; a name, `FILE.py:Class`, or a space.
+        task: what is known of the problem.
+        parameters: the parameter of each decision, by the decision's name; those that are not named have the decision's name.
+            A value is the name of an option, or its place from 0.
+
+    Returns how many trials it has: those that lack a decision are left out. Raises `UserError` where none is left, for a study of
+    several objectives, and for a folder that holds a run already.
+    """
+    if len(study.directions) > 1:
+        raise UserError(f"The study has {len(study.directions)} objectives; a run of it takes one.")
+    if (Path(folder) / store.FILE).exists():
+        raise UserError(f"'{folder}' holds a run already; name another folder.")
+    sign = 1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else -1
+    plain = Search(space, "random_search", prior="none").space
+    finished = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+    read = [(trial, _architecture(plain, trial.params, parameters or {})) for trial in finished]
+    known = [(trial, arch) for trial, arch in read if arch is not None and bool(plain.valid(arch[None]).all())]
+    if not known:
+        names = ", ".join(plain.decisions)
+        raise UserError(f"None of {len(finished)} finished trials has an option for each of: {names}.")
+    with Search(space, "random_search", task=task, folder=folder, prior="none") as search:
+        for trial, arch in known:
+            value, took = _value(trial), trial.duration
+            search.tell(arch, None if value is None else sign * value, 0.0 if took is None else took.total_seconds())
+    return len(known)
+
+
+def _architecture(space: Space, params: Mapping[str, Any], names: Mapping[str, str]) -> torch.Tensor | None:
+    """The row `[D]` that a trial's parameters are; None where one is missing or is no option."""
+    row = []
+    for decision, options in zip(space.decisions, space.operations):
+        value = params.get(names.get(decision, decision))
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(options):
+            row.append(value)
+        elif str(value) in options:
+            row.append(options.index(str(value)))
+        else:
+            return None
+    return torch.tensor(row)
 
 
 def _value(trial: FrozenTrial) -> float | None:

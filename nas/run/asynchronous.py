@@ -16,7 +16,7 @@ from controller import Controller, Results, State, Step
 from controller.candidates import pending
 from controller.candidates.pending import Group
 from nas.run.step_log import History
-from nas.types import Concurrent
+from nas.types import Concurrent, HasObjectives
 
 
 def steps(
@@ -62,6 +62,9 @@ def steps(
             ticket, score, seconds = evaluator.wait()
             group = running.pop(ticket)
             results = Results(torch.tensor([[score]]), torch.tensor([[seconds]]))
+            if isinstance(evaluator, HasObjectives):
+                results = evaluator.with_objectives(group.proposal(), results, torch.tensor([seed]))
+                score = results.score.item()
             state = controller.learn(state, group.proposal(), results)
             scores.append(score)
             costs.append(seconds)

@@ -76,6 +76,8 @@ class RunConfig:
 
     comparison: bool = False
     """End with a comparison of the network found with simpler models (`nas.run.simpler`), where it trains on images."""
+    aim: str = ""
+    """Several objectives by commas, the task's score first (`nas.tasks.aims`); empty: the score alone."""
     latency_command: str = ""
     """What measures a network on a device, for a constraint on its latency; empty: this machine does."""
     latencies: dict[str, float] = field(default_factory=dict)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from nas import plugins, tasks
 from nas.export.device import Device
 from nas.run.config import RunConfig
+from nas.tasks import aims
 from nas.tasks.network_bound import Measurements
 from nas.types import Evaluator
 from search_spaces import UserError
@@ -15,6 +16,15 @@ _SUPERNET = "supernet"
 
 def find(config: RunConfig) -> Evaluator:
     """What scores a run's architectures. Raises `UserError` for a name that leads nowhere, or that does not go with the task."""
+    found = _scoring(config)
+    return aims.several(config.aim, found, _measurements(config)) if config.aim else found
+
+
+def _measurements(config: RunConfig) -> Measurements:
+    return Measurements(Device(config.latency_command), config.latencies)
+
+
+def _scoring(config: RunConfig) -> Evaluator:
     asked = config.evaluator
     if "objective" in config.training_options:
         if asked is not None:
@@ -30,8 +40,7 @@ def find(config: RunConfig) -> Evaluator:
     if asked is None or asked in plugins.names("evaluator"):
         if asked is not None:
             _refuse_by_task(asked, config.task)
-        measurements = Measurements(Device(config.latency_command), config.latencies)
-        return tasks.find(config.task, measurements, **config.training_options)
+        return tasks.find(config.task, _measurements(config), **config.training_options)
     return plugins.load("evaluator", asked).of(config.task, **config.training_options)
 
 

@@ -8,7 +8,18 @@ import torch
 from torch import Tensor
 
 from nas import tables, tasks
-from nas.run import choice, front, front_figure, session, step_log, store, subject, trained_network
+from nas.run import (
+    choice,
+    front,
+    front_figure,
+    objective_figure,
+    objective_front,
+    session,
+    step_log,
+    store,
+    subject,
+    trained_network,
+)
 from nas.run.session import Setup
 from nas.run.store import Run
 from nas.run.tensorboard import TensorBoardLog, pixels
@@ -29,8 +40,11 @@ def write_results(run: Run, setup: Setup) -> None:
 
 
 def _front(run: Run) -> Tensor | None:
-    """Accuracy against size as an image; None where sizes are not known, or are one."""
+    """Accuracy against size, or the objectives, as an image; None where sizes are not known, or are one."""
     past, about = step_log.history(run), subject.read(run)
+    if about.aims:
+        picture = objective_figure.figure(objective_front.points(run), about.aims)
+        return None if picture is None else pixels(picture)
     found = choice.handed_out(run, past, session.best(run.config, past))
     space = subject.shown_space(run, about.final_space or about.space)
     try:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from controller import Controller, Prior, State, Step
-from controller.candidates import pending
+from controller.candidates import pending, scalarization
 from controller.models import legacy
 from nas import loop, plugins, settings, tables
 from nas.run import (
@@ -36,6 +36,7 @@ from nas.run import (
 from nas.run.budget import Progress
 from nas.run.config import RunConfig
 from nas.run.incumbent import Best
+from nas.run.objective_front import Front
 from nas.run.step_log import History
 from nas.run.store import Run
 from nas.run.tensorboard import TensorBoardLog
@@ -44,8 +45,8 @@ from search_spaces import UserError
 
 _COLUMNS_READ = "columns_read"
 _PENDING = "pending"
-_PRIOR = "/prior"
-"""The leaf of a state that tells its prior from any other."""
+_PRIORS = "/prior", "/begun/prior"
+"""The leaves of a state that tell its prior from any other; the second where there are several objectives."""
 
 
 class Setup(NamedTuple):
@@ -66,7 +67,8 @@ def load(config: RunConfig) -> Setup:
     given = settings.typed(config.controller, controller, options)
     seeds = torch.arange(config.seeds) + config.first_seed
     prior = priors.find(config.prior, config.controller)
-    return Setup(evaluator, controller(space=evaluator.space, **given), seeds, prior)
+    made = scalarization.of(controller(space=evaluator.space, **given), evaluator.task, prior)
+    return Setup(evaluator, made, seeds, prior)
 
 
 def start(folder: Path, config: RunConfig, setup: Setup) -> Run:
@@ -162,6 +164,7 @@ def resume(run: Run, setup: Setup) -> Iterator[Progress]:
     kept = dict(earlier)
     with TensorBoardLog(run.folder, setup.controller, past.score.shape[1]) as log:
         log.settings(config)
+        front = Front(past.objectives)
         steps, mark, waiting = None, time.perf_counter(), None
         while not budget.spent(config, past):
             batch = budget.next_batch(config, past)
@@ -181,6 +184,9 @@ def resume(run: Run, setup: Setup) -> Iterator[Progress]:
             past = _extend(past, step, wall)
             found = best(config, past)
             log.step(past.score.shape[1], step.results.score, past.cost.sum(1), found, state)
+            if step.results.objectives is not None:
+                front.add(step.results.objectives)
+                log.front(past.score.shape[1], front)
             yield Progress(past.score.shape[1], found, past.wall, past.cost.double().sum(1).min().item())
         found = best(config, past)
         winner = found.archs[incumbent.top(found)]
@@ -211,7 +217,8 @@ def _steps(
 
 def _refuse_other_prior(run: Run, begun: dict[str, Tensor], stored: dict[str, Tensor]) -> None:
     """A state holds the fingerprint of its prior; runs of earlier versions keep no other."""
-    if _PRIOR in begun and _PRIOR in stored and not torch.equal(begun[_PRIOR], stored[_PRIOR]):
+    known = [leaf for leaf in _PRIORS if leaf in begun and leaf in stored]
+    if any(not torch.equal(begun[leaf], stored[leaf]) for leaf in known):
         raise UserError(
             f"Run '{run.folder}' began with another prior than '{run.config.prior}' is now. `nas show` shows the run; to go on, "
             "name that prior's file by --prior, or start a new run."
@@ -252,9 +259,9 @@ def best(config: RunConfig, past: History) -> Best:
 
 def _extend(past: History, step: Step, wall: float) -> History:
     (archs, epochs), (score, cost) = step.proposal[:2], step.results[:2]
-    new = step.results.provisional
+    new, objectives = step.results.provisional, step.results.objectives
     if not past.steps:
-        return History(archs, score, cost, wall, 1, epochs, new)
+        return History(archs, score, cost, wall, 1, epochs, new, objectives)
     return History(
         torch.cat([past.archs, archs], 1),
         torch.cat([past.score, score], 1),
@@ -263,4 +270,5 @@ def _extend(past: History, step: Step, wall: float) -> History:
         past.steps + 1,
         None if past.epochs is None or epochs is None else torch.cat([past.epochs, epochs], 1),
         step_log.together([past.provisional, new], [past.score, score]),
+        None if past.objectives is None or objectives is None else torch.cat([past.objectives, objectives], 1),
     )

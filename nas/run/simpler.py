@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from nas import baselines
 from nas.baselines import Baseline
 from nas.evaluators.constrained import Constrained
+from nas.evaluators.multi_objective import MultiObjective
 from nas.export import latency, loader
 from nas.export.export import build
 from nas.run import averaged, choice, comparison, final_trainings, session, step_log, store, trained_network, verified
@@ -142,6 +143,7 @@ def why_no_plain(training: ComparableTraining, arch: Tensor) -> str:
 
 def _keeps_constraints(run: Run, evaluator: Evaluator, arch: Tensor) -> bool:
     """Whether the network of `arch` `[D]` may be handed out at all."""
+    evaluator = evaluator.inner if isinstance(evaluator, MultiObjective) else evaluator
     if not isinstance(evaluator, Constrained):
         return True
     return bool((evaluator.ratio(arch) <= 1).all()) and verified.keeps(run, evaluator, arch)

@@ -36,6 +36,8 @@ class History(NamedTuple):
     """int64 `[S, E]` of each evaluation; None: the task's own."""
     provisional: Tensor | None = None
     """bool `[S, E]` of `Results`; None: none is."""
+    objectives: Tensor | None = None
+    """float32 `[S, E, A]` as `Results.objectives`; None where the score is the only one."""
 
     @property
     def candidates(self) -> Tensor:
@@ -133,6 +135,7 @@ def history(run: Run) -> History:
         len(found),
         None if any(p.epochs is None for p, _, _ in found) else torch.cat([p.epochs for p, _, _ in found], 1),  # pyright: ignore
         together([r.provisional for _, r, _ in found], [r.score for _, r, _ in found]),
+        _joined([r.objectives for _, r, _ in found]),
     )
 
 
@@ -146,9 +149,13 @@ def together(provisional: list[Tensor | None], score: list[Tensor]) -> Tensor | 
 
 def constraint_ratio(run: Run) -> Tensor | None:
     """Each constrained value over its bound, for all evaluations so far, float32 `[S, E, L]`; None for tasks without."""
-    ratios = [results.constraint_ratio for _, results, _ in steps(run)]
-    known = [x for x in ratios if x is not None]
-    return torch.cat(known, 1) if known and len(known) == len(ratios) else None
+    return _joined([results.constraint_ratio for _, results, _ in steps(run)])
+
+
+def _joined(parts: list[Tensor | None]) -> Tensor | None:
+    """Of all steps; None where one of them has none."""
+    known = [x for x in parts if x is not None]
+    return torch.cat(known, 1) if known and len(known) == len(parts) else None
 
 
 def state(run: Run, like: State) -> State:

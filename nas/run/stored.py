@@ -28,6 +28,8 @@ def packed(proposal: Proposal, results: Results) -> bytes:
     data = {"archs": archs, "score": results.score, "cost": results.cost}
     if results.constraint_ratio is not None:
         data["constraint_ratio"] = results.constraint_ratio
+    if results.objectives is not None:
+        data["objectives"] = results.objectives
     if proposal.epochs is not None:
         data["epochs"] = proposal.epochs
     if results.provisional is not None:
@@ -50,16 +52,16 @@ def step(run: str, number: int, wall: Any, blob: Any, seeds: int) -> Step:
     data = _tensors(what, blob)
     ratio = data.get("constraint_ratio", data.get("over"))  # 0.1 wrote `over`.
     archs, score, cost, epochs = (data.get(name) for name in ("archs", "score", "cost", "epochs"))
-    provisional = data.get("provisional")
-    of_each = (score, cost, epochs, ratio, provisional)
+    provisional, objectives = data.get("provisional"), data.get("objectives")
+    of_each = (score, cost, epochs, ratio, provisional, objectives)
     if archs is None or score is None or cost is None:
         raise UserError(f"{what} lacks its architectures, scores or costs.")
     if archs.dim() != 3 or len(archs) != seeds or not archs.numel() or any(
-        t is not None and (t.shape[:2] != archs.shape[:2] or t.dim() != 2 + (t is ratio)) for t in of_each
+        t is not None and (t.shape[:2] != archs.shape[:2] or t.dim() != 2 + (t is ratio or t is objectives)) for t in of_each
     ):  # fmt: skip
         raise UserError(f"{what} has other shapes than a step of {seeds} seeds.")
     whole = [t for t in (archs, epochs) if t is not None]
-    fractions = [t for t in (score, cost, ratio) if t is not None]
+    fractions = [t for t in (score, cost, ratio, objectives) if t is not None]
     if (
         any(t.is_floating_point() or t.dtype == torch.bool for t in whole)
         or any(t.dtype != torch.float32 for t in fractions)
@@ -72,18 +74,21 @@ def step(run: str, number: int, wall: Any, blob: Any, seeds: int) -> Step:
         )
     if not isinstance(wall, int | float) or not 0 <= wall < _MOST_SECONDS:
         raise UserError(f"{what} took '{wall}' seconds; it takes a number.")
-    return Step(Proposal(archs.long(), epochs), Results(score, cost, ratio, provisional=provisional), float(wall))
+    results = Results(score, cost, ratio, provisional=provisional, objectives=objectives)
+    return Step(Proposal(archs.long(), epochs), results, float(wall))
 
 
 def check_together(run: str, steps: list[Step], numbers: list[Any]) -> None:
     """Raises `UserError` where steps one by one are whole and do not belong together."""
     if numbers != list(range(len(numbers))):
         raise UserError(f"The steps of run '{run}' are not numbered from 0 on: one is missing.")
-    ratios = [s.results.constraint_ratio for s in steps]
-    kinds = {(s.proposal.archs.shape[2], None if r is None else r.shape[2]) for s, r in zip(steps, ratios)}
+    rest = [(s.results.constraint_ratio, s.results.objectives) for s in steps]
+    kinds = {
+        (s.proposal.archs.shape[2], *(None if t is None else t.shape[2] for t in both)) for s, both in zip(steps, rest)
+    }
     if len(kinds) > 1:
         raise UserError(
-            f"The steps of run '{run}' are of architectures with different numbers of decisions or constraints."
+            f"The steps of run '{run}' are of architectures with different numbers of decisions, constraints or objectives."
         )
 
 

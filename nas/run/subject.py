@@ -9,6 +9,7 @@ import sqlite3
 from typing import Any, NamedTuple
 
 from nas import plugins, tasks
+from nas.evaluators.multi_objective import MultiObjective
 from nas.run import step_log, store, stored_space, trials, trust
 from nas.run.config import RunConfig
 from nas.run.store import Run
@@ -18,6 +19,19 @@ from nas.types import Evaluator
 from search_spaces import ConstraintFacts, Space, Task, UserError
 
 KEY = "subject"
+
+
+class KeptAim(NamedTuple):
+    """An objective of a search with several, as its run keeps it."""
+
+    name: str
+    maximize: bool
+    unit: str | None = None
+
+    @property
+    def short(self) -> str:
+        """The last part of its name: of a column its metric."""
+        return self.name.rpartition("/")[2]
 
 
 class Subject(NamedTuple):
@@ -31,6 +45,8 @@ class Subject(NamedTuple):
     """The evaluator's."""
     constraints: tuple[str, ...] = ()
     """As the task's name has them."""
+    aims: tuple[KeptAim, ...] = ()
+    """The objectives, where there are several."""
 
 
 def keep(run: Run, evaluator: Evaluator) -> None:
@@ -60,6 +76,9 @@ def of(config: RunConfig, evaluator: Evaluator) -> Subject:
         evaluator.task,
         evaluator.description,
         TaskName.parse(config.task).constraints if config.evaluator is None else (),
+        tuple(KeptAim(aim.name, aim.maximize, aim.unit) for aim in evaluator.aims)
+        if isinstance(evaluator, MultiObjective)
+        else (),
     )
 
 
@@ -129,6 +148,7 @@ def as_json(subject: Subject) -> dict[str, Any]:
         "task": dict(vars(subject.task)),
         "description": subject.description,
         "constraints": subject.constraints,
+        "aims": [list(aim) for aim in subject.aims],
     }
 
 
@@ -146,7 +166,9 @@ def _from_json(kept: dict[str, Any]) -> Subject:
             tuple(map(int, task["fidelities"])), tuple(map(float, task["constraints"])),
             # Runs of earlier versions say neither.
             bool(task.get("data_known", True)), tuple(ConstraintFacts(*facts) for facts in task.get("constraint_facts", ())),
+            tuple(map(str, task.get("aims", ()))),
         ),
         str(kept["description"]),
         tuple(map(str, kept["constraints"])),
+        tuple(KeptAim(str(name), bool(raised), unit) for name, raised, unit in kept.get("aims", [])),
     )  # fmt: skip

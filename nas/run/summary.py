@@ -5,7 +5,19 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from nas.run import budget, choice, comparison, names, session, step_log, store, subject, test_place, verified
+from nas.run import (
+    budget,
+    choice,
+    comparison,
+    names,
+    objective_front,
+    session,
+    step_log,
+    store,
+    subject,
+    test_place,
+    verified,
+)
 from nas.run.step_log import History
 from nas.run.store import Run
 
@@ -42,6 +54,7 @@ def summary(run: Run) -> dict[str, Any]:
         "columns_read": store.get_meta(run, "columns_read") or {},
         "data": store.get_meta(run, "data") or [],
         "comparison": comparison.brief(run),
+        "objectives": objective_front.brief(run) if past.steps else None,
         "best": rows,
     }
 

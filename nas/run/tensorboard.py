@@ -18,6 +18,7 @@ from nas.export import draw
 from nas.run import incumbent
 from nas.run.config import RunConfig
 from nas.run.incumbent import Best
+from nas.run.objective_front import Front
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,6 +59,11 @@ class TensorBoardLog:
         # What ended the search is what its user should read, and not that its events could not be written either.
         with suppress(OSError) if failure else nullcontext():
             self._writer.close()
+
+    def front(self, evaluations: int, front: Front) -> None:
+        """The front of several objectives after a step."""
+        self._writer.add_scalar("front/size", front.size, evaluations)
+        self._writer.add_scalar("front/hypervolume", front.hypervolume, evaluations)
 
     def step(self, evaluations: int, current: Tensor, seconds: Tensor, found: Best, state: State) -> None:
         """One step.

@@ -10,8 +10,10 @@ from collections.abc import Iterator, Sequence
 from torch import Tensor
 
 from nas.evaluators.constrained import Constrained
+from nas.evaluators.multi_objective import MultiObjective
 from nas.run import store
 from nas.run.store import Run
+from nas.tasks import aims
 from nas.tasks.network_bound import NetworkConstraint
 from nas.types import Evaluator
 from search_spaces import UserError
@@ -21,14 +23,15 @@ KEY = "verified"
 
 def bounds_of(evaluator: Evaluator) -> tuple[NetworkConstraint, ...]:
     """The constraints on the final network of a run's evaluator."""
+    evaluator = evaluator.inner if isinstance(evaluator, MultiObjective) else evaluator
     if not isinstance(evaluator, Constrained):
         return ()
     return tuple(c for c in evaluator.constraints if isinstance(c, NetworkConstraint))
 
 
 def latencies_of(evaluator: Evaluator) -> dict[str, float]:
-    """What was measured for the model behind a constraint on the latency, in milliseconds by architecture."""
-    models = [bound.model for bound in bounds_of(evaluator) if bound.model is not None]
+    """What was measured for the model behind a constraint or an objective of latency, in milliseconds by architecture."""
+    models = [bound.model for bound in (*bounds_of(evaluator), *aims.models(evaluator)) if bound.model is not None]
     return dict(models[0].measured) if models else {}
 
 
