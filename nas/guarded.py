@@ -23,6 +23,8 @@ from search_spaces import UserError
 _GRACE = 120.0
 """Seconds that a worker has to import what it needs."""
 _GIB = 1 << 30
+DEATH = "its process ended"
+"""How the error of a call begins whose worker has died."""
 
 
 class Answer(NamedTuple):
@@ -202,8 +204,8 @@ def _death(code: int | None) -> str:
     if code is not None and code < 0:
         with suppress(ValueError):
             name = signal.Signals(-code).name
-            return f"its process ended by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
-    return f"its process ended with status {code}"
+            return f"{DEATH} by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+    return f"{DEATH} with status {code}"
 
 
 def _serve(connection: Connection, setup: Callable[..., Any], arguments: tuple[Any, ...], memory: float | None) -> None:

@@ -6,19 +6,8 @@ import multiprocessing
 import os
 import signal
 import threading
-from multiprocessing.pool import Pool
 
 import torch
-
-
-def pool(jobs: int) -> Pool:
-    """`jobs` processes; leaving its `with` ends them, and so does the end of this process, however it comes."""
-    # Spawn: a fork of a process in which torch has started threads can hang.
-    return multiprocessing.get_context("spawn").Pool(jobs, _prepare)
-
-
-def _prepare() -> None:
-    prepare()
 
 
 def prepare(*, own_session: bool = False) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import multiprocessing
 import os
 import random
 import shutil
@@ -24,7 +23,7 @@ import safetensors.torch
 import torch
 import torch.utils.tensorboard
 
-from nas import cli, processes
+from nas import cli
 from nas.export import formats, read_back
 from nas.tables import build, nats_import
 from runs import _outcomes
@@ -200,8 +199,7 @@ def cut_short() -> None:
     build.shards = lambda plan, whole=build.shards: whole(plan)[:_SHARDS]
     nats_import._SAVED_EVERY = _SAVED_EVERY
     read_back.has_onnx = lambda: False
-    # Workers are forks as well: a spawned one would know nothing of the above, and begin by imports.
-    processes.pool = lambda jobs: multiprocessing.get_context("fork").Pool(jobs, processes._prepare)
+    # Workers are spawned and know nothing of the above; which shards there are is said by their parent.
 
 
 class _Same(torch.nn.Module):

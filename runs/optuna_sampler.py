@@ -3,6 +3,7 @@
 Usage: optuna_sampler.py [SEEDS] [TRIALS]
 """
 
+import itertools
 import json
 import sys
 import time
@@ -65,26 +66,23 @@ def main(seeds=20, trials=100):
     torch.set_num_threads(1)
     known = [json.loads(line) for line in OUT.read_text().splitlines()] if OUT.is_file() else []
     done = {(row["task"], row["sampler"], row["seed"], row["trials"]) for row in known}
-    for name in SAMPLERS:
-        for seed in range(seeds):
-            for task in TASKS:
-                if (task, name, seed, trials) not in done:
-                    began = time.perf_counter()
-                    row = {"task": task, "sampler": name, "seed": seed, "trials": trials}
-                    row |= {"regret": regrets(task, name, seed, trials), "seconds": time.perf_counter() - began}
-                    known.append(row)
-                    with OUT.open("a") as file:
-                        file.write(json.dumps(row) + "\n")
+    for seed, task, name in itertools.product(range(seeds), TASKS, SAMPLERS):
+        if (task, name, seed, trials) in done:
+            continue
+        began = time.perf_counter()
+        row = {"task": task, "sampler": name, "seed": seed, "trials": trials}
+        row |= {"regret": regrets(task, name, seed, trials), "seconds": time.perf_counter() - began}
+        known.append(row)
+        with OUT.open("a") as file:
+            file.write(json.dumps(row) + "\n")
     print("| task | sampler | " + " | ".join(f"N = {n}" for n in AFTER if n <= trials) + " | seconds a study |")
     for task in TASKS:
         for name in SAMPLERS:
             rows = [
                 r for r in known if (r["task"], r["sampler"], r["trials"]) == (task, name, trials) and r["seed"] < seeds
             ]
-            means = [
-                statistics.interval(numpy.array([r["regret"] for r in rows])[None, :, k])
-                for k in range(len(rows[0]["regret"]))
-            ]
+            regret = numpy.array([row["regret"] for row in rows])
+            means = [statistics.interval(regret[None, :, k]) for k in range(regret.shape[1])]
             cells = [f"{m[0]:.2f} ({m[1]:.2f} to {m[2]:.2f})" for m in means]
             print(
                 f"| {task} | {name} | " + " | ".join(cells) + f" | {numpy.median([r['seconds'] for r in rows]):.1f} |"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from search_spaces._base import OperationFeatures, Task, UserError
@@ -16,6 +16,10 @@ from search_spaces._base import OperationFeatures, Task, UserError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+MOST_BUILT = 4096
+"""Architectures of which each is built to find equivalents: about a minute."""
+_ANY = Task("any", (3, 32, 32), 10)
+"""What networks are built for to compare them."""
 _SEPARATOR = ", "
 _LARGEST = math.log(65)
 """Of `OperationFeatures.number`."""
@@ -32,6 +36,9 @@ class Choices:
 
     options: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Of each decision, by its name, the values by theirs."""
+    merge_equivalents: ClassVar[bool] = False
+    """Find out by itself which architectures compute the same, from what their networks do (`_structure`): each is built once,
+    in some milliseconds. For spaces of up to `MOST_BUILT` architectures."""
     all_valid = True
 
     def network(self, picked: dict[str, Any], task: Task) -> nn.Module:
@@ -63,8 +70,13 @@ class Choices:
         return ((archs >= 0) & (archs < archs.new_tensor(self.choices))).all(-1)
 
     def canonical(self, archs: Tensor) -> Tensor:
-        """Itself. Override it where some decisions do not matter once others are made."""
-        return archs
+        """Itself, or with `merge_equivalents` the first that computes the same. Override it where you know better: where some
+        decisions do not matter once others are made."""
+        if not self.merge_equivalents:
+            return archs
+        from search_spaces import _ops
+
+        return _ops.from_index(_first_of(self)[_ops.index(archs, self.choices)], self.choices)
 
     def build(self, arch: Tensor, task: Task) -> nn.Module:
         return self.network(self.picked(arch), task)
@@ -109,6 +121,20 @@ class Choices:
                         f"'{text}' in space '{self.name}' is no name: a text without '=' and '{_SEPARATOR}'."
                     )
         return self.options
+
+
+@lru_cache(maxsize=8)
+def _first_of(space: Choices) -> Tensor:
+    """For each architecture by index the index of the first that computes the same, int64 `[N]`."""
+    import torch
+
+    from search_spaces import _ops, _structure
+
+    _structure.refuse_large(space.name, math.prod(space.choices), MOST_BUILT)
+    with torch.device("meta"):
+        networks = (space.build(arch, _ANY) for arch in _ops.enumerate_all(space.choices).cpu())
+        texts = [_structure.text(network) for network in networks]
+    return torch.tensor(_structure.groups(texts))
 
 
 def _features(value: Any) -> OperationFeatures:

@@ -168,11 +168,12 @@ def test_a_full_disk_is_one_line_and_the_same_again_ends_well(tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="whether a process lives is read in Linux's /proc")
 def test_workers_end_when_their_parent_is_killed(tmp_path):
     code = (
-        "import os, signal, time\nfrom nas import processes\n"
-        "if __name__ == '__main__':\n"
-        "    pool = processes.pool(2)\n    jobs = [pool.apply_async(os.getpid), pool.apply_async(os.getpid)]\n"
-        "    print(*(worker.pid for worker in pool._pool), flush=True)\n    [job.get() for job in jobs]\n"
-        "    pool.apply_async(time.sleep, (600,))\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "import os, signal, time\nfrom nas.guarded import Workers\n"
+        "def setup():\n    return lambda seconds: time.sleep(seconds) or os.getpid()\n"
+        "if __name__ == '__main__':\n    workers = Workers(setup, (), 2)\n"
+        "    for key in range(2):\n        workers.submit(key, (1,))\n"
+        "    print(*(workers.wait()[1].value for _ in range(2)), flush=True)\n"
+        "    workers.submit(2, (600,))\n    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     (tmp_path / "parent.py").write_text(code)
     done = subprocess.run([sys.executable, tmp_path / "parent.py"], capture_output=True, text=True, timeout=600)

@@ -57,12 +57,15 @@ class Scalarization:
     prior: Prior | None = None
 
     def begin(self, task: Task, seeds: Tensor, prior: Prior | None = None) -> State:
-        """Raises `UserError` for a controller that asks for fidelities: the scores of its earlier rungs would change."""
+        """Raises `UserError` for a controller that asks for fidelities, as the scores of its earlier rungs would change, and for
+        one that follows a slope."""
         S, D, A = len(seeds), len(self.space.choices), max(len(task.aims), 1)
         begun = self._begin(seeds)
-        if self.controller.propose(begun, 1).epochs is not None:
+        first = self.controller.propose(begun, 1)
+        if first.epochs is not None or first.weights is not None:
+            what = "follows a slope" if first.epochs is None else "asks for trainings of different lengths"
             raise UserError(
-                f"{type(self.controller).__name__} asks for trainings of different lengths, and takes one objective; --aim takes "
+                f"{type(self.controller).__name__} {what}, and takes one objective; --aim takes "
                 "controllers as transfer_bo, bayesian, evolution, nsga2 and random_search."
             )
         empty = torch.zeros(S, 0, A)

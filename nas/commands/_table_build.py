@@ -8,10 +8,11 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from nas import processes, tables
+from nas import tables
 from nas.commands import _old_flags
 from nas.commands._kinds import GivenPath
 from nas.run.config import check_number
+from nas.spread import spread
 from nas.tables import build as measuring
 from nas.tables.build import Plan
 from search_spaces import _ops
@@ -43,10 +44,11 @@ _SOURCE = "metacell, measured by `nas table build`"
     show_default=True,
     help="Architectures trained with three seeds, to measure the seed noise.",
 )
-@click.option("--jobs", default=1, show_default=True, help="Processes, of one thread each.")
+@click.option("--jobs", "--workers", "jobs", type=int, help="Processes, of one thread each; 1 by default.")
+@click.option("--ray", default="", metavar="auto|local|ADDRESS", help="Train on a Ray cluster, --jobs shards at once.")
 def build(
     task: str, out: Path, name: str | None, epochs: int, channels: int, cells: int, stem_stride: int,
-    image_size: int | None, train_images: int | None, noise_sample: int, jobs: int,
+    image_size: int | None, train_images: int | None, noise_sample: int, jobs: int | None, ray: str,
 ) -> None:  # fmt: skip
     """Train all 15,625 cells of nasbench201 on a dataset; a stopped build resumes after its last finished shard.
 
@@ -65,16 +67,13 @@ def build(
     plan = Plan(task, epochs, channels, cells, stem_stride, image_size, train_images, noise_sample=noise_sample)
     name = name or Path(task.partition(":")[2] or task).stem
     folder = out.with_suffix(".shards") / name
-    with Progress(console=Console(stderr=True)) as bar, processes.pool(jobs) as pool:
-        line = bar.add_task(f"{name}, shards", total=len(measuring.shards(plan)))
-        waiting = [pool.apply_async(_work, (plan, folder, (share, jobs))) for share in range(jobs)]
-        while waiting:
-            # Files are counted: processes send nothing back until they end.
-            bar.update(line, completed=len(list(folder.glob("*.safetensors"))))
-            waiting[0].wait(timeout=1)
-            for job in [job for job in waiting if job.ready()]:
-                job.get()  # Raises what the process raised: the others' shards would make no table without it.
-                waiting.remove(job)
+    left, whole = measuring.missing(plan, folder), len(measuring.shards(plan))
+    with Progress(console=Console(stderr=True)) as bar:
+        line = bar.add_task(f"{name}, shards", total=whole, completed=whole - len(left))
+        count = jobs if jobs is not None or ray else 1
+        for at, content in spread(measuring.worker, (plan,), [(number,) for number in left], count, ray):
+            measuring.keep(folder, left[at], content)
+            bar.advance(line)
     add(out, name, plan, folder)
     click.echo(f"{out} holds task {name}; nas table info {out}")
 
@@ -96,8 +95,3 @@ def add(out: Path, name: str, plan: Plan, folder: Path) -> None:
 
 def _notes(source: str) -> dict[str, str]:
     return dict(part.split(": ", 1) for part in source.split("; ")[1:])
-
-
-def _work(plan: Plan, folder: Path, share: tuple[int, int]) -> None:
-    for _ in measuring.build(plan, folder, share):
-        pass

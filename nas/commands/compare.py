@@ -61,7 +61,10 @@ from search_spaces import UserError
     type=GivenPath(path_type=Path, file_okay=False),
     help="Folder; by default runs/ and a name of what is compared.",
 )
-@click.option("--jobs", default=os.cpu_count() or 1, help="Processes; by default one a core.")
+@click.option("--jobs", "--workers", "jobs", type=int, help="Processes; by default one a core.")
+@click.option(
+    "--ray", default="", metavar="auto|local|ADDRESS", help="Run the trials on a Ray cluster, --jobs at once."
+)
 @click.option("--figures/--no-figures", default=True, show_default=True, help="Draw the figures too.")
 @click.option("--report-after", "after", help="Show the best after these numbers of evaluations instead, as 5,10,20.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
@@ -76,7 +79,8 @@ def command(
     seconds: float | None,
     batch: int,
     folder: Path | None,
-    jobs: int,
+    jobs: int | None,
+    ray: str,
     figures: bool,
     after: str | None,
     as_json: bool,
@@ -117,7 +121,8 @@ def command(
     for task in {spec.task for spec in specs if aim}:
         front_share.yardstick(task, aim)  # A name that leads nowhere is refused before hours of work.
     folder = folder or _shared.runs_root() / folder_name(patterns, specs)
-    summaries = _run(specs, folder, jobs, quiet=as_json)
+    jobs = jobs if jobs is not None or ray else os.cpu_count() or 1
+    summaries = _run(specs, folder, jobs, ray, quiet=as_json)
     document = comparison.document(summaries, counts or None)
     comparison.write(document, folder)
     if figures:
@@ -139,7 +144,7 @@ def _counts(after: str | None, evals: int | None) -> tuple[int, ...]:
     return tuple(map(int, words))
 
 
-def _run(specs: list[TrialSpec], folder: Path, jobs: int, *, quiet: bool) -> list[TrialSummary]:
+def _run(specs: list[TrialSpec], folder: Path, jobs: int | None, ray: str, *, quiet: bool) -> list[TrialSummary]:
     """The summaries, with a progress line on a terminal. Ctrl-C says how to go on and exits."""
     old = trial_cache.outdated(specs, folder)
     if old and not quiet:
@@ -150,7 +155,7 @@ def _run(specs: list[TrialSpec], folder: Path, jobs: int, *, quiet: bool) -> lis
     try:
         with Progress(console=Console(stderr=True), disable=quiet or not sys.stderr.isatty()) as bar:
             line = bar.add_task(f"{len(specs)} comparisons", total=len(specs))
-            return comparison.make(specs, folder, jobs, lambda: bar.advance(line))
+            return comparison.make(specs, folder, jobs, lambda: bar.advance(line), ray)
     except KeyboardInterrupt:
         click.echo(f"\nStopped; what is compared so far is kept in {folder}. Go on: the same command.", err=True)
         sys.exit(_shared.STOPPED)  # 130, as shells know it: a script must see that the results are incomplete.

@@ -99,11 +99,15 @@ def _fingerprint(controller: str, tasks: list[str]) -> str:
 
 
 def make(
-    specs: list[TrialSpec], folder: Path, jobs: int = 1, done: Callable[[], object] = lambda: None
+    specs: list[TrialSpec],
+    folder: Path,
+    jobs: int | None = 1,
+    done: Callable[[], object] = lambda: None,
+    ray: str = "",
 ) -> list[TrialSummary]:
     """The trials of a comparison, in the order of `specs`; those that are not on disk are run."""
     folder.mkdir(parents=True, exist_ok=True)
-    for _ in trial_cache.run_all(specs, folder, jobs):
+    for _ in trial_cache.run_all(specs, folder, jobs, ray):
         done()
     # Read back even where just run: a summary depends on the files alone.
     paths = [(spec, spec.path(folder)) for spec in specs]

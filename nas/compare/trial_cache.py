@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from functools import lru_cache, partial
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
 import safetensors.torch
 from torch import Tensor
 
-from nas import processes
 from nas.compare import trial, trial_file
 from nas.compare.trial import ColumnsRead, Trial, TrialSpec
+from nas.spread import spread
 from nas.text import counted
 from search_spaces import UserError
 from search_spaces._files import atomic_write
@@ -33,18 +33,26 @@ def run(spec: TrialSpec, folder: Path) -> Path:
         # Another version may propose otherwise: one table must not mix the two.
         if read_version(path) == version():
             return path
+    keep(path, made(spec))
+    return path
+
+
+def made(spec: TrialSpec) -> bytes:
+    """Run a trial: what its file holds."""
     done, columns_read = trial.run(spec)
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {
         name: tensor for name, tensor in done._asdict().items() if tensor is not None and _is_informative(name, tensor)
     }
     # One key: safetensors writes several in any order.
     about = {trial_file.FORMAT: json.dumps({"spec": asdict(spec), "columns_read": columns_read, "version": version()})}
+    return safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()}, about)
+
+
+def keep(path: Path, content: bytes) -> None:
+    """Write the file of a trial, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as partial:
-        partial.write_bytes(
-            safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()}, about)
-        )
-    return path
+        partial.write_bytes(content)
 
 
 def _size(spec: TrialSpec) -> str:
@@ -95,13 +103,21 @@ def read(path: Path) -> Trial:
     return trial_file.read(path)
 
 
-def run_all(specs: list[TrialSpec], folder: Path, jobs: int) -> Iterator[Path]:
-    """The files of trials as they are done; first those that exist already."""
+def run_all(specs: list[TrialSpec], folder: Path, jobs: int | None, ray: str = "") -> Iterator[Path]:
+    """The files of trials as they are done; first those that exist already. `jobs` and `ray` are as `spread` takes them."""
     old = outdated(specs, folder)
     waiting = [spec for spec in specs if spec.path(folder) in old or not spec.path(folder).is_file()]
     yield from (run(spec, folder) for spec in specs if spec not in waiting)
-    if jobs == 1 or len(waiting) < 2:
+    if not ray and (jobs == 1 or len(waiting) < 2):
         yield from (run(spec, folder) for spec in waiting)
         return
-    with processes.pool(min(jobs, len(waiting))) as pool:
-        yield from pool.imap_unordered(partial(run, folder=folder), waiting)
+    count = None if jobs is None else min(jobs, len(waiting))
+    for number, content in spread(_maker, (), [(spec,) for spec in waiting], count, ray):
+        path = waiting[number].path(folder)
+        keep(path, content)  # By this process: the machines of a cluster need no folder in common.
+        yield path
+
+
+def _maker() -> Callable[[TrialSpec], bytes]:
+    """In a worker: what runs a trial."""
+    return made

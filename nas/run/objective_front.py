@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from controller.models import pareto
-from nas.run import step_log, subject
+from nas.run import names, step_log, subject
 from nas.run.store import Run
 from nas.run.subject import KeptAim
 from search_spaces import representatives
@@ -48,12 +48,11 @@ def points(run: Run) -> list[ObjectivePoint]:
     value_FA = torch.stack([past.objectives[at] for at in places])
     best = pareto.non_dominated(value_FA).tolist()
     sign = [1 if aim.maximize else -1 for aim in about.aims]
-    rows = [
-        ObjectivePoint(
-            space.describe(past.archs[s, e]), tuple(x * k for x, k in zip(value, sign)), s + run.config.first_seed, e + 1, on
-        )
-        for (s, e), value, on in zip(places, value_FA.tolist(), best)
-    ]  # fmt: skip
+    rows = []
+    for (s, e), value, on in zip(places, value_FA.tolist(), best):
+        name = names.of(about, space, past.archs[s, e]).arch
+        read = tuple(x * k for x, k in zip(value, sign))
+        rows.append(ObjectivePoint(name, read, s + run.config.first_seed, e + 1, on))
     return sorted(rows, key=lambda row: -row.values[0] * sign[0])
 
 

@@ -7,7 +7,7 @@ read off one training. Shapes: `P` cells, `E` epochs.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,29 +72,41 @@ def shards(plan: Plan) -> list[Shard]:
     return [Shard(number, seed, indices) for number, (seed, indices) in enumerate(work)]
 
 
-def build(plan: Plan, folder: Path, share: tuple[int, int] = (0, 1)) -> Iterator[tuple[int, int]]:
-    """Train what is missing in `folder`, one file a shard; yields (shards done, shards in all).
+def build(plan: Plan, folder: Path) -> Iterator[tuple[int, int]]:
+    """Train in this process what is missing in `folder`, one file a shard; yields (shards done, shards in all)."""
+    work, left = len(shards(plan)), missing(plan, folder)
+    train = worker(plan)
+    for done, number in enumerate(left, work - len(left) + 1):
+        keep(folder, number, train(number))
+        yield done, work
 
-    Args:
-        share: (which, of how many): processes that each take their part of the shards.
-    """
+
+def missing(plan: Plan, folder: Path) -> list[int]:
+    """The numbers of the shards that have no file in `folder`. Raises `UserError` for a folder of another plan."""
     plan_file.keep(folder, plan._asdict())
+    return [shard.number for shard in shards(plan) if not _file(folder, shard.number).exists()]
+
+
+def keep(folder: Path, number: int, content: bytes) -> None:
+    """Write the file of a shard, whole or not at all."""
+    with atomic_write(_file(folder, number)) as partial:
+        partial.write_bytes(content)
+
+
+def _file(folder: Path, number: int) -> Path:
+    return folder / f"{number:04d}.safetensors"
+
+
+def worker(plan: Plan) -> Callable[[int], bytes]:
+    """What trains a shard by its number, and gives what its file holds; the images are read once."""
     data = datasets.load(plan.task, plan.image_size)
     picked = datasets.pick(len(data.y_train), plan.train_images)
     train = Images(data.x_train[picked], data.y_train[picked], data.mean, data.std)
     valid, test = (
         Images(x, y, data.mean, data.std) for x, y in ((data.x_valid, data.y_valid), (data.x_test, data.y_test))
     )
-    task = _task(plan, data)
-    work = shards(plan)
-    # Every n-th shard and not the n-th part: shards of alike cells cost alike, and all processes end at about the same time.
-    for shard in work[share[0] :: share[1]]:
-        path = folder / f"{shard.number:04d}.safetensors"
-        if not path.exists():
-            measured = _measure(plan, shard, task, train, valid, test)
-            with atomic_write(path) as partial:
-                partial.write_bytes(safetensors.torch.save(measured))
-        yield sum(1 for _ in folder.glob("*.safetensors")), len(work)
+    task, work = _task(plan, data), shards(plan)
+    return lambda number: safetensors.torch.save(_measure(plan, work[number], task, train, valid, test))
 
 
 def _measure(plan: Plan, shard: Shard, task: Task, train: Images, valid: Images, test: Images) -> dict[str, Tensor]:

@@ -21,7 +21,7 @@ from nas.evaluators.tabular import Tabular
 from nas.tables import Table
 from nas.tasks import least_network
 from nas.tasks.network_bound import FIGURES, Measurements, NetworkConstraint
-from nas.types import Evaluator
+from nas.types import Evaluator, HasMemory
 from search_spaces import Space, UserError, _measured, _ops
 
 _SCORE = ("score", "accuracy")
@@ -112,6 +112,10 @@ def several(text: str, evaluator: Evaluator, measurements: Measurements) -> Mult
     if len(words) < 2 or not all(words):
         raise UserError(f"--aim is '{text}'; it takes two objectives or more, by commas, as accuracy,params.")
     inner = evaluator.inner if isinstance(evaluator, Constrained) else evaluator
+    if isinstance(evaluator, HasMemory):
+        raise UserError(
+            f"--aim is '{text}'; task '{evaluator.task.name}' is scored by weights that are shared, and has one aim."
+        )
     first, *others = words
     if first not in (*_SCORE, _metric(inner)):
         raise UserError(f"--aim begins with '{first}'; the first is the task's score: accuracy,{','.join(words[1:])}.")
