@@ -193,3 +193,15 @@ def test_what_the_search_did_not_hand_out_is_trained_once_and_exported(run, nas,
     one, other = (safetensors.torch.load_file(tmp_path / to / "network.safetensors") for to in ("first", "second"))
     assert all(torch.equal(value, other[name]) for name, value in one.items())
     assert nas("export", made.folder, "--pick", bound, "--seed", 0, "--to", "x").returncode == 2
+
+
+def test_an_ensemble_is_not_picked_as_one_of_its_members(run):
+    made, _, space, _ = finished(run)
+    winner, said = trained_network.load(made.folder), []
+    point = next(point for point in front.points(made) if point.arch == winner.arch)
+    assert pick.network(made, point, space, trusted=False, say=said.append).arch == winner.arch
+    assert not said
+    trained_network.save(made.folder, winner._replace(members=(winner.arch, winner.arch)))
+    picked = pick.network(made, point, space, trusted=False, say=said.append)
+    assert (picked.arch, picked.members, len(said)) == (winner.arch, (), 1)
+    trained_network.save(made.folder, winner)
