@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from controller import Prior
 from controller.candidates import pending
-from controller.models import portfolio, rank_sources, transfer_model
+from controller.models import portfolio, prior_file, rank_sources, transfer_model
+from controller.models.prior_file import Runs, Tasks
 from controller.models.source_ranks import KINDS, QUANTITIES, SourceRanks
 from controller.portfolio import Portfolio
 from controller.transfer_bo import TransferBO
@@ -163,6 +165,18 @@ def test_the_portfolio_begins_with_what_transfer_bo_copies(shipped):
     first = transfer_model.find(SPACE, begun.prior).first_archs
     assert torch.equal(_ops.from_index(state.order[0], SPACE.choices), first)
     assert len(state.order[0].unique()) == len(state.order[0])
+
+
+def test_a_prior_that_runs_taught_asks_its_mean_functions_first(shipped):
+    contents = prior_file.unpack(shipped.params)
+    assert contents.tasks is not None
+    one = Tasks(contents.tasks.features[:1], contents.tasks.share[:1], contents.tasks.coords[:1])
+    runs = Runs(one, {name: memory.task_coords[:1] for name, memory in contents.spaces.items()})
+    taught = Prior(prior_file.pack(contents._replace(runs=runs)), shipped.about)
+    limited = replace(TASK, constraints=(20.0,), constraint_facts=(ConstraintFacts("latency", "gpu", 0.3),))
+    copied = [len(transfer_model.make(SPACE, taught, task).first_archs) for task in (TASK, limited)]
+    assert copied[0] == 0
+    assert copied[1] > 0
 
 
 @pytest.mark.parametrize("share", [10, 30, 70])

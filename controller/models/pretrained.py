@@ -6,7 +6,7 @@ Shapes: `K` tasks and runs that taught the prior, `F` families, `R` coordinates,
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -47,8 +47,10 @@ class PretrainedPrior:
     """Those of meta-training, then a user's runs; None for a prior without task features."""
     spaces: dict[str, SpaceMemory]
     """By the names of spaces; family means of all families, task coordinates of all `tasks`."""
-    portfolios: dict[str, SourceRanks]
+    portfolios: dict[str, SourceRanks] = field(default_factory=dict)
     """By the names of spaces; their source tasks are among the first of `tasks`."""
+    has_runs: bool = False
+    """Whether a user's runs taught it, too."""
 
     def encode(self, space: Space, described: ArchFeatures) -> Encoded:
         """Some architectures of a space."""
@@ -108,7 +110,7 @@ def _load(contents: Contents, command: str) -> PretrainedPrior:
         for name, coords in contents.runs.task_coords.items():
             every = torch.cat([spaces[name].task_coords, coords.double()])
             spaces[name] = spaces[name]._replace(task_coords=every)
-    return PretrainedPrior(encoder, network, families, tasks, spaces, contents.portfolios)
+    return PretrainedPrior(encoder, network, families, tasks, spaces, contents.portfolios, contents.runs is not None)
 
 
 def _in_double(memory: SpaceMemory, families: int) -> SpaceMemory:
