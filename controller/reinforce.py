@@ -50,15 +50,21 @@ class Reinforce:
             return nets.Independent(self.space)
         return nets.Autoregressive(self.space, self.hidden)
 
+    def _net(self, params: optim.Params) -> nets.Policy:
+        """The policy of these parameters: a prior of logits makes it an independent one, whatever the setting."""
+        return nets.Independent(self.space) if params.keys() == {"logits"} else self.net
+
     def init(self, seeds: Tensor) -> optim.Params:
         return self.net.init(seeds)
 
     def begin(self, task: Task, seeds: Tensor, prior: Prior | None = None) -> State:
+        if prior is not None:
+            nets.check_start(self.net, prior)
         params = nets.begin(self.net, seeds, prior)
         return State(seeds, torch.zeros_like(seeds), params, optim.adam_begin(params), baseline.begin(seeds))
 
     def propose(self, state: State, batch: int) -> Proposal:
-        return Proposal(self.net.sample(state.params, state.seeds, state.step, batch))
+        return Proposal(self._net(state.params).sample(state.params, state.seeds, state.step, batch))
 
     def learn(self, state: State, proposal: Proposal, results: Results) -> State:
         after, advantage_SB = baseline.advantage(state.baseline, results.score, self.baseline_decay)
@@ -69,7 +75,7 @@ class Reinforce:
 
     def loss(self, params: optim.Params, archs: Tensor, advantage: Tensor) -> Tensor:
         """Minus the advantage times the log-probability, mean over `B`: `[S]`."""
-        log_probs_SBDC = self.net.log_probs(params, archs)
+        log_probs_SBDC = self._net(params).log_probs(params, archs)
         loss_SB = -advantage * nets.log_prob(log_probs_SBDC, archs)
         if self.entropy:
             loss_SB = loss_SB - self.entropy * nets.entropy(log_probs_SBDC)
@@ -77,4 +83,4 @@ class Reinforce:
 
     def policy(self, state: State) -> Tensor:
         """Probabilities of each decision's choices `[S, D, C]`, along the likeliest architecture."""
-        return nets.along_the_mode(self.net, state.params)
+        return nets.along_the_mode(self._net(state.params), state.params)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from controller._base import Prior
 from controller.policies.optim import Params
-from search_spaces import Space, _noise, _products, _sampling
+from search_spaces import Space, UserError, _noise, _products, _sampling
 
 
 class Policy(Protocol):
@@ -187,6 +187,19 @@ def begin(policy: Policy, seeds: Tensor, prior: Prior | None) -> Params:
     if prior is None:
         return policy.init(seeds)
     return {n: p.expand(len(seeds), *p.shape[1:]).clone() for n, p in prior.params.items()}
+
+
+def check_start(policy: Policy, prior: Prior) -> None:
+    """Raise `UserError` for a prior that is neither a start of `policy` nor logits, as `controller.meta.maml` makes them."""
+    D, C = len(policy.space.choices), max(policy.space.choices)
+    own = {n: p.shape[1:] for n, p in policy.init(torch.tensor([0])).items()}
+    given = {n: p.shape[1:] for n, p in prior.params.items()}
+    if given != own and given != {"logits": (D, C)}:
+        about = prior.about.get("space", "another space or policy")
+        raise UserError(
+            f"The prior's start is for '{about}', and the search is in '{policy.space.name}'; train one by nas meta-train "
+            f"--learner maml --learner-option space={policy.space.name}."
+        )
 
 
 def _mask(logits_SBDC: Tensor, space: Space, archs: Tensor) -> Tensor:
