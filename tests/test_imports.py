@@ -77,7 +77,7 @@ ORDER = (
     {"nas.tasks"},
     {"nas.run"},
     {"nas.compare", "nas.integrations", "nas.meta"},
-    {"nas.testing"},
+    {"nas.testing", "nas.tune"},
     {"nas.commands"},
 )
 """Packages from the ground up: each imports itself and what stands before it. `controller._base` has the shared files of

@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
-from nas.commands import _few_shot_training, _options, _shared
+from nas.commands import _few_shot_options, _few_shot_training, _shared
+from nas.commands._kinds import GivenPath
 from nas.few_shot import classify as classifying
-from nas.few_shot import export, named, run
+from nas.few_shot import export, run
 from nas.few_shot.run import Config
 from nas.run import classify as image_names
 from nas.terminal import printable
@@ -23,31 +24,11 @@ _EPISODES = 600
 
 
 @click.group(invoke_without_command=True)
-@click.option("--data", default="digits", show_default=True, help="digits, a folder of class folders, or a .npz file.")
-@click.option("--learner", default="prototypical", show_default=True, help="What learns: a wrong name lists all.")
-@click.option("--way", default=5, show_default=True, help="Classes of an episode.")
-@click.option("--shot", default=1, show_default=True, help="Images of each class to learn from.")
-@click.option("--queries", default=15, show_default=True, help="Images of each class that a test asks about.")
+@_few_shot_options.learning
 @click.option("--minutes", type=float, help="Time to train for: settles the steps by how long a few take. Default: 1.")
 @click.option("--steps", type=int, help="Steps of training instead of --minutes.")
-@click.option("--seed", default=0, show_default=True, help="Of the weights and of the training episodes.")
 @click.option("--episodes", default=_EPISODES, show_default=True, help="Test episodes.")
-@click.option(
-    "--learner-option", "-l", "learner_options", multiple=True, metavar="NAME=VALUE", help="A setting, as inner_lr=0.1."
-)
-@click.option("--space", default="conv4", show_default=True, help="The search space of the backbone.")
-@click.option("--arch", default="", help="The backbone, as the space writes it. Default: that of the learner's paper.")
-@click.option("--image-size", type=int, help="Side of the images in pixels. Default: their own, at most 32.")
-@click.option(
-    "--rotations/--no-rotations",
-    default=None,
-    help="Whether each rotation by 90 degrees is a class too. Default: of digits.",
-)
-@click.option("--split-seed", default=0, show_default=True, help="Splits the classes where the data do not.")
-@click.option(
-    "--precision", type=click.Choice(["float32", "bf16"]), default="float32", show_default=True,
-    help="bf16 is faster in training on processors that compute in it.",
-)  # fmt: skip
+@click.option("--settings", type=GivenPath(path_type=Path), help="A file of `nas tune`: the learner and its settings.")
 @click.option("--name", help="Of the run. Default: made from the data, the learner and the episodes.")
 @click.option("--resume", help="The name of a run that goes on as it was begun; other options are not looked at.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
@@ -81,25 +62,13 @@ def _train(
         folder = _folder(resume)
         config = run.read_config(folder)
     else:
-        options = _options.pairs(asked.pop("learner_options"), "--learner-option")
-        learner = asked.pop("learner").replace("-", "_")
-        named.component(learner)
-        config = Config(
-            learner=learner, options=options, **asked | {"steps": steps or 0, "data": _whole(asked["data"])}
-        )
+        config = _few_shot_options.config(**asked | {"steps": steps or 0})
         folder = _folder(_default_name(config) if name is None else name)
     document = _few_shot_training.work(folder, config, minutes, episodes, quiet=as_json)
     if as_json:
         _shared.print_json(document)
     else:
         click.echo(printable(_lines(document)))
-
-
-def _whole(data: str) -> str:
-    """Where the data lie, from any folder: a run may be resumed from another."""
-    kind, colon, rest = data.partition(":")
-    path = Path(rest if colon and kind in ("folder", "npz") else data).expanduser()
-    return str(path.resolve()) if data != "digits" and path.exists() else data
 
 
 def _folder(name: str) -> Path:

@@ -27,6 +27,8 @@ from nas.commands._stage_time import StageTime
 from nas.meta import from_runs, outer_loop, splits, task_distribution
 from nas.settings import typed
 from nas.text import counted
+from nas.tune import settings_file
+from nas.tune.ranges import as_text
 from search_spaces import UserError
 
 _EVERY = 60.0
@@ -34,7 +36,10 @@ _EVERY = 60.0
 
 
 @click.command()
-@click.option("--learner", default="transfer_gp", show_default=True, help="How to learn: a meta-learner.")
+@click.option("--learner", help="How to learn: a meta-learner.  [default: transfer_gp]")
+@click.option(
+    "--settings", "tuned", type=GivenPath(path_type=Path), help="A file of `nas tune`: the learner and its settings."
+)
 @click.option(
     "--learner-option", "options", multiple=True, metavar="NAME=VALUE", help="A setting of it, as pca_steps=600."
 )
@@ -56,7 +61,8 @@ _EVERY = 60.0
 @click.argument("more", nargs=-1, type=GivenPath(path_type=Path))
 @refuse_former
 def command(
-    learner: str,
+    learner: str | None,
+    tuned: Path | None,
     options: tuple[str, ...],
     split: str,
     folder: Path | None,
@@ -81,7 +87,8 @@ def command(
     if runs:
         _learn_from_runs(folder or _shared.runs_root() / f"prior-{split}", start, [*runs, *more], command_line)
         return
-    name, given = plugins.absolute(learner), _options.pairs(options, "--learner-option")
+    learner, given = _settings(learner, tuned, _options.pairs(options, "--learner-option"))
+    name = plugins.absolute(learner)
     component = plugins.load("meta-learner", name)
     if not plugins.is_outside(name):
         name = name.replace("-", "_")
@@ -112,6 +119,16 @@ def command(
     _write(folder / "prior.safetensors", Prior(prior.params, prior.about | about))
     size = (folder / "prior.safetensors").stat().st_size / 2**20
     click.echo(f"The prior is {folder / 'prior.safetensors'}, {size:.1f} MiB, trained on {len(tasks.tasks)} tasks.")
+
+
+def _settings(learner: str | None, file: Path | None, given: dict[str, str]) -> tuple[str, dict[str, str]]:
+    """The learner and its settings, those of a file of `nas tune` where the command line says nothing."""
+    if file is None:
+        return learner or "transfer_gp", given
+    tuned = settings_file.read(file, "meta-train")
+    if learner is not None and learner.replace("-", "_") != tuned.learner:
+        raise UserError(f"--learner is {learner}; '{file}' has settings of {tuned.learner}.")
+    return tuned.learner, as_text(tuned.settings) | given
 
 
 def _learn_from_runs(folder: Path, start: Path | None, runs: list[Path], command_line: str) -> None:

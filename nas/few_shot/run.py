@@ -30,7 +30,7 @@ class Config:
     """What was asked for."""
 
     data: str
-    learner: str
+    learner: str = "prototypical"
     way: int = 5
     shot: int = 1
     queries: int = 15

@@ -1,0 +1,1 @@
+"""Settings of learners, searched for on validation classes or tasks."""

@@ -1,0 +1,156 @@
+"""The search for settings: what is stopped ends as what is not, grids are tried whole, and nothing that tests is asked."""
+
+import dataclasses
+import json
+
+import pytest
+
+from nas.few_shot import evaluate, run
+from nas.few_shot.learners.maml import Maml
+from nas.few_shot.run import Config
+from nas.meta import task_distribution
+from nas.testing import synthetic_tasks
+from nas.tune import ranges, settings_file, study
+from nas.tune.objectives import FewShot, MetaTrain, Pruned
+from search_spaces import UserError
+
+pytest.importorskip("optuna")
+
+RANGES = ("inner_lr=0.01..1:log", "inner_steps=1..4", "first_order=true,false")
+
+
+class Toy:
+    """Best at inner_lr 0.1; stops at some trial once."""
+
+    what = "a curve"
+
+    def __init__(self, stop_at=None, prune=False):
+        self.asked, self.stop_at, self.prune = [], stop_at, prune
+
+    def value(self, options, report):
+        self.asked.append(options)
+        if len(self.asked) == self.stop_at:
+            raise KeyboardInterrupt
+        value = -abs(float(options["inner_lr"]) - 0.1) if "inner_lr" in options else float(options["inner_steps"])
+        if report(1, value) and self.prune:
+            raise Pruned
+        return value
+
+
+def plan(objective, method="random", texts=RANGES, trials=6):
+    found = ranges.parse(Maml, "maml", texts)
+    return study.Plan(objective, found, ranges.defaults(Maml, found), method, trials, 0, "median", {"method": method})
+
+
+def ignore(_):
+    pass
+
+
+@pytest.mark.parametrize("method", ["random", "bayesian"])
+def test_a_search_that_was_stopped_ends_as_one_that_was_not(method, tmp_path):
+    for name in ("whole", "stopped"):
+        (tmp_path / name).mkdir()
+    whole = study.work(tmp_path / "whole", plan(Toy(), method), 1, ignore)
+    with pytest.raises(KeyboardInterrupt):
+        study.work(tmp_path / "stopped", plan(Toy(stop_at=4), method), 1, ignore)
+    rest = Toy()
+    assert study.work(tmp_path / "stopped", plan(rest, method), 1, ignore) == whole
+    assert len(whole) == 6
+    assert len(rest.asked) == 3, "what has ended is not tried again"
+    assert whole[0].settings == {"inner_lr": 0.4, "inner_steps": 1, "first_order": False}, "first the learner's own"
+    assert len({t.settings["inner_lr"] for t in whole}) == 6
+    assert study.best(whole).value == max(t.value for t in whole)
+
+
+def test_a_grid_is_tried_whole_and_once(tmp_path):
+    texts = ("inner_steps=1,2", "first_order=true,false")
+    found = study.work(tmp_path, plan(Toy(), "grid", texts, trials=100), 1, ignore)
+    assert sorted(tuple(t.settings.values()) for t in found) == [(s, f) for s in (1, 2) for f in (False, True)]
+    assert study.best(found).settings["inner_steps"] == 2
+    with pytest.raises(UserError, match="was begun with"):
+        study.work(tmp_path, dataclasses.replace(plan(Toy(), "grid", texts), asked={}), 1, ignore)
+
+
+def test_a_training_below_the_median_of_earlier_ones_is_given_up(tmp_path):
+    texts = ("inner_steps=9,8,7,6,5,1",)
+    made = dataclasses.replace(plan(Toy(prune=True), "grid", texts), first=None)
+    values = {t.settings["inner_steps"]: t for t in study.work(tmp_path, made, 1, ignore)}
+    last = max(values.values(), key=lambda t: t.number)
+    earlier = sorted(t.value for t in values.values() if t is not last)
+    assert (last.state == "pruned") == (last.settings["inner_steps"] < earlier[2])
+    assert study.best(list(values.values())).state == "complete"
+
+
+def test_tuning_a_few_shot_learner_asks_no_class_that_tests(monkeypatch):
+    asked, correct = [], evaluate.correct
+    monkeypatch.setattr(evaluate, "correct", lambda *given: asked.append(given[3]) or correct(*given))
+    config = Config("digits", "prototypical", 3, queries=2, steps=2, options={"tasks": "1"}, arch="16:0:0:0:max_pool")
+    value = FewShot(config).value({"lr": "0.01"}, lambda step, value: False)
+    assert set(asked) == {"valid"}
+    assert 0 < value <= 100
+    with pytest.raises(Pruned):
+        FewShot(config).value({"lr": "0.01"}, lambda step, value: True)
+
+
+def test_tuning_a_meta_learner_trains_on_no_task_of_the_family_that_validates(monkeypatch):
+    known = synthetic_tasks.task_set(synthetic_tasks.scores(0))
+    monkeypatch.setattr(task_distribution, "task_set", lambda split: known)
+    objective = MetaTrain("reptile", "any", "narrow", {"space": "transnas-micro", "steps": "2"}, 3, 2, 0)
+    rest, apart = objective.tasks()
+    assert ({t.family for t in rest.tasks}, {t.family for t in apart}) == ({"wide"}, {"narrow"})
+    few, many = (objective.value({"inner_steps": n}, lambda step, value: False) for n in ("1", "10"))
+    assert few != many
+    with pytest.raises(UserError, match="the split's families: narrow, wide"):
+        dataclasses.replace(objective, validate="none").tasks()
+
+
+def test_the_file_of_settings_is_taken_by_the_command_that_it_is_for(nas, tmp_path):
+    file = tmp_path / "best.json"
+    settings_file.write(
+        file, settings_file.Tuned("few-shot", "maml", {"inner_lr": 0.2, "first_order": True, "tasks": 1}, {})
+    )
+    asked = (
+        "few-shot",
+        "--settings",
+        file,
+        "--steps",
+        1,
+        "--way",
+        3,
+        "--queries",
+        2,
+        "--episodes",
+        2,
+        "--arch",
+        "16:0:0:0:stride",
+    )
+    assert nas(*asked, "-l", "tasks=2", "--name", "few").returncode == 0
+    config = run.read_config(tmp_path / "runs" / "few")
+    assert (config.learner, config.options) == ("maml", {"inner_lr": "0.2", "first_order": "true", "tasks": "2"})
+    assert "settings of maml" in nas(*asked, "--learner", "anil").stderr
+    assert "has settings for nas few-shot --learner maml" in nas("meta-train", "--settings", file).stderr
+    file.write_text(json.dumps({"format": "other"}))
+    assert "is no file of settings" in nas(*asked).stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("few-shot",), "'prototypical' has: lr, tasks"),
+        (("few-shot", "--setting", "lr"), "it takes NAME=A,B,C"),
+        (("few-shot", "--setting", "rate=1,2"), "No setting of 'prototypical'"),
+        (("few-shot", "--setting", "lr=a,b"), "Setting lr is 'a'; it takes a number"),
+        (("few-shot", "--setting", "lr=1,1"), "has a value twice"),
+        (("few-shot", "--setting", "lr=1..0.1"), "is empty"),
+        (("few-shot", "--setting", "lr=0..1:log"), "for numbers above zero"),
+        (("few-shot", "--setting", "lr=0..1", "--method", "grid"), "a grid takes lists"),
+        (("few-shot", "--setting", "lr=1,2", "-l", "lr=1"), "say one of them"),
+        (("few-shot", "--learner", "maml", "--setting", "first_order=false..true"), "takes a list of values"),
+        (("meta-train", "--learner", "mamml", "--setting", "lr=1,2"), "Did you mean 'maml'"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(args, said, nas, tmp_path):
+    done = nas("tune", *args)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert said in done.stderr
+    assert [*tmp_path.iterdir()] == []
