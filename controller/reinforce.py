@@ -13,6 +13,7 @@ from torch import Tensor
 
 from controller._base import Prior, Proposal, Results
 from controller._settings_types import Amount, Count, Decay, Positive
+from controller.models import prior_file
 from controller.policies import baseline, nets, optim
 from search_spaces import Space, Task
 
@@ -43,6 +44,8 @@ class Reinforce:
     """`independent` is NATS-Bench's."""
     hidden: Count = 8
     """Units of the autoregressive policy."""
+    prior: str = "none"
+    """A prior's file for searches that are begun without one; `maml` and `reptile` of `nas meta-train` make it."""
 
     @property
     def net(self) -> nets.Policy:
@@ -58,6 +61,8 @@ class Reinforce:
         return self.net.init(seeds)
 
     def begin(self, task: Task, seeds: Tensor, prior: Prior | None = None) -> State:
+        if prior is None and self.prior != "none":
+            prior = prior_file.read(self.prior)
         if prior is not None:
             nets.check_start(self.net, prior)
         params = nets.begin(self.net, seeds, prior)
