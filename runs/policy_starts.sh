@@ -23,6 +23,6 @@ for split in ${SPLITS:-cifar100 robustness ninapro shipped}; do
       priors+=(--prior "$folder/prior.safetensors")
     done
   done
-  "${python[@]}" compare --tasks "${tasks[$split]}" --controllers reinforce:lr=0.05 "${priors[@]}" --seeds "${SEEDS:-20}" \
+  "${python[@]}" compare --tasks "${tasks[$split]}" --controllers reinforce:lr=0.05:policy_net=independent "${priors[@]}" --seeds "${SEEDS:-20}" \
     --evals 150 --out "$out/$split" --jobs 1 --no-figures
 done

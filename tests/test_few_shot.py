@@ -9,6 +9,7 @@ import safetensors.torch
 import torch
 from PIL import Image
 
+from nas.datasets import RawData, hub
 from nas.export import formats
 from nas.few_shot import classes, episodes, evaluate, export, load, training
 from nas.few_shot.episodes import Size
@@ -169,6 +170,20 @@ def test_arrays_by_class_and_with_labels_are_read(tmp_path):
         assert torch.equal(torch.stack(mine), torch.from_numpy(images).flatten(1).sort(1).values)
     np.savez(tmp_path / "c.npz", x_train=images.reshape(18, 4, 4), y_train=np.repeat(np.arange(6), 3))
     assert load.load(str(tmp_path / "c.npz")).split.bincount().tolist() == [4, 1, 1]
+
+
+def test_the_classes_of_all_splits_of_the_hub_are_split_anew_and_keep_their_names(monkeypatch):
+    images = torch.arange(12, dtype=torch.uint8).view(12, 1, 1, 1).expand(-1, -1, 8, 8)
+    train, test = torch.tensor([0, 0, 2, 2, 4, 4, 5, 5]), torch.tensor([3, 3, 0, 2])
+    raw = RawData({"train": (images[:8], train), "test": (images[8:], test)}, ("a", "c", "e", "f"))
+    monkeypatch.setattr(hub, "hugging_face", lambda where, image_size: raw)
+    data = load.load("hf:someone/letters")
+    assert data.names == ("a", "c", "3", "e", "f"), "names are those of the classes that train"
+    assert data.count.tolist() == [3, 3, 2, 2, 2]
+    assert data.images[:3, 0, 0, 0].tolist() == [0, 1, 10]
+    assert data.split.bincount().tolist() == [3, 1, 1]
+    with pytest.raises(UserError, match="takes a name behind its colon"):
+        load.load("hf:")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from nas.tune.ranges import as_text
 from search_spaces import UserError
 
 _LEARNING = (
-    click.option("--data", default="digits", show_default=True, help="digits, a folder of class folders, or a .npz file."),
+    click.option("--data", default="digits", show_default=True, help="digits, a folder by class, a .npz file or hf:NAME."),
     click.option("--learner", help="What learns: a wrong name lists all.  [default: prototypical]"),
     click.option("--way", default=5, show_default=True, help="Classes of an episode."),
     click.option("--shot", default=1, show_default=True, help="Images of each class to learn from."),

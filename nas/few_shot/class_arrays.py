@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nas.datasets import arrays, resize
+from nas.datasets import RawData, arrays, resize
 from nas.datasets.labels import label_values, readable
 from nas.few_shot import classes
 from nas.few_shot.classes import ClassImages
@@ -28,7 +28,7 @@ def read(path: Path, image_size: int | None, split_seed: int) -> ClassImages:
     held = arrays.read(path, where)
     images = held.get("images")
     if images is None or (images.ndim < 5 and "labels" not in held and not _is_by_class(held)):
-        return _of_labels(where, image_size, split_seed)
+        return of_labels(where, arrays.npz(where, image_size), split_seed)
     if images.dtype != np.uint8:
         raise UserError(f"'{where}' has images of type {images.dtype}; few-shot arrays by class are uint8.")
     if "labels" in held:
@@ -50,14 +50,22 @@ def _is_by_class(held: dict[str, np.ndarray]) -> bool:
     return held["images"].ndim == 4 and any(len(held.get(key, ())) == len(held["images"]) for key in _SPLITS)
 
 
-def _of_labels(where: str, image_size: int | None, split_seed: int) -> ClassImages:
-    """All images of a file of training and test images: few-shot splits classes, and not images."""
-    raw = arrays.npz(where, image_size)
+def of_labels(where: str, raw: RawData, split_seed: int) -> ClassImages:
+    """All training and test images of a dataset: few-shot splits classes, and not images."""
     x, y = (torch.cat([part[i] for part in raw.splits.values()]) for i in range(2))
-    count = int(y.max()) + 1
-    names = raw.class_names or tuple(map(str, range(count)))
-    split = classes.split_by_seed(count, split_seed)
-    return classes.by_class(where, x, y, names[:count], split, (by_seed(split, split_seed), *raw.notes))
+    present, y = torch.unique(y, return_inverse=True)
+    split = classes.split_by_seed(len(present), split_seed)
+    notes = (by_seed(split, split_seed), *raw.notes)
+    found = classes.by_class(where, x, y, _names_of(raw, present.tolist()), split, notes)
+    return found._replace(deep=raw.deep and (raw.deep.black, raw.deep.white))
+
+
+def _names_of(raw: RawData, labels: list[int]) -> tuple[str, ...]:
+    """Of the labels of all splits; names may be given for those of the training images alone, in order."""
+    trained = torch.unique(raw.splits["train"][1]).tolist()
+    known = raw.class_names or ()
+    named = dict(zip(trained, known)) if len(known) == len(trained) else dict(enumerate(known))
+    return tuple(named.get(label, str(label)) for label in labels)
 
 
 def by_seed(split: Tensor, seed: int) -> str:

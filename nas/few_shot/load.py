@@ -1,10 +1,11 @@
-"""Few-shot data by a name: `digits`, a folder, or a `.npz` file."""
+"""Few-shot data by a name: `digits`, a folder, a `.npz` file, or a dataset of the Hugging Face hub."""
 
 from __future__ import annotations
 
 from torch import cat
 
 from nas import datasets
+from nas.datasets import hub
 from nas.few_shot import class_arrays, class_folders, classes
 from nas.few_shot.classes import ClassImages
 from nas.paths import expanded
@@ -18,7 +19,7 @@ def load(name: str, image_size: int | None = None, rotations: bool | None = None
     """The images called `name` by class.
 
     Args:
-        name: `digits`, a folder or a file; `folder:` and `npz:` may stand before it.
+        name: `digits`, a folder or a file, before which `folder:` and `npz:` may stand; or `hf:NAME`.
         image_size: side of the images in pixels; None: their own, at most 32.
         rotations: whether each rotation by 90 degrees of a class is a class too; None: for digits, which are few classes.
         split_seed: draws which classes validate and test, where the data do not say.
@@ -38,6 +39,10 @@ def load(name: str, image_size: int | None = None, rotations: bool | None = None
 
 def _read(name: str, image_size: int | None, split_seed: int) -> ClassImages:
     kind, colon, rest = name.partition(":")
+    if kind == "hf" and colon:
+        if not rest.strip():
+            raise UserError(f"--data is '{name}'; it takes a name behind its colon, as hf:mnist.")
+        return class_arrays.of_labels(name, hub.hugging_face(rest, image_size), split_seed)
     path = expanded(rest if colon and kind in ("folder", "npz") else name)
     if path.is_dir():
         return class_folders.read(path, image_size, split_seed)
@@ -45,10 +50,10 @@ def _read(name: str, image_size: int | None, split_seed: int) -> ClassImages:
         return class_arrays.read(path, image_size, split_seed)
     if path.is_file():
         raise UserError(
-            f"'{path}' is a file, and no .npz; --data takes digits, a folder of class folders or a .npz file."
+            f"'{path}' is a file, and no .npz; --data takes digits, a folder of class folders, a .npz file or hf:NAME."
         )
     raise UserError(
-        f"There is no folder or file '{path}'; --data takes digits, a folder of class folders or a .npz file."
+        f"There is no folder or file '{path}'; --data takes digits, a folder of class folders, a .npz file or hf:NAME."
     )
 
 
