@@ -17,7 +17,7 @@ __all__ = ["Darts"]
 
 @dataclass(frozen=True)
 class Darts:
-    """Mixes all options by their softmax and follows the slope of the mixture's score: equation 2, and 6 with xi = 0."""
+    """Mixes all options by their softmax (equation 2) and follows the slope of the mixture's score (section 2.3, xi = 0)."""
 
     space: Space
     lr: Positive = 0.05

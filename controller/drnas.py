@@ -55,14 +55,14 @@ class Drnas:
         return self._concentration(params).log()
 
     def mix(self, params: optim.Params, state: relaxed.State, batch: int) -> Tensor:
-        """Equation 5: theta ~ Dir(beta), with beta = elu(alpha) + 1; the gradient goes through the draw (equation 6)."""
+        """theta ~ Dir(beta) with beta = elu(alpha) + 1; the gradient goes through the draw."""
         beta_SBDC = self._concentration(params)[:, None].expand(-1, batch, -1, -1)
         uniform = _noise.uniform(state.seeds, state.step, *beta_SBDC.shape[1:], stream=_STREAM)
         own = ~_sampling.padding_mask(self.space.choices)
         return dirichlet.draw(beta_SBDC, uniform, own)
 
     def penalty(self, params: optim.Params) -> Tensor:
-        """Equation 7: the distance of the concentrations from 1, where every mixture is equally likely."""
+        """lambda |beta - 1|: the distance from 1, where every mixture is equally likely."""
         off_SDC = (self._concentration(params) - 1).masked_fill(_sampling.padding_mask(self.space.choices), 0.0)
         return self.anchor * (_products.total((off_SDC**2).flatten(1), 1).squeeze(1) + _TINY).sqrt()
 

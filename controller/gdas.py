@@ -52,7 +52,7 @@ class Gdas:
         return params["alpha"]
 
     def mix(self, params: optim.Params, state: relaxed.State, batch: int) -> Tensor:
-        """Equations 3 and 4: one-hot in value, the softmax of (log softmax alpha + Gumbel noise) / tau in gradient."""
+        """Section 3.2: one-hot in value; in gradient h = softmax((log softmax alpha + o) / tau), with o Gumbel noise."""
         noisy = relaxed.log_softmax(self, params["alpha"])[:, None] + relaxed.gumbel(self.space, state, batch)
         soft = relaxed.softmax(self, noisy / relaxed.annealed(self, state, self.tau_first, self.tau_last))
         hard = relaxed.one_hot(noisy.detach().argmax(-1), self.space)

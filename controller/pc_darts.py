@@ -1,6 +1,6 @@
 """PC-DARTS: DARTS with normalized edges and a warm-up (Xu et al. 2020, arXiv:1907.05737).
 
-The other half of PC-DARTS, mixing a part of the channels alone, is the evaluator's: `-t partial=4` of `supernet`.
+The other half of the paper, mixing a part of the channels alone, is the evaluator's affair; `supernet` mixes all of them.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class PcDarts:
         return params["alpha"]
 
     def mix(self, params: optim.Params, state: relaxed.State, batch: int) -> Tensor:
-        """Equation 3: an edge's softmax among the edges into its node, times equation 2 of DARTS."""
+        """Edge normalization: an edge's softmax among those into its node, times equation 2 of DARTS."""
         own = relaxed.softmax(self, params["alpha"]) * self._edges(params["edge"])[..., None]
         return own[:, None].expand(-1, batch, -1, -1)
 

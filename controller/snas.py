@@ -52,7 +52,7 @@ class Snas:
         return params["alpha"]
 
     def mix(self, params: optim.Params, state: relaxed.State, batch: int) -> Tensor:
-        """Equation 5: the softmax of (log softmax alpha + Gumbel noise) / temperature."""
+        """Z = softmax((log softmax alpha + G) / lambda), with G Gumbel noise: the concrete distribution."""
         noisy = relaxed.log_softmax(self, params["alpha"])[:, None] + relaxed.gumbel(self.space, state, batch)
         return relaxed.softmax(self, noisy / relaxed.annealed(self, state, self.tau_first, self.tau_last))
 

@@ -27,7 +27,7 @@ class Memory(NamedTuple):
 
 
 class Practice:
-    """An architecture scores the higher the more often its options were tried; early scores are provisional."""
+    """An architecture scores the higher the more often its options were tried; early scores are too high, and provisional."""
 
     space, task, training = NasBench201(), Task("practice", (1, 8, 8), 10), None
     defaults, description = Defaults(8, 2), "score: practice"
@@ -45,7 +45,8 @@ class Practice:
             after = memory.tried + chosen.sum(1)
             score = (after[:, None] * chosen).sum((2, 3)) + memory.seeds[:, None] % 7 / 10
             early = after.sum((1, 2), keepdim=True)[..., 0].expand(score.shape) < 48
-            return Results(score.float(), torch.ones(score.shape), provisional=early), Memory(seeds, after)
+            # The early scores are the highest: whoever chooses by them is found out.
+            return Results(score + 100.0 * early, torch.ones(score.shape), provisional=early), Memory(seeds, after)
 
         return evaluate
 

@@ -177,7 +177,7 @@ def _masked(logits: Tensor, space: Space) -> Tensor:
 
 
 def _smooth_max(relaxation: Relaxation, params: optim.Params) -> Tensor:
-    """The mean over decisions of log sum exp alpha, `[S]`: beta-decay (Ye et al. 2022, arXiv:2203.01665, equation 10).
+    """The mean over decisions of log sum exp alpha, `[S]`: beta-decay (Ye et al. 2022, arXiv:2203.01665).
 
     Its gradient is the softmax: it takes most from the option that leads, so that none runs away while weights are raw.
     """

@@ -155,7 +155,7 @@ class Supernet:
 
         return evaluate
 
-    def report(self, archs: Tensor) -> Tensor:
+    def report(self, archs: Tensor) -> Tensor | None:
         return self.alone.report(archs)
 
     def _each(self, work: Any, searches: list[Any]) -> list[Any]:
