@@ -30,7 +30,17 @@ from nas.types import FinalTraining
 sys.path.insert(0, str(Path(__file__).parent))
 import _engineer
 
-DEVELOPMENT = ("cifar10", "brain_tumor_mri", "gtsrb", "fashion_mnist", "hand_drawn_shapes", "fer2013", "flowers5")
+DEVELOPMENT = (
+    "cifar10",
+    "brain_tumor_mri",
+    "gtsrb",
+    "fashion_mnist",
+    "hand_drawn_shapes",
+    "fer2013",
+    "flowers5",
+    "dtd10_textures",
+    "grocery_coarse",
+)
 """Sets that were looked at while choices were made: their rows are marked."""
 LEFT_OUT = ("omniglot_full", "tin_fewshot")
 
