@@ -152,3 +152,10 @@ def test_models_that_do_not_fit_into_the_time_are_left_out_and_many_images_are_t
     fitted.clear()
     baselines.fit_best(images, 0.0)
     assert fitted == [(0, 9), (0, 9)]
+
+
+def test_boosting_looks_at_the_time_after_a_hundred_trees_however_many_classes():
+    y = torch.arange(50).repeat(4)
+    features = torch.rand(200, 5, generator=torch.Generator().manual_seed(0))
+    model = classical._fit_boosting(features, y, until=0.0)
+    assert model[-1].n_iter_ == 2
