@@ -111,6 +111,18 @@ def test_every_evaluation_is_a_point_of_the_search_and_every_function_one_of_the
     assert sizes.count('class="picked"') == 1
 
 
+def test_the_score_is_that_of_the_network_found_where_another_one_is_handed_out(made, monkeypatch):
+    run, _ = made
+    winner, note = trained_network.load(run.folder), "of the network found, at evaluation"
+    assert note not in Page(report.page(run)).text
+    for other in (
+        winner._replace(members=(winner.arch, winner.arch)),
+        winner._replace(arch="|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"),
+    ):
+        monkeypatch.setattr(trained_network, "load", lambda _, other=other: other)
+        assert note in Page(report.page(run)).text
+
+
 def test_the_leaders_stand_with_every_score(made):
     run, _ = made
     (chosen,) = choice.choices(run, step_log.history(run))

@@ -62,7 +62,9 @@ def figures(
     elif top["report"] is not None:
         place = f"rank {top['test_rank']:,} of {top['test_functions']:,}" if "test_rank" in top else ""
         found.append(Figure("test", f"{top['report']:.2f}", place))
-    found.append(Figure("score", f"{top['score']:.2f}", f"at evaluation {top['found_at']}"))
+    # The other numbers may be those of the plain network or of an ensemble.
+    whose = "of the network found, " if winner is not None and (winner.members or winner.arch != top["arch"]) else ""
+    found.append(Figure("score", f"{top['score']:.2f}", f"{whose}at evaluation {top['found_at']}"))
     if parameters is not None:
         found.append(Figure("parameters", f"{parameters:,}"))
     leaders = document["leader_trainings"]
