@@ -33,7 +33,7 @@ def drawn(space: Space, stream: int, count: int) -> Tensor:
 def main(names: tuple[str, ...]) -> None:
     """Print a row of a table for each of `NAMES`; of all without any."""
     print(
-        "| space | ms, from to | leave one out, median | largest | mean error of others | largest | two measurements |"
+        "| space | ms, from to | leave one out, median | upper quartile | mean error of others | largest | two measurements |"
     )
     print("|---|---:|---:|---:|---:|---:|---:|")
     for name in names or SPACES:
@@ -50,7 +50,7 @@ def main(names: tuple[str, ...]) -> None:
         errors = (model.predict(space, others, task) / first - 1).abs()
         again = (second / first - 1).abs()
         print(
-            f"| {name} | {first.min():.2f} to {first.max():.2f} | {model.error:.1%} | {model.largest_error:.1%} | "
+            f"| {name} | {first.min():.2f} to {first.max():.2f} | {model.error:.1%} | {model.upper_error:.1%} | "
             f"{errors.mean():.1%} | {errors.max():.1%} | {again.mean():.1%} |",
             flush=True,
         )

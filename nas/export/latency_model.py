@@ -31,9 +31,9 @@ class LatencyModel:
     """Milliseconds, of the call and of each load in the order of `Loads`."""
     error: float
     """The median over the measurements of the error of each as predicted from the others, as a share of it (leave one out)."""
-    largest_error: float
-    """The largest of these. Networks of some spaces differ by a factor of 100 in latency, and then the median alone promises too
-    much."""
+    upper_error: float
+    """The upper quartile of these: where networks differ by a factor of 100 in latency, as pipelines do, the median promises too
+    much. Not the largest: it is that of the smallest network, which the others can only extrapolate to."""
     measured: tuple[tuple[str, float], ...]
     """What it was made of: architectures, as their space describes them, and milliseconds."""
 
@@ -56,9 +56,8 @@ def fit(space: Space, task: Task, measured: Sequence[tuple[str, float]]) -> Late
     left_out = [
         abs(loads_NF[n] @ _weights(loads_NF[keep], target_N[keep]) / target_N[n] - 1) for n, keep in enumerate(others)
     ]
-    return LatencyModel(
-        tuple(_weights(loads_NF, target_N).tolist()), float(np.median(left_out)), float(max(left_out)), tuple(measured)
-    )
+    typical, upper = np.quantile(left_out, [0.5, 0.75]).tolist()
+    return LatencyModel(tuple(_weights(loads_NF, target_N).tolist()), typical, upper, tuple(measured))
 
 
 def _weights(loads_NF: np.ndarray, target_N: np.ndarray) -> np.ndarray:

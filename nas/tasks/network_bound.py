@@ -60,7 +60,7 @@ class NetworkConstraint:
             return f"{_WORDS[self.figure]} of the final network"
         return (
             f"latency in ms (predicted from {len(self.model.measured)} measurements; each as predicted from the others is off by "
-            f"{self.model.error:.0%} in the median, {self.model.largest_error:.0%} at most)"
+            f"{self.model.error:.0%} in the median, a quarter by more than {self.model.upper_error:.0%})"
         )
 
     @property
