@@ -51,7 +51,7 @@ def _train(
 ) -> None:
     if minutes is not None and not 0 < minutes < float("inf"):
         raise UserError(f"--minutes is {minutes}; it takes a number above zero.")
-    steps = asked["steps"]
+    steps = asked.pop("steps")
     if steps is not None and not 0 < steps < 2**24:
         raise UserError(f"--steps is {steps}; it takes a number from 1 to {2**24 - 1}.")
     if minutes is not None and steps is not None:
@@ -62,7 +62,7 @@ def _train(
         folder = _folder(resume)
         config = run.read_config(folder)
     else:
-        config = _few_shot_options.config(**asked | {"steps": steps or 0})
+        config = _few_shot_options.config(**asked, steps=steps or 0)
         folder = _folder(_default_name(config) if name is None else name)
     document = _few_shot_training.work(folder, config, minutes, episodes, quiet=as_json)
     if as_json:
