@@ -49,6 +49,8 @@ class State(NamedTuple):
     """float32 `[S, E, L]` each constrained quantity over its bound; L = 0 without constraints."""
     penalty_weights: Tensor
     """float64 `[S, L]` penalty at twice each bound."""
+    given_up: Tensor
+    """int64 `[S]` evaluations after which the search gave its prior up; 0 while it has not."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,10 @@ class TransferBO:
     """The share that does, then: by turns Bayesian optimisation without the prior, and what lies farthest from all before.
     On the development tasks the rules of version 0.1 with their two gates need 1.12 as many evaluations, and as many without
     digits, which alone makes the difference."""
+    num_prior_first: Count = 4
+    """Evaluations that are the prior's whatever they score: from there on a search may give it up."""
+    least_prior_weight: Annotated[float, Range(0, below=1)] = 0.8
+    """Posterior weight of the prior below which a search gives it up for good; 0 never does. `runs/tune.sh` chose both."""
     num_policy_samples: Annotated[int, Range(0)] = 128
     """In a space too large to enumerate, samples of the prior's policy among the candidates (24.3 without, 15.0)."""
     model_constraints: bool = True
@@ -93,16 +99,31 @@ class TransferBO:
             cost=torch.zeros(S, 0),
             constraint_ratio=torch.zeros(S, 0, L),
             penalty_weights=weights.repeat(S, 1),
+            given_up=torch.zeros_like(seeds),
         )
 
     def propose(self, state: State, batch: int) -> Proposal:
+        """The candidates of the highest expected improvement one after another, each away from those before it.
+
+        A search that gave its prior up proposes what one without a prior would after the same evaluations.
+        """
+        cold_S = (state.given_up > 0) & (state.prior != transfer_model.NO_PRIOR)
+        archs_SBD = state.archs.new_zeros(len(cold_S), batch, state.archs.shape[-1])
+        for cold in (False, True):
+            at_R = (cold_S == cold).nonzero().squeeze(-1)
+            if len(at_R):
+                some = State(*(leaf[at_R] for leaf in state))
+                prior = torch.full_like(some.prior, transfer_model.NO_PRIOR) if cold else some.prior
+                archs_SBD[at_R] = self._propose(transfer_model.find(self.space, prior), some, batch)
+        return Proposal(archs_SBD)
+
+    def _propose(self, model: TransferModel, state: State, batch: int) -> Tensor:
         """At first what is copied; then the candidates of the highest expected improvement one after another, each away from
         those before it."""
-        model = transfer_model.find(self.space, state.prior)
         copied_SCD = self._copied(model, state, batch)
         if copied_SCD.shape[1] == batch:
-            return Proposal(copied_SCD)
-        return Proposal(torch.cat([copied_SCD, self._improving(model, state, copied_SCD, batch)], 1))
+            return copied_SCD
+        return torch.cat([copied_SCD, self._improving(model, state, copied_SCD, batch)], 1)
 
     def _copied(self, model: TransferModel, state: State, batch: int) -> Tensor:
         """The next of the first proposals, `[S, C, D]`, C at most `batch`.
@@ -136,21 +157,26 @@ class TransferBO:
     def learn(self, state: State, proposal: Proposal, results: Results) -> State:
         L, ratio_SBL = state.constraint_ratio.shape[-1], results.constraint_ratio
         ratio_SBL = results.score.new_zeros(*results.score.shape, L) if ratio_SBL is None else ratio_SBL[..., :L]
-        return state._replace(
+        state = state._replace(
             step=state.step + 1,
             archs=torch.cat([state.archs, proposal.archs], 1),
             score=torch.cat([state.score, results.score], 1),
             cost=torch.cat([state.cost, results.cost], 1),
             constraint_ratio=torch.cat([state.constraint_ratio, ratio_SBL.nan_to_num(1.0)], 1),
         )
+        return state._replace(given_up=self._given_up(state))
 
     def prior_weight(self, state: State) -> Tensor:
-        """Posterior weight of the hypotheses that use the prior, `[S]` from 0 to 1."""
+        """What the prior counts for in the next proposal, `[S]` from 0 to 1: the posterior weight of the hypotheses that use it,
+        and 0 once the search has given it up."""
         model = transfer_model.find(self.space, state.prior)
-        if model.prior is None or not state.archs.shape[1]:
-            return torch.full((len(state.seeds),), float(model.prior is not None), dtype=torch.float64)
-        history = self._history(state)
-        return self._posterior(model, history, model.features(history.archs)).prior_weight
+        weight_S = (state.given_up == 0).double() * (model.prior is not None)
+        at_R = (weight_S > 0).nonzero().squeeze(-1)
+        if not state.archs.shape[1] or not len(at_R):
+            return weight_S
+        history = self._history(State(*(leaf[at_R] for leaf in state)))
+        weight_S[at_R] = self._posterior(model, history, model.features(history.archs)).prior_weight
+        return weight_S
 
     def prior_correlation(self, state: State) -> Tensor:
         """Correlation of the scores, penalties added back, with the family mean that fits them best, `[S]` from -1 to 1.
@@ -167,6 +193,14 @@ class TransferBO:
         scale_SU = mean_SEU.square().sum(1).sqrt() * score_SE1.square().sum(1).sqrt()
         highest_S = ((mean_SEU * score_SE1).sum(1) / scale_SU.clamp_min(1e-9)).amax(-1).clamp(-0.999, 0.999)
         return (highest_S.atanh() - 1.5 * max(state.score.shape[1] - 3, 1) ** -0.5).tanh()
+
+    def _given_up(self, state: State) -> Tensor:
+        """`State.given_up` after the latest evaluations."""
+        evaluated, has_prior_S = state.archs.shape[1], (state.prior != transfer_model.NO_PRIOR) & (state.given_up == 0)
+        if not self.use_cold_hypotheses or evaluated < self.num_prior_first or not bool(has_prior_S.any()):
+            return state.given_up
+        gives_up_S = has_prior_S & (self.prior_weight(state) < self.least_prior_weight)
+        return torch.where(gives_up_S, evaluated, state.given_up)
 
     def _history(self, state: State) -> History:
         kept_SE = scores.context_window(state.score, self.max_observations)

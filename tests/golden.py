@@ -72,7 +72,7 @@ def acquisition(evaluations: int, prior: str, space=SPACE, task: Task = DESCRIBE
 
 def trust(prior: str) -> Tensor:
     """How far a search believes its prior, and how well the prior agrees with it."""
-    controller = TransferBO(SPACE)
+    controller = TransferBO(SPACE, least_prior_weight=0.0)  # One that is given up has no weight.
     state = searched(controller, 20, prior=priors.find(prior, "transfer_bo"))
     return torch.stack([controller.prior_weight(state), controller.prior_correlation(state)])
 

@@ -393,6 +393,7 @@ def test_what_a_split_holds_out_is_no_training_task_and_no_auxiliary_column(nasb
         "devices": ("pixel3", "raspi4", "essential_ph_1", "1080ti"),
         "more-devices": ("samsung_a50", "gold_6240", "eyeriss", "titan"),
         "development-devices": ("2080ti", "fpga", "silver", "gold"),
+        "own201": ("own201/",),
         "ninapro": ("ninapro",),
         "transnas-micro": ("transnas-micro/",),
         "natsbench-size": ("natsbench-size/",),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from nas.meta import task_similarity
 from nas.run import finish, hparams, session, step_log, store, trained_network
 from nas.run.config import RunConfig
 from nas.run.summary import summary
@@ -181,11 +182,10 @@ def test_the_priors_weight_is_a_curve_that_ends_where_the_search_says(events, tm
         state = step_log.state(run, session.initial_state(setup))
     logged = {event.step: event.value for event in events(run.folder).Scalars("at_a_glance/prior_weight")}
     # Each is at least a quarter later than the one before.
-    assert list(logged) == [1, 2, 3, 4, 5, 7, 9, 12, 15, 19]
-    whole = state._replace(
-        **{name: getattr(state, name)[:, :19] for name in ("archs", "score", "cost", "constraint_ratio")}
-    )
-    assert logged[19] == pytest.approx(setup.controller.prior_weight(whole).item(), abs=1e-6)
+    assert list(logged) == [1, 2, 3, 4, 5, 7, 9, 12, 15, 19, 20]
+    weight = setup.controller.prior_weight(state).item()
+    assert logged[20] == pytest.approx(weight, abs=1e-6)
+    assert f"Prior weight: {weight:.0%} (" in task_similarity.describe_similarity(setup.controller, state)
 
 
 def test_a_finished_run_shows_its_test_score_and_its_front(events, tmp_path):

@@ -59,6 +59,9 @@ STATE_LEAVES: dict[str, dict[str, str | None]] = {
 }
 """By the controller's new name: the path of a leaf, as `/credit`, to its new one; None for a leaf that is kept no longer."""
 
+ADDED_LEAVES = {"transfer_bo": ("/given_up",)}
+"""By the controller's name: leaves of states that came later. A run without one goes on with that of a search that begins."""
+
 RENEWED = ("/prior",)
 """Leaves that tell which prior a search has, by a hash of the file as 0.1 wrote it: they are taken from today's `begin`."""
 

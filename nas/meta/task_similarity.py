@@ -38,6 +38,9 @@ def describe_similarity(controller: TransferBO, state: State) -> str:
     word = "high" if correlation > _HIGH else "medium" if correlation > _MEDIUM else "low"
     similarity = f"{word} (correlation of scores with the prior at least {correlation:.2f})"
     dominates = "the prior still dominates" if weight > 0.5 else "the observed scores now dominate"
+    gave_up = state.given_up[state.given_up > 0]
+    if 2 * len(gave_up) > len(state.given_up):
+        dominates = f"the search gave it up after {int(gave_up.median())} evaluations"
     return f"Similarity to the prior's tasks: {similarity}. Prior weight: {weight:.0%} ({dominates})."
 
 

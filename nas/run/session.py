@@ -190,7 +190,8 @@ def resume(run: Run, setup: Setup) -> Iterator[Progress]:
             yield Progress(past.score.shape[1], found, past.wall, past.cost.double().sum(1).min().item())
         found = best(config, past)
         winner = found.archs[incumbent.top(found)]
-        log.finish(found.score, training.training_loss(winner) if training is not None else [])
+        loss = training.training_loss(winner) if training is not None else []
+        log.finish(found.score, loss, past.score.shape[1], state)
 
 
 def _memory(run: Run, setup: Setup) -> Memory:

@@ -169,6 +169,8 @@ def state(run: Run, like: State) -> State:
     if store.get_meta(run, "asked") is not None:  # Version 0.1 wrote it.
         leaves = {path: expected[path] for path in legacy.RENEWED if path in expected}
         leaves |= legacy.state_leaves(run.config.controller, found)
+    for path in legacy.ADDED_LEAVES.get(run.config.controller, ()):
+        leaves.setdefault(path, expected[path])
     missing = sorted(expected.keys() - leaves.keys())
     if missing:
         raise UserError(

@@ -123,12 +123,17 @@ class TensorBoardLog:
         _, started, ended = hparams(values, {})
         self._writer.file_writer.add_summary(ended if last else started)
 
-    def finish(self, score: Tensor, curve: list[float]) -> None:
+    def finish(self, score: Tensor, curve: list[float], evaluations: int, state: State) -> None:
         """Give the mean score over seeds to the HParams tab, the last that is logged.
+
+        The curve of the prior's weight ends with the weight that the search says in its last line.
 
         Args:
             curve: the training loss of the best cell after each epoch, if it was trained.
         """
+        if self._weighed < evaluations:
+            self._weighed = 0
+            self._log_weight(evaluations, state)
         for epoch, loss in enumerate(curve, 1):
             self._writer.add_scalar("training/best_cell_loss", loss, epoch)
         self._write_hparams({}, last=True)

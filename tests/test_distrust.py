@@ -1,0 +1,97 @@
+"""A prior that misleads is given up soon, and from then on a search is one without a prior; a prior that helps is kept."""
+
+import pytest
+import torch
+
+from controller import Results
+from controller.meta.transfer_gp import TransferGp
+from controller.models import features, transfer_model
+from controller.transfer_bo import TransferBO
+from nas.meta import task_similarity
+from nas.testing import synthetic_tasks
+from nas.testing.synthetic_tasks import SPACE, TASKS, TRAINED
+
+TASK = TASKS["wide"]
+SEEDS = torch.arange(3)
+EVALS = 10
+
+
+@pytest.fixture(scope="module")
+def scores_FKN():
+    return synthetic_tasks.scores(5)
+
+
+@pytest.fixture(scope="module")
+def prior(scores_FKN):
+    learner = TransferGp(synthetic_tasks.task_set(scores_FKN), pca_steps=0)
+    state, _ = learner.update(learner.init(torch.tensor([0])), ())
+    return learner.prior(state)
+
+
+def nine_of_ten_fail(score_N, seed):
+    fails = torch.rand(len(score_N), generator=torch.Generator().manual_seed(seed)) < 0.9
+    return score_N.where(~fails, torch.nan)
+
+
+def searched(score_N, prior, evals=EVALS, batch=1, seeds=SEEDS, **settings):
+    controller = TransferBO(SPACE, **settings)
+    state = controller.begin(TASK, seeds, prior)
+    for _ in range(evals // batch):
+        proposal = controller.propose(state, batch)
+        score = score_N[features.row_of(SPACE, proposal.archs)]
+        state = controller.learn(state, proposal, Results(score, torch.ones_like(score)))
+    return controller, state
+
+
+def without_prior(state):
+    return state._replace(prior=torch.full_like(state.prior, transfer_model.NO_PRIOR))
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_prior_that_lies_is_given_up_within_ten_evaluations(scores_FKN, prior, number):
+    controller, state = searched(-scores_FKN[0, TRAINED + number], prior)
+    assert (state.given_up >= controller.num_prior_first).all()
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_so_is_one_where_nine_of_ten_cells_fail(scores_FKN, prior, number, sign):
+    controller, state = searched(nine_of_ten_fail(sign * scores_FKN[0, TRAINED + number], number), prior)
+    assert (state.given_up >= controller.num_prior_first).all()
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_prior_of_such_tasks_is_kept(scores_FKN, prior, number):
+    _, state = searched(scores_FKN[0, TRAINED + number], prior)
+    assert state.given_up.tolist() == [0] * 3
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_search_that_gave_its_prior_up_proposes_what_one_without_would(scores_FKN, prior, batch):
+    """To the bit, so that a prior costs no more than the evaluations before; also beside searches that keep theirs."""
+    score_N = nine_of_ten_fail(-scores_FKN[0, TRAINED], 0)
+    controller, state = searched(score_N, prior, 12, batch)
+    kept = state._replace(given_up=torch.tensor([0, *state.given_up[1:].tolist()]))
+    proposed, cold = (controller.propose(x, batch).archs for x in (kept, without_prior(state)))
+    assert torch.equal(proposed[1:], cold[1:])
+    assert not torch.equal(proposed[0], cold[0])
+    assert torch.equal(proposed[:1], controller.propose(type(kept)(*(leaf[:1] for leaf in kept)), batch).archs)
+
+
+def test_what_is_given_up_has_no_weight_and_is_not_taken_up_again(scores_FKN, prior):
+    controller, state = searched(-scores_FKN[0, TRAINED], prior)
+    assert controller.prior_weight(state).tolist() == [0.0] * 3
+    again, _ = searched(scores_FKN[0, TRAINED], prior)
+    proposal = again.propose(state, 1)
+    told = again.learn(state, proposal, Results(torch.full((3, 1), 9.0), torch.ones(3, 1)))
+    assert torch.equal(told.given_up, state.given_up)
+    line = task_similarity.describe_similarity(controller, state)
+    assert line.startswith("Similarity to the prior's tasks: low (")
+    assert line.endswith(f"Prior weight: 0% (the search gave it up after {int(state.given_up[0])} evaluations).")
+
+
+def test_a_search_may_be_told_to_keep_its_prior_and_one_without_has_nothing_to_give_up(scores_FKN, prior):
+    lie_N = -scores_FKN[0, TRAINED]
+    for settings in ({"least_prior_weight": 0.0}, {"use_cold_hypotheses": False}, {"num_prior_first": 11}):
+        assert not searched(lie_N, prior, **settings)[1].given_up.any()
+    assert not searched(lie_N, None)[1].given_up.any()
