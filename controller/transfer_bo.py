@@ -105,7 +105,8 @@ class TransferBO:
     def propose(self, state: State, batch: int) -> Proposal:
         """The candidates of the highest expected improvement one after another, each away from those before it.
 
-        A search that gave its prior up proposes what one without a prior would after the same evaluations.
+        A search that gave its prior up proposes what one without a prior would after the same evaluations; but first it
+        begins as such a search does, with a random one.
         """
         cold_S = (state.given_up > 0) & (state.prior != transfer_model.NO_PRIOR)
         archs_SBD = state.archs.new_zeros(len(cold_S), batch, state.archs.shape[-1])
@@ -114,7 +115,8 @@ class TransferBO:
             if len(at_R):
                 some = State(*(leaf[at_R] for leaf in state))
                 prior = torch.full_like(some.prior, transfer_model.NO_PRIOR) if cold else some.prior
-                archs_SBD[at_R] = self._propose(transfer_model.find(self.space, prior), some, batch)
+                archs_RBD = self._propose(transfer_model.find(self.space, prior), some, batch)
+                archs_SBD[at_R] = exploration.with_contrast(self.space, some, archs_RBD) if cold else archs_RBD
         return Proposal(archs_SBD)
 
     def _propose(self, model: TransferModel, state: State, batch: int) -> Tensor:

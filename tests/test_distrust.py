@@ -78,6 +78,15 @@ def test_a_search_that_gave_its_prior_up_proposes_what_one_without_would(scores_
     assert torch.equal(proposed[:1], controller.propose(type(kept)(*(leaf[:1] for leaf in kept)), batch).archs)
 
 
+def test_the_first_of_a_search_that_gave_its_prior_up_is_random(scores_FKN, prior):
+    controller, state = searched(-scores_FKN[0, TRAINED], prior, 4, 4, torch.arange(40))
+    assert state.given_up.tolist() == [4] * 40
+    archs, cold = (controller.propose(x, 3).archs for x in (state, without_prior(state)))
+    assert torch.equal(archs[:, 1:], cold[:, 1:])
+    assert len(archs[:, 0].unique(dim=0)) > 30
+    assert not (archs[:, :1, None] == state.archs[:, None]).all(-1).any()
+
+
 def test_what_is_given_up_has_no_weight_and_is_not_taken_up_again(scores_FKN, prior):
     controller, state = searched(-scores_FKN[0, TRAINED], prior)
     assert controller.prior_weight(state).tolist() == [0.0] * 3

@@ -21,10 +21,15 @@ from controller.candidates import batch
 from controller.models import kernels, scores
 from controller.models.gp import GaussianProcess
 from controller.models.transfer_model import TransferModel
+from search_spaces import Space, _ops, _sampling
 
 _NUM_COMPONENTS = 8
 """Components that the net lies along. Chosen among 8 and 24 on Square 2 to 4, FGSM 255, NinaPro, digits, aerial images and three
 of TransNAS: with the net 100 of 100 searches reach one of the best 0.1% of Square 2, without it 1."""
+_CONTRAST = 9
+"""Stream of random numbers."""
+_CONTRASTS = 16
+"""Random architectures of which the first that was not evaluated is taken."""
 _NET = 256
 """Architectures of the net: more than any search evaluates by these steps."""
 
@@ -74,6 +79,20 @@ def _from_net(model: TransferModel, state: Any, count: int) -> Tensor:
     net_RMD = model.all_archs[rows].expand(len(state.seeds), -1, -1)
     order_RM = batch.is_evaluated(model.space, net_RMD, state).int().argsort(dim=-1, stable=True)
     return batch.take(net_RMD, order_RM[:, :count])
+
+
+def with_contrast(space: Space, state: Any, archs_SBD: Tensor) -> Tensor:
+    """With a random architecture in the first place of searches that have just given their prior up.
+
+    What the prior proposed is alike and good, and tells little of the rest of the space; and searches of one prior would all go
+    the same way from there.
+    """
+    drawn_SND = _sampling.sample(space, state.seeds, state.step, _CONTRASTS, stream=_CONTRAST)
+    known_SED = torch.cat([state.archs, archs_SBD], 1)
+    at_S1 = _ops.isin(*_ops.keys(space.choices, drawn_SND, known_SED)).int().argmin(-1, keepdim=True)
+    begins_S11 = (state.given_up == state.archs.shape[1])[:, None, None]
+    first_S1D = torch.where(begins_S11, batch.take(drawn_SND, at_S1), archs_SBD[:, :1])
+    return torch.cat([first_S1D, archs_SBD[:, 1:]], 1)
 
 
 @lru_cache(maxsize=4)
