@@ -68,9 +68,9 @@ class TransferBO:
     """The share that does, then: by turns Bayesian optimisation without the prior, and what lies farthest from all before.
     On the development tasks the rules of version 0.1 with their two gates need 1.12 as many evaluations, and as many without
     digits, which alone makes the difference."""
-    num_prior_first: Count = 4
+    num_prior_first: Count = 3
     """Evaluations that are the prior's whatever they score: from there on a search may give it up."""
-    least_prior_weight: Annotated[float, Range(0, below=1)] = 0.8
+    least_prior_weight: Annotated[float, Range(0, below=1)] = 0.6
     """Posterior weight of the prior below which a search gives it up for good; 0 never does. `runs/tune.sh` chose both."""
     num_policy_samples: Annotated[int, Range(0)] = 128
     """In a space too large to enumerate, samples of the prior's policy among the candidates (24.3 without, 15.0)."""
