@@ -78,7 +78,7 @@ class TransferBO:
     """Model penalties apart from the rest; False sees the score alone, for ablation (17.5 evaluations, not 11.4)."""
     num_copied: Annotated[int, Range(0)] = 2
     """The first evaluations copy what was best on the prior's tasks (`models/portfolio.py`). On the six tasks of the split
-    `development-devices`, 12 searches each, 4.6 evaluations without, 1.4, 1.3, 1.4, 1.3 for 1, 2, 4, 8; far tasks pay for each."""
+    `development-devices`, 12 searches each, 4.6 evaluations without, and 1.4, 1.3, 1.4, 1.3 for 1, 2, 4, 8."""
     use_cold_hypotheses: bool = True
     """Let the prior give way to hypotheses that know no other task; False keeps to the prior, for ablation."""
 
