@@ -69,6 +69,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--out", default="runs/supernet/rows.jsonl")
     parser.add_argument("--table", action="store_true", help="print what is there")
+    parser.add_argument("--transfer-seeds", type=int, default=20, help="searches by transfer_bo, for each budget and prior")
     parser.add_argument("--steps", action="store_true", help="time the steps of a supernet beside those of cells")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -157,9 +158,9 @@ def best_of(draws: int, share: float) -> int:
     return math.ceil(ALL * (1 - (1 - share) ** (1 / draws)))
 
 
-def transfer(name: str, evals: int, prior: str, score_N: Tensor) -> float:
-    """The median rank of the best of so many evaluations by transfer_bo on the table, over 20 seeds."""
-    task, seeds = tasks.find(f"own201/{name}"), torch.arange(20)
+def transfer(name: str, evals: int, prior: str, score_N: Tensor, count: int) -> float:
+    """The median rank of the best of so many evaluations by transfer_bo on the table, over `count` seeds."""
+    task, seeds = tasks.find(f"own201/{name}"), torch.arange(count)
     controller = plugins.load("controller", "transfer_bo")(task.space)
     state = controller.begin(task.task, seeds, priors.find(prior, "transfer_bo"))
     archs, score = [], []
@@ -177,7 +178,7 @@ def show(name: str, rows: list[dict], args: argparse.Namespace) -> None:
     if not rows:
         return
     score_N, cell = column(name), cell_seconds(name, args)
-    print(f"\n{name}: a cell of the table trains in {cell:.2f} CPU s\n")
+    print(f"\n{name}: a cell of the table trains in {cell:.3f} CPU s\n")
     print(
         "| method | seeds | rank, median | ranks | skip, pooling / none, of 6 edges | one-shot Spearman | CPU s | cells |"
     )
@@ -199,8 +200,8 @@ def show(name: str, rows: list[dict], args: argparse.Namespace) -> None:
         cost = f"{cells * cell:.1f} | {cells}"
         print(f"| random search, {cells} trained cells | exact | {middle} | quartiles {low}, {high} | | | {cost} |")
         for prior in ("none", "shipped"):
-            found = transfer(name, cells, prior, score_N)
-            print(f"| transfer_bo, prior {prior} | 20 | {found:.0f} | | | | {cost} |")
+            found = transfer(name, cells, prior, score_N, args.transfer_seeds)
+            print(f"| transfer_bo, prior {prior} | {args.transfer_seeds} | {found:.0f} | | | | {cost} |")
 
 
 def collapse() -> None:
