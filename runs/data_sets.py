@@ -40,6 +40,9 @@ DEVELOPMENT = (
     "flowers5",
     "dtd10_textures",
     "grocery_coarse",
+    "omniglot_chars",
+    "rsscn7_aerial",
+    "smile_faces",
 )
 """Sets that were looked at while choices were made: their rows are marked."""
 LEFT_OUT = ("omniglot_full", "tin_fewshot")

@@ -31,8 +31,8 @@ UNIT = 56e9
 classes: its images passed the network half a time."""
 LEVELS = (1, 4)
 LONGER = 2
-"""One configuration in so many is trained at the higher level too: those that are the same on all sets. What is best at level 1 is
-the smallest network that learns anything; final trainings are ten times as long and more."""
+"""One configuration in so many is trained at the higher level too: those that are the same on all sets. What is best at level 1
+is the smallest network that learns anything; final trainings are ten times as long and more."""
 LEFT_OUT = ("omniglot_full", "tin_fewshot")
 """One has too many classes for so little compute, the other none of its own training images."""
 _NEAR = 0.35

@@ -27,8 +27,8 @@ _INTERACTION = 4.0
 _DRAWS = 32
 """Mean functions that are drawn given the scores: a portfolio hedges against what is not known, too."""
 _ENOUGH = 20
-"""Configurations at the highest level from which on a mean function is learned: about as many as there are settings. From fewer it
-would only tell the handful apart, which the portfolio does."""
+"""Configurations at the highest level from which on a mean function is learned: about as many as there are settings. From fewer
+it would only tell the handful apart, which the portfolio does."""
 _LEAST = 3
 """Scores of a data set at a level that can be standardized."""
 
