@@ -1,14 +1,14 @@
 """MAML for a search policy (Finn, Abbeel & Levine 2017, arXiv:1703.03400): a start from which few gradient steps find good cells.
 
-Algorithm 3 of the paper (reinforcement learning), with a task's table for its trajectories. Equation 1: the inner step
+Algorithm 3 of the paper (reinforcement learning), with a task's table for its trajectories. The inner step is
 theta_k = theta + alpha grad F_k(theta), where F_k is the expected score of the policy on task k. Raised is the mean over tasks of
 F_k(theta_k).
 
 `exact` sums F_k over the whole table, so that both gradients are exact, the second one through the first. `sampled` sees scores
 of drawn architectures alone, as a learner must that has no table. There the policy also decides what the inner step sees. E-MAML
-(Stadie et al. 2018, arXiv:1803.01118, equation 4) adds that part of the gradient, which MAML's own estimate leaves out:
+(Stadie et al. 2018, arXiv:1803.01118) adds that part of the gradient, which MAML's own estimate leaves out:
 grad E = E[grad F_k(theta_k) + F_k(theta_k) sum over drawn grad log p(drawn)]. The MagicBox of DiCE (Foerster et al. 2018,
-arXiv:1802.05098, section 4) writes both as one expression. The inner step itself is a function of what was drawn, so that it has
+arXiv:1802.05098) writes both as one expression. The inner step itself is a function of what was drawn, so that it has
 no MagicBox.
 """
 

@@ -37,7 +37,7 @@ class Reptile:
     """The one space whose policy is learned."""
     steps: Count = 40
     lr: Positive = 0.5
-    """Epsilon at first; it falls to 0 along a line, as in the paper (table 3)."""
+    """Epsilon at first; it falls to 0 along a line."""
     inner_lr: Positive = 5.0
     """As MAML's."""
     inner_steps: Count = 10

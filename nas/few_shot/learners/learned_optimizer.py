@@ -1,10 +1,10 @@
 """A learned optimizer (Ravi & Larochelle 2017, "Optimization as a model for few-shot learning"): an LSTM writes the updates.
 
-Equation 2: the cell state of an LSTM is the classifier's weights, c_t = f_t c_(t-1) + i_t (-grad L_t). Equations 3 and 4: both
-gates read the gradient, the loss, the weight and the gate's last value, so that i_t is a learned step size and f_t a learned
-decay. Section 3.2: one LSTM for all weights, each with a state of its own; gradients and losses enter scaled as Andrychowicz et
-al. 2016 (arXiv:1606.04474, appendix A) have it, and pass through a first plain LSTM. The initial state c_0, the start of every
-task, is learned along (section 3.1). Section 3.3: gradients and losses count as constants in training.
+The cell state of an LSTM is the classifier's weights, c_t = f_t c_(t-1) + i_t (-grad L_t). Both gates read the gradient, the
+loss, the weight and the gate's last value, so that i_t is a learned step size and f_t a learned decay. One LSTM serves all
+weights, each with a state of its own. Gradients and losses enter scaled as Andrychowicz et al. 2016 (arXiv:1606.04474, appendix
+A) have it, and pass through a first plain LSTM. The initial state c_0, the start of every task, is learned along. Gradients and
+losses count as constants in training ("gradient independence assumption").
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PREFIX = "lstm."
 _SCALE = 10.0
 """p of Andrychowicz et al. 2016: below exp(-p) a number enters by its value, above by its logarithm."""
 _KEEP = 6.0
-"""The bias of f_t before training: sigmoid(6) = 0.998, so that weights hardly decay at first (section 3.3)."""
+"""The bias of f_t before training: sigmoid(6) = 0.998, so that weights hardly decay at first."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ class LearnedOptimizer:
     hidden: int = 20
     """Of the first LSTM, as Andrychowicz et al. 2016 have it."""
     first_order: bool = True
-    """Take gradients and losses as constants (section 3.3)."""
+    """Take gradients and losses as constants."""
 
     optimizer = "adam"
     transductive = True
     fixed_way = True
     filters = 32
-    """Of the paper's backbone (section 5.1)."""
+    """Of the paper's backbone."""
 
     @cached_property
     def network(self) -> Network:

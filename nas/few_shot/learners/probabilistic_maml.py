@@ -1,10 +1,10 @@
 """Probabilistic MAML (Finn, Xu & Levine 2018, arXiv:1806.02817): learns a distribution of initial weights instead of one point.
 
-The graphical model of section 3: weights theta of a task are drawn, then adapted by gradient descent on its support.
+Weights theta of a task are drawn, then adapted by gradient descent on its support.
 Algorithm 1, training: theta ~ q = N(mu - gamma_q grad L(mu, queries), v_q), then phi = theta - alpha grad L(theta, support).
 Minimized is L(phi, queries) + KL(q || p) with p = N(mu - gamma_p grad L(mu, support), sigma^2).
 Algorithm 2, test: theta ~ p, then phi.
-Learned are mu, the logarithms of both spreads, gamma_q and gamma_p, each as large as the weights (section 4.2).
+Learned are mu, the logarithms of both spreads, gamma_q and gamma_p, each as large as the weights.
 """
 
 from __future__ import annotations
