@@ -10,6 +10,7 @@ import importlib
 import itertools
 import json
 import multiprocessing
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,7 @@ def work(folder: Path, plan: Plan, jobs: int, tell: Callable[[Trial], None]) -> 
         _worker(folder, study, plan, tell)
     else:
         context = multiprocessing.get_context("spawn")
-        workers = [context.Process(target=_quiet_worker, args=(folder, plan)) for _ in range(jobs)]
+        workers = [context.Process(target=_quiet_worker, args=(folder, plan), daemon=True) for _ in range(jobs)]
         for worker in workers:
             worker.start()
         for worker in workers:
@@ -99,7 +100,13 @@ def best(found: list[Trial]) -> Trial:
 
 def _quiet_worker(folder: Path, plan: Plan) -> None:
     torch.set_num_threads(1)
-    _worker(folder, _open(folder, plan), plan, lambda trial: None)
+    try:
+        _worker(folder, _open(folder, plan), plan, lambda trial: None)
+    except KeyboardInterrupt:  # Of the terminal, which the first process answers.
+        raise SystemExit(1) from None
+    except UserError as error:
+        print(f"nas: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
 
 
 def _worker(folder: Path, study: Any, plan: Plan, tell: Callable[[Trial], None]) -> None:
