@@ -3,7 +3,8 @@
 A source is a task that the prior knows; for a task with constraints, one within the same share of a known cost, as of another
 device. Each source ranks the architectures of `SourceRanks`; a source counts by how similar its data and its cost are.
 
-Shapes: `M` architectures kept, `T` source tasks, `S` sources, `C` ways to take the known costs, `D` decisions, `L` an order's length.
+Shapes: `M` architectures kept, `T` source tasks, `S` sources, `C` ways to take the known costs, `D` decisions, `L` an order's
+length.
 """
 
 from __future__ import annotations
