@@ -32,7 +32,7 @@ WAYS = ("one at a time", "grouped", "grouped, fast")
 
 def main() -> None:
     """Print a JSON line for each measurement."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description="Many cells at once against one at a time.")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dry", action="store_true", help="One small size and two steps: whether it all runs.")
     asked = parser.parse_args()

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx.node import map_arg
 
 from search_spaces._base import UserError
 
@@ -26,7 +27,9 @@ def text(network: nn.Module) -> str | None:
     except Exception:  # The user's own code may do anything with the stand-ins that it is traced by.
         return None
     traced.graph.eliminate_dead_code()
-    modules, numbers, lines = dict(traced.named_modules()), {}, []
+    modules: dict[str, nn.Module] = {}
+    modules.update(traced.named_modules())
+    numbers, lines = {}, []
     aliases: dict[fx.Node, fx.Node] = {}
     for node in traced.graph.nodes:
         source = _same_as(node, modules, aliases)
@@ -34,7 +37,7 @@ def text(network: nn.Module) -> str | None:
             aliases[node] = source
             continue
         numbers[node] = len(numbers)
-        arguments = fx.node.map_arg((node.args, node.kwargs), lambda n: f"%{numbers[aliases.get(n, n)]}")
+        arguments = map_arg((node.args, node.kwargs), lambda n: f"%{numbers[aliases.get(n, n)]}")
         lines.append(f"{node.op} {_what(node, modules, traced)} {arguments}")
     return "\n".join(lines)
 
