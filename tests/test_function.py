@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from controller import Proposal
-from nas.evaluators import function
+from nas import evaluation_file
 from nas.evaluators.function import Function
 from search_spaces import UserError
 
@@ -69,10 +69,10 @@ def test_a_function_is_given_what_it_names_and_its_figures_are_kept(file, tmp_pa
         for a in (first, second)
     ]
     assert results.score[0].tolist() == pytest.approx([n / 1000 for n in counted])
-    rows = function.read(tmp_path)
+    rows = evaluation_file.read(tmp_path)
     assert [(r["figures"]["epochs"], r["figures"]["seed"], r["figures"]["test"]) for r in rows] == [(4, 5, 7.0)] * 2
     assert evaluator.report(torch.tensor([first])).tolist() == [7.0]
-    arch, state = function.weights(tmp_path)
+    arch, state = evaluation_file.weights(tmp_path)
     assert arch == evaluator.space.describe(torch.tensor(second))
     assert bool((state["stem.0.weight"] == 1.5).all())
     evaluator.pool.close()
@@ -88,7 +88,7 @@ def test_what_was_evaluated_is_not_evaluated_again_also_by_another_session(file,
     second = made(file, "alone")
     second.cache_to(tmp_path)
     assert second.load(torch.tensor([0]))(archs(arch)).score.tolist() == [[11.0]]
-    assert len(function.read(tmp_path)) == 1
+    assert len(evaluation_file.read(tmp_path)) == 1
 
 
 def test_crash_hang_error_and_no_number_are_nan_with_a_reason(file):

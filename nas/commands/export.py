@@ -8,10 +8,9 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from nas import tasks
+from nas import evaluation_file, tasks
 from nas.commands import _few_shot_export, _shared
 from nas.commands._kinds import GivenPath
-from nas.evaluators import function
 from nas.export.export import Export, export
 from nas.run import model_card, objective_front, objective_pick, pick, store, subject, trained_network
 from nas.run.store import Run
@@ -76,7 +75,7 @@ def command(
         about = subject.read(opened)
         rows = [row for row in summary(opened)["best"] if row["arch"] is not None]
         stored = trained_network.load(opened.folder)
-        by_function = function.weights(opened.folder) if stored is None else None
+        by_function = evaluation_file.weights(opened.folder) if stored is None else None
     arch = _pick(rows, seed) if seed is not None or stored is None else stored.arch
     weights = stored if stored is not None and stored.arch == arch else None
     if by_function is not None and by_function[0] == arch:  # Which normalizes its images as its function did.

@@ -9,8 +9,8 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from nas import evaluation_file
 from nas.commands import _front_shown, _shared
-from nas.evaluators import function
 from nas.export import draw
 from nas.run import comparison, finish, incumbent, report, step_log, store, subject, test_accuracy, trained_network
 from nas.run.choice import Leader
@@ -105,7 +105,7 @@ def print_run(run: Run) -> None:
     _print_comparison(run)
     console.print(f"so far  {_sparkline(past)} (best score after each evaluation)")
     training, wall = document["cost_seconds"], document["wall_seconds"]
-    evaluations = function.read(run.folder)
+    evaluations = evaluation_file.read(run.folder)
     by_table = " as the table says," if about.final_space is None and not evaluations else ""
     what = "evaluation" if evaluations else "training"
     console.print(f"cost    {training:.1f} s of {what} a seed,{by_table} {wall:.1f} s of wall clock")
@@ -123,7 +123,7 @@ def print_run(run: Run) -> None:
 
 def _print_failures(console: Console, run: Run) -> None:
     """Why evaluations by an objective function failed: how many, and the commonest reasons."""
-    reasons = Counter(row["error"] for row in function.read(run.folder) if row["error"])
+    reasons = Counter(row["error"] for row in evaluation_file.read(run.folder) if row["error"])
     if reasons:
         listed = "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common(_REASONS))
         console.print(printable(f"failed  {reasons.total()}: {listed}"))

@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from nas import evaluation_file
 from nas.commands import _shared
 from nas.evaluators import function
 from nas.run import names, store
@@ -35,7 +36,7 @@ def command(run: str, as_csv: bool, as_json: bool) -> None:
         raise UserError("--csv and --json are two forms of the same; choose one.")
     with store.open_run(_shared.run_folder(run)) as opened:
         rows = names.trials_of(opened)
-        said = {(r["architecture"], r["seed"], r["epochs"]): r for r in function.read(opened.folder)}
+        said = {(r["architecture"], r["seed"], r["epochs"]): r for r in evaluation_file.read(opened.folder)}
         final = opened.config.training_options.get("epochs", str(function.EPOCHS))
     if as_json:
         _shared.print_json([row._asdict() | _said(row, said, int(final)) for row in rows])

@@ -7,64 +7,39 @@ the four arguments it takes those that it names, and `arch` for the architecture
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import math
-import numbers
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from controller import Proposal, Results
-from nas import datasets, plugins
+from nas import datasets, evaluation_file, plugins
 from nas.datasets import meta_features
+from nas.evaluation_file import FILE, WEIGHTS, Call, Outcome, is_number
+from nas.evaluators import _user_function
+from nas.evaluators._user_function import absolute
 from nas.guarded import Answer, Workers
 from nas.ray_workers import RayWorkers
 from nas.settings import describe_type, parse_value
-from nas.types import Architecture, Defaults, Evaluate, TrainingEvaluator
+from nas.types import Defaults, Evaluate, TrainingEvaluator
 from search_spaces import Space, Task, UserError, _ops, unknown
 
 __all__ = ["Function"]
 
-FILE = "evaluations.jsonl"
-"""In a run's folder, a line for each evaluation."""
-WEIGHTS = "weights.safetensors"
-"""In a run's folder, the weights that the network of the best evaluation had when the function returned."""
 TASK = "my task"
 """What a task is called that nobody named."""
 EPOCHS = 10
 """What a function is asked for where nobody says."""
-_ARGUMENTS = ("network", "arch", "task", "epochs", "seed")
 _GIVE_UP = 8
 """Evaluations that fail, with none that succeeds, after which the search ends: as for trainings of ours."""
 _SHAPE = (3, 32, 32)
 _CLASSES = 10
-
-
-class Call(NamedTuple):
-    """Which evaluation."""
-
-    index: int
-    epochs: int
-    seed: int
-
-
-class Outcome(NamedTuple):
-    """What it gave."""
-
-    score: float
-    """NaN where it failed."""
-    seconds: float
-    error: str
-    figures: dict[str, Any]
-    """All but the score that the function gave."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +90,8 @@ class Function:
         if given:
             there_are = sorted(("input_shape", "ray", "space", "synchronous", *counts, *limits))
             raise unknown("setting of an objective function", next(iter(given)), there_are)
-        function = load(objective)
-        named = arguments(objective, function)
+        function = _user_function.load(objective)
+        named = _user_function.arguments(objective, function)
         epochs = counts["epochs"] or EPOCHS
         fidelities = tuple(range(1, epochs + 1)) if "epochs" in named else ()
         known = _task_of_data(name)
@@ -143,17 +118,17 @@ class Function:
     @cached_property
     def pool(self) -> Workers | RayWorkers:
         """The processes that evaluate."""
+        given = (self.objective, self.space_name, self.task)
         if self.ray:
             return RayWorkers(
-                _caller, (self.objective, self.space_name, self.task), self.workers, self.timeout, self.memory, self.ray,
-                self.gpus,
+                _user_function.caller, given, self.workers, self.timeout, self.memory, self.ray, self.gpus
             )  # fmt: skip
-        return Workers(_caller, (self.objective, self.space_name, self.task), self.workers, self.timeout, self.memory)
+        return Workers(_user_function.caller, given, self.workers, self.timeout, self.memory)
 
     def cache_to(self, folder: Path) -> None:
         """Append every evaluation to a file of a run's folder from now on, and know those in it."""
         self._file[:] = [folder / FILE]
-        for line in read(folder):
+        for line in evaluation_file.read(folder):
             call = Call(line["index"], line["epochs"], line["seed"])
             score = math.nan if line["score"] is None else line["score"]
             self.outcomes[call] = Outcome(score, line["seconds"], line["error"], line["figures"])
@@ -173,7 +148,7 @@ class Function:
     def figure(self, name: str, proposal: Proposal, seeds: Tensor) -> Tensor:
         """A figure that the function returned for each evaluation of a proposal, float32 `[S, B]`; NaN where it returned none."""
         found = [self.outcomes[call].figures.get(name) for call in self._calls(proposal, seeds)]
-        values = [float(value) if _is_number(value) else math.nan for value in found]
+        values = [float(value) if is_number(value) else math.nan for value in found]
         return torch.tensor(values).view(proposal.archs.shape[:2])
 
     def _calls(self, proposal: Proposal, seeds: Tensor) -> list[Call]:
@@ -186,7 +161,7 @@ class Function:
 
     def report(self, archs: Tensor) -> Tensor | None:
         """The figure `test` of the latest evaluation of each; NaN for one that has none, None where no evaluation has one."""
-        tests = {c.index: o.figures["test"] for c, o in self.outcomes.items() if _is_number(o.figures.get("test"))}
+        tests = {c.index: o.figures["test"] for c, o in self.outcomes.items() if is_number(o.figures.get("test"))}
         if not tests:
             return None
         indices = _ops.whole_indices(archs, self.space.choices)
@@ -231,7 +206,7 @@ class Function:
     def _keep(self, call: Call, number: int, answer: Answer) -> None:
         """An outcome, written before anything is made of it."""
         before = self._best()
-        outcome = self.outcomes[call] = _outcome(*answer)
+        outcome = self.outcomes[call] = evaluation_file.outcome(*answer)
         self._write(call, outcome)
         if (beside := self._weights(number)) and beside.is_file():
             if outcome.score > before:
@@ -260,131 +235,6 @@ class Function:
         with self._file[0].open("a", encoding="utf-8") as file:
             # The line break comes first, so that a line cut short by a kill does not spoil the next.
             file.write("\n" + json.dumps(row))
-
-
-def read(folder: Path) -> list[dict[str, Any]]:
-    """The evaluations of a run's folder; a line that a kill cut short is left out. Empty where no function scored."""
-    path, found = folder / FILE, []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-        try:
-            row = json.loads(line)
-            str(row["architecture"])
-            Call(int(row["index"]), int(row["epochs"]), int(row["seed"]))
-            Outcome(float(row["score"] or 0.0), float(row["seconds"]), str(row["error"]), dict(row["figures"]))
-        except (ValueError, KeyError, TypeError):
-            continue
-        found.append(row)
-    return found
-
-
-def weights(folder: Path) -> tuple[str, dict[str, Tensor]] | None:
-    """The architecture of the best evaluation, in words, and the weights its network had then; None where none are kept."""
-    path = folder / WEIGHTS
-    if not path.is_file():
-        return None
-    try:
-        with safe_open(path, framework="pt") as file:
-            return (file.metadata() or {})["arch"], {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError) as error:
-        raise UserError(f"'{path}' is not a whole file of weights ({error}).") from None
-
-
-def absolute(objective: str) -> str:
-    """`FILE.py:function` with a whole path. Raises `UserError` for a text of another form."""
-    file, colon, name = objective.rpartition(":")
-    if not colon or not file.endswith(".py") or not name.isidentifier():
-        raise UserError(f"--objective is '{objective}'; it takes FILE.py:function.")
-    return f"{Path(file).resolve()}:{name}"
-
-
-def load(objective: str) -> Callable[..., Any]:
-    """The function. Raises `UserError` where it is not there, or its file cannot be imported."""
-    file, _, name = objective.rpartition(":")
-    module = plugins.module_of_file(Path(file), "an objective function is FILE.py:function")
-    found = getattr(module, name, None)
-    if not callable(found):
-        functions = sorted(
-            n for n, f in vars(module).items() if inspect.isfunction(f) and f.__module__ == module.__name__
-        )
-        raise unknown(f"function of '{file}'", name, functions)
-    return found
-
-
-def arguments(objective: str, function: Callable[..., Any]) -> tuple[str, ...]:
-    """Which of `_ARGUMENTS` a function takes; a single one of another name takes the architecture, said as `*`."""
-    try:
-        parameters = [p for p in inspect.signature(function).parameters.values() if p.kind is not p.VAR_POSITIONAL]
-    except (TypeError, ValueError):
-        return ("*",)
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return _ARGUMENTS
-    needed = [p for p in parameters if p.default is p.empty or p.name in _ARGUMENTS]
-    wrong = [p.name for p in needed if p.name not in _ARGUMENTS]
-    if len(needed) == 1 and wrong:
-        return ("*",)
-    if wrong or not needed:
-        what = f"has an argument '{wrong[0]}'" if wrong else "has no argument"
-        raise UserError(
-            f"Function '{objective}' {what}; it takes some of {', '.join(_ARGUMENTS)}, or the architecture alone."
-        )
-    return tuple(p.name for p in needed)
-
-
-def _caller(objective: str, space_name: str, task: Task) -> Callable[..., Any]:
-    """In a worker: what calls the function for an architecture."""
-    function, space = load(objective), plugins.load("space", space_name)()
-    named = arguments(objective, function)
-
-    def call(indices: tuple[int, ...], epochs: int, seed: int, beside: Path | None, best: float) -> Any:
-        arch = Architecture(space, indices, epochs)
-        torch.manual_seed(seed)  # Of the network's weights, and of a function that sets none itself.
-        given = {"arch": arch, "task": task, "epochs": epochs, "seed": seed}
-        if "network" in named:
-            given["network"] = arch.build(task)
-        value = function(arch) if named == ("*",) else function(**{name: given[name] for name in named})
-        value = _plain(value)
-        score = value.get("score") if isinstance(value, dict) else value
-        if beside is not None and "network" in given and isinstance(score, (int, float)) and score > best:
-            state = {k: v.detach().cpu().contiguous().clone() for k, v in given["network"].state_dict().items()}
-            beside.write_bytes(safetensors.torch.save(state, {"format": "pt", "arch": arch.text}))
-        return value
-
-    return call
-
-
-def _plain(value: Any) -> Any:
-    """A value that goes through a pipe and into JSON: numbers, texts, and dicts of them."""
-    if isinstance(value, dict):
-        return {str(key): _plain(v) for key, v in value.items()}
-    if (hasattr(value, "item") and getattr(value, "size", 1) in (1, ())) or (
-        torch.is_tensor(value) and value.numel() == 1
-    ):
-        return value.item()
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    return float(value) if isinstance(value, numbers.Real) else repr(value)[:200]
-
-
-def _outcome(value: Any, seconds: float, error: str) -> Outcome:
-    figures = dict(value) if isinstance(value, dict) else {"score": value}
-    score = figures.pop("score", None)
-    if error:
-        return Outcome(math.nan, seconds, error, {})
-    if not _is_number(score):
-        given = (
-            f"a dict without 'score' ({', '.join(figures) or 'empty'})"
-            if score is None and isinstance(value, dict)
-            else repr(score)
-        )
-        return Outcome(math.nan, seconds, f"the function returned {given}, which is no number", figures)
-    if not math.isfinite(score):
-        return Outcome(math.nan, seconds, f"the function returned {score}", figures)
-    clean = {k: (None if isinstance(v, float) and not math.isfinite(v) else v) for k, v in figures.items()}
-    return Outcome(float(score), seconds, "", clean)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _task_of_data(name: str) -> Task | None:
