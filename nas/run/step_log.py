@@ -170,7 +170,8 @@ def state(run: Run, like: State) -> State:
         leaves = {path: expected[path] for path in legacy.RENEWED if path in expected}
         leaves |= legacy.state_leaves(run.config.controller, found)
     for path in legacy.ADDED_LEAVES.get(run.config.controller, ()):
-        leaves.setdefault(path, expected[path])
+        if path in expected:  # Not of a search with several objectives, whose controller is inside another.
+            leaves.setdefault(path, expected[path])
     missing = sorted(expected.keys() - leaves.keys())
     if missing:
         raise UserError(
