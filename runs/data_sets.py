@@ -40,9 +40,6 @@ DEVELOPMENT = (
     "flowers5",
     "dtd10_textures",
     "grocery_coarse",
-    "omniglot_chars",
-    "rsscn7_aerial",
-    "smile_faces",
 )
 """Sets that were looked at while choices were made: their rows are marked."""
 LEFT_OUT = ("omniglot_full", "tin_fewshot")
@@ -58,12 +55,13 @@ def main() -> None:
     parser.add_argument("--arms", default=",".join(ARMS), help=f"of {', '.join(ARMS)}")
     parser.add_argument("--priors", type=Path, help="a folder of SET.safetensors, each without that set; else no prior")
     parser.add_argument("--out", type=Path, default=Path("runs/data_sets"))
+    parser.add_argument("--rows", type=Path, help="the file of rows; by default rows.jsonl in --out")
     parser.add_argument("--table", action="store_true", help="only print the table of what is there")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     names = asked.sets.split(",") if asked.sets else [p.stem for p in sorted(asked.images.glob("*.npz"))]
     names = [name for name in names if name not in LEFT_OUT]
-    file = asked.out / "rows.jsonl"
+    file = asked.rows or asked.out / "rows.jsonl"
     rows = read(file)
     for seed in range(0 if asked.table else asked.seeds):
         for name in names:

@@ -3,6 +3,7 @@
 # by the default final training, a small ResNet tuned by Optuna, the best of scikit-learn's baselines. Options are those of
 # runs/data_sets.py, as --sets flowers5,usps --minutes 1 --seeds 1. All of it takes arms x minutes x seeds x sets: 22 sets, 3 seeds
 # and 10 minutes about 33 hours of two cores. It goes on where it was stopped; --table prints what is there. Needs optuna.
+# runs/data_sets.jsonl has the rows of docs/your_data.md.
 set -eu
 cd "$(dirname "$0")/.."
 PYTHONPATH=. "${PYTHON:-.venv/bin/python}" runs/data_sets.py "${IMAGES:-../shared/images}" "$@"
