@@ -93,7 +93,7 @@ def objective(by_fold: dict[str, list[float]]) -> float:
     mean = {fold: float(numpy.mean(ratios)) for fold, ratios in by_fold.items()}
     near = [value for fold, value in mean.items() if FOLDS[fold].near]
     far = [value for fold, value in mean.items() if not FOLDS[fold].near]
-    parts = [numpy.mean(part) for part in (near, far) if part]
+    parts = [float(numpy.mean(part)) for part in (near, far) if part]
     return float(numpy.mean([*parts, max(mean.values())]))
 
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Chooses when transfer_bo gives its prior up: nested leave-one-family-out (runs/tune.py says how). What was measured is kept in
-# runs/tune.jsonl and not measured again by the same code. NAS_TABLES: folders with all tables. BUDGET (evaluations), SEARCHES (of a task and a
-# draw of the training tasks) and TASKS (of a family, at most) may be set; arguments are groups of families to leave out, joined by
-# `+`, and `none` for the choice that ships. As it stands half an hour of one core; 100, 4 and 20 take a night.
+# runs/tune.jsonl and not measured again by the same code. NAS_TABLES: folders with all tables. BUDGET (evaluations), SEARCHES (of a
+# task and a draw of the training tasks) and TASKS (of a family, at most) may be set; arguments are groups of families to leave
+# out, joined by `+`, and `none` for the choice that ships. Three minutes of one core a group.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PYTHON="${PYTHON:-.venv/bin/python}"
