@@ -106,7 +106,7 @@ def refused(nas, tmp_path):
         (("meta-train", "--no-atlas"), "instead: --learner-option per_arch_memory=true or false"),
         (("meta-train", "--learner-option", "pca_steps=-1"), "pca_steps is '-1'; it takes a whole number of 0 or more"),
         (("meta-train", "--learner", "rl2"), "give --prior FILE"),
-        (("meta-train", "--learner", "maml"), "There are: portfolio, rl2, transfer_gp"),
+        (("meta-train", "--learner", "mamls"), "There are: maml, portfolio, reptile, rl2, transfer_gp"),
         (("meta-train", "--task-fraction", "0"), "--task-fraction is 0.0; it takes a number above 0, at most 1"),
         (
             ("search", "--task", "own201/digits", "--seeds", "999999999999999", "--evals", "1"),
@@ -131,7 +131,7 @@ def refused(nas, tmp_path):
         (("search", "--task", "own201"), "'own201' is a table; a task is one of its datasets: own201/arabic_chars28, "),
         (("search", "--task", "evaluator:x"), "'evaluator:x' takes the form evaluator:FILE.py:Class/NAME."),
         (("search", "--metric", "x"), "Invalid value for '--metric': 'x' is not one of"),
-        (("search", "--limi", "x"), "No such option '--limi'.\n"),
+        (("search", "--zzz", "x"), "No such option '--zzz'.\n"),
         (("meta-train", "--device", "x"), "No such option '--device'.\n"),
         (("show", ""), "RUN is empty; it takes the name of a run or its folder."),
         (("table", "info", ""), "TABLE is empty; it takes a name or a file."),

@@ -27,6 +27,7 @@ def test_search_and_show_print_the_same_json_document_and_nothing_else(nasbench2
     assert (document["seeds"], document["evaluations"]) == (3, 30)
     assert [row["seed"] for row in document["best"]] == [0, 1, 2]
     keys = {"seed", "arch", "score", "report", "found_at", "epochs", "test_regret", "test_rank", "test_functions"}
+    keys |= {"proposed_as"}
     assert all(row.keys() == keys for row in document["best"])
     assert all(1 <= row["found_at"] <= 30 and 10 <= row["score"] <= 100 for row in document["best"])
     assert json.loads(nas("show", "one", "--json", cwd=tmp_path).stdout) == document

@@ -19,7 +19,13 @@ from nas.meta import outer_loop, splits, task_distribution, task_sampler
 from nas.run import state_tree
 from search_spaces import UserError
 
-OPTIONS = {"transfer_gp": {"pca_steps": 3}, "rl2": {"predict_steps": 2, "policy_steps": 2}, "portfolio": {}}
+OPTIONS = {
+    "transfer_gp": {"pca_steps": 3},
+    "rl2": {"predict_steps": 2, "policy_steps": 2},
+    "portfolio": {},
+    "maml": {"steps": 2},
+    "reptile": {"steps": 2},
+}
 
 
 @pytest.fixture

@@ -101,7 +101,9 @@ class Scalarization:
 
     def _begin(self, seeds: Tensor) -> Any:
         # No constraints: what they take off is in the first objective already.
-        return self.controller.begin(replace(self.task, constraints=(), constraint_facts=(), aims=()), seeds, self.prior)
+        return self.controller.begin(
+            replace(self.task, constraints=(), constraint_facts=(), aims=()), seeds, self.prior
+        )
 
     def _objectives(self, state: State, results: Results) -> Tensor:
         """Of results `[S, B]`; those without, as a stand-in for what is pending, have the mean of what is known."""

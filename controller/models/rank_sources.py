@@ -37,11 +37,12 @@ def fit(space: Space, known: TaskSet) -> SourceRanks | None:
     rows = _worth_keeping(rank_NT, cost_NP)
     families = [known.tasks[k].family for k in found]
     likely = torch.tensor([known.family_weights.get(f, task_pca.UNDECLARED) / families.count(f) for f in families])
+    numbered = list(dict.fromkeys([*known.families, *families]))
     return SourceRanks(
         rows=rows.float(),
         ranks=rank_NT[rows].log1p().half(),
         tasks=torch.tensor([*found]).float(),
-        families=torch.tensor([known.families.index(family) for family in families]).float(),
+        families=torch.tensor([numbered.index(family) for family in families]).float(),
         shares=likely / likely.sum(),
         costs=cost_NP[rows].half(),
         cost_kinds=kind_P3,
