@@ -69,7 +69,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--out", default="runs/supernet/rows.jsonl")
     parser.add_argument("--table", action="store_true", help="print what is there")
-    parser.add_argument("--transfer-seeds", type=int, default=20, help="searches by transfer_bo, for each budget and prior")
+    parser.add_argument(
+        "--transfer-seeds", type=int, default=20, help="searches by transfer_bo, for each budget and prior"
+    )
     parser.add_argument("--steps", action="store_true", help="time the steps of a supernet beside those of cells")
     args = parser.parse_args()
     torch.set_num_threads(1)
