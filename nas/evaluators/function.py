@@ -148,7 +148,7 @@ class Function:
     def figure(self, name: str, proposal: Proposal, seeds: Tensor) -> Tensor:
         """A figure that the function returned for each evaluation of a proposal, float32 `[S, B]`; NaN where it returned none."""
         found = [self.outcomes[call].figures.get(name) for call in self._calls(proposal, seeds)]
-        values = [float(value) if is_number(value) else math.nan for value in found]
+        values = [math.nan if value is None or not is_number(value) else float(value) for value in found]
         return torch.tensor(values).view(proposal.archs.shape[:2])
 
     def _calls(self, proposal: Proposal, seeds: Tensor) -> list[Call]:
