@@ -40,7 +40,7 @@ def describe_similarity(controller: TransferBO, state: State) -> str:
     dominates = "the prior still dominates" if weight > 0.5 else "the observed scores now dominate"
     gave_up = state.given_up[state.given_up > 0]
     if 2 * len(gave_up) > len(state.given_up):
-        dominates = f"the search gave it up after {int(gave_up.median())} evaluations"
+        dominates = f"the search gave it up after {int(gave_up.median())} evaluations: models without it predicted scores better"
     return f"Similarity to the prior's tasks: {similarity}. Prior weight: {weight:.0%} ({dominates})."
 
 
