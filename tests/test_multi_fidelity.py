@@ -177,6 +177,21 @@ def test_what_was_tried_everywhere_at_the_highest_level_comes_first_whatever_is_
     assert torch.equal(configuration_prior.fit(PIPELINES, fewer, scores.archs[:50], 3).params["first"][0], tried[1])
 
 
+def test_few_configurations_make_a_portfolio_and_no_mean_function():
+    scores, lr = learned(10.0), PIPELINES.decisions.index("lr")
+    archs, data = scores.archs[:16].repeat(4, 1), torch.arange(4).repeat_interleave(16)
+    every = Scores(archs, data, torch.zeros_like(data), 50 + 10 * (archs[:, lr] == 4).double(), scores.about)
+    # Each data set lacks a quarter of them, so that none was tried everywhere.
+    few = every.rows(torch.arange(64) % 16 % 4 != data)
+    candidates = scores.archs[60:].unique(dim=0)
+    candidates = candidates[candidates[:, lr].argsort()]
+    prior = configuration_prior.fit(PIPELINES, few, candidates, 3)
+    assert not prior.params["weights"].any()
+    # What is expected still orders it: by nothing it would begin with the first candidate.
+    assert candidates[0, lr] == 0
+    assert prior.params["first"][0, lr] == 4
+
+
 def test_a_portfolio_adds_what_the_first_lacks():
     value = torch.tensor([[5.0, 4.0, 0.0], [0.0, 1.0, 5.0]])
     # Alone the first and the last are alike; together they have the best of both data sets.

@@ -91,15 +91,15 @@ def fit(space: Space, scores: Scores, candidates: Tensor, places: int) -> Prior:
         )
     # At a lower level the smallest networks are the best ones: what is best in the end is nearer to the highest level's.
     high = scores.rows(scores.level == scores.level.max())
-    found = fitted(space, high)
-    if len(high.archs.unique(dim=0)) < _ENOUGH:
-        found = found.without_effects()
+    enough = len(high.archs.unique(dim=0)) >= _ENOUGH
+    found = fitted(space, high if enough else scores)
+    mean = found.mean if enough else found.mean._replace(weights=torch.zeros_like(found.mean.weights))
     tried, values = _tried(scores)
     if len(tried):
         first = portfolio(values, places, tried)
     else:
         first = portfolio(found.expected(space, scores.about[scores.data.unique()], candidates), places, candidates)
-    return Prior({"first": first, **found.mean._asdict()}, {"controller": CONTROLLER, "space": space.name})
+    return Prior({"first": first, **mean._asdict()}, {"controller": CONTROLLER, "space": space.name})
 
 
 def applied(prior: Prior | None, space: Space, task: Task) -> tuple[Tensor, Tensor]:
@@ -142,10 +142,6 @@ class Fitted(NamedTuple):
     mean: MeanFunction
     spread: Tensor
     """float64 `[(2 + T) F, (2 + T) F]`: a root of the covariance of its weights."""
-
-    def without_effects(self) -> Fitted:
-        """A mean function that expects the same of all, and is sure of it."""
-        return Fitted(self.mean._replace(weights=torch.zeros_like(self.mean.weights)), torch.zeros_like(self.spread))
 
     def expected(self, space: Space, about: Tensor, archs: Tensor) -> Tensor:
         """What may be expected of `archs` `[M, D]` on data sets of `about` `[S, T]`, float64 `[S x draws, M]`."""

@@ -11,8 +11,8 @@ from nas.types import TrainedNetwork
 
 
 def of(first: TrainedNetwork, second: TrainedNetwork) -> TrainedNetwork:
-    """The ensemble of two networks of the same images, each alone; as sure of the images that it is measured on as it is."""
-    # Logits are probabilities' logarithms but for a number an image, which the mean keeps one number an image.
+    """The ensemble of two single networks that were measured on the same images; its own answers there follow from theirs."""
+    # The logarithms of an image's probabilities are its logits less one number, which changes no softmax of their mean.
     logs = [one.metrics["test_probabilities"].clamp_min(torch.finfo().tiny).log() for one in (first, second)]
     truth = torch.tensor(first.metrics["test_labels"])
     return first._replace(

@@ -120,7 +120,8 @@ def _averages(evaluator: Evaluator) -> bool:
 def _leads(network: TrainedNetwork, ensemble: TrainedNetwork) -> bool:
     """Whether `network` is better on the validation images than an ensemble by more than the standard error of their difference.
 
-    Not by anything: few validation images tell two so alike apart badly, and an ensemble is seldom worse.
+    By accuracy, whatever the metric of the search. A smaller lead does not count: few validation images tell two so alike apart
+    badly, and an ensemble is seldom worse.
     """
     lead, error = averaged.lead_and_error(ensemble, network)
     return lead > error
