@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from nas.evaluators.pipeline import PipelineTraining
 from nas.export import ensemble
 from nas.export.export import build
 from nas.run import averaged, comparison, simpler, trained_network
@@ -125,3 +126,7 @@ def test_the_sentence_is_about_the_ensemble_where_that_is_handed_out():
     document = {"rows": [one._asdict() for one in rows], "handed_out": rows[-1].name, "sentence": "", "latency_by": "x"}
     assert comparison.lines(document)[0].startswith("The export is the ensemble of both networks")
     assert not comparison.lines(document | {"handed_out": rows[2].name})[0].startswith("The export is")
+    # What it says to type is taken.
+    name, value = comparison.lines(document)[0].partition("-t ")[2].split()[0].split("=")
+    assert PipelineTraining.of("digits").ensemble
+    assert not PipelineTraining.of("digits", **{name: value}).ensemble

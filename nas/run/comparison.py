@@ -183,9 +183,7 @@ def _ensemble_is_exported(document: dict[str, Any]) -> str:
     chosen = next(row for row in rows_of(document) if row.name == document["handed_out"])
     if chosen.kind != ENSEMBLE:
         return ""
-    return (
-        f"The export is {chosen.name}, which answers by the mean of their logits; -t ensemble=no hands out one network."
-    )
+    return f"The export is {chosen.name}, which answers by the mean of their logits; -t ensemble=false hands out one network."
 
 
 def table(document: dict[str, Any]) -> list[tuple[str, ...]]:
