@@ -194,7 +194,7 @@ def test_final_networks_side_by_side_are_those_alone(digits):
 
 
 def test_more_seconds_buy_as_much_more_compute(digits, monkeypatch):
-    monkeypatch.setattr(pipeline.step_time, "measure_alone", lambda *_: 1e-3)
+    monkeypatch.setattr(pipeline.step_time, "measure_alone", lambda *_, cores: 1e-3)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     flops = int(NasBench201(16, 1, 2).cost(RESNET, digits.task)[1])
     one, two = digits.timed(600.0, 200.0), digits.timed(1200.0, 600.0)
@@ -206,6 +206,26 @@ def test_more_seconds_buy_as_much_more_compute(digits, monkeypatch):
     # However few seconds there are, two epochs of that network.
     least = 2 * len(digits.data.y_train) * flops / 1e9
     assert [float(text) for text in digits.timed(0.1, 0.1).values()] == pytest.approx([least, least], rel=1e-3)
+
+
+@pytest.mark.parametrize(("half", "taken"), [(0.8e-3, "bf16"), (0.95e-3, "float32")])
+def test_minutes_take_bfloat16_where_it_is_faster_and_the_run_keeps_that(digits, monkeypatch, half, taken):
+    def measured(space, task, images, recipe, *_, cores):
+        assert cores == 1
+        return half if recipe.precision == "bf16" else 1e-3
+
+    monkeypatch.setattr(pipeline.step_time, "measure_alone", measured)
+    settings = digits.timed(600.0, 200.0)
+    assert settings.get("precision", "float32") == taken
+    flops = int(NasBench201(16, 1, 2).cost(RESNET, digits.task)[1])
+    assert float(settings["final"]) == pytest.approx(200 * flops / {"bf16": half}.get(taken, 1e-3) / 1e9, rel=1e-3)
+    again = PipelineTraining.of("digits", **settings)
+    assert again._finals.job(FinalKey(SPACE.describe(SPACE.reference_arch))).recipe.precision == taken
+
+
+def test_a_precision_that_there_is_not_is_refused():
+    with pytest.raises(UserError, match="precision"):
+        PipelineTraining.of("digits", precision="float16")
 
 
 def test_a_search_sees_validation_scores_of_its_levels(digits):

@@ -87,6 +87,38 @@ def test_a_job_is_the_training_of_its_recipe_and_its_network_that_of_its_space(t
     torch.testing.assert_close(ours.logits, mean.detach(), rtol=1e-4, atol=1e-4)
 
 
+HALF = [
+    job_of(5555, 8, (3, 20, 20), Recipe(2, batch=16, precision="bf16", average=0.5))._replace(
+        space=NasBench201(24, 1, 2)
+    ),
+    job_of(777, 16, (1, 16, 16), Recipe(1, batch=8, precision="bf16", seed=3)),
+]
+
+
+def test_in_bfloat16_a_job_gives_the_same_bits_alone_and_in_company(two_threads):
+    assert_same_in_company(HALF)
+
+
+def test_bfloat16_trains_near_float32_and_leaves_float32_that_answers_exactly(two_threads):
+    job = HALF[0]
+    (ours,) = outcomes([job])
+    (plain,) = outcomes([job._replace(recipe=job.recipe._replace(precision="float32"))])
+    assert ours.losses != plain.losses
+    assert ours.losses == pytest.approx(plain.losses, rel=0.02)
+    assert {weight.dtype for weight in ours.weights.values() if weight.is_floating_point()} == {torch.float32}
+    module = job.space.build(job.arch, job.task).eval()
+    module.load_state_dict(ours.weights)
+    x = job.scored.normalised(slice(None))
+    torch.testing.assert_close(ours.logits, ((module(x) + module(x.flip(-1))) / 2).detach(), rtol=1e-4, atol=1e-4)
+
+
+@compiled
+def test_small_networks_stay_in_compiled_code(two_threads):
+    job = JOBS[0]
+    half = job._replace(recipe=job.recipe._replace(precision="bf16"))
+    assert_same(*(outcomes([one])[0] for one in (job, half)))
+
+
 @compiled
 def test_two_jobs_run_at_once_and_leave_the_threads_as_they_were(two_threads, monkeypatch):
     both = threading.Barrier(2, timeout=60)

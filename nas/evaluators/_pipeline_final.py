@@ -41,7 +41,8 @@ class PipelineFinals:
         """About how many seconds the training of `arch` `[D]` takes here, by a few steps."""
         job = self.job(FinalKey(self.trainings.space.describe(arch)))
         device, own = self.trainings.device, job.arch[None]
-        seconds = step_time.measure_alone(job.space, job.task, job.images, job.recipe, device, own)
+        # Beside the network that it is compared with: a core each.
+        seconds = step_time.measure_alone(job.space, job.task, job.images, job.recipe, device, own, cores=1)
         return seconds * len(job.images.y) * job.recipe.epochs
 
     def networks(self, asked: Sequence[FinalTraining], watch: Watch | None = None) -> list[TrainedNetwork]:

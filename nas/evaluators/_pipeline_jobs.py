@@ -39,6 +39,8 @@ class PipelineJobs:
     device: torch.device
     levels: tuple[int, ...]
     """Of compute: each may have a split of its own."""
+    precision: str = field(default="float32", kw_only=True)
+    """Of training, as a recipe has it."""
     _scaled: dict[tuple[int, int], tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False, kw_only=True)
 
     def job(
@@ -81,6 +83,7 @@ class PipelineJobs:
             settings.batch, settings.lr, weight_decay=settings.decay, crop=round(settings.crop * side), flip=settings.mirror,
             cutout=round(settings.cutout * side), warmup=settings.warmup, label_smoothing=settings.smoothing,
             mixup=settings.mixup, average=settings.average, randaugment=_RANDAUGMENT if settings.augment else 0,
+            precision=self.precision,
         )  # fmt: skip
 
     def _seen(self, arch: Tensor, compute: float) -> float:

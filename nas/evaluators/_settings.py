@@ -9,7 +9,7 @@ import torch
 
 from nas.settings import describe_type, parse_value
 from nas.training.metrics import METRICS
-from nas.training.recipe import LIMITS
+from nas.training.recipe import LIMITS, PRECISIONS
 from nas.training.train import SEEDS
 from search_spaces import UserError, unknown
 
@@ -92,6 +92,8 @@ class PipelineSettings(NamedTuple):
     """As in `Settings`, but for `wide`; so the next two."""
     temperature: float = 3.0
     teacher_share: float = 0.7
+    precision: str = "float32"
+    """Of training: `bf16` is faster on processors that compute in it; with `--minutes`, by default whichever is faster here."""
     device: str = "cpu"
     """As PyTorch names it. Networks of different sizes train side by side on the cores of a CPU."""
 
@@ -137,6 +139,8 @@ def read(settings: dict[str, str], into: type[Read] = Settings) -> Read:
             raise UserError(f"--training-option {key} is {text}; it takes a number up to {largest:,}.")
     if typed.get("metric", "accuracy") not in METRICS:
         raise unknown("metric", typed["metric"], list(METRICS))
+    if typed.get("precision", "float32") not in PRECISIONS:
+        raise unknown("precision", typed["precision"], list(PRECISIONS))
     return into(**typed)
 
 

@@ -23,6 +23,7 @@ from nas.evaluators._pipeline_final import FinalKey, PipelineFinals
 from nas.evaluators._pipeline_trainings import FILE, Key, PipelineTrainings
 from nas.evaluators._settings import PipelineSettings
 from nas.training import Recipe, metrics, step_time
+from nas.training.recipe import PRECISIONS
 from nas.types import Defaults, Evaluate, FinalTraining, TrainedNetwork, TrainingEvaluator, Watch
 from search_spaces import Task
 from search_spaces.nasbench201 import NasBench201
@@ -44,6 +45,8 @@ _EPOCHS = 6
 """The same where no minutes are given."""
 _FINAL = 9
 """Units of the final training, where no minutes are given: three times the highest level, as between the others."""
+_FASTER = 0.9
+"""Of float32's time for the yardstick, from which on bfloat16 is taken: a step's time is known to some percent."""
 _YARDSTICK = NasBench201(16, 1, 2)
 """The network by which compute is measured: its ResNet cell."""
 _G = 1e9
@@ -66,6 +69,8 @@ class PipelineTraining:
     """What the score is on the validation images: one of `nas.training.metrics.METRICS`."""
     ensemble: bool = True
     """Whether the mean of two networks may be handed out."""
+    precision: str = "float32"
+    """Of training."""
     teaching: Teaching | None = field(default=None, compare=False)
     """What the final trainings learn from besides the labels, where it helps."""
 
@@ -91,24 +96,42 @@ class PipelineTraining:
         space, teaching = Pipeline(), None
         if asked.teacher:
             teaching = Teaching.of(asked.teacher, asked.temperature, asked.teacher_share, space, data)
-        return cls(space, task, data, unit, final, asked.seed, device, asked.metric, asked.ensemble, teaching)
+        return cls(
+            space, task, data, unit, final, asked.seed, device, asked.metric, asked.ensemble, asked.precision, teaching
+        )
 
     def timed(self, search: float, final: float) -> dict[str, str]:
         x, y = self.data.x_train, self.data.y_train
         images, cell = self.trainings.images(x, y), _YARDSTICK.reference_arch[None]
-        seconds = step_time.measure_alone(_YARDSTICK, self.task, images, Recipe(1), self.device, cell)
-        speed = _flops_of_yardstick(self.task) / seconds
         cores = max(1, torch.get_num_threads()) if self.device.type == "cpu" else 1
+        # A training has one core, beside others.
+        seconds = {
+            one: step_time.measure_alone(
+                _YARDSTICK, self.task, images, Recipe(1, precision=one), self.device, cell, cores=1
+            )
+            for one in PRECISIONS
+        }
+        precision = "bf16" if seconds["bf16"] < _FASTER * seconds["float32"] else "float32"
+        speed = _flops_of_yardstick(self.task) / seconds[precision]
         counts = zip(LEVELS, _COUNTS, strict=True)
         unit = search * speed * cores / sum(level * count for level, count in counts)
         unit = max(unit, _LEAST_EPOCHS * len(self.data.y_train) * _flops_of_yardstick(self.task))
-        return {"unit": f"{unit / _G:.4g}", "final": f"{max(final * speed, unit) / _G:.4g}"}
+        found = {"unit": f"{unit / _G:.4g}", "final": f"{max(final * speed, unit) / _G:.4g}"}
+        return found if precision == "float32" else found | {"precision": precision}
 
     @cached_property
     def trainings(self) -> PipelineTrainings:
         """What was trained so far for the search."""
         return PipelineTrainings(
-            self.space, self.task, self.data, self.seed, self.device, LEVELS, self.unit, self.metric
+            self.space,
+            self.task,
+            self.data,
+            self.seed,
+            self.device,
+            LEVELS,
+            self.unit,
+            self.metric,
+            precision=self.precision,
         )
 
     @property
@@ -135,7 +158,7 @@ class PipelineTraining:
 
     @property
     def engine(self) -> str:
-        return training.engine(_YARDSTICK, self.task, self.device)
+        return training.engine(_YARDSTICK, self.task, self.device, self.precision)
 
     def load(self, seeds: Tensor) -> Evaluate:
         def evaluate(proposal: Proposal) -> Results:

@@ -110,3 +110,12 @@ class SeparateNetworks(AutogradNetworks):
         trained = dict(network.named_parameters(remove_duplicate=False))
         state = network.state_dict(keep_vars=True)
         return {name: value for name, value in state.items() if name not in trained and torch.is_tensor(value)}
+
+
+class MixedPrecisionNetworks(SeparateNetworks):
+    """The same, trained in bfloat16 with weights, gradients and running statistics in float32; they answer in float32."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.training):
+            logits_PNK = super().forward(images)
+        return logits_PNK.float()

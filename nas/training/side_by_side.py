@@ -60,21 +60,22 @@ def train_each(
 ) -> Iterator[tuple[int, Trained]]:
     """Train every job; yields its place among the jobs and what came of it, as each ends.
 
-    Compiled code trains as many jobs at a time as PyTorch has threads, the longest first; others follow one by one, because
-    PyTorch takes all cores for each. What a job gives depends on nothing that runs beside it, to the bit. A job that raises an
+    Compiled code and bfloat16 train as many jobs at a time as PyTorch has threads, the longest first; others follow one by one,
+    because PyTorch takes all cores for each. What a job gives depends on nothing that runs beside it, to the bit. A job that raises an
     error ends with it and disturbs no other. Leaving the iterator ends what is being trained after its epoch.
 
     Args:
         tell: called after each epoch.
     """
     device, cores, stop = torch.device(device), torch.get_num_threads(), Event()
-    costs = [work(job.space, job.arch, job.task, device) for job in jobs]
+    costs = [work(job.space, job.arch, job.task, device, job.recipe.precision) for job in jobs]
     # The longest first: otherwise the last job can run alone while the other cores wait.
     queue = sorted(
         (n for n, cost in enumerate(costs) if cost is not None),
         key=lambda n: -(costs[n] or 0) * len(jobs[n].images.y) * jobs[n].recipe.epochs,
     )
-    if cores > 1 and len(queue) > 1:
+    # In bfloat16 one job as well: PyTorch with all threads rounds otherwise.
+    if cores > 1 and (len(queue) > 1 or any(jobs[n].recipe.precision != "float32" for n in queue)):
         yield from _threads(jobs, queue, device, min(cores, len(queue)), stop, tell)
         queue = []
     for n in [*queue, *(n for n, cost in enumerate(costs) if cost is None)]:
@@ -107,6 +108,8 @@ def _threads(
     def begin() -> None:
         # Of this thread: what PyTorch does between steps would otherwise take the cores of other jobs.
         torch.set_num_threads(1)
+        # Asking makes the thread keep the number: else it would take the caller's, which is set again below.
+        torch.get_num_threads()
         ready.release()
 
     # Threads, not processes: ctypes releases the interpreter's lock while the C code runs, and images are in memory once.
@@ -139,7 +142,9 @@ def _outcome(job: Job, device: torch.device, stop: Event, tell: Callable[[list[f
 def _trained(
     job: Job, device: torch.device, stop: Event, tell: Callable[[list[float]], None] | None, *, alone: bool = False
 ) -> tuple[dict[str, Tensor], list[float], Tensor | None]:
-    network = networks(job.space, job.arch[None], job.task, job.recipe.seed, device, alone=alone)
+    network = networks(
+        job.space, job.arch[None], job.task, job.recipe.seed, device, alone=alone, precision=job.recipe.precision
+    )
     losses = []
     for loss_P in train(network, job.images, job.recipe):
         losses.append(loss_P.item())

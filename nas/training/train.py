@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from nas.training import augment, average, compiler, program, targets
 from nas.training.compiled import CompiledNetworks
 from nas.training.network_batch import NetworkBatch, initialise
-from nas.training.population import GroupedNetworks, SeparateNetworks
+from nas.training.population import GroupedNetworks, MixedPrecisionNetworks, SeparateNetworks
 from nas.training.recipe import Checkpoint, Images, Recipe
-from search_spaces import Skeleton, Space, Task, _noise, _ops, as_cell_space
+from search_spaces import HasCost, Skeleton, Space, Task, _noise, _ops, as_cell_space
 
 _SEED_SHIFT = 20
 """Keys of 32 bits hold the architecture's index below this bit and the training seed above it: room for 2^20 indices, more than
@@ -27,12 +27,22 @@ SEEDS = 1 << (32 - _SEED_SHIFT)
 _SMALL = 512
 """Values of a first-stage image up to which PyTorch on a CPU is faster with many networks at once: larger ones leave its cache
 (`runs/train_speed.sh`)."""
+_LARGE = 2048
+"""Values of a first-stage image above which bfloat16 trains a network faster than compiled code, on processors that compute in it
+(`runs/recipe_speed.sh`)."""
 _CORES = 2
 """With more of them PyTorch trains one large network faster: compiled code gives a network one core."""
 
 
 def networks(
-    space: Space, archs: Tensor, task: Task, seed: int, device: torch.device | str = "cpu", *, alone: bool = False
+    space: Space,
+    archs: Tensor,
+    task: Task,
+    seed: int,
+    device: torch.device | str = "cpu",
+    *,
+    alone: bool = False,
+    precision: str = "float32",
 ) -> CompiledNetworks | GroupedNetworks | SeparateNetworks:
     """The untrained networks of `archs` `[P, D]`; their weights depend on the architecture and `seed` alone.
 
@@ -40,12 +50,15 @@ def networks(
 
     Args:
         alone: one network has all the cores.
+        precision: of training; one of `recipe.PRECISIONS`. Small networks stay in float32.
     """
     keys_P = _ops.hash_32(archs, space.choices) % (1 << _SEED_SHIFT) + (seed << _SEED_SHIFT)
     cell_space = as_cell_space(space)
     skeleton = cell_space.skeleton if cell_space else None
-    if skeleton is None or (kind := _fastest(skeleton, task, torch.device(device), alone)) is None:
-        population = SeparateNetworks([_built(space, arch, task, key) for arch, key in zip(archs, keys_P.tolist())])
+    mixed = _in_bfloat16(skeleton, task, precision)
+    if mixed or skeleton is None or (kind := _fastest(skeleton, task, torch.device(device), alone)) is None:
+        each = MixedPrecisionNetworks if mixed else SeparateNetworks
+        population = each([_built(space, arch, task, key) for arch, key in zip(archs, keys_P.tolist())])
     else:
         population = kind([_names(space, arch) for arch in archs], task, *skeleton)
     initialise(population, keys_P)
@@ -59,6 +72,17 @@ def _built(space: Space, arch: Tensor, task: Task, key: int) -> nn.Module:
         return space.build(arch, task)
 
 
+def _in_bfloat16(skeleton: Skeleton | None, task: Task, precision: str) -> bool:
+    """Whether these networks are trained in bfloat16: where that was asked for, and networks are large enough."""
+    return precision == "bf16" and (skeleton is None or _first_values(skeleton, task) > _LARGE)
+
+
+def _first_values(skeleton: Skeleton, task: Task) -> int:
+    """Values of an image after the stem."""
+    _, height, width = task.input_shape
+    return skeleton.channels * height * width // skeleton.stem_stride**2
+
+
 def _fastest(
     skeleton: Skeleton, task: Task, device: torch.device, alone: bool
 ) -> type[CompiledNetworks] | type[GroupedNetworks] | None:
@@ -68,26 +92,28 @@ def _fastest(
         return GroupedNetworks
     if compiler.library() is not None and not (alone and torch.get_num_threads() > _CORES):
         return CompiledNetworks
-    _, height, width = task.input_shape
-    values = skeleton.channels * height * width // skeleton.stem_stride**2
-    return GroupedNetworks if values <= _SMALL else None
+    return GroupedNetworks if _first_values(skeleton, task) <= _SMALL else None
 
 
-def engine(space: Space, task: Task, device: torch.device) -> str:
+def engine(space: Space, task: Task, device: torch.device, precision: str = "float32") -> str:
     """What trains networks of a space on a task, in words with versions: where it is the same, trainings are bitwise the same."""
     cell_space = as_cell_space(space)
     skeleton = cell_space.skeleton if cell_space else None
-    kind = None if skeleton is None else _fastest(skeleton, task, device, False)
+    mixed = _in_bfloat16(skeleton, task, precision)
+    kind = None if skeleton is None or mixed else _fastest(skeleton, task, device, False)
     if kind is CompiledNetworks:
         return f"compiled code {compiler.build().digest} (float32, torch {torch.__version__})"
     where = device.type if device.type != "cpu" else f"CPU, {torch.backends.cpu.get_cpu_capability()}"
-    return f"PyTorch {torch.__version__} (float32, {where}, {'one by one' if kind is None else 'grouped'})"
+    number = "bfloat16" if mixed else "float32"
+    return f"PyTorch {torch.__version__} ({number}, {where}, {'one by one' if kind is None else 'grouped'})"
 
 
-def work(space: Space, arch: Tensor, task: Task, device: torch.device) -> int | None:
-    """Multiply-accumulates of a forward pass of one image, where compiled code trains `arch` `[D]`; else None."""
+def work(space: Space, arch: Tensor, task: Task, device: torch.device, precision: str = "float32") -> int | None:
+    """Multiply-accumulates of a forward pass of one image, where `arch` `[D]` is trained by one core; else None."""
     cell_space = as_cell_space(space)
     skeleton = cell_space.skeleton if cell_space else None
+    if device.type == "cpu" and isinstance(space, HasCost) and _in_bfloat16(skeleton, task, precision):
+        return int(space.cost(arch, task)[1])
     if skeleton is None or _fastest(skeleton, task, device, False) is not CompiledNetworks:
         return None
     return program.compiled(_names(space, arch), task, *skeleton).work
