@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from nas.few_shot import named, run, training
+from nas.few_shot import named, result, run, training
 from nas.few_shot.run import Config
 
 # Omniglot with rotations, test accuracy in percent: (5-way 1-shot, 5-way 5-shot, 20-way 1-shot, 20-way 5-shot). MAML's 1-shot
@@ -38,26 +38,37 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/few_shot"))
     parser.add_argument("--learners", default=",".join(named.names()))
     parser.add_argument("--settings", default="5x1,5x5,20x1,20x5", help="way x shot")
+    parser.add_argument(
+        "--tests", default="", help="way x shot, by which each training is tested too, as 5x5,20x1,20x5"
+    )
     parser.add_argument("--minutes", type=float, default=8.0, help="core-minutes of each training")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--image-size", type=int, default=20)
     parser.add_argument("--table", action="store_true", help="print what is there, and train nothing")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    settings = [tuple(map(int, each.split("x"))) for each in args.settings.split(",")]
+    settings = sizes(args.settings)
     if not args.table:
         for seed in range(args.seeds):
             for way, shot in settings:
                 for learner in args.learners.split(","):
-                    work(args, learner, way, shot, seed)
+                    folder = work(args, learner, way, shot, seed)
+                    for asked in sizes(args.tests):
+                        test(folder, learner, (way, shot), asked)
     print_table(args.out)
 
 
-def work(args: argparse.Namespace, learner: str, way: int, shot: int, seed: int) -> None:
-    """One training; it goes on where it was stopped, and is not begun anew."""
+def sizes(text: str) -> list[tuple[int, int]]:
+    """Way and shot of each, from `5x1,20x5`."""
+    pairs = [each.split("x") for each in text.split(",") if each]
+    return [(int(way), int(shot)) for way, shot in pairs]
+
+
+def work(args: argparse.Namespace, learner: str, way: int, shot: int, seed: int) -> Path:
+    """One training; it goes on where it was stopped, and is not begun anew. Its folder."""
     folder = args.out / f"{learner}-{way}way-{shot}shot-{args.minutes:g}min-{seed}"
-    if (folder / "result.json").exists():
-        return
+    if (folder / result.FILE).exists():
+        return folder
     if (folder / run.FILE).exists():
         command = ["--resume", str(folder)]
     else:
@@ -74,25 +85,42 @@ def work(args: argparse.Namespace, learner: str, way: int, shot: int, seed: int)
             "--image-size", str(args.image_size), "--rotations", "--precision", precision, "--steps", str(steps),
             "--name", str(folder),
         ]  # fmt: skip
+    few_shot(*command)
+    return folder
+
+
+def test(folder: Path, learner: str, trained: tuple[int, int], asked: tuple[int, int]) -> None:
+    """Another test of one training, where its learner can answer for so many classes."""
+    if asked != trained and (asked[0] == trained[0] or not named.component(learner).fixed_way):
+        few_shot("test", str(folder), "--way", str(asked[0]), "--shot", str(asked[1]))
+
+
+def few_shot(*command: str) -> None:
     subprocess.run([sys.executable, "-m", "nas", "few-shot", *command], check=True)
 
 
 def print_table(out: Path) -> None:
-    """A row for each learner and setting: mean over seeds, the interval over their episodes together, the published figure."""
-    found: dict[tuple[str, int, int, str], list[dict]] = {}
-    for file in sorted(out.glob("*/result.json")):
-        result = json.loads(file.read_text())
+    """A row for each learner and test: mean over seeds, the interval over their episodes together, the published figure."""
+    found: dict[tuple[str, int, int, tuple[int, int], str], list[dict]] = {}
+    for file in sorted(out.glob(f"*/{result.FILE}")):
         minutes = file.parent.name.split("-")[-2].removesuffix("min")
-        found.setdefault((result["learner"], result["way"], result["shot"], minutes), []).append(result)
-    print("| learner | way | shot | core-minutes | seeds | accuracy, 95% interval | published |")
-    print("|---|---:|---:|---:|---:|---:|---:|")
-    for (learner, way, shot, minutes), results in sorted(found.items()):
-        tests = [result["test"] for result in results]
+        one = json.loads(file.read_text())
+        others = file.parent / result.TESTS
+        for each in [one, *(json.loads(others.read_text()) if others.exists() else [])]:
+            key = (each["learner"], each["way"], each["shot"], (one["way"], one["shot"]), minutes)
+            found.setdefault(key, []).append(each)
+    print("| learner | way | shot | trained for | core-minutes | seeds | accuracy, 95% interval | published |")
+    print("|---|---:|---:|---|---:|---:|---:|---:|")
+    for (learner, way, shot, trained, minutes), documents in sorted(found.items()):
+        tests = [each["test"] for each in documents]
         mean = sum(test["accuracy"] for test in tests) / len(tests)
         # All seeds answer the same episodes, so that more seeds make this interval no narrower.
         half = sum(test["interval"] for test in tests) / len(tests)
         known = PUBLISHED.get(learner, (None,) * 4)[SETTINGS.index((way, shot))] if (way, shot) in SETTINGS else None
-        print(f"| {learner} | {way} | {shot} | {minutes} | {len(results)} | {mean:.1f} ± {half:.1f} | {known or ''} |")
+        print(
+            f"| {learner} | {way} | {shot} | {trained[0]}-way {trained[1]}-shot | {minutes} | {len(tests)} | "
+            f"{mean:.1f} ± {half:.1f} | {known or ''} |"
+        )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from PIL import Image
 
 from nas.datasets import RawData, hub
 from nas.export import formats
-from nas.few_shot import classes, episodes, evaluate, export, load, training
+from nas.few_shot import classes, episodes, evaluate, export, load, run, training
 from nas.few_shot.episodes import Size
 from search_spaces import UserError
 
@@ -250,6 +250,40 @@ def test_a_run_goes_on_where_it_was_stopped_bitwise_and_refuses_another(nas, tmp
     other = nas(*ASKED, "--name", "whole", "--shot", 2)
     assert other.returncode == 2
     assert "has shot 1, and 2 is asked for" in other.stderr
+
+
+def test_a_finished_training_is_tested_by_other_episodes_once(nas, tmp_path, monkeypatch):
+    assert nas(*ASKED, "--name", "few").returncode == 0
+    same = nas("few-shot", "test", "few", "--episodes", 20, "--json")
+    first = json.loads((tmp_path / "runs" / "few" / "result.json").read_text())
+    assert json.loads(same.stdout)["test"] == first["test"], "the same episodes, the same weights"
+    other = nas("few-shot", "test", "few", "--way", 5, "--shot", 2, "--episodes", 10, "--json")
+    document = json.loads(other.stdout)
+    assert (document["way"], document["shot"], document["trained"]["way"]) == (5, 2, 3)
+    setup, (_, state) = run.prepare(run.read_config(tmp_path / "runs" / "few")), run.read(tmp_path / "runs" / "few")
+    right = evaluate.correct(setup.learner, state.best, setup.source, "test", Size(10, 5, 2, 2))
+    assert document["test"]["accuracy"] == pytest.approx(100 * float(right.mean()), abs=1e-3)
+    monkeypatch.setattr(evaluate, "correct", None)  # What is known is not asked again.
+    again = nas("few-shot", "test", "few", "--way", 5, "--shot", 2, "--episodes", 10, "--json")
+    assert json.loads(again.stdout) == document
+    assert len(json.loads((tmp_path / "runs" / "few" / "tests.json").read_text())) == 2
+
+
+def test_a_test_that_cannot_be_is_one_line(nas, tmp_path, monkeypatch):
+    assert nas(*ASKED, "--learner", "maml", "-l", "tasks=2", "--name", "m").returncode == 0
+    for args, said in (
+        (("--way", 2), "maml was trained for 3 classes"),
+        (("--shot", 0), "--shot is 0"),
+        (("--shot", 200), "an episode takes 202 of a class"),
+        (("--episodes", 1), "--episodes is 1"),
+    ):
+        done = nas("few-shot", "test", "m", *args)
+        assert (done.returncode, said in done.stderr, done.stderr.count("\n")) == (2, True, 1), done.stderr
+    assert nas("few-shot", "test", "m", "--shot", 2, "--episodes", 2).returncode == 0
+    config, state = run.read(tmp_path / "runs" / "m")
+    run.save(tmp_path / "runs" / "m", config, state._replace(step=3))
+    unfinished = nas("few-shot", "test", "m")
+    assert (unfinished.returncode, "is at step 3 of 6" in unfinished.stderr) == (2, True)
 
 
 def test_the_exported_learner_names_new_classes_and_its_embedding_needs_only_torch(nas, tmp_path):

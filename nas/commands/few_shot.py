@@ -1,4 +1,7 @@
-"""`nas few-shot`: train a learner over episodes, test it on classes it has not seen; `classify` learns new classes with it."""
+"""`nas few-shot`: train a learner over episodes, test it on classes it has not seen.
+
+`test` asks a trained one by other episodes; `classify` learns new classes with it.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,11 @@ import click
 from nas.commands import _few_shot_options, _few_shot_training, _shared
 from nas.commands._kinds import GivenPath
 from nas.few_shot import classify as classifying
-from nas.few_shot import export, run
+from nas.few_shot import export, result, run
+from nas.few_shot.episodes import Size
 from nas.few_shot.run import Config
 from nas.run import classify as image_names
+from nas.run.lock import lock
 from nas.terminal import printable
 from nas.text import file_name
 from search_spaces import UserError
@@ -56,8 +61,7 @@ def _train(
         raise UserError(f"--steps is {steps}; it takes a number from 1 to {2**24 - 1}.")
     if minutes is not None and steps is not None:
         raise UserError("--minutes and --steps both say how long to train; choose one.")
-    if episodes < 2:
-        raise UserError(f"--episodes is {episodes}; it takes 2 or more.")
+    _check_episodes(episodes)
     if resume is not None:
         folder = _folder(resume)
         config = run.read_config(folder)
@@ -69,6 +73,11 @@ def _train(
         _shared.print_json(document)
     else:
         click.echo(printable(_lines(document)))
+
+
+def _check_episodes(episodes: int) -> None:
+    if episodes < 2:
+        raise UserError(f"--episodes is {episodes}; it takes 2 or more.")
 
 
 def _folder(name: str) -> Path:
@@ -85,13 +94,47 @@ def _default_name(config: Config) -> str:
 
 
 def _lines(document: dict[str, Any]) -> str:
+    return f"{_tested(document)}\nexport   {document['export']}"
+
+
+def _tested(document: dict[str, Any]) -> str:
     test = document["test"]
     return (
         f"{document['folder']}  {document['learner']}, {document['way']}-way {document['shot']}-shot\n"
         f"accuracy {test['accuracy']:.2f}% +- {test['interval']:.2f} (95%) over {test['episodes']} episodes of unseen classes; "
-        f"chance is {100 / document['way']:.1f}%\n"
-        f"export   {document['export']}"
+        f"chance is {100 / document['way']:.1f}%"
     )
+
+
+@command.command()
+@click.argument("trained", metavar="RUN")
+@click.option("--way", type=int, help="Classes of an episode. Default: as trained.")
+@click.option("--shot", type=int, help="Images of each class to learn from. Default: as trained.")
+@click.option("--queries", type=int, help="Images of each class that a test asks about. Default: as trained.")
+@click.option("--episodes", default=_EPISODES, show_default=True, help="Test episodes.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+def test(trained: str, way: int | None, shot: int | None, queries: int | None, episodes: int, as_json: bool) -> None:
+    """Test RUN, a finished run of `nas few-shot`, by episodes of another size than it was trained for.
+
+    Learners of distances and LEO take any --way. The others answer for as many classes as they were trained for. What was
+    asked is kept in the run's tests.json.
+
+    \b
+    Example:
+      nas few-shot test runs/few --way 8 --shot 5
+    """
+    _check_episodes(episodes)
+    folder = _folder(trained)
+    config, state = run.read(folder)
+    asked = {"way": config.way if way is None else way, "shot": config.shot if shot is None else shot}
+    asked["queries"] = config.queries if queries is None else queries
+    run.check_episodes(**asked)
+    with lock(folder):
+        document = result.test(folder, run.prepare(config), state, Size(episodes, **asked))
+    if as_json:
+        _shared.print_json(document)
+    else:
+        click.echo(printable(_tested(document)))
 
 
 @command.command()

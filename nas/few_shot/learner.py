@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from nas.few_shot.backbone import Backbone, Network, Params
+from nas.few_shot.backbone import Backbone, Network, Params, channels_last
 from nas.few_shot.episodes import Episodes
 from search_spaces import _noise
 
@@ -136,7 +136,7 @@ def cross_entropy(logits: Tensor, query: Tensor) -> Tensor:
 
 def over_tasks(network: Callable[..., Tensor], params: Params, images: Tensor) -> Tensor:
     """A network on the images of all tasks `[T, N, C, H, W]` at once: `[T, N, ...]`."""
-    return network(params, images.flatten(0, 1)).unflatten(0, images.shape[:2])
+    return network(params, channels_last(images.flatten(0, 1))).unflatten(0, images.shape[:2])
 
 
 def train_together(

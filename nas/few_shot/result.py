@@ -6,13 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from nas.few_shot import evaluate, export
+from nas.few_shot import classes, evaluate, export
 from nas.few_shot.episodes import Size
 from nas.few_shot.run import Setup
 from nas.few_shot.training import State
+from search_spaces import UserError
 from search_spaces._files import atomic_write
 
 FILE = "result.json"
+TESTS = "tests.json"
+"""Tests by other episodes than those of `FILE`, a document each, in the order in which they were asked."""
 EXPORT = "export"
 
 
@@ -39,9 +42,46 @@ def finish(folder: Path, setup: Setup, state: State, episodes: int) -> dict[str,
         "test": test.document(),
         "export": str(folder / EXPORT),
     }
-    with atomic_write(result) as partial:
-        partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    _write(result, document)
     return document
+
+
+def test(folder: Path, setup: Setup, state: State, size: Size) -> dict[str, Any]:
+    """Test a learner that is trained to the end by episodes of another size, unless it was done. The document of the test.
+
+    Raises `UserError` for a training that is not at its end, a number of classes that the learner cannot answer for, and
+    episodes that the data have not.
+    """
+    config = setup.config
+    if state.step < config.steps:
+        raise UserError(
+            f"'{folder}' is at step {state.step} of {config.steps}; `nas few-shot --resume {folder.name}` trains it to the end."
+        )
+    if setup.learner.fixed_way and size.way != config.way:
+        raise UserError(
+            f"--way is {size.way}; {config.learner} was trained for {config.way} classes and answers for as many. Leave it out, "
+            f"or train another run by --way {size.way}."
+        )
+    classes.check(setup.source.data, size.way, size.shot + size.queries)
+    path = folder / TESTS
+    done = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    asked = {"way": size.way, "shot": size.shot, "queries": size.queries}
+    for known in done:
+        if known.items() >= asked.items() and known["test"]["episodes"] == size.tasks:
+            return known
+    found = evaluate.of_episodes(evaluate.correct(setup.learner, state.best, setup.source, "test", size))
+    document = {
+        "folder": str(folder), "data": config.data, "learner": config.learner, **asked,
+        "trained": {"way": config.way, "shot": config.shot, "seed": config.seed, "steps": config.steps},
+        "test": found.document(),
+    }  # fmt: skip
+    _write(path, [*done, document])
+    return document
+
+
+def _write(path: Path, document: Any) -> None:
+    with atomic_write(path) as partial:
+        partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
 def read(folder: Path) -> dict[str, Any]:

@@ -63,9 +63,7 @@ class Setup(NamedTuple):
 
 def prepare(config: Config) -> Setup:
     """The data and the learner. Raises `UserError` for what cannot be, and where the data are not those of the digest."""
-    for name, least in (("way", 2), ("shot", 1), ("queries", 1)):
-        if getattr(config, name) < least:
-            raise UserError(f"--{name} is {getattr(config, name)}; it takes {least} or more.")
+    check_episodes(config.way, config.shot, config.queries)
     if not 0 <= config.seed < 2**32:
         raise UserError(f"--seed is {config.seed}; it takes 0 to 4294967295.")
     named.component(config.learner)
@@ -78,6 +76,13 @@ def prepare(config: Config) -> Setup:
         )
     config = dataclasses.replace(config, digest=digest, rotations=data.rotations)
     return Setup(config, make_learner(config, tuple(data.images.shape[1:]), data.num_classes), source_of(data))
+
+
+def check_episodes(way: int, shot: int, queries: int) -> None:
+    """Raise `UserError` for episodes that are none."""
+    for name, asked, least in (("way", way, 2), ("shot", shot, 1), ("queries", queries, 1)):
+        if asked < least:
+            raise UserError(f"--{name} is {asked}; it takes {least} or more.")
 
 
 def source_of(data: classes.ClassImages) -> Source:
