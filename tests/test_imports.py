@@ -85,11 +85,21 @@ ORDER = (
 
 SHARED = {
     f"search_spaces.{name}"
-    for name in ("_ops", "_noise", "_sampling", "_files", "_products", "_cells", "_network_costs", "_measured")
+    for name in (
+        "_ops",
+        "_noise",
+        "_sampling",
+        "_files",
+        "_products",
+        "_cells",
+        "_network_costs",
+        "_measured",
+        "_settings",
+    )
 }
 """Files that other packages import though their names begin with an underscore: in a folder of components every other name is a
 component's. They are the ground that all stand on: index and enumerate, random numbers, sampling, whole files, exact products,
-the network of cells, what networks cost, the part of a space that a table holds."""
+the network of cells, what networks cost, the part of a space that a table holds, settings from text."""
 
 MAX_LAYERS = 9
 MODULES = {module(f).removesuffix(".__init__"): f for f in FILES}

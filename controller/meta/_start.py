@@ -93,12 +93,12 @@ def moved(state: State, gain: Tensor, lr: float) -> State:
     return state._replace(step=state.step + 1, logits=params["logits"].detach(), adam=adam)
 
 
-def prior(tasks: TaskSet, space: Space, logits: Tensor) -> Prior:
-    """For `reinforce`, which begins with these logits `[1, D, C]`."""
+def prior(tasks: TaskSet, space: Space, params: dict[str, Tensor], controller: str) -> Prior:
+    """For a controller that begins with these `params`, as `logits` `[1, D, C]`."""
     about = {
-        "controller": "reinforce",
+        "controller": controller,
         "space": space.name,
         "tasks": json.dumps([x.name for x in tasks.tasks if x.space == space]),
         "families": json.dumps(tasks.families),
     }
-    return Prior({"logits": logits}, about)
+    return Prior(params, about)

@@ -4,12 +4,7 @@ Algorithm 3 of the paper (reinforcement learning), with a task's table for its t
 theta_k = theta + alpha grad F_k(theta), where F_k is the expected score of the policy on task k. Raised is the mean over tasks of
 F_k(theta_k).
 
-`exact` sums F_k over the whole table, so that both gradients are exact, the second one through the first. `sampled` sees scores
-of drawn architectures alone, as a learner must that has no table. There the policy also decides what the inner step sees. E-MAML
-(Stadie et al. 2018, arXiv:1803.01118) adds that part of the gradient, which MAML's own estimate leaves out:
-grad E = E[grad F_k(theta_k) + F_k(theta_k) sum over drawn grad log p(drawn)]. The MagicBox of DiCE (Foerster et al. 2018,
-arXiv:1802.05098) writes both as one expression. The inner step itself is a function of what was drawn, so that it has
-no MagicBox.
+`_adapt.py` has the inner steps: `exact` over the whole table, and `sampled` from drawn architectures alone, which is E-MAML.
 """
 
 from __future__ import annotations
@@ -23,9 +18,8 @@ from torch import Tensor
 
 from controller._base import Prior, Stage, TaskBatch, TaskRequest, TaskSet
 from controller._settings_types import Amount, Count, Positive
-from controller.meta import _start
+from controller.meta import _adapt, _start
 from controller.meta._start import State
-from search_spaces import _noise
 
 __all__ = ["Maml"]
 
@@ -70,37 +64,13 @@ class Maml:
         return _start.moved(meta_state, gain, self.lr), metrics
 
     def prior(self, meta_state: State) -> Prior:
-        return _start.prior(self.tasks, _start.space_of(self.tasks, self.space), meta_state.logits)
+        space = _start.space_of(self.tasks, self.space)
+        return _start.prior(self.tasks, space, {"logits": meta_state.logits}, "reinforce")
 
     def exact(self, logits: Tensor, scores: Tensor, seeds: Tensor, step: int) -> Tensor:
-        """The expected score after the inner steps, `[K]`, from logits `[D, C]` and scores `[K, *choices]`."""
-        choices, adapted = tuple(scores.shape[1:]), logits.expand(len(scores), *logits.shape)
-        for _ in range(self.inner_steps):
-            (slope,) = torch.autograd.grad(_start.expected(scores, adapted, choices).sum(), adapted, create_graph=True)
-            adapted = adapted + self.inner_lr * slope
-        return _start.expected(scores, adapted, choices)
+        """`_adapt.exact` with the settings of this learner."""
+        return _adapt.exact(logits, scores, self.inner_lr, self.inner_steps)
 
     def sampled(self, logits: Tensor, scores: Tensor, seeds: Tensor, step: int) -> Tensor:
-        """An estimate of the same by draws, `[K]`: its gradient by `logits` is without bias."""
-        choices, adapted = tuple(scores.shape[1:]), logits.expand(len(scores), *logits.shape)
-        drawn = logits.new_zeros(len(scores))  # The log-probability of all that decides where the inner steps lead.
-        for turn in range(self.inner_steps):
-            log_prob_KM, score_KM = self._draw(adapted, scores, choices, seeds, step, turn)
-            (slope,) = torch.autograd.grad((log_prob_KM * score_KM).mean(1).sum(), adapted, create_graph=True)
-            drawn = drawn + log_prob_KM.sum(1)
-            adapted = adapted + self.inner_lr * slope
-        log_prob_KM, score_KM = self._draw(adapted, scores, choices, seeds, step, self.inner_steps)
-        both = drawn[:, None] + log_prob_KM
-        return ((both - both.detach()).exp() * score_KM).mean(1)
-
-    def _draw(
-        self, logits: Tensor, scores: Tensor, choices: tuple[int, ...], seeds: Tensor, step: int, turn: int
-    ) -> tuple[Tensor, Tensor]:
-        """Log-probabilities and scores `[K, M]` of architectures drawn by `logits` `[K, D, C]`."""
-        K, D, C = logits.shape
-        known_KDC = _start.log_probs(logits, choices)
-        noise = _noise.gumbel(seeds, step, K, self.samples, D, C, stream=turn)[0]
-        archs_KMD = (known_KDC.detach()[:, None] + noise).argmax(-1)
-        log_prob_KM = known_KDC[:, None].expand(-1, self.samples, -1, -1).gather(-1, archs_KMD[..., None]).sum((2, 3))
-        place = (torch.arange(K)[:, None], *archs_KMD.unbind(-1))
-        return log_prob_KM, scores[place]
+        """`_adapt.sampled` with the settings of this learner."""
+        return _adapt.sampled(logits, scores, self.inner_lr, self.inner_steps, self.samples, seeds, step)

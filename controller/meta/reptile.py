@@ -66,7 +66,8 @@ class Reptile:
         return after, {"adapted": float(score), "entropy": float(_start.entropy(logits[None], space.choices))}
 
     def prior(self, meta_state: State) -> Prior:
-        return _start.prior(self.tasks, _start.space_of(self.tasks, self.space), meta_state.logits)
+        space = _start.space_of(self.tasks, self.space)
+        return _start.prior(self.tasks, space, {"logits": meta_state.logits}, "reinforce")
 
     def ends(self, logits: Tensor, scores: Tensor) -> Tensor:
         """Where the inner steps lead from logits `[D, C]` on each task, `[K, D, C]`."""

@@ -84,7 +84,7 @@ class Autoregressive:
             nonlocal memory
             last_SB1 = archs_SBd[..., -1:]
             read_SBG = self._start(params, batch) if d == 0 else _rows(params["input"][:, d - 1], last_SB1)
-            memory = _lstm(params, turn_SHG, read_SBG, memory)
+            memory = lstm(params, turn_SHG, read_SBG, memory)
             return _products.product(memory[0], params["head"][:, d], bound=1.0) + params["bias"][:, d, None]
 
         return _draw(self.space, seeds, step, batch, logits)
@@ -96,7 +96,7 @@ class Autoregressive:
         read = _rows(table_SdCG.flatten(0, 1), before_SdB.reshape(S * (D - 1), B, 1)).unflatten(0, (S, D - 1)).unbind(1)
         hidden, turn_SHG = [], _products.fixed(params["hidden"].detach())
         for gates_SBG in (self._start(params, B), *read):
-            memory = _lstm(params, turn_SHG, gates_SBG, memory)
+            memory = lstm(params, turn_SHG, gates_SBG, memory)
             hidden.append(memory[0])
         logits_SDBC = _products.product(torch.stack(hidden, 1), params["head"], bound=1.0)
         logits_SBDC = (logits_SDBC + _products.spread(params["bias"][:, :, None], 2, B)).transpose(1, 2)
@@ -132,7 +132,7 @@ def _rows(table_SCG: Tensor, which_SB1: Tensor) -> Tensor:
     return _Rows.apply(table_SCG, which_SB1)
 
 
-def _lstm(params: Params, turn_SHG: Tensor, gates_SBG: Tensor, memory: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def lstm(params: Params, turn_SHG: Tensor, gates_SBG: Tensor, memory: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """Output and cell `[S, B, H]` after an input that adds `gates` to the four gates (Hochreiter & Schmidhuber 1997).
 
     `turn` is `hidden` in fixed point; outputs lie in [-1, 1].

@@ -18,6 +18,8 @@ _SHIPPED = {
 }  # fmt: skip
 _ALSO_FOR = {"portfolio": "transfer_bo"}
 """Controllers that read the priors of another."""
+_ANY = "guarded"
+"""It searches by whichever controller the prior is for, beside one without it."""
 
 
 def find(name: str, controller: str) -> Prior | None:
@@ -32,7 +34,7 @@ def find(name: str, controller: str) -> Prior | None:
         return _shipped(controller)
     prior = prior_file.read(name)
     trained_for = prior.about["controller"]
-    if trained_for in (controller, _ALSO_FOR.get(controller)):
+    if trained_for in (controller, _ALSO_FOR.get(controller)) or controller == _ANY:
         return prior
     raise UserError(f"Prior '{name}' is for controller '{trained_for}'; this search's is '{controller}'.")
 
