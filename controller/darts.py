@@ -28,11 +28,14 @@ class Darts:
     """Steps that train shared weights alone."""
     beta_decay: Amount = 0.0
     """Weight of the smooth maximum of alpha at the last step; it rises linearly. The paper of beta-DARTS has 50."""
+    temperature: Positive = 1.0
+    """Of the softmax at the last step, from 1 along a line. Below 1 the mixture hardens before the architecture is selected: the
+    soft pruning of MetaNAS (Elsken et al. 2020, arXiv:1911.11090)."""
     select: relaxed.Select = "argmax"
     """How the architecture is selected."""
 
     def begin(self, task: Task, seeds: Tensor, prior: Prior | None = None) -> relaxed.State:
-        return relaxed.begin(self.space, seeds)
+        return relaxed.begin(self.space, seeds, prior)
 
     def propose(self, state: relaxed.State, batch: int) -> Proposal:
         return relaxed.propose(self, state, batch)
@@ -49,7 +52,10 @@ class Darts:
 
     def mix(self, params: optim.Params, state: relaxed.State, batch: int) -> Tensor:
         """Equation 2: every option by its softmax."""
-        return relaxed.softmax(self, params["alpha"])[:, None].expand(-1, batch, -1, -1)
+        alpha = params["alpha"]
+        if self.temperature != 1:
+            alpha = alpha / relaxed.annealed(self, state, 1.0, self.temperature)[..., 0]
+        return relaxed.softmax(self, alpha)[:, None].expand(-1, batch, -1, -1)
 
     def penalty(self, params: optim.Params) -> Tensor:
         return torch.zeros(len(params["alpha"]))

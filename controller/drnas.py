@@ -39,7 +39,7 @@ class Drnas:
     """How the architecture is selected."""
 
     def begin(self, task: Task, seeds: Tensor, prior: Prior | None = None) -> relaxed.State:
-        return relaxed.begin(self.space, seeds)
+        return relaxed.begin(self.space, seeds, prior)
 
     def propose(self, state: relaxed.State, batch: int) -> Proposal:
         return relaxed.propose(self, state, batch)

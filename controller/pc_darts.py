@@ -35,7 +35,7 @@ class PcDarts:
     """How the architecture is selected."""
 
     def begin(self, task: Task, seeds: Tensor, prior: Prior | None = None) -> relaxed.State:
-        return relaxed.begin(self.space, seeds, edge=torch.zeros(len(seeds), len(self.space.choices)))
+        return relaxed.begin(self.space, seeds, prior, edge=torch.zeros(len(seeds), len(self.space.choices)))
 
     def propose(self, state: relaxed.State, batch: int) -> Proposal:
         return relaxed.propose(self, state, batch)

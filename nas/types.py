@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from controller import Proposal, Results
+from controller import Prior, Proposal, Results
 from search_spaces import Space, Task
 
 Evaluate = Callable[[Proposal], Results]
@@ -235,6 +235,18 @@ class HasMemory(Protocol):
 
     def load_with_memory(self, seeds: Tensor) -> EvaluateWithMemory:
         """As `load`, with a memory that is handed in and handed back."""
+        ...
+
+
+@runtime_checkable
+class TakesPrior(Protocol):
+    """An evaluator that may begin with a prior, as a supernet does with learned weights."""
+
+    @property
+    def prior(self) -> Prior | None: ...
+
+    def from_prior(self, prior: Prior) -> Evaluator:
+        """The evaluator that begins with it. Raises `UserError` where nothing of it fits."""
         ...
 
 

@@ -20,10 +20,10 @@ from typing import Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from controller._base import Proposal, Results
+from controller._base import Prior, Proposal, Results
 from controller.policies import baseline, nets, optim, perturbation
 from controller.policies.perturbation import Selection
-from search_spaces import Space, _noise, _sampling
+from search_spaces import Space, UserError, _noise, _sampling
 
 Select = Literal["argmax", "perturbation", "one_shot"]
 _BETAS = (0.5, 0.999)
@@ -76,11 +76,22 @@ class Relaxation(Protocol):
         ...
 
 
-def begin(space: Space, seeds: Tensor, **more: Tensor) -> State:
-    """Fresh searches; `more` are further parameters `[S, ...]`."""
+def begin(space: Space, seeds: Tensor, prior: Prior | None = None, **more: Tensor) -> State:
+    """Fresh searches, near to the prior's `alpha` `[D, C]` where there is one; `more` are further parameters `[S, ...]`.
+
+    Raises `UserError` for a prior of another space.
+    """
     D, C = len(space.choices), max(space.choices)
     # 1e-3: DARTS' own start. Options begin alike but for a tie-break.
-    params = {"alpha": 1e-3 * _noise.normal(seeds, 0, D, C, stream=_INIT), **more}
+    alpha = 1e-3 * _noise.normal(seeds, 0, D, C, stream=_INIT)
+    if prior is not None:
+        learned = prior.params.get("alpha")
+        if learned is None or learned.shape != (D, C) or not bool(learned.isfinite().all()):
+            raise UserError(
+                f"The prior holds no architecture parameters of space '{space.name}' ({D} decisions of up to {C} options)."
+            )
+        alpha = alpha + learned
+    params = {"alpha": alpha, **more}
     zero_S, nothing = torch.zeros_like(seeds), perturbation.begin(space, seeds)
     return State(seeds, zero_S, params, optim.adam_begin(params), baseline.begin(seeds), nothing)
 

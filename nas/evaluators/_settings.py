@@ -25,6 +25,8 @@ _LARGEST_OF = {
     # They become 2048 in the last stage, as in ResNet-50 (the same paper, table 1).
     "channels": 512,
     "final_channels": 512,
+    # There is no slope of third order.
+    "slope_order": 2,
     # A batch of 64 in color then takes 0.8 GB before the first layer.
     "image_size": 1024,
 }
@@ -107,6 +109,8 @@ class SupernetSettings(NamedTuple):
     """Steps of SGD of each of them. Not ablated."""
     shared_lr: float = 0.05
     """Of the first step; a cosine leads to 0. Half of what a cell alone is trained with: paths disturb one another."""
+    slope_order: int = 1
+    """Of the slope of a mixture: 2 follows the weights through one step of their training (`nas.training.supernet_slope`)."""
 
 
 # A larger seed would run into the bits of the architecture (`training.train`).

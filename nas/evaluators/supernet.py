@@ -19,22 +19,22 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from controller import Proposal, Results
-from nas import datasets, plugins
+from controller import Prior, Proposal, Results
+from nas import plugins
 from nas.datasets import DataSet
 from nas.evaluators import _settings
 from nas.evaluators._settings import SupernetSettings
-from nas.training import Images, Recipe, metrics, supernet
+from nas.evaluators._supernet_images import SupernetImages
+from nas.training import Recipe, metrics, supernet, supernet_start
 from nas.training.metrics import METRIC_NAMES
 from nas.training.supernet_program import Weights
+from nas.training.supernet_slope import Batches, second_order
+from nas.training.supernet_start import geometry
 from nas.training.train import learning_rate
 from nas.types import Defaults, Evaluate, EvaluateWithMemory, TrainingEvaluator
-from search_spaces import Skeleton, Space, Task, UserError, _noise, as_cell_space
+from search_spaces import Skeleton, Space, Task, UserError, as_cell_space
 
 __all__ = ["Supernet"]
-
-_ORDER, _VALID = 250, 251
-"""Streams of random numbers: the order of training images, and of validation images, which may lie by class."""
 
 
 class Memory(NamedTuple):
@@ -74,6 +74,8 @@ class Supernet:
     alone: Alone
     settings: SupernetSettings
     net: supernet.Supernet = field(repr=False, compare=False)
+    prior: Prior | None = field(default=None, repr=False, compare=False)
+    """Whose weights a search begins with, where they fit."""
 
     defaults = Defaults(budget=224, batch=1, leaders=0)
 
@@ -119,8 +121,27 @@ class Supernet:
     def engine(self) -> str:
         return supernet.engine(self.alone.device)
 
-    def begin(self, seeds: Tensor) -> Memory:
+    def from_prior(self, prior: Prior) -> Supernet:
+        """The evaluator whose searches begin with a prior's weights: stem and cells where they fit, a fresh head.
+
+        Raises `UserError` where none fits.
+        """
+        made = replace(self, prior=prior)
+        if made._started(torch.tensor([0]))[1] == 0:
+            then, now = prior.about.get("geometry", "another network"), geometry(self.task, _skeleton(self.space))
+            raise UserError(
+                f"The prior's shared weights are of {then}; here they would be of {now}. "
+                "-t channels=N, -t cells=N and -t image_size=N make the same network."
+            )
+        return made
+
+    def _started(self, seeds: Tensor) -> tuple[Tensor, int]:
+        """The first weights, and how many of them are a prior's."""
         params = supernet.initial(self.space.operations, self.task, _skeleton(self.space), seeds)
+        return supernet_start.placed(self.net.programs, params, {} if self.prior is None else self.prior.params)
+
+    def begin(self, seeds: Tensor) -> Memory:
+        params = self._started(seeds)[0]
         return Memory(seeds, torch.zeros_like(seeds), params, torch.zeros_like(params))
 
     def load(self, seeds: Tensor) -> Evaluate:
@@ -155,6 +176,12 @@ class Supernet:
 
         return evaluate
 
+    def accuracy(self, memory: Memory, mixture: Tensor) -> float:
+        """The search's metric of a mixture `[D, C]` on all validation images, by the weights of the first seed; in percent."""
+        x, y, new = self.images.validation(None)
+        seen = self.net.score(Weights(memory.weights[0], memory.momentum[0]), mixture, x, y, slope=False)
+        return self._value(seen.logits, y, new)
+
     def report(self, archs: Tensor) -> Tensor | None:
         return self.alone.report(archs)
 
@@ -176,13 +203,17 @@ class Supernet:
             training = number < self.settings.shared_evals
             if training:
                 weights = self._train(seed, number, weights, mixture)
-            x, y, new = self._judged(number if training else None)
+            x, y, new = self.images.validation(number if training else None)
             seen = self.net.score(weights, mixture, x, y, slope=slopes)
             # The mean of all images says nothing where training diverged.
             value = math.nan if seen.loss.isnan().any() else self._value(seen.logits, y, new)
             score.append(value)
             # Minus: the slope is that of what is to be raised.
-            slope.append(mixture if seen.slope is None else -seen.slope.float())
+            slope.append(
+                mixture
+                if seen.slope is None
+                else -self._slope(seed, number, weights.params, mixture, seen.slope).float()
+            )
             cost.append(time.perf_counter() - began)
         return score, cost, torch.stack(slope), weights
 
@@ -193,51 +224,35 @@ class Supernet:
 
     def _train(self, seed: int, number: int, weights: Weights, mixture: Tensor) -> Weights:
         """The weights after the steps of evaluation `number`: which images they see is a function of seed and step."""
-        x, y = self._learned
-        recipe, steps = self._recipe, self.settings.shared_steps
-        batch = min(recipe.batch, len(y))
-        whole, each = len(y) // batch, range(number * steps, (number + 1) * steps)
-        index = torch.stack([self._order(seed, step // whole, len(y))[step % whole * batch :][:batch] for step in each])
-        rates = [learning_rate(recipe, step, steps * self.settings.shared_evals) for step in each]
-        return self.net.learn(weights, mixture, x[index], y[index], rates, recipe.momentum, recipe.weight_decay)[0]
+        recipe, each = self._recipe, self._steps(number)
+        x, y = self.images.training(seed, each)
+        rates = [self._rate(step) for step in each]
+        return self.net.learn(weights, mixture, x, y, rates, recipe.momentum, recipe.weight_decay)[0]
+
+    def _slope(self, seed: int, number: int, params: Tensor, mixture: Tensor, first: Tensor) -> Tensor:
+        """The slope of the loss by the mixture, of second order where that is asked for and weights are trained."""
+        if self.settings.slope_order == 1 or number >= self.settings.shared_evals:
+            return first
+        last = self._steps(number)[-1:]
+        train, valid = Batches(*self.images.training(seed, last)), Batches(*self.images.validation(number)[:2])
+        return second_order(self.net, params, mixture, train, valid, self._rate(last[0]))
+
+    def _steps(self, number: int) -> range:
+        """The steps of SGD of evaluation `number`."""
+        steps = self.settings.shared_steps
+        return range(number * steps, (number + 1) * steps)
+
+    def _rate(self, step: int) -> float:
+        return learning_rate(self._recipe, step, self.settings.shared_steps * self.settings.shared_evals)
 
     @property
     def _recipe(self) -> Recipe:
         return self.alone.recipe._replace(lr=self.settings.shared_lr)
 
-    @staticmethod
-    def _order(seed: int, epoch: int, count: int) -> Tensor:
-        return _noise.bits(torch.tensor([seed]), epoch, count, stream=_ORDER)[0].argsort()
-
     @cached_property
-    def _learned(self) -> tuple[Tensor, Tensor]:
-        """The images that weights learn from, normalised, and their classes."""
-        data = self.alone.data
-        picked = datasets.pick(len(data.y_train), self.alone.examples)
-        images = Images(data.x_train[picked], data.y_train[picked], data.mean, data.std)
-        return images.normalised(slice(None)), images.y
-
-    @cached_property
-    def _batches(self) -> tuple[Tensor, Tensor, Tensor]:
-        """All validation images in batches of one size: `[T, N, ...]`, their classes, and which have not stood before."""
-        data = self.alone.data
-        images = Images(data.x_valid, data.y_valid, data.mean, data.std)
-        count, size = len(images.y), min(self.alone.recipe.batch, len(images.y))
-        order = _noise.bits(torch.tensor([self.alone.recipe.seed]), 0, count, stream=_VALID)[0].argsort()
-        # The last batch is filled up with images before it: statistics of a few images are noise.
-        starts = [min(start, count - size) for start in range(0, count, size)]
-        index = torch.stack([order[start : start + size] for start in starts])
-        new = torch.ones(index.shape, dtype=torch.bool)
-        new[-1] = torch.arange(size) >= len(starts) * size - count
-        return images.normalised(slice(None))[index], images.y[index], new
-
-    def _judged(self, number: int | None) -> tuple[Tensor, Tensor, Tensor]:
-        """The validation images of an evaluation: a batch in turn while weights are trained, then (None) all of them."""
-        x, y, new = self._batches
-        if number is None:
-            return x, y, new
-        at = slice(number % len(y), number % len(y) + 1)
-        return x[at], y[at], torch.ones_like(new[at])
+    def images(self) -> SupernetImages:
+        """What the weights learn from and are scored by."""
+        return SupernetImages(self.alone.data, self.alone.examples, self.alone.recipe.batch, self.alone.recipe.seed)
 
 
 def _skeleton(space: Space) -> Skeleton:

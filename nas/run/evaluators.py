@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nas import plugins, tasks
 from nas.export.device import Device
+from nas.run import priors
 from nas.run.config import RunConfig
 from nas.tasks import aims
 from nas.tasks.network_bound import Measurements
@@ -11,7 +12,7 @@ from nas.types import Evaluator
 from search_spaces import UserError
 
 _TRAIN = "train"
-_SUPERNET = "supernet"
+_SUPERNET = priors.SUPERNET
 
 
 def find(config: RunConfig) -> Evaluator:
@@ -36,7 +37,8 @@ def _scoring(config: RunConfig) -> Evaluator:
         )
     if asked == _SUPERNET:
         _refuse_without_images(config.task)
-        return plugins.load("evaluator", _SUPERNET).of(config.task, **config.training_options)
+        made, prior = plugins.load("evaluator", _SUPERNET).of(config.task, **config.training_options), priors.of_weights(config.prior)
+        return made if prior is None else made.from_prior(prior)
     if asked is None or asked in plugins.names("evaluator"):
         if asked is not None:
             _refuse_by_task(asked, config.task)

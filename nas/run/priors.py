@@ -8,8 +8,11 @@ from pathlib import Path
 from controller import Prior
 from controller.models import legacy, prior_file
 from nas.paths import DATA
+from nas.training import supernet_start
 from search_spaces import UserError
 
+SUPERNET = "supernet"
+"""The evaluator that priors of shared weights are for."""
 SHIPPED = DATA / "prior.safetensors"
 SHIPPED_POLICY = DATA / "attention_policy.safetensors"
 SHIPPED_PIPELINES = DATA / "pipelines.safetensors"
@@ -22,8 +25,11 @@ _ANY = "guarded"
 """It searches by whichever controller the prior is for, beside one without it."""
 
 
-def find(name: str, controller: str) -> Prior | None:
+def find(name: str, controller: str, evaluator: str | None = None) -> Prior | None:
     """The prior called `name` for a controller; `shipped` is the one that was trained for it, or None.
+
+    A prior of shared weights is of use with evaluator `supernet` whatever the controller is. Of one that is not the prior's own
+    it says nothing, and the answer is None.
 
     Raises `UserError` for a file that is none, and for one that was trained for another controller.
     """
@@ -36,7 +42,20 @@ def find(name: str, controller: str) -> Prior | None:
     trained_for = prior.about["controller"]
     if trained_for in (controller, _ALSO_FOR.get(controller)) or controller == _ANY:
         return prior
+    if evaluator == SUPERNET and has_weights(prior):
+        return None
     raise UserError(f"Prior '{name}' is for controller '{trained_for}'; this search's is '{controller}'.")
+
+
+def of_weights(name: str) -> Prior | None:
+    """The prior called `name` if it holds shared weights, for evaluator `supernet`."""
+    prior = None if name in ("none", "shipped") else prior_file.read(name)
+    return prior if prior is not None and has_weights(prior) else None
+
+
+def has_weights(prior: Prior) -> bool:
+    """Whether a prior holds the shared weights of a supernet."""
+    return any(tensor.startswith(supernet_start.GROUP) for tensor in prior.params)
 
 
 def _shipped(controller: str) -> Prior | None:

@@ -40,7 +40,7 @@ from nas.run.objective_front import Front
 from nas.run.step_log import History
 from nas.run.store import Run
 from nas.run.tensorboard import TensorBoardLog
-from nas.types import Concurrent, Evaluator, HasMemory, KeepsFiles, Memory
+from nas.types import Concurrent, Evaluator, HasMemory, KeepsFiles, Memory, TakesPrior
 from search_spaces import UserError
 
 _COLUMNS_READ = "columns_read"
@@ -58,6 +58,11 @@ class Setup(NamedTuple):
     """int64 `[S]`."""
     prior: Prior | None
 
+    @property
+    def has_prior(self) -> bool:
+        """Whether anything begins with a prior: the controller, or the evaluator's weights."""
+        return self.prior is not None or (isinstance(self.evaluator, TakesPrior) and self.evaluator.prior is not None)
+
 
 def load(config: RunConfig) -> Setup:
     """Load the evaluator and the controller. Raises `UserError` for a name or an option that does not exist."""
@@ -66,7 +71,7 @@ def load(config: RunConfig) -> Setup:
     options = legacy.settings(config.controller, config.controller_options)
     given = settings.typed(config.controller, controller, options)
     seeds = torch.arange(config.seeds) + config.first_seed
-    prior = priors.find(config.prior, config.controller)
+    prior = priors.find(config.prior, config.controller, config.evaluator)
     made = scalarization.of(controller(space=evaluator.space, **given), evaluator.task, prior)
     return Setup(evaluator, made, seeds, prior)
 
@@ -81,7 +86,7 @@ def start(folder: Path, config: RunConfig, setup: Setup) -> Run:
         "components": {kind: origin._asdict() for kind, origin in origins.items()} or None,
         "data": None if training is None else list(training.data_notes),
         subject.KEY: subject.as_json(subject.of(config, setup.evaluator)),
-        provenance.KEY: provenance.of(config, setup.evaluator, setup.prior is not None),
+        provenance.KEY: provenance.of(config, setup.evaluator, setup.has_prior),
     }
     # What it cannot read is refused here, and not after a run was made that could never go on.
     begun = loop.load(setup.evaluator, setup.seeds)
@@ -96,9 +101,9 @@ def go_on(run: Run, setup: Setup, config: RunConfig) -> list[str]:
 
     Raises `UserError` for other data and another prior; nothing is written then.
     """
-    lines = changed_components(run) + provenance.check(run, config, setup.evaluator, setup.prior is not None)
+    lines = changed_components(run) + provenance.check(run, config, setup.evaluator, setup.has_prior)
     subject.keep(run, setup.evaluator)
-    provenance.update(run, config, setup.evaluator, setup.prior is not None)
+    provenance.update(run, config, setup.evaluator, setup.has_prior)
     _keep_rows(run, setup)
     return lines
 

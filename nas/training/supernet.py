@@ -33,6 +33,9 @@ _INIT = 253
 class Supernet(Protocol):
     """What trains and scores shared weights; of one search at a time, so that no other search can change a bit."""
 
+    @property
+    def programs(self) -> SupernetPrograms: ...
+
     def learn(
         self,
         weights: Weights,
