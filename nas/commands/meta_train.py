@@ -4,39 +4,32 @@ from __future__ import annotations
 
 import json
 import shlex
-import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 import torch
-from rich.console import Console
-from rich.progress import Progress
 
-from controller import MetaLearner, MetaState, Prior
+from controller import Prior
 from controller.models import prior_file
 from nas import plugins
-from nas.commands import _options, _shared
+from nas.commands import _meta_training, _options, _shared
 from nas.commands._former_options import refuse_former
 from nas.commands._kinds import SEED, GivenPath
-from nas.commands._stage_time import StageTime
-from nas.meta import from_runs, outer_loop, splits, task_distribution
+from nas.meta import from_runs, image_sets, metanas, splits, task_distribution
 from nas.settings import typed
-from nas.text import counted
 from nas.tune import settings_file
 from nas.tune.ranges import as_text
 from search_spaces import UserError
 
-_EVERY = 60.0
-"""Seconds between checkpoints."""
+_IMAGES = "metanas"
+"""The learner that learns from images."""
+_GEOMETRY = ("channels", "cells", "image_size")
+"""What a search must have in common with the prior of a supernet."""
 
 
 @click.command()
-@click.option("--learner", help="How to learn: a meta-learner.  [default: transfer_gp]")
+@click.option("--learner", help="How to learn: a meta-learner.  [default: transfer_gp, or metanas with --images]")
 @click.option(
     "--settings", "tuned", type=GivenPath(path_type=Path), help="A file of `nas tune`: the learner and its settings."
 )
@@ -58,6 +51,10 @@ _EVERY = 60.0
 @click.option(
     "--from-runs", "runs", multiple=True, type=GivenPath(path_type=Path), help="Finished runs to learn from too."
 )
+@click.option(
+    "--images", multiple=True, metavar="SET",
+    help="Image sets by which --learner metanas learns the start of a supernet: npz:FILE, folder:DIR, a folder of npz files.",
+)  # fmt: skip
 @click.argument("more", nargs=-1, type=GivenPath(path_type=Path))
 @refuse_former
 def command(
@@ -70,6 +67,7 @@ def command(
     task_fraction: float,
     start: Path | None,
     runs: tuple[Path, ...],
+    images: tuple[str, ...],
     more: tuple[Path, ...],
 ) -> None:
     """Train a prior on every table at hand but what --split holds out; OUT/prior.safetensors is what --prior takes.
@@ -80,12 +78,18 @@ def command(
     \b
     Example:
       nas meta-train --learner transfer_gp --learner-option pca_steps=3 --out runs/tiny
+      nas meta-train --images digits --images npz:letters.npz --learner-option rounds=3
     """
     command_line = shlex.join(["nas", *sys.argv[1:]])
     if more and not runs:
         raise UserError(f"Got '{more[0]}'; runs to learn from come after --from-runs.")
     if runs:
         _learn_from_runs(folder or _shared.runs_root() / f"prior-{split}", start, [*runs, *more], command_line)
+        return
+    if images or learner == _IMAGES:
+        given = _options.pairs(options, "--learner-option")
+        folder = folder or _shared.runs_root() / "metanas"
+        _learn_from_images(learner or _IMAGES, given, image_sets.named(images), folder, seed, command_line)
         return
     learner, given = _settings(learner, tuned, _options.pairs(options, "--learner-option"))
     name = plugins.absolute(learner)
@@ -108,7 +112,7 @@ def command(
     short = component.__name__ if plugins.is_outside(name) else name  # A file's path would be folders.
     folder = folder or _shared.runs_root() / f"{short}-{split}"
     folder.mkdir(parents=True, exist_ok=True)
-    prior = trained.prior(_train(trained, config, folder))
+    prior = trained.prior(_meta_training.train(trained, config, folder))
     about = {
         "command": command_line,
         "learner": name,
@@ -119,6 +123,28 @@ def command(
     _write(folder / "prior.safetensors", Prior(prior.params, prior.about | about))
     size = (folder / "prior.safetensors").stat().st_size / 2**20
     click.echo(f"The prior is {folder / 'prior.safetensors'}, {size:.1f} MiB, trained on {len(tasks.tasks)} tasks.")
+
+
+def _learn_from_images(
+    learner: str, given: dict[str, str], sets: tuple[str, ...], folder: Path, seed: int, command_line: str
+) -> None:
+    """The start of a supernet. Its learner is no component: tables are nothing to it."""
+    if learner != _IMAGES:
+        raise UserError(f"--learner is {learner}, which learns from tables; --images is for {_IMAGES}.")
+    torch.set_num_threads(1)
+    made = metanas.MetaNas(sets, **typed(_IMAGES, metanas.MetaNas, given))
+    digests = [one.data_digest for one in made.evaluators]
+    config = {
+        "learner": learner, "options": given, "images": list(sets), "digests": digests, "seed": seed, "tasks": len(sets),
+    }  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    prior = made.prior(_meta_training.train(made, config, folder))
+    about = {"command": command_line, "learner": learner, "seed": str(seed)}
+    _write(folder / "prior.safetensors", Prior(prior.params, prior.about | about))
+    click.echo(
+        f"The prior is {folder / 'prior.safetensors'}; it goes with: nas search --evaluator supernet --controller darts "
+        f"--prior {folder / 'prior.safetensors'} {' '.join(f'-t {n}={getattr(made, n)}' for n in _GEOMETRY)}"
+    )
 
 
 def _settings(learner: str | None, file: Path | None, given: dict[str, str]) -> tuple[str, dict[str, str]]:
@@ -158,78 +184,3 @@ def _check_encoder(name: str, prior: str | None, split: str) -> None:
             f"Prior '{prior}' was trained on '{sorted(seen)[0]}', which split '{split}' holds out; "
             f"train one by: nas meta-train --learner transfer_gp --split {split}"
         )
-
-
-def _train(learner: MetaLearner, config: dict[str, Any], folder: Path) -> MetaState:
-    """Train to the end with a progress line on a terminal. Ctrl-C says how to go on and exits."""
-    from torch.utils.tensorboard import SummaryWriter  # Half of the start-up time of `nas --help` otherwise.
-
-    checkpoint, state = folder / "checkpoint.safetensors", outer_loop.untrained(learner, config["seed"])
-    if checkpoint.is_file():
-        state = outer_loop.load(checkpoint, state, config)
-    done = kept = int(state.step)
-    total = outer_loop.num_steps(learner)
-    _say_what(learner, config, folder, done)
-    stages = StageTime()
-    writer = SummaryWriter(str(folder), purge_step=done + 1 if done else None)
-    saved = time.monotonic()
-    try:
-        with _whole_steps() as stopped, Progress(console=Console(stderr=True), transient=True) as bar:
-            line = bar.add_task("training", total=total, completed=done)
-            for progress in outer_loop.train(learner, state, config["seed"]):
-                state, done = progress.state, progress.step
-                if line_said := stages.after(progress, _end(learner, progress.stage)):
-                    bar.console.print(line_said, markup=False, highlight=False, soft_wrap=True)
-                bar.update(line, completed=done, description=progress.stage)
-                for name, value in progress.metrics.items():
-                    writer.add_scalar(f"{progress.stage}/{name}", value, done)
-                if stopped() or time.monotonic() - saved > _EVERY:
-                    outer_loop.save(checkpoint, state, config)
-                    saved, kept = time.monotonic(), done
-                if stopped():
-                    raise KeyboardInterrupt
-        outer_loop.save(checkpoint, state, config)
-    except KeyboardInterrupt:
-        click.echo(f"\nStopped; {kept} of {total} steps are kept in {folder}. Go on: the same command.", err=True)
-        sys.exit(_shared.STOPPED)
-    finally:
-        writer.close()
-    return state
-
-
-def _say_what(learner: MetaLearner, config: dict[str, Any], folder: Path, done: int) -> None:
-    """What is about to run: it may take minutes."""
-    stages = ", ".join(f"{stage.name} {stage.steps}" for stage in learner.stages if stage.steps)
-    kept = f", {done} of them done" if done else ""
-    click.echo(
-        f"Training a prior by {config['learner']} on {counted(config['tasks'], 'task')} (split {config['split']}) in {folder}: "
-        f"{counted(outer_loop.num_steps(learner), 'step')} ({stages}){kept}. Ctrl-C keeps a checkpoint.",
-        err=True,
-    )
-
-
-def _end(learner: MetaLearner, name: str) -> int:
-    """The steps of a training until a stage's end."""
-    names = [stage.name for stage in learner.stages]
-    return sum(stage.steps for stage in learner.stages[: names.index(name) + 1])
-
-
-@contextmanager
-def _whole_steps() -> Iterator[Callable[[], bool]]:
-    """Says whether to stop after the step at hand: Ctrl-C waits for its end, as half a step is no checkpoint.
-
-    A second one does not wait.
-    """
-    asked = []
-
-    def ask(*_: object) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(True)
-
-    # Ctrl-C between two lines of a step would leave a state that is half of one step and half of the next.
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield lambda: bool(asked)
-    finally:
-        signal.signal(signal.SIGINT, before)

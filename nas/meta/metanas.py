@@ -19,8 +19,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from controller import Prior, Stage, TaskBatch, TaskSet
-from controller._settings_types import Count, Positive
+from controller import Count, Positive, Prior, Stage, TaskBatch, TaskSet
 from controller.darts import Darts
 from controller.policies import optim, relaxed
 from nas import loop, plugins
@@ -94,11 +93,16 @@ class MetaNas:
     def evaluators(self) -> tuple[Supernet, ...]:
         """One of each set. Raises `UserError` where their networks cannot share weights."""
         given = ("channels", "cells", "image_size", "examples", "shared_steps", "shared_lr")
-        settings = {name: str(getattr(self, name)) for name in given} | {"shared_evals": str(self.steps), "device": "cpu"}
+        settings = {name: str(getattr(self, name)) for name in given} | {
+            "shared_evals": str(self.steps),
+            "device": "cpu",
+        }
         made = tuple(plugins.load("evaluator", "supernet").of(name, **settings) for name in self.sets)
         colors = {one.task.input_shape[0] for one in made}
         if len(colors) > 1:
-            gray, colored = (next(o.task.name for o in made if o.task.input_shape[0] == c) for c in (min(colors), max(colors)))
+            gray, colored = (
+                next(o.task.name for o in made if o.task.input_shape[0] == c) for c in (min(colors), max(colors))
+            )
             raise UserError(
                 f"'{gray}' has {min(colors)} channel{'s' * (min(colors) > 1)} and '{colored}' {max(colors)}; "
                 "--images takes sets of one number of channels."
@@ -155,7 +159,9 @@ class MetaNas:
             return self._gradients(one, memory, state, controller, accuracy)
         return End(state.params["alpha"][0], supernet_start.named(one.net.programs, memory.weights[0]), accuracy)
 
-    def _gradients(self, one: Supernet, memory: Memory, state: relaxed.State, controller: Darts, accuracy: float) -> End:
+    def _gradients(
+        self, one: Supernet, memory: Memory, state: relaxed.State, controller: Darts, accuracy: float
+    ) -> End:
         """Of the loss of one validation batch at the end of a search."""
         params = optim.leaves(state.params)
         mixed = controller.mix(params, state, 1)[0, 0]

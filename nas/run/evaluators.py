@@ -37,7 +37,10 @@ def _scoring(config: RunConfig) -> Evaluator:
         )
     if asked == _SUPERNET:
         _refuse_without_images(config.task)
-        made, prior = plugins.load("evaluator", _SUPERNET).of(config.task, **config.training_options), priors.of_weights(config.prior)
+        made, prior = (
+            plugins.load("evaluator", _SUPERNET).of(config.task, **config.training_options),
+            priors.of_weights(config.prior),
+        )
         return made if prior is None else made.from_prior(prior)
     if asked is None or asked in plugins.names("evaluator"):
         if asked is not None:
