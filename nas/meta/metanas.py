@@ -124,7 +124,7 @@ class MetaNas:
         rate = self.lr * (1 - step / (self.rounds * sets))
 
         def moved(start: Tensor, found: Tensor) -> Tensor:
-            return start + rate * (found - start) if self.rule == "reptile" else start - rate * found
+            return start.lerp(found, rate) if self.rule == "reptile" else start - rate * found
 
         weights = {name: moved(start, end.weights[name]) for name, start in meta_state.weights.items()}
         after = State(meta_state.step + 1, meta_state.seeds, moved(meta_state.alpha, end.alpha), weights)
@@ -141,6 +141,10 @@ class MetaNas:
             "images": json.dumps(self.sets),
         }
         return Prior({"alpha": meta_state.alpha, **meta_state.weights}, about)
+
+    def search_seeds(self, start: State) -> Tensor:
+        """The seed of the search at hand, int64 `[1]`."""
+        return _noise.bits(start.seeds, start.step, 1, stream=_SEARCH)[0]
 
     def _searched(self, evaluator: Supernet, start: State) -> End:
         """A search on a set from the start; for `maml`, gradients in the place of weights and alpha."""
