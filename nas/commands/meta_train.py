@@ -78,7 +78,7 @@ def command(
     \b
     Example:
       nas meta-train --learner transfer_gp --learner-option pca_steps=3 --out runs/tiny
-      nas meta-train --images digits --images npz:letters.npz --learner-option rounds=3
+      nas meta-train --images digits --learner-option steps=3 --learner-option image_size=8 --out runs/start
     """
     command_line = shlex.join(["nas", *sys.argv[1:]])
     if more and not runs:
