@@ -360,10 +360,10 @@ class Timed(Protocol):
         """Final trainings that a teacher adds; 0 without one."""
         ...
 
-    def timed(self, search: float, final: float) -> dict[str, str]:
+    def timed(self, search: float, final: float, *, warm: bool = False) -> dict[str, str]:
         """The settings by which a search takes so many seconds on this machine, and one final training so many.
 
-        They are kept with the run, so that it resumes with them.
+        With `warm` it begins with a prior, and needs fewer trainings. The settings are kept with the run, so that it resumes with them.
         """
         ...
 

@@ -203,6 +203,10 @@ def test_more_seconds_buy_as_much_more_compute(digits, monkeypatch):
     assert float(one["unit"]) == pytest.approx(600 * 2 * flops / 1e-3 / 1e9 / (12 + 4 * 3), rel=1e-3)
     assert float(two["unit"]) == pytest.approx(2 * float(one["unit"]), rel=1e-3)
     assert float(two["final"]) == pytest.approx(3 * float(one["final"]), rel=1e-3)
+    # With a prior 9 and 3.
+    warm = digits.timed(600.0, 200.0, warm=True)
+    assert float(warm["unit"]) == pytest.approx(float(one["unit"]) * (12 + 4 * 3) / (9 + 3 * 3), rel=1e-3)
+    assert warm["final"] == one["final"]
     # However few seconds there are, two epochs of that network.
     least = 2 * len(digits.data.y_train) * flops / 1e9
     assert [float(text) for text in digits.timed(0.1, 0.1).values()] == pytest.approx([least, least], rel=1e-3)

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from controller.models import legacy
 from nas import plugins
-from nas.commands import _kinds
+from nas.commands import _default_space, _kinds
 from nas.evaluators import function
 from nas.run import session, stages, verified
 from nas.run.config import RunConfig
@@ -149,6 +149,8 @@ def configure(
     if proxy is not None:
         training["proxy"] = proxy
     task = _objective(task, training, objective=objective, timeout=timeout, workers=workers, ray=ray)
+    asked = {"controller": controller, "evaluator": evaluator, "aim": rest.get("aim"), "minutes": rest.get("minutes")}
+    training |= _default_space.named(task, asked, training)
     if "space" in training:
         training["space"] = plugins.absolute(training["space"])
     if training.get("teacher", "wide") != "wide":
@@ -184,7 +186,8 @@ def configure(
             f"--latency-command is '{config.latency_command}', and nothing asks for a latency; add "
             "--constraint 'latency<=2ms' or --aim accuracy,latency."
         )
-    timed = stages.timed(dataclasses.replace(config, comparison=comparison), setup.evaluator)
+    warm = setup.prior is not None
+    timed = stages.timed(dataclasses.replace(config, comparison=comparison), setup.evaluator, warm=warm)
     if timed:
         config = dataclasses.replace(config, training_options=timed | training, latencies=latencies)
         setup = session.load(config)

@@ -38,6 +38,8 @@ of the test images after three minutes, where an ordinary network had 62%)."""
 _COUNTS = (12, 4)
 """Trainings of each level that the time of a search is divided by: half of it goes to each. In three minutes of two cores, the
 final training then has twice the compute of the highest level."""
+_WARM_COUNTS = (9, 3)
+"""The same of a search with a prior, whose first nine are good ones."""
 _LEAST_EPOCHS = 2
 """Of the lowest level, of the yardstick, at least: after one, all pipelines were at chance on `fer2013`. With too few minutes for
 that, a search makes fewer trainings."""
@@ -100,7 +102,7 @@ class PipelineTraining:
             space, task, data, unit, final, asked.seed, device, asked.metric, asked.ensemble, asked.precision, teaching
         )
 
-    def timed(self, search: float, final: float) -> dict[str, str]:
+    def timed(self, search: float, final: float, *, warm: bool = False) -> dict[str, str]:
         x, y = self.data.x_train, self.data.y_train
         images, cell = self.trainings.images(x, y), _YARDSTICK.reference_arch[None]
         cores = max(1, torch.get_num_threads()) if self.device.type == "cpu" else 1
@@ -113,7 +115,7 @@ class PipelineTraining:
         }
         precision = "bf16" if seconds["bf16"] < _FASTER * seconds["float32"] else "float32"
         speed = _flops_of_yardstick(self.task) / seconds[precision]
-        counts = zip(LEVELS, _COUNTS, strict=True)
+        counts = zip(LEVELS, _WARM_COUNTS if warm else _COUNTS, strict=True)
         unit = search * speed * cores / sum(level * count for level, count in counts)
         unit = max(unit, _LEAST_EPOCHS * len(self.data.y_train) * _flops_of_yardstick(self.task))
         found = {"unit": f"{unit / _G:.4g}", "final": f"{max(final * speed, unit) / _G:.4g}"}

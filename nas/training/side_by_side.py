@@ -61,8 +61,8 @@ def train_each(
     """Train every job; yields its place among the jobs and what came of it, as each ends.
 
     Compiled code and bfloat16 train as many jobs at a time as PyTorch has threads, the longest first; others follow one by one,
-    because PyTorch takes all cores for each. What a job gives depends on nothing that runs beside it, to the bit. A job that raises an
-    error ends with it and disturbs no other. Leaving the iterator ends what is being trained after its epoch.
+    because PyTorch takes all cores for each. What a job gives depends on nothing that runs beside it, to the bit. A job that
+    raises an error ends with it and disturbs no other. Leaving the iterator ends what is being trained after its epoch.
 
     Args:
         tell: called after each epoch.

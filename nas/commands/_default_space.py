@@ -1,0 +1,30 @@
+"""Which space a search gets that names none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nas.evaluators._settings import PipelineSettings
+from nas.tasks import TaskName, absolute
+
+_OWN = ("folder:", "npz:", "hf:")
+"""How a task begins that is somebody's own images."""
+
+
+def named(task: str, asked: dict[str, Any], training: dict[str, str]) -> dict[str, str]:
+    """The setting `space` of a training that names none: whole pipelines for somebody's own images within minutes, else nothing.
+
+    Minutes settle the levels of compute that pipelines are trained at. Who names a controller, an evaluator, several objectives
+    or a setting of other trainings asks for a search of cells.
+
+    Args:
+        asked: options of the command line; those that were not given are None or empty.
+    """
+    name = TaskName.parse(absolute(task))
+    own = name.kind == "data" and name.dataset.startswith(_OWN)
+    cells = any(asked.get(option) for option in ("controller", "evaluator", "aim")) or training.get("teacher") == "wide"
+    return {"space": "pipeline"} if own and asked.get("minutes") and not cells and _is_of_pipelines(training) else {}
+
+
+def _is_of_pipelines(training: dict[str, str]) -> bool:
+    return training.keys() <= set(PipelineSettings._fields) - {"space"}
