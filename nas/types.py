@@ -363,7 +363,8 @@ class Timed(Protocol):
     def timed(self, search: float, final: float, *, warm: bool = False) -> dict[str, str]:
         """The settings by which a search takes so many seconds on this machine, and one final training so many.
 
-        With `warm` it begins with a prior, and needs fewer trainings. The settings are kept with the run, so that it resumes with them.
+        With `warm` it begins with a prior, and needs fewer trainings. The settings are kept with the run, so that it resumes
+        with them.
         """
         ...
 

@@ -48,10 +48,9 @@ def expected(config: RunConfig, evaluator: Evaluator) -> dict[str, float]:
 
 
 SHARE_OF_THE_END, _WITH_PRIOR = 0.5, 2 / 3
-"""Of `minutes`, for what follows the search where trainings are as long as there is time: what is trained long is handed out. With a
-prior the search begins with what was good elsewhere, and has less to find: on data that it never saw, three proposals had what
-all had (`runs/pipeline_prior.py evaluate`), while twice the compute of a training was worth 0 to 8 points of validation accuracy
-on six development sets."""
+"""Of `minutes`, for what follows the search where trainings are as long as there is time: what is trained long is handed out.
+With a prior the search begins with what was good elsewhere, and has less to find: of data that it never saw, three proposals had
+the best of all (`runs/pipeline_prior.py evaluate`), while longer trainings gain points (`runs/pipeline_compute.sh`)."""
 _LEAST_OF_THE_END = 0.2
 """Of that time, for one final training, however much a comparison asks for."""
 
