@@ -26,6 +26,7 @@ from nas.evaluators.supernet import Supernet
 from nas.run import priors
 from nas.training import supernet
 from nas.training.supernet_program import Weights
+from nas.training.supernet_slope import Batches, second_order
 from search_spaces import _ops, _sampling
 from search_spaces.nasbench201 import NasBench201
 
@@ -52,8 +53,16 @@ METHODS = {
     "drnas": ("drnas", {}, 201),
     "drnas, warm-up": ("drnas", {"warmup": "100"}, 201),
     "pc_darts": ("pc_darts", {}, 201),
+    "darts, second order": ("darts", {}, 201),
+    "darts, temperature to 0.2": ("darts", {"temperature": "0.2"}, 201),
+    "pc_darts, a quarter of the channels": ("pc_darts", {}, 201),
 }
 """Controller, settings, evaluations; the first 200 train the shared weights."""
+TRAINING = {
+    "darts, second order": {"slope_order": "2"},
+    "pc_darts, a quarter of the channels": {"partial_channels": "4"},
+}
+"""Settings of the evaluator that a method has beside those of the set."""
 ONE_SHOT = 200
 """Random cells whose one-shot accuracy is compared with the table."""
 FREE = (SPACE.operations[0].index("skip_connect"), SPACE.operations[0].index("avg_pool_3x3"))
@@ -90,7 +99,7 @@ def main() -> None:
                             "set": name,
                             "method": method,
                             "seed": seed,
-                            **searched(evaluator(name, args), name, method, seed),
+                            **searched(evaluator(name, args, method), name, method, seed),
                         }
                     )
                     with out.open("a") as file:
@@ -100,10 +109,10 @@ def main() -> None:
         show(name, [r for r in rows if r["set"] == name], args)
 
 
-def evaluator(name: str, args: argparse.Namespace) -> Supernet:
+def evaluator(name: str, args: argparse.Namespace, method: str = "") -> Supernet:
     """That of a set, in the geometry of its table."""
     task = "digits" if name == "digits" else f"npz:{Path(args.images) / f'{name}.npz'}"
-    return Supernet.of(task, device="cpu", **SETS[name])
+    return Supernet.of(task, device="cpu", **SETS[name], **TRAINING.get(method, {}))
 
 
 def column(name: str) -> Tensor:
@@ -247,12 +256,19 @@ def steps() -> None:
     cells = [learn(path) for path in paths]
     mean = statistics.mean(cells[:20])
     whole, sloped = learn(mixture), slope(mixture)
+    quarter = Supernet.of("digits", device="cpu", partial_channels="4")
+    small = quarter.begin(torch.tensor([0])).weights[0]
+    resting = Weights(small, torch.zeros_like(small))
+    part = least(lambda: quarter.net.learn(resting, mixture, x, y, [0.01] * len(x), 0.9, 5e-4))
+    batches = [Batches(x[i : i + 1], y[i : i + 1]) for i in range(len(x))]
+    second = least(lambda: [second_order(one.net, params, mixture, batch, batch, 0.01) for batch in batches])
     print(f"{supernet.engine('cpu')}; 8 channels, 1 cell a stage, 8x8 images, batches of {x.shape[1]}\n")
     print("| step | CPU ms | times the mean cell |\n|---|---:|---:|")
     for what, value in (
         ("one cell, mean of 20 random ones", mean), ("one cell, the ResNet cell", cells[20]),
         ("one cell, six 3x3 convolutions", cells[21]), ("mixture of all operations, SGD", whole),
-        ("mixture, slope of the score", sloped), ("single path, slope", statistics.mean(map(slope, paths[:20]))),
+        ("mixture of a quarter of the channels, SGD", part), ("mixture, slope of the score", sloped),
+        ("mixture, slope of second order", second), ("single path, slope", statistics.mean(map(slope, paths[:20]))),
     ):  # fmt: skip
         print(f"| {what} | {value:.2f} | {value / mean:.2f} |")
 

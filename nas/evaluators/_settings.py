@@ -109,6 +109,8 @@ class SupernetSettings(NamedTuple):
     """Steps of SGD of each of them. Not ablated."""
     shared_lr: float = 0.05
     """Of the first step; a cosine leads to 0. Half of what a cell alone is trained with: paths disturb one another."""
+    partial_channels: int = 1
+    """Of a node's channels one in so many is mixed, the others pass: K of PC-DARTS, which has 4."""
     slope_order: int = 1
     """Of the slope of a mixture: 2 follows the weights through one step of their training (`nas.training.supernet_slope`)."""
 

@@ -84,12 +84,13 @@ class Supernet:
         """That of a dataset. Raises `UserError` for a setting that does not exist, and for a space without shared cells."""
         own = {key: settings.pop(key) for key in SupernetSettings._fields if key in settings}
         alone: Alone = plugins.load("evaluator", "train").of(name, **settings)
-        space = alone.space
-        return cls(
-            alone,
-            _settings.read(own, SupernetSettings),
-            supernet.make(space.operations, alone.task, _skeleton(space), alone.device),
-        )
+        given, space = _settings.read(own, SupernetSettings), alone.space
+        skeleton, partial = _skeleton(space), given.partial_channels
+        if skeleton.channels % partial:
+            raise UserError(
+                f"--training-option partial_channels is {partial}; it takes a divisor of the {skeleton.channels} channels."
+            )
+        return cls(alone, given, supernet.make(space.operations, alone.task, skeleton, alone.device, partial=partial))
 
     @property
     def space(self) -> Space:
@@ -128,7 +129,7 @@ class Supernet:
         """
         made = replace(self, prior=prior)
         if made._started(torch.tensor([0]))[1] == 0:
-            then, now = prior.about.get("geometry", "another network"), geometry(self.task, _skeleton(self.space))
+            then, now = prior.about.get("geometry", "another network"), geometry(self.task, self.net.programs.skeleton)
             raise UserError(
                 f"The prior's shared weights are of {then}; here they would be of {now}. "
                 "-t channels=N, -t cells=N and -t image_size=N make the same network."
@@ -137,8 +138,9 @@ class Supernet:
 
     def _started(self, seeds: Tensor) -> tuple[Tensor, int]:
         """The first weights, and how many of them are a prior's."""
-        params = supernet.initial(self.space.operations, self.task, _skeleton(self.space), seeds)
-        return supernet_start.placed(self.net.programs, params, {} if self.prior is None else self.prior.params)
+        net = self.net.programs
+        params = supernet.initial(net.operations, self.task, net.skeleton, seeds, net.partial)
+        return supernet_start.placed(net, params, {} if self.prior is None else self.prior.params)
 
     def begin(self, seeds: Tensor) -> Memory:
         params = self._started(seeds)[0]

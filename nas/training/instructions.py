@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# In the order of the C code's enum: an instruction is its index.
-_CODES = ("conv", "norm", "relu", "add", "pool", "halve", "zero", "head")
+# In the order of the C code's enums: an instruction is its index. The last three are the supernet's alone.
+_CODES = ("conv", "norm", "relu", "add", "pool", "halve", "zero", "head", "part", "spread", "pass")
 _VECTOR = 16
 """Numbers of the widest vector (AVX-512, float32): everything begins at a multiple of it, as aligned loads want."""
 
@@ -68,7 +68,7 @@ def live(steps: list[Step], images: Value) -> list[Step]:
         # A node that only zeros were added to stays zero, so that its skips and poolings can be left out.
         if step.op == "zero":
             zero.add(step.out)
-        elif step.op in ("add", "pool") and step.source in zero:
+        elif step.op in ("add", "pool", "spread") and step.source in zero:
             continue
         else:
             zero.discard(step.out)

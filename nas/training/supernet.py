@@ -64,10 +64,10 @@ class Supernet(Protocol):
 
 def make(
     operations: Sequence[Sequence[str]], task: Task, skeleton: Skeleton, device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype = torch.float32, partial: int = 1,
 ) -> Supernet:  # fmt: skip
-    """The supernet of NAS-Bench-201's network with these options on each edge."""
-    programs = SupernetPrograms(tuple(map(tuple, operations)), task, skeleton)
+    """The supernet of NAS-Bench-201's network with these options on each edge; of each node 1 / `partial` of the channels mix."""
+    programs = SupernetPrograms(tuple(map(tuple, operations)), task, skeleton, partial)
     code = library(dtype) if torch.device(device).type == "cpu" else None
     if code is None:
         return AutogradSupernet(programs, torch.device(device))
@@ -81,9 +81,11 @@ def engine(device: torch.device | str) -> str:
     return f"PyTorch {torch.__version__} (supernet, float32, {torch.device(device).type})"
 
 
-def initial(operations: Sequence[Sequence[str]], task: Task, skeleton: Skeleton, seeds: Tensor) -> Tensor:
+def initial(
+    operations: Sequence[Sequence[str]], task: Task, skeleton: Skeleton, seeds: Tensor, partial: int = 1
+) -> Tensor:
     """The first weights of searches, float32 `[S, P]`: PyTorch's defaults, uniform in +-1/sqrt(fan-in), scales of norms 1."""
-    program = SupernetPrograms(tuple(map(tuple, operations)), task, skeleton).whole.program
+    program = SupernetPrograms(tuple(map(tuple, operations)), task, skeleton, partial).whole.program
     params = torch.zeros(len(seeds), program.parameters)
     for number, (name, place) in enumerate(sorted(program.weights.items())):
         start, shape = place

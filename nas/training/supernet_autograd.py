@@ -85,12 +85,29 @@ class AutogradSupernet:
         return features @ views["head.4.weight"].T + views["head.4.bias"]
 
     def _cell(self, views: dict[str, Tensor], prefix: str, mixture: Tensor, x: Tensor) -> Tensor:
+        if self.programs.partial > 1:
+            return self._partial_cell(views, prefix, mixture, x)
         nodes: list[Any] = [x, *[torch.zeros_like(x) for _ in range(1, _cells.NODES)]]
         for e, (i, j) in enumerate(_cells.EDGES):
             for c, name in enumerate(self.programs.operations[e]):
                 if name != "none" and bool(mixture[e, c] != 0):
                     where = f"{prefix}.edges.{e}.{name}"
                     nodes[j] = nodes[j] + mixture[e, c] * _operation(views, where, name, nodes[i])
+        return nodes[-1]
+
+    def _partial_cell(self, views: dict[str, Tensor], prefix: str, mixture: Tensor, x: Tensor) -> Tensor:
+        """The first channels of an edge are mixed, the others pass with the weight of all options; then groups are shuffled."""
+        K, nodes = self.programs.partial, [x, *[torch.zeros_like(x) for _ in range(1, _cells.NODES)]]
+        part = x.shape[1] // K
+        for e, (i, j) in enumerate(_cells.EDGES):
+            first, rest = nodes[i].split([part, x.shape[1] - part], 1)
+            mixed = torch.zeros_like(first)
+            for c, name in enumerate(self.programs.operations[e]):
+                if name != "none" and bool(mixture[e, c] != 0):
+                    where = f"{prefix}.edges.{e}.{name}"
+                    mixed = mixed + mixture[e, c] * _operation(views, where, name, first)
+            out = torch.cat([mixed, mixture[e, : len(self.programs.operations[e])].sum() * rest], 1)
+            nodes[j] = nodes[j] + out.unflatten(1, (K, part)).transpose(1, 2).flatten(1, 2)
         return nodes[-1]
 
 

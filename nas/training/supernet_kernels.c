@@ -4,6 +4,11 @@ Layouts, instructions and names as in `cell_kernels.c`. `mix[i]` is the place in
 -1 where nothing mixes. Batch norm takes the batch's own statistics everywhere: running ones would mix those of all paths. */
 #include "cell_kernels.c"
 
+/* Partial channels (PC-DARTS): of a node's channels the first 1 / K are mixed, the others pass with the weight of the whole edge;
+   then channel g (C / K) + r becomes r K + g. PART takes the first ones, SPREAD puts what was mixed among the node's channels, PASS
+   the others. The instruction's `stride` is K, and of PASS `weight` is the number of the edge's options. */
+enum { PART = HEAD + 1, SPREAD, PASS };
+
 static void mixed_norm(const Network *net, const Instruction *at, real w, const real *y, real *out, const real *params,
                        real *work, real *running) {
   int64_t C = at->cin, vectors = net->lanes / LANES;
@@ -76,12 +81,57 @@ static double dot(const real *x, const real *dy, int64_t values) {
   return total;
 }
 
+/* `lanes` of y (+)= w x. */
+static void moved(const real *x, real *y, real w, int64_t lanes, int add) { scaled(x, y, w, lanes / LANES, add); }
+
+static real edge_weight(const Instruction *at, const real *weights) {
+  real w = 0;
+  for (int64_t c = 0; c < at->weight; c++) w += weights[c];
+  return w;
+}
+
+/* PART, SPREAD and PASS with weight w. What lies at y and is not written is cleared unless they add. */
+static void partial(const Instruction *at, const real *x, real *y, real w, int64_t L) {
+  int64_t K = at->stride, C = at->op == SPREAD ? at->cout : at->cin, part = C / K, outs = at->op == PART ? part : C;
+  if (!at->add) memset(y, 0, at->height * at->width * outs * L * sizeof(real));
+  for (int64_t p = 0; p < at->height * at->width; p++, x += at->cin * L, y += outs * L) {
+    if (at->op == PART) moved(x, y, 1, part * L, 1);
+    if (at->op == SPREAD)
+      for (int64_t r = 0; r < part; r++) moved(x + r * L, y + r * K * L, 1, L, 1);
+    if (at->op == PASS)
+      for (int64_t c = part; c < C; c++) moved(x + c * L, y + (c % part * K + c / part) * L, w, L, 1);
+  }
+}
+
+/* Their gradients; that by the weight of the edge, of PASS. */
+static double partial_gradient(const Instruction *at, const real *x, const real *dy, real *dx, real w, int64_t L) {
+  int64_t K = at->stride, C = at->op == SPREAD ? at->cout : at->cin, part = C / K, outs = at->op == PART ? part : C;
+  double slope = 0;
+  if (!at->grad_add) memset(dx, 0, at->height * at->width * at->cin * L * sizeof(real));
+  for (int64_t p = 0; p < at->height * at->width; p++, x += at->cin * L, dx += at->cin * L, dy += outs * L) {
+    if (at->op == PART) moved(dy, dx, 1, part * L, 1);
+    if (at->op == SPREAD)
+      for (int64_t r = 0; r < part; r++) moved(dy + r * K * L, dx + r * L, 1, L, 1);
+    if (at->op == PASS)
+      for (int64_t c = part; c < C; c++) {
+        const real *from = dy + (c % part * K + c / part) * L;
+        slope += dot(x + c * L, from, L / LANES);
+        moved(from, dx + c * L, w, L, 1);
+      }
+  }
+  return slope;
+}
+
 static void mixed_forward(const Network *net, const Instruction *code, const int64_t *mix, const real *weights,
                           const real *images, const real *params, real *running, real *work) {
   Network one = *net;
   one.instructions = 1;
   for (int64_t i = 0; i < net->instructions; i++) {
     const Instruction *at = code + i;
+    if (at->op >= PART) {
+      partial(at, work + at->in, work + at->out, at->op == PASS ? edge_weight(at, weights + mix[i]) : 1, net->lanes);
+      continue;
+    }
     if (mix[i] < 0) {
       forward(&one, at, images, params, running, work, 1);
       continue;
@@ -103,6 +153,13 @@ static void mixed_backward(const Network *net, const Instruction *code, const in
   one.instructions = 1;
   for (int64_t i = net->instructions - 1; i >= 0; i--) {
     const Instruction *at = code + i;
+    if (at->op >= PART) {
+      real w = at->op == PASS ? edge_weight(at, weights + mix[i]) : 1;
+      double found = partial_gradient(at, work + at->in, work + at->grad_out, work + at->grad_in, w, net->lanes);
+      if (at->op == PASS)
+        for (int64_t c = 0; c < at->weight; c++) slope[mix[i] + c] += found;
+      continue;
+    }
     if (mix[i] < 0) {
       if (at->op != CONV || learning) backward(&one, at, images, params, work);
       else if (at->grad_in >= 0) conv_input_gradient(net, at, work + at->grad_out, work + at->grad_in, params, work);

@@ -62,6 +62,8 @@ class SupernetPrograms:
     """The options' names of each edge, as a space has them."""
     task: Task
     skeleton: Skeleton
+    partial: int = 1
+    """Of a node's channels one in so many is mixed, the others pass (PC-DARTS, Xu et al. 2020, section 3.2)."""
 
     @cached_property
     def whole(self) -> Mixed:
@@ -77,7 +79,7 @@ class SupernetPrograms:
         build = Builder(self.task.num_classes)
 
         def cell(name: str, x: Value) -> Value:
-            return _cell(build, name, x, self.operations, options)
+            return _cell(build, name, x, self.operations, options, self.partial)
 
         return three_stages(build, cell, self.task.input_shape, self.skeleton)
 
@@ -128,30 +130,59 @@ def _length(step: Step, classes: int) -> int:
 
 
 def _cell(
-    build: Builder, prefix: str, x: Value, operations: Sequence[Sequence[str]], options: Sequence[Sequence[int]]
-) -> Value:
+    build: Builder, prefix: str, x: Value, operations: Sequence[Sequence[str]], options: Sequence[Sequence[int]],
+    partial: int,
+) -> Value:  # fmt: skip
     """As `Builder.cell`, with several operations on an edge; what each adds to a node is mixed."""
     choices = max(map(len, operations))
-    nodes = [x, *[build.value(*x[1:]) for _ in range(1, _cells.NODES)]]
-    for node in nodes[1:]:
-        build.program.instructions.append(Step("zero", None, node, x.height, x.width, x.channels, x.channels))
-    pooled = x
+    nodes = [x, *_zeros(build, x)]
+    # What is mixed of each node: all of it, or a part that is written apart.
+    mixed = [x, *_zeros(build, x._replace(channels=x.channels // partial))] if partial > 1 else nodes
     for i in range(_cells.NODES - 1):
-        leaving = [
-            (e, j, c, operations[e][c]) for e, (start, j) in enumerate(_cells.EDGES) if start == i for c in options[e]
-        ]
+        edges = [(e, j) for e, (start, j) in enumerate(_cells.EDGES) if start == i]
+        part = nodes[i]
+        if partial > 1:
+            if i:
+                build.step("spread", mixed[i], nodes[i], stride=partial)
+            for e, j in edges:
+                build.step("pass", nodes[i], nodes[j], stride=partial, weight=len(operations[e]), mix=e * choices)
+            part = build.value(x.channels // partial, x.height, x.width)
+            build.step("part", nodes[i], part, stride=partial)
+        leaving = [(e, j, c, operations[e][c]) for e, j in edges for c in options[e]]
         raw = [edge for edge in leaving if edge[-1] in ("skip_connect", "avg_pool_3x3")]
+        pooled = part
         if any(name == "avg_pool_3x3" for *_, name in raw):
             # Once for all edges that leave the node; it begins as zero, as nodes do, for the pooling of a node that is zero.
-            pooled = build.value(*x[1:])
-            build.program.instructions.append(Step("zero", None, pooled, x.height, x.width, x.channels, x.channels))
-            build.step("pool", nodes[i], pooled)
+            pooled = _zero(build, part)
+            build.step("pool", part, pooled)
         for e, j, c, name in raw:
-            build.step("add", nodes[i] if name == "skip_connect" else pooled, nodes[j], mix=e * choices + c)
+            build.step("add", part if name == "skip_connect" else pooled, mixed[j], mix=e * choices + c)
         convs = [edge for edge in leaving if edge[-1].startswith("nor_conv")]
-        positive = build.relu(nodes[i]) if convs else nodes[i]
+        positive = build.relu(part) if convs else part
         for e, j, c, name in convs:
             where = f"{prefix}.edges.{e}.{name}"
-            build.conv_norm(f"{where}.1", f"{where}.2", positive, nodes[j], int(name[-1]))
+            build.conv_norm(f"{where}.1", f"{where}.2", positive, mixed[j], int(name[-1]))
             build.program.instructions[-1] = build.program.instructions[-1]._replace(mix=e * choices + c)
+    if partial > 1:
+        build.step("spread", mixed[-1], nodes[-1], stride=partial)
     return nodes[-1]
+
+
+def _zeros(build: Builder, like: Value) -> list[Value]:
+    """The nodes behind the first, as zeros."""
+    values = [build.value(*like[1:]) for _ in range(1, _cells.NODES)]
+    for value in values:
+        _cleared(build, value)
+    return values
+
+
+def _zero(build: Builder, like: Value) -> Value:
+    value = build.value(*like[1:])
+    _cleared(build, value)
+    return value
+
+
+def _cleared(build: Builder, value: Value) -> None:
+    build.program.instructions.append(
+        Step("zero", None, value, value.height, value.width, value.channels, value.channels)
+    )
