@@ -1,6 +1,6 @@
 """PC-DARTS: DARTS with normalized edges and a warm-up (Xu et al. 2020, arXiv:1907.05737).
 
-The other half of the paper, mixing a part of the channels alone, is the evaluator's affair; `supernet` mixes all of them.
+The other half of the paper, mixing a part of the channels alone, is the evaluator's affair: `partial_channels` of `supernet`.
 """
 
 from __future__ import annotations

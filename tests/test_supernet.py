@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from controller import Proposal
-from nas import plugins
+from nas import loop, plugins
 from nas.evaluators.supernet import Supernet
 from nas.run import choice, finish, session, state_tree, step_log, store
 from nas.run.config import RunConfig
@@ -157,6 +157,29 @@ def test_a_search_is_stored_with_its_weights_resumed_bitwise_and_trained_to_the_
         handed_out = choice.handed_out(run, past, session.best(config, past))
         assert (handed_out.at > 4).all(), "no score of weights under training is chosen by"
         assert all(0 <= accuracy <= 100 for accuracy in store.get_meta(run, "report"))
+
+
+@pytest.mark.parametrize("settings", [{"slope_order": "2"}, {"partial_channels": "4"}], ids="".join)
+def test_seeds_stay_apart_and_resume_bitwise_by_every_kind_of_slope(settings):
+    evaluator, controller = (
+        Supernet.of("digits", **OPTIONS, **settings),
+        plugins.load("controller", "darts")(SPACE, steps=4),
+    )
+
+    def searched(seeds, steps, state=None, memory=None):
+        evaluate, fresh = loop.load(evaluator, seeds)
+        state = controller.begin(evaluator.task, seeds) if state is None else state
+        for number, step in enumerate(loop.search(controller, evaluate, state, memory=memory or fresh), 1):
+            if number == steps:
+                return step.state, step.memory
+        return None
+
+    seeds = torch.tensor([7, 2])
+    half, whole = searched(seeds, 2), searched(seeds, 4)
+    alone, again = searched(seeds[1:], 4), searched(seeds, 2, *half)
+    for path, leaf in state_tree.leaves(*whole).items():
+        assert torch.equal(leaf.nan_to_num(-1), state_tree.leaves(*again)[path].nan_to_num(-1)), path
+        assert torch.equal(leaf[1:].nan_to_num(-1), state_tree.leaves(*alone)[path].nan_to_num(-1)), path
 
 
 @pytest.mark.parametrize(
