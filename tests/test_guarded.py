@@ -5,9 +5,9 @@ import torch
 
 from controller import Prior, Results
 from controller.guarded import Guarded
-from controller.models import features
+from controller.models import features, prior_file
 from nas import plugins
-from nas.run import state_tree
+from nas.run import priors, state_tree
 from nas.testing import synthetic_tasks
 from nas.testing.synthetic_tasks import SPACE, TASKS
 from search_spaces import UserError, _ops
@@ -92,6 +92,15 @@ def test_the_bits_of_a_seed_depend_neither_on_others_nor_on_a_stop(scores_SN):
     again = state_tree.unflatten(like, state_tree.flatten(stopped))
     rest, *_ = searched(controller, prior, scores_SN, evals=EVALS - 13, state=again)
     assert torch.equal(rest, whole[:, 13:])
+
+
+def test_a_file_of_any_controller_s_prior_is_for_a_guarded_search(scores_SN, tmp_path):
+    prior_file.write(tmp_path / "prior", ranking(scores_SN[0], 1))
+    found = priors.find(str(tmp_path / "prior"), "guarded")
+    assert found is not None
+    state = Guarded(SPACE, prior=str(tmp_path / "prior")).begin(TASK, SEEDS)
+    assert torch.equal(state.warm_name, Guarded(SPACE).begin(TASK, SEEDS, found).warm_name)
+    assert not state.dropped.any()
 
 
 def test_the_arms_are_named_by_settings_or_by_the_prior(scores_SN):

@@ -84,7 +84,7 @@ def play(
         seeds: int64 `[R]`.
     """
     R = len(tasks)
-    own = {n: p.expand(R, *p.shape[1:]) for n, p in params.items()}
+    own = params | {"logits": params["logits"].expand(R, -1, -1)}
     rule, score = update_rules.rule(space, own), tables.new_zeros(R, 0)
     memory = rule.begin(own)
     for turn in range(turns):

@@ -26,7 +26,8 @@ Memory = dict[str, Tensor]
 
 
 class Rule(Protocol):
-    """From what was evaluated to the next policy. `params` are the learned numbers, each `[S, ...]`."""
+    """From what was evaluated to the next policy. `params` are the learned numbers, each `[S, ...]`; in training, where all
+    searches share them, `[1, ...]` but for `logits`."""
 
     def begin(self, params: Params) -> Memory: ...
 
@@ -73,6 +74,22 @@ def _add(space: Space, params: Params, memory: Memory, archs: Tensor, signal: Te
     return memory | left, total / count_S[:, None, None], full_S
 
 
+def _lstm(params: Params, read: Tensor, out: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    """The LSTM's next output and cell `[S, P, H]` after `read` `[S, P, I]`, P sequences of each search."""
+    shape, shared = out.shape, len(params["hidden"]) == 1
+    if shared:  # As many rows of one product, in place of as many products.
+        read, out, cell = (x.reshape(1, -1, x.shape[-1]) for x in (read, out, cell))
+    gates = _products.product(read, params["input"]) + params["bias"]
+    out, cell = nets.lstm(params, _products.fixed(params["hidden"].detach()), gates, (out, cell))
+    return out.view(shape), cell.view(shape)
+
+
+def _head(params: Params, out: Tensor) -> Tensor:
+    """What is read off outputs `[S, P, H]`, `[S, P, O]`."""
+    rows = out.reshape(1, -1, out.shape[-1]) if len(params["head"]) == 1 else out
+    return _products.product(rows, params["head"], bound=1.0).reshape(*out.shape[:-1], -1)
+
+
 @dataclass(frozen=True)
 class Rates:
     """`logits` += `rates` `[S, D, C]` times the gradient, the mean over a `window` `[S]` of evaluations."""
@@ -109,11 +126,8 @@ class Written:
             return memory
         before = memory["logits"]
         read_SP2 = torch.stack([mean_SDC, before.log_softmax(-1)], -1).flatten(1, 2).detach()
-        gates = _products.product(read_SP2, params["input"]) + params["bias"]
-        turn = _products.fixed(params["hidden"].detach())
-        out, cell = nets.lstm(params, turn, gates, (memory["out"], memory["cell"]))
-        update_SDC = _products.product(out, params["head"], bound=1.0).view(before.shape)
-        after = {"logits": before + update_SDC, "out": out, "cell": cell}
+        out, cell = _lstm(params, read_SP2, memory["out"], memory["cell"])
+        after = {"logits": before + _head(params, out).view(before.shape), "out": out, "cell": cell}
         return memory | {n: torch.where(full_S[:, None, None], after[n], memory[n]) for n in after}
 
 
@@ -128,16 +142,13 @@ class Recurrent:
     space: Space
 
     def begin(self, params: Params) -> Memory:
-        zero = params["hidden"].new_zeros(len(params["hidden"]), 1, params["hidden"].shape[1])
+        zero = params["hidden"].new_zeros(len(params["logits"]), 1, params["hidden"].shape[1])
         return {"logits": params["logits"], "out": zero, "cell": zero.clone()}
 
     def learn(self, params: Params, memory: Memory, archs: Tensor, signal: Tensor) -> Memory:
         one_hot = torch.nn.functional.one_hot(archs, max(self.space.choices)).flatten(2).float()
         read_SBI = torch.cat([one_hot, signal[..., None]], -1)
-        gates_SBG = _products.product(read_SBI, params["input"]) + params["bias"]
-        turn = _products.fixed(params["hidden"].detach())
-        state = (memory["out"], memory["cell"])
+        out, cell = memory["out"], memory["cell"]
         for b in range(archs.shape[1]):
-            state = nets.lstm(params, turn, gates_SBG[:, b : b + 1], state)
-        head = _products.product(state[0], params["head"], bound=1.0).view(params["logits"].shape)
-        return {"logits": params["logits"] + head, "out": state[0], "cell": state[1]}
+            out, cell = _lstm(params, read_SBI[:, b : b + 1], out, cell)
+        return {"logits": params["logits"] + _head(params, out).view(params["logits"].shape), "out": out, "cell": cell}
