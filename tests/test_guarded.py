@@ -82,7 +82,7 @@ def test_the_bits_of_a_seed_depend_neither_on_others_nor_on_a_stop(scores_SN):
     controller, prior = Guarded(SPACE, cold=COLD, patience=3), ranking(synthetic_tasks.scores(9)[1, 0], 1)
     whole, _, last = searched(controller, prior, scores_SN)
     assert len(set(map(tuple, last.evaluated.tolist()))) > 1  # The seeds stand at different steps.
-    for s in (0, 3):
+    for s in range(len(SEEDS)):
         alone, _, own = searched(controller, prior, scores_SN[s : s + 1], seeds=SEEDS[s : s + 1])
         assert torch.equal(alone[0], whole[s])
         for path, leaf in state_tree.flatten(own).items():

@@ -186,8 +186,8 @@ BANDIT, TRIES = Arms(), 4
 def bandits():
     """Each of four tasks has one arm that pays; the others pay nothing.
 
-    No first try is better than another, and from then on the best is to pull what was not pulled: what is left of the regret after
-    n tries is (4 - n) / 4. By chance it is (3 / 4)^n.
+    No first try is better than another, and from then on the best is to pull what was not pulled: what is left of the regret
+    after n tries is (4 - n) / 4. By chance it is (3 / 4)^n.
     """
     archs, pays = _ops.enumerate_all(BANDIT.choices), torch.eye(4)
     task = Task("arms", (3, 8, 8), 2)
