@@ -106,10 +106,12 @@ _HANDMADE: tuple[dict[str, float], ...] = (
     {"width": 32, "warmup": 0.1, **_GOOD, **_MIRRORS},
     _GOOD,
     {"stem": 2, "width": 24, "augment": True, **_GOOD, **_MIRRORS},
+    {"width": 8, **_GOOD, **_MIRRORS},
+    {"width": 8, **_GOOD},
 )
 """Recipes to begin with where nothing is known of other data, with the ResNet cell: the benchmark's own, then networks of 1, 4
-and 16 times the work of the smallest; with mirrors and without; with RandAugment for long trainings. Where minutes are few only
-the cheap ones see their images often enough."""
+and 16 times the work of the smallest; with mirrors and without; with RandAugment for long trainings; narrow ones that look at the
+whole image. Where minutes are few only the cheap ones see their images often enough."""
 
 
 @dataclass(frozen=True)

@@ -227,6 +227,16 @@ def test_minutes_take_bfloat16_where_it_is_faster_and_the_run_keeps_that(digits,
     assert again._finals.job(FinalKey(SPACE.describe(SPACE.reference_arch))).recipe.precision == taken
 
 
+@pytest.mark.parametrize("width", [8, 16, 32])
+def test_in_bfloat16_narrow_networks_see_fewer_images_for_their_compute(width):
+    half, plain = (
+        PipelineTraining.of("digits", unit="0.05", final="0.3", precision=one).trainings for one in ("bf16", "float32")
+    )
+    seen = half._seen(arch(width=width), 1e9) / plain._seen(arch(width=width), 1e9)
+    assert seen == pytest.approx((1 + 26 / 16) / (1 + 26 / width))
+    assert half.recipe(arch(width=width), 1e9, 1438).epochs == round(seen * plain._seen(arch(width=width), 1e9) / 1438)
+
+
 def test_a_precision_that_there_is_not_is_refused():
     with pytest.raises(UserError, match="precision"):
         PipelineTraining.of("digits", precision="float16")

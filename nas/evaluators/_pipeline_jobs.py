@@ -18,6 +18,10 @@ from search_spaces.pipeline import Pipeline
 MOST_EPOCHS = 300
 """However much compute there is: what the longest published recipes for small images train (JAHS-Bench-201 and NAS-Bench-201
 train 200). Few images pass the network no more often than that."""
+_MEMORY, _YARDSTICK_WIDTH = 26, 16
+"""In bfloat16 a network with so many channels takes as long to move its values as to multiply them: seconds a multiply-accumulate
+are 0.106, 0.064, 0.055, 0.043 x 10^-9 with 8, 16, 24, 32 channels (`runs/recipe_speed.sh`), near 0.025 (1 + 26 / channels). Levels
+are of equal time for networks of all widths so; compute is that of 16 channels. In float32 the four differ little."""
 _RANDAUGMENT = 9
 """Magnitude (Cubuk et al. 2020, section 4.1: best for a small network on CIFAR-10 among 1 to 14 or so)."""
 _MANY = 1000
@@ -87,8 +91,11 @@ class PipelineJobs:
         )  # fmt: skip
 
     def _seen(self, arch: Tensor, compute: float) -> float:
-        """How many images pass through the network."""
-        return compute / max(1, int(self.space.cost(arch, self.task)[1]))
+        """How many images pass through the network: fewer than their number says through one that is slow for its size."""
+        seen = compute / max(1, int(self.space.cost(arch, self.task)[1]))
+        if self.precision != "bf16":
+            return seen
+        return seen * (1 + _MEMORY / _YARDSTICK_WIDTH) / (1 + _MEMORY / self.space.settings_of(arch).width)
 
     def seed_of(self, repeat: int) -> int:
         """The training seed of that number: a prime step, as the other evaluator's."""
