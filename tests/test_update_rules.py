@@ -5,13 +5,12 @@ import math
 import pytest
 import torch
 
-from controller import Prior, Results, TaskSample, TaskScores, TaskSet
+from controller import Prior, Results
 from controller.learned_policy import LearnedPolicy
-from controller.meta import _adapt, _params
-from controller.meta.rl2_recurrent import Rl2Recurrent
+from controller.meta import _adapt
 from controller.policies import update_rules
 from nas.testing.synthetic_tasks import SPACE, TASKS
-from search_spaces import Task, UserError, _ops
+from search_spaces import UserError
 
 D, C = len(SPACE.choices), max(SPACE.choices)
 ARCHS = torch.tensor([[[0] * D, [1] * D], [[2] * D, [0] * D]])
@@ -169,51 +168,3 @@ def test_the_meta_gradient_of_meta_sgd_is_the_closed_form_and_that_of_finite_dif
     assert torch.autograd.gradcheck(
         lambda a, b: _adapt.exact(a, tables, b, 2), (start, rate), eps=1e-6, rtol=1e-6, atol=1e-8
     )
-
-
-class Arms:
-    """Four arms: a space of one decision."""
-
-    name, choices = "arms", (4,)
-
-    def valid(self, archs):
-        return torch.ones(archs.shape[:-1], dtype=torch.bool)
-
-
-BANDIT, TRIES = Arms(), 4
-
-
-def bandits():
-    """Each of four tasks has one arm that pays; the others pay nothing.
-
-    No first try is better than another, and from then on the best is to pull what was not pulled: what is left of the regret
-    after n tries is (4 - n) / 4. By chance it is (3 / 4)^n.
-    """
-    archs, pays = _ops.enumerate_all(BANDIT.choices), torch.eye(4)
-    task = Task("arms", (3, 8, 8), 2)
-    tasks = TaskSet(
-        tuple(TaskScores(f"a-{k}", "a", BANDIT, task, pays[k], torch.zeros(4)) for k in range(4)), (BANDIT,)
-    )
-    none = torch.zeros(4, 14)
-    return tasks, TaskSample(BANDIT, torch.arange(4), archs, pays, torch.ones(4, 4), none, torch.arange(4))
-
-
-def left_regret(learner, state, sample):
-    """The simple regret after each try, summed over tries, mean over 1024 searches."""
-    task = torch.arange(4).repeat_interleave(256)
-    turns = _params.play(BANDIT, state.params, sample.scores, task, torch.arange(1024) + 10_000, TRIES, 1)
-    best = torch.cat([turn.score for turn in turns], 1).cummax(1).values
-    return float((1 - best).sum(1).mean())
-
-
-def test_rl2_learns_to_pull_what_it_has_not_pulled():
-    optimal = sum((4 - n) / 4 for n in range(1, TRIES + 1))
-    by_chance = sum((3 / 4) ** n for n in range(1, TRIES + 1))
-    tasks, sample = bandits()
-    learner = Rl2Recurrent(tasks, space="arms", steps=100, evals=TRIES, num_tasks=8, searches=16, hidden=12, lr=0.03)
-    state = learner.init(torch.tensor([0]))
-    assert left_regret(learner, state, sample) == pytest.approx(by_chance, abs=0.1)
-    for _ in range(learner.steps):
-        state, _ = learner.update(state, (sample,))
-    # Three quarters of the way from chance to the optimum, which no policy is below.
-    assert optimal - 0.1 < left_regret(learner, state, sample) < by_chance - 0.75 * (by_chance - optimal)
