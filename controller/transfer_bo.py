@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -79,6 +79,11 @@ class TransferBO:
     num_copied: Annotated[int, Range(0)] = 2
     """The first evaluations copy what was best on the prior's tasks (`models/portfolio.py`). On the six tasks of the split
     `development-devices`, 12 searches each, 4.6 evaluations without, and 1.4, 1.3, 1.4, 1.3 for 1, 2, 4, 8."""
+    prior_test: Literal["cold", "random", "none"] = "cold"
+    """What the evaluation after those copied is: where a model without the prior expects most (`cold`), a random one, or one as
+    any other (`none`). What is copied is alike and good, and cannot tell whether the prior misleads."""
+    random_restart: bool = True
+    """Let a search that gives its prior up begin with a random evaluation."""
     use_cold_hypotheses: bool = True
     """Let the prior give way to hypotheses that know no other task; False keeps to the prior, for ablation."""
 
@@ -117,16 +122,29 @@ class TransferBO:
                 some = State(*(leaf[at_R] for leaf in state))
                 prior = torch.full_like(some.prior, transfer_model.NO_PRIOR) if cold else some.prior
                 archs_RBD = self._propose(transfer_model.find(self.space, prior), some, batch)
-                archs_SBD[at_R] = exploration.with_contrast(self.space, some, archs_RBD) if cold else archs_RBD
+                if cold and self.random_restart:
+                    archs_RBD = exploration.with_contrast(self.space, some, archs_RBD)
+                archs_SBD[at_R] = archs_RBD
         return Proposal(archs_SBD)
 
     def _propose(self, model: TransferModel, state: State, batch: int) -> Tensor:
-        """At first what is copied; then the candidates of the highest expected improvement one after another, each away from
-        those before it."""
-        copied_SCD = self._copied(model, state, batch)
-        if copied_SCD.shape[1] == batch:
+        """At first what is copied, and a test of the prior; then the candidates of the highest expected improvement one after
+        another, each away from those before it."""
+        first_SCD = self._copied(model, state, batch)
+        if model.prior is not None and state.archs.shape[1] <= self.num_copied < state.archs.shape[1] + batch:
+            first_SCD = self._with_test(state, first_SCD)
+        if first_SCD.shape[1] == batch:
+            return first_SCD
+        return torch.cat([first_SCD, self._improving(model, state, first_SCD, batch)], 1)
+
+    def _with_test(self, state: State, copied_SCD: Tensor) -> Tensor:
+        """What is copied and, by `prior_test`, one that does not rest on the prior, `[S, C + 1, D]` or as it was."""
+        if self.prior_test == "none" or not self.use_cold_hypotheses:
             return copied_SCD
-        return torch.cat([copied_SCD, self._improving(model, state, copied_SCD, batch)], 1)
+        if self.prior_test == "random":
+            return torch.cat([copied_SCD, exploration.random_new(self.space, state, copied_SCD)], 1)
+        cold = transfer_model.find(self.space, torch.full_like(state.prior, transfer_model.NO_PRIOR))
+        return torch.cat([copied_SCD, self._improving(cold, state, copied_SCD, copied_SCD.shape[1] + 1)], 1)
 
     def _copied(self, model: TransferModel, state: State, batch: int) -> Tensor:
         """The next of the first proposals, `[S, C, D]`, C at most `batch`.

@@ -63,7 +63,11 @@ def prior(folds: tuple[str, ...], draw: int) -> Prior:
 
 @lru_cache(maxsize=64)
 def _prior(names: tuple[str, ...], draw: int) -> Prior:
-    held_out = tuple(pattern for name in names for pattern in splits.split(name).held_out)
+    return trained_without(tuple(pattern for name in names for pattern in splits.split(name).held_out), draw)
+
+
+def trained_without(held_out: tuple[str, ...], draw: int = 0) -> Prior:
+    """Trained on no task that a pattern holds out; the draw is as of `prior`."""
     found = task_distribution.training_tasks(held_out)
     if draw:
         order = torch.randperm(len(found), generator=torch.Generator().manual_seed(draw)).tolist()

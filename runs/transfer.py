@@ -1,6 +1,7 @@
 """Trains priors for each declared split, tries them on what the split holds out beside cold searches, and prints the tables.
 
-Called by transfer.sh: SEEDS EVALS JOBS [SPLIT ...]; without splits, all that hold something out. What was made is not made again.
+Called by transfer.sh: SEEDS EVALS JOBS DRAWS [SPLIT ...]; without splits, all that hold something out. DRAWS is how many priors
+on drawn parts of the training tasks are tried, too. What was made is not made again.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import sys
 from nas.compare import comparison
 from nas.meta import splits
 from runs.split_priors import DRAWS, OUT, prior
-from runs.transfer_tables import Row, Tried, print_tables
+from runs.transfer_tables import COLD, Row, Tried, print_tables
 
-COLD = ("random_search", "evolution", "local_search", "bayesian")
+POLICIES = {"shipped": "shipped"}
+"""The prior of `attention_policy` for a split. That which ships takes twenty minutes of a core to train, so that there is none
+for the other splits."""
 DEVELOPMENT = "development-"
 """Splits that settings are chosen on, and no result is shown of."""
 COPIES = {"portfolio": "", "portfolio, families": ":order=families", "portfolio, fastest": ":order=fastest"}
@@ -27,19 +30,22 @@ def rows(split: str, seeds: int, evals: int, jobs: int, controllers: dict[str, R
 
 
 def main() -> None:
-    seeds, evals, jobs = (int(x) for x in sys.argv[1:4])
-    wanted = sys.argv[4:] or [
+    seeds, evals, jobs, draws = (int(x) for x in sys.argv[1:5])
+    wanted = sys.argv[5:] or [
         name for name, split in splits.splits().items() if split.held_out and not name.startswith(DEVELOPMENT)
     ]
     found: list[Tried] = []
     for split in wanted:
         given = {f"transfer_bo:prior={prior(split)}": Row("transfer_bo"), "transfer_bo": Row("no prior")}
         given |= {f"portfolio:prior={prior(split)}{settings}": Row(name) for name, settings in COPIES.items()}
+        if split in POLICIES:
+            given[f"attention_policy:prior={POLICIES[split]}"] = Row("attention_policy")
+            given["attention_policy"] = Row("attention_policy, no prior")
         found += rows(split, seeds, evals, jobs, given | {name: Row(name) for name in COLD})
     # After all else, as most of the time goes here.
     for split in wanted:
-        drawn = {f"transfer_bo:prior={prior(split, draw)}": Row("drawn tasks", draw) for draw in DRAWS}
-        found += rows(split, seeds, evals, jobs, drawn)
+        drawn = {f"transfer_bo:prior={prior(split, draw)}": Row("drawn tasks", draw) for draw in DRAWS[:draws]}
+        found += rows(split, seeds, evals, jobs, drawn) if drawn else []
     print_tables(found)
 
 

@@ -14,16 +14,15 @@ from numpy import ndarray
 from nas import tasks
 from nas.compare import statistics, summary
 from nas.tasks import TaskName, families, objective
+from runs.transfer_groups import group
 
+COLD = ("random_search", "evolution", "local_search", "bayesian", "reinforce")
 CONTROLLERS = (
-    "no prior", "random_search", "evolution", "local_search", "bayesian", "portfolio", "portfolio, families",
-    "portfolio, fastest",
+    "no prior", "portfolio", "portfolio, families", "portfolio, fastest", "attention_policy", "attention_policy, no prior",
+    *COLD,
 )  # fmt: skip
-SEEN = (
-    "cifar100@", "ImageNet", "ninapro", "square-1.0", "square-2.0", "square-4.0", "fgsm-1.0", "fgsm-6.0", "fgsm-7.0",
-    "fgsm-8.0", "fgsm-255", "room_layout", "class_scene", "pixel3", "raspi4", "essential_ph_1", "1080ti",
-)  # fmt: skip
-"""Not in the development half, but looked at while the ensemble was changed."""
+BEST_COLD = "best of the cold"
+"""Task by task that of `COLD` which needs the fewest evaluations: no method that anybody could choose beforehand."""
 
 
 class Row(NamedTuple):
@@ -41,17 +40,6 @@ class Tried(NamedTuple):
         return self.summary.spec.task
 
 
-def group(task: str) -> str:
-    """Whether settings were chosen on a task: `dev`; `seen`; or `kept`, but for three settings that were chosen on all tasks."""
-    name = str(TaskName.parse(task)._replace(seeds=""))
-    members = sorted(families.families().get(families.family_of(name), []))
-    if any(part in name for part in SEEN):
-        return "seen"
-    at_random = ("robustness", "transnas-micro")
-    chosen = families.family_of(name) in at_random and members.index(name) % 2 == 0
-    return "dev" if chosen or name == "nasbench201/cifar10@200" or name.startswith("own201/") else "kept"
-
-
 def print_tables(found: Sequence[Tried]) -> None:
     """Everything that docs/benchmarks.md shows of transfer."""
     every = sorted(dict.fromkeys(tried.task for tried in found), key=lambda task: _order(found, task))
@@ -62,8 +50,8 @@ def print_tables(found: Sequence[Tried]) -> None:
     for task in every:
         print_measure(_of(found, task)[0].summary)
     print("\n## Evaluations to the best 0.1%\n")
-    _print_row("task", "settings", "transfer_bo", "quartiles", "reached", "80% of the tasks", *CONTROLLERS)
-    _print_rule(2, 4 + len(CONTROLLERS))
+    _print_row("task", "settings", "transfer_bo", "quartiles", "reached", "80% of the tasks", *CONTROLLERS, BEST_COLD)
+    _print_rule(2, 5 + len(CONTROLLERS))
     for task in every:
         print_counts(_of(found, task))
     print_means(found, every)
@@ -95,6 +83,7 @@ def print_counts(tried: Sequence[Tried]) -> None:
     q25, median, q75 = map(statistics.count_text, statistics.quartiles(counts["transfer_bo"]))
     drawn = [_median(_counts([t])) for t in tried if t.row.draw]
     others = [statistics.count_text(_median(counts[name])) if len(counts[name]) else "" for name in CONTROLLERS]
+    others.append(statistics.count_text(_best_cold(tried)))
     reached = f"{numpy.isfinite(counts['transfer_bo']).mean():.0%}"
     spread = ", ".join(map(statistics.count_text, drawn))
     task = tried[0].task
@@ -105,13 +94,22 @@ def print_means(found: Sequence[Tried], every: Sequence[str]) -> None:
     """Geometric means over tasks of the medians, `never` as `statistics.geometric_mean` counts it."""
     print("\nGeometric means of the medians:\n")
     draws = sorted({tried.row.draw for tried in found} - {0})
-    _print_row("tasks", "transfer_bo", *(f"80%, draw {draw}" for draw in draws), *CONTROLLERS)
-    _print_rule(1, 1 + len(draws) + len(CONTROLLERS))
+    _print_row("tasks", "transfer_bo", *(f"80%, draw {draw}" for draw in draws), *CONTROLLERS, BEST_COLD)
+    _print_rule(1, 2 + len(draws) + len(CONTROLLERS))
     rows = [Row("transfer_bo"), *(Row("drawn tasks", draw) for draw in draws), *map(Row, CONTROLLERS)]
     for name in ("kept", "dev", "seen", "all"):
         ours = [task for task in every if name in (group(task), "all")]
         if ours:
-            _print_row(f"{name} ({len(ours)})", *(_mean_of(found, row, ours) for row in rows))
+            _print_mean(name, found, rows, ours)
+    for ours in _by_family(every):
+        _print_mean(_family(ours[0]), found, rows, ours)
+
+
+def _print_mean(name: str, found: Sequence[Tried], rows: Sequence[Row], ours: Sequence[str]) -> None:
+    budget = found[0].summary.spec.evals
+    assert budget is not None
+    cold = statistics.geometric_mean([_best_cold(_of(found, task)) for task in ours], budget)
+    _print_row(f"{name} ({len(ours)})", *(_mean_of(found, row, ours) for row in rows), f"{cold:.1f}")
 
 
 def _mean_of(found: Sequence[Tried], row: Row, every: Sequence[str]) -> str:
@@ -154,6 +152,12 @@ def _counts(tried: Sequence[Tried]) -> ndarray:
     """Evaluations to the top of all searches, infinity for never."""
     counts = [summary.first_reached(t.summary, t.summary.top_threshold) for t in tried]
     return numpy.concatenate(counts) if counts else numpy.zeros(0)
+
+
+def _best_cold(tried: Sequence[Tried]) -> float | None:
+    """The fewest evaluations by any of `COLD` on one task; None where none got there."""
+    medians = [_median(_counts([t])) for t in tried if t.row.label in COLD]
+    return min((x for x in medians if x is not None), default=None)
 
 
 def _median(counts: ndarray) -> float | None:

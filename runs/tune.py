@@ -28,17 +28,19 @@ from runs.left_out import FOLDS
 
 RECORD = Path("runs/tune.jsonl")
 GRID: dict[str, tuple[Any, ...]] = {
-    "num_prior_first": (3, 4, 6),
-    "least_prior_weight": (0.0, 0.6, 0.8, 0.9),
+    "prior_test": ("cold", "random", "none"),
+    "random_restart": (True, False),
+    "least_prior_weight": (0.6, 0.8),
 }
-"""Every combination is a candidate. 0 never gives the prior up, and then the first setting has no effect: one candidate."""
+"""Every combination is a candidate, and `NEVER`."""
+NEVER = {"prior_test": "none", "random_restart": True, "least_prior_weight": 0.0}
+"""A prior that is neither tested nor given up."""
 ROUNDS = 3
-"""Draws of the training tasks: 10 candidates become 5, 2 and 1."""
+"""Draws of the training tasks: 13 candidates become 6, 3 and 1."""
 
 
 def candidates() -> list[dict[str, Any]]:
-    every = [dict(zip(GRID, values)) for values in itertools.product(*GRID.values())]
-    return [x for x in every if x["least_prior_weight"] or x["num_prior_first"] == GRID["num_prior_first"][0]]
+    return [*(dict(zip(GRID, values)) for values in itertools.product(*GRID.values())), NEVER]
 
 
 class Measured:
@@ -116,7 +118,7 @@ def choose(measured: Measured, outer: Sequence[str]) -> dict[str, Any]:
         print(f"|{'---:|' * (len(GRID) + 1 + len(inner))}")
         for value, _, settings, by_fold in scored:
             shown = [f"{numpy.exp(numpy.mean(by_fold[fold])):.2f}" for fold in inner]
-            words = [*(f"{settings[name]:g}" for name in GRID), f"{numpy.exp(value):.3f}", *shown]
+            words = [*(str(settings[name]) for name in GRID), f"{numpy.exp(value):.3f}", *shown]
             print(f"| {' | '.join(words)} |", flush=True)
         left = [settings for _, _, settings, _ in scored[: max(1, len(left) // 2)]]
     return left[0]
@@ -131,7 +133,7 @@ def main() -> None:
         print(f"\nChosen without {group}: {json.dumps(best)}", flush=True)
         for fold in outer:
             ratios = measured.log_ratio(outer, fold, range(1, ROUNDS + 1), best)
-            never = measured.log_ratio(outer, fold, range(1, ROUNDS + 1), candidates()[0])
+            never = measured.log_ratio(outer, fold, range(1, ROUNDS + 1), NEVER)
             said = [f"{numpy.exp(numpy.mean(x)):.2f}, worst task {numpy.exp(max(x)):.2f}" for x in (ratios, never)]
             print(f"{fold}, over without a prior: {said[0]}; never given up: {said[1]}", flush=True)
 

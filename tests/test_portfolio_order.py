@@ -10,7 +10,7 @@ import torch
 
 from controller import Prior
 from controller.candidates import pending
-from controller.models import portfolio, prior_file, rank_sources, transfer_model
+from controller.models import known_costs, portfolio, prior_file, rank_sources, transfer_model
 from controller.models.prior_file import Runs, Tasks
 from controller.models.source_ranks import KINDS, QUANTITIES, SourceRanks
 from controller.portfolio import Portfolio
@@ -82,6 +82,34 @@ LIMITED = ranks_of([0, 1, 2, 3], **costs_of(gpu=[0.9, 0.1, 0.8, 0.0], phone=[0.9
 def test_the_first_keeps_the_limit_of_the_kind_of_device(how, kind, first):
     """The best architecture breaks the limit on both kinds; the next two keep it on one each."""
     assert order(LIMITED, how, ConstraintFacts("latency", kind, 0.3))[0] == first
+
+
+@pytest.mark.parametrize(("on_the_fourth", "first"), [(0.25, 0), (0.6, 1)])
+def test_the_first_keeps_a_limit_surely_where_known_devices_differ(on_the_fourth, first):
+    """The best costs less than the limit by the mean over devices; the second costs so little that it keeps any of them."""
+    devices = [[0.25, 0.01, 0.9], [0.25, 0.01, 0.9], [0.25, 0.01, 0.9], [on_the_fourth, 0.01, 0.9]]
+    mean = [0.27, 0.01, 0.9]
+    ranks = ranks_of(
+        [0, 1, 2], costs=[*devices, mean, mean], kinds=[[LATENCY, GPU, 0]] * 4 + [[LATENCY, -1, 1], [LATENCY, GPU, 1]]
+    )
+    found = order(ranks, "greedy", ConstraintFacts("latency", "gpu", 0.3))
+    assert found[0] == first
+    assert set(found) == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("facts", "kept"),
+    [
+        # The two devices are 0.1 from their mean, and so 0.2 from each other.
+        (ConstraintFacts("latency", "gpu", 0.3), torch.special.ndtr(torch.tensor([0.0, 1.5, -3.5]))),
+        (ConstraintFacts("latency", "phone", 0.3), torch.ones(3)),
+        (ConstraintFacts("latency", "gpu"), torch.ones(3)),
+    ],
+)
+def test_how_surely_a_limit_is_kept_by_hand(facts, kept):
+    costs = [[0.2, 0.0, 1.0], [0.4, 0.0, 1.0], [0.3, 0.0, 1.0]]
+    ranks = ranks_of([0, 1, 2], costs=costs, kinds=[[LATENCY, GPU, 0]] * 2 + [[LATENCY, GPU, 1]])
+    torch.testing.assert_close(known_costs.probability_kept(ranks, (facts,)), kept)
 
 
 def test_a_device_of_another_kind_counts_less():

@@ -87,12 +87,17 @@ def with_contrast(space: Space, state: Any, archs_SBD: Tensor) -> Tensor:
     What the prior proposed is alike and good, and tells little of the rest of the space; and searches of one prior would all go
     the same way from there.
     """
-    drawn_SND = _sampling.sample(space, state.seeds, state.step, _CONTRASTS, stream=_CONTRAST)
-    known_SED = torch.cat([state.archs, archs_SBD], 1)
-    at_S1 = _ops.isin(*_ops.keys(space.choices, drawn_SND, known_SED)).int().argmin(-1, keepdim=True)
     begins_S11 = (state.given_up == state.archs.shape[1])[:, None, None]
-    first_S1D = torch.where(begins_S11, batch.take(drawn_SND, at_S1), archs_SBD[:, :1])
+    first_S1D = torch.where(begins_S11, random_new(space, state, archs_SBD), archs_SBD[:, :1])
     return torch.cat([first_S1D, archs_SBD[:, 1:]], 1)
+
+
+def random_new(space: Space, state: Any, proposed_SCD: Tensor) -> Tensor:
+    """A random architecture that is neither evaluated nor proposed, `[S, 1, D]`."""
+    drawn_SND = _sampling.sample(space, state.seeds, state.step, _CONTRASTS, stream=_CONTRAST)
+    known_SED = torch.cat([state.archs, proposed_SCD], 1)
+    at_S1 = _ops.isin(*_ops.keys(space.choices, drawn_SND, known_SED)).int().argmin(-1, keepdim=True)
+    return batch.take(drawn_SND, at_S1)
 
 
 @lru_cache(maxsize=4)

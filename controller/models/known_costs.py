@@ -20,6 +20,8 @@ _USUAL = 1.0
 mean for 0.5 to 4, and after 3.8 for 0."""
 _FEW_DEVICES = 2.0
 """Devices of a kind of which the mean counts as much as that over all. Not ablated."""
+_NEAR = 0.15
+"""How far from a bound, as a share of the space, known devices are compared with each other. Not ablated."""
 
 
 def allowed(ranks: SourceRanks, facts: tuple[ConstraintFacts, ...]) -> tuple[Tensor, Tensor]:
@@ -40,6 +42,29 @@ def allowed(ranks: SourceRanks, facts: tuple[ConstraintFacts, ...]) -> tuple[Ten
             kept.append((cost_MC <= share) & others_M1)
             counts.append(weights_C)
     return torch.cat(kept, 1), torch.cat(counts)
+
+
+def probability_kept(ranks: SourceRanks, facts: tuple[ConstraintFacts, ...]) -> Tensor:
+    """How likely each architecture keeps all constraints on a device that is not known, float32 `[M]`.
+
+    A device is taken to differ from the mean of those of its kind as each of them does from the mean of the others. Differences
+    are taken to be normal, constraints independent. A constraint of which nothing can be said, as fewer than two devices of its
+    kind are known or not what share of the space keeps it, counts as kept.
+    """
+    kept_M = torch.ones(len(ranks.rows))
+    quantity_P, kind_P, is_mean_P = ranks.cost_kinds.unbind(1)
+    for constraint in facts:
+        same_P = (quantity_P == place(QUANTITIES, constraint.quantity)) & (kind_P == place(KINDS, constraint.device))
+        costs_MD = ranks.costs[:, same_P & (is_mean_P == 0)].float()
+        mean_M, count = costs_MD.mean(1), costs_MD.shape[1]
+        if constraint.share is None or count < 2:
+            continue
+        near_M = (mean_M - constraint.share).abs() <= _NEAR
+        # A device's difference from the mean of the others is n / (n - 1) times that from the mean of all.
+        apart_MD = (costs_MD - mean_M[:, None])[near_M] * (count / (count - 1))
+        spread = float(apart_MD.square().mean().sqrt()) if near_M.any() else 0.0
+        kept_M = kept_M * torch.special.ndtr((constraint.share - mean_M) / max(spread, 1e-6))
+    return kept_M
 
 
 def _shares(constraint: ConstraintFacts) -> tuple[float, ...]:

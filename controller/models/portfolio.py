@@ -31,6 +31,8 @@ LENGTH = 1024
 """Architectures in an order at most: more than any comparison evaluates."""
 _GREEDY = 64
 """Architectures of an order that are chosen by what they add; the rest follow by mean rank. It bounds the time."""
+_SURE = 0.9
+"""How likely the first proposal keeps all constraints, as the known devices of its kind differ."""
 _TIE = 1e-3
 """What the mean rank counts beside what is added: where nothing is left to add, the next best follow."""
 
@@ -96,7 +98,7 @@ def order(ranks: SourceRanks, weights: Tensor, facts: tuple[ConstraintFacts, ...
         return _fastest(ranks, weights, facts)[:length]
     found = sources(ranks, weights, facts)
     if how == "greedy":
-        return _greedy(found, length)
+        return _greedy(found, _sure_to_keep(ranks, facts), length)
     mean_M = found.loss @ found.weights
     return mean_M.argsort(stable=True)[:length] if how == "mean" else _by_families(found, length)
 
@@ -129,14 +131,24 @@ def _loss_within(rank_MS: Tensor, allowed_MS: Tensor) -> Tensor:
     return torch.where(allowed_MS, within_MS, float(len(rank_MS))).log1p()
 
 
-def _greedy(found: Sources, length: int) -> Tensor:
-    """Each next architecture lowers the weighted loss of the best so far most, `[length]`."""
+def _sure_to_keep(ranks: SourceRanks, facts: tuple[ConstraintFacts, ...]) -> Tensor:
+    """Which architectures may come first, bool `[M]`: those that keep all constraints as good as surely, or the surest."""
+    if not facts or not ranks.costs.shape[1]:
+        return torch.ones(len(ranks.rows), dtype=torch.bool)
+    kept_M = known_costs.probability_kept(ranks, facts)
+    return kept_M >= min(_SURE, float(kept_M.max()))
+
+
+def _greedy(found: Sources, may_begin: Tensor, length: int) -> Tensor:
+    """Each next architecture lowers the weighted loss of the best so far most, `[length]`; the first is one that may."""
     mean_M = found.loss @ found.weights
     best_S = torch.full_like(found.weights, float(found.loss.max()))
     taken: list[int] = []
     for _ in range(min(length, _GREEDY)):
         left_M = torch.minimum(found.loss, best_S) @ found.weights + _TIE * mean_M
         left_M[taken] = torch.inf
+        if not taken:
+            left_M[~may_begin] = torch.inf
         taken.append(int(left_M.argmin()))
         best_S = torch.minimum(best_S, found.loss[taken[-1]])
     rest = mean_M.argsort(stable=True).tolist()
