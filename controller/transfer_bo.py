@@ -131,7 +131,8 @@ class TransferBO:
         """At first what is copied, and a test of the prior; then the candidates of the highest expected improvement one after
         another, each away from those before it."""
         first_SCD = self._copied(model, state, batch)
-        if model.prior is not None and state.archs.shape[1] <= self.num_copied < state.archs.shape[1] + batch:
+        tested_at = max(self.num_copied, 1)
+        if model.prior is not None and state.archs.shape[1] <= tested_at < state.archs.shape[1] + batch:
             first_SCD = self._with_test(state, first_SCD)
         if first_SCD.shape[1] == batch:
             return first_SCD

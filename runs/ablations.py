@@ -29,6 +29,9 @@ VARIANTS = {
     "full": ("", BANK, "", SPLITS),
     "without the prior": ("", None, "", SPLITS),
     "without cold hypotheses": ("", BANK, ":use_cold_hypotheses=false", SPLITS),
+    "without what is copied first": ("", BANK, ":num_copied=0", SPLITS),
+    "without a test of the prior": ("", BANK, ":prior_test=none", SPLITS),
+    "the prior never given up": ("", BANK, ":least_prior_weight=0", SPLITS),
     "without exploration": ("", BANK, ":explore_share=0", SPLITS),
     "without a model of constraints": ("", BANK, ":model_constraints=false", SPLITS),
     "without per-architecture memory": (

@@ -17,7 +17,7 @@ DRAWN_SHARE = 0.8
 """Of the training tasks, for priors that show how much a result owes to just these tasks."""
 ENCODED = ("natsbench-size",)
 """Splits whose tasks are read through the cell encoder. In the other spaces a search reads nothing that the training seed or the
-training of the encoder changes, so that their priors leave the latter out (40 s of one core each)."""
+training of the encoder changes, so that drawn priors leave the latter out (40 s of one core each)."""
 
 
 def recipe() -> list[str]:
@@ -37,6 +37,6 @@ def prior(split: str, draw: int = 0) -> Path:
         command = [sys.executable, "-m", "nas", *recipe(), "--split", split, "--out", str(path.parent)]
         if draw:
             command += ["--seed", str(draw), "--task-fraction", str(DRAWN_SHARE)]
-        command += [] if split in ENCODED else ["--learner-option", "pca_steps=0"]
+            command += [] if split in ENCODED else ["--learner-option", "pca_steps=0"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return path

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import sys
 
-from nas.compare import comparison
+from nas.compare import comparison, trial_cache
 from nas.meta import splits
 from runs.split_priors import DRAWS, OUT, prior
+from runs.transfer_limits import print_first_penalties
 from runs.transfer_tables import COLD, Row, Tried, print_tables
 
 POLICIES = {"shipped": "shipped"}
@@ -47,6 +48,8 @@ def main() -> None:
         drawn = {f"transfer_bo:prior={prior(split, draw)}": Row("drawn tasks", draw) for draw in DRAWS[:draws]}
         found += rows(split, seeds, evals, jobs, drawn) if drawn else []
     print_tables(found)
+    print("\n## Points that the first proposal loses to its limit\n")
+    print_first_penalties(found, lambda tried: trial_cache.read(tried.summary.spec.path(OUT)).index[:, 0].long())
 
 
 if __name__ == "__main__":

@@ -45,13 +45,13 @@ def print_tables(found: Sequence[Tried]) -> None:
     every = sorted(dict.fromkeys(tried.task for tried in found), key=lambda task: _order(found, task))
     with_test = [task for task in every if _has_test(found, task)]
     print("## What is measured\n")
-    _print_row("task", "settings", "score", "best test", "functions in the top", "architectures in the top")
-    _print_rule(2, 4)
+    print_row("task", "settings", "score", "best test", "functions in the top", "architectures in the top")
+    print_rule(2, 4)
     for task in every:
         print_measure(_of(found, task)[0].summary)
     print("\n## Evaluations to the best 0.1%\n")
-    _print_row("task", "settings", "transfer_bo", "quartiles", "reached", "80% of the tasks", *CONTROLLERS, BEST_COLD)
-    _print_rule(2, 5 + len(CONTROLLERS))
+    print_row("task", "settings", "transfer_bo", "quartiles", "reached", "80% of the tasks", *CONTROLLERS, BEST_COLD)
+    print_rule(2, 5 + len(CONTROLLERS))
     for task in every:
         print_counts(_of(found, task))
     print_means(found, every)
@@ -72,8 +72,8 @@ def print_measure(one: summary.TrialSummary) -> None:
     best = one.report + one.test_regret
     best = "none" if numpy.isnan(best).all() else f"{numpy.nanmin(best):.2f}"
     functions = f"{top.functions} of {top.all_functions:,}{', coarse' if top.coarse else ''}"
-    _print_row(
-        _short(one.spec.task), group(one.spec.task), measured_on.text, best, functions, f"{top.archs} ({top.share:.2%})"
+    print_row(
+        short(one.spec.task), group(one.spec.task), measured_on.text, best, functions, f"{top.archs} ({top.share:.2%})"
     )
 
 
@@ -87,15 +87,15 @@ def print_counts(tried: Sequence[Tried]) -> None:
     reached = f"{numpy.isfinite(counts['transfer_bo']).mean():.0%}"
     spread = ", ".join(map(statistics.count_text, drawn))
     task = tried[0].task
-    _print_row(_short(task), group(task), f"**{median}**", f"{q25} to {q75}", reached, spread, *others)
+    print_row(short(task), group(task), f"**{median}**", f"{q25} to {q75}", reached, spread, *others)
 
 
 def print_means(found: Sequence[Tried], every: Sequence[str]) -> None:
     """Geometric means over tasks of the medians, `never` as `statistics.geometric_mean` counts it."""
     print("\nGeometric means of the medians:\n")
     draws = sorted({tried.row.draw for tried in found} - {0})
-    _print_row("tasks", "transfer_bo", *(f"80%, draw {draw}" for draw in draws), *CONTROLLERS, BEST_COLD)
-    _print_rule(1, 2 + len(draws) + len(CONTROLLERS))
+    print_row("tasks", "transfer_bo", *(f"80%, draw {draw}" for draw in draws), *CONTROLLERS, BEST_COLD)
+    print_rule(1, 2 + len(draws) + len(CONTROLLERS))
     rows = [Row("transfer_bo"), *(Row("drawn tasks", draw) for draw in draws), *map(Row, CONTROLLERS)]
     for name in ("kept", "dev", "seen", "all"):
         ours = [task for task in every if name in (group(task), "all")]
@@ -109,7 +109,7 @@ def _print_mean(name: str, found: Sequence[Tried], rows: Sequence[Row], ours: Se
     budget = found[0].summary.spec.evals
     assert budget is not None
     cold = statistics.geometric_mean([_best_cold(_of(found, task)) for task in ours], budget)
-    _print_row(f"{name} ({len(ours)})", *(_mean_of(found, row, ours) for row in rows), f"{cold:.1f}")
+    print_row(f"{name} ({len(ours)})", *(_mean_of(found, row, ours) for row in rows), f"{cold:.1f}")
 
 
 def _mean_of(found: Sequence[Tried], row: Row, every: Sequence[str]) -> str:
@@ -126,14 +126,14 @@ def print_ends(groups: Sequence[Sequence[str]], found: Sequence[Tried], what: st
     if not groups:
         return
     at = statistics.ends(found[0].summary.best.shape[1])
-    _print_row("task" if len(groups[0]) == 1 else "tasks", "searches", *(f"after {count}" for count in at))
-    _print_rule(2, len(at))
+    print_row("task" if len(groups[0]) == 1 else "tasks", "searches", *(f"after {count}" for count in at))
+    print_rule(2, len(at))
     for members in groups:
-        name = _short(members[0]) if len(members) == 1 else f"{_family(members[0])} ({len(members)})"
+        name = short(members[0]) if len(members) == 1 else f"{_family(members[0])} ({len(members)})"
         for label in ("transfer_bo", "drawn tasks", *CONTROLLERS):
             ours = [tried.summary for tried in found if tried.task in members and tried.row.label == label]
             if {one.spec.task for one in ours} == set(members):
-                _print_row(name, _label(label), *(_end(ours, count, what, rank) for count in at))
+                print_row(name, _label(label), *(_end(ours, count, what, rank) for count in at))
 
 
 def _end(ours: Sequence[summary.TrialSummary], count: int, what: str, rank: str | None) -> str:
@@ -186,7 +186,7 @@ def _family(task: str) -> str:
     return "device" if TaskName.parse(task).constraints else families.family_of(task)
 
 
-def _short(task: str) -> str:
+def short(task: str) -> str:
     return (
         task.replace("nasbench201-", "")
         .replace("nasbench201/", "")
@@ -195,9 +195,9 @@ def _short(task: str) -> str:
     )
 
 
-def _print_row(*cells: str) -> None:
+def print_row(*cells: str) -> None:
     print(f"| {' | '.join(cells)} |", flush=True)
 
 
-def _print_rule(words: int, numbers: int) -> None:
+def print_rule(words: int, numbers: int) -> None:
     print(f"|{'---|' * words}{'---:|' * numbers}")

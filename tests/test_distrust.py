@@ -65,6 +65,31 @@ def test_so_is_one_where_nine_of_ten_cells_fail(scores_FKN, prior, number, sign)
     assert (state.given_up >= controller.num_prior_first).all()
 
 
+@pytest.mark.parametrize("copied", [0, 1, 2])
+def test_the_evaluation_after_those_copied_is_what_a_search_without_prior_would_make(scores_FKN, prior, copied):
+    controller, state = searched(scores_FKN[0, TRAINED], prior, max(copied, 1), num_copied=copied)
+    tested, cold = (controller.propose(x, 1).archs for x in (state, without_prior(state)))
+    assert torch.equal(tested, cold)
+    untested = TransferBO(SPACE, num_copied=copied, prior_test="none").propose(state, 1).archs
+    assert not torch.equal(untested, cold)
+
+
+def test_a_random_test_of_the_prior_differs_from_search_to_search(scores_FKN, prior):
+    controller, state = searched(scores_FKN[0, TRAINED], prior, 2, seeds=torch.arange(40), prior_test="random")
+    archs = controller.propose(state, 1).archs
+    assert len(archs.unique(dim=0)) > 30
+    assert not (archs[:, :, None] == state.archs[:, None]).all(-1).any()
+
+
+def test_in_a_batch_the_test_of_the_prior_stands_after_what_is_copied(scores_FKN, prior):
+    controller, state = searched(scores_FKN[0, TRAINED], prior, 1)
+    archs = controller.propose(state, 4).archs
+    first = transfer_model.find(SPACE, state.prior).first_archs
+    assert torch.equal(archs[:, 0], first[1].expand(3, -1))
+    assert torch.equal(archs[:, 1], controller.propose(without_prior(state), 1).archs[:, 0])
+    assert len(archs[0].unique(dim=0)) == 4
+
+
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_a_prior_of_such_tasks_is_kept(scores_FKN, prior, number):
     _, state = searched(scores_FKN[0, TRAINED + number], prior, 6)
