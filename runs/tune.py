@@ -30,13 +30,13 @@ RECORD = Path("runs/tune.jsonl")
 GRID: dict[str, tuple[Any, ...]] = {
     "prior_test": ("cold", "random", "none"),
     "random_restart": (True, False),
-    "least_prior_weight": (0.6, 0.8),
+    "least_prior_weight": (0.6,),
 }
 """Every combination is a candidate, and `NEVER`."""
 NEVER = {"prior_test": "none", "random_restart": True, "least_prior_weight": 0.0}
 """A prior that is neither tested nor given up."""
-ROUNDS = 3
-"""Draws of the training tasks: 13 candidates become 6, 3 and 1."""
+ROUNDS = 2
+"""Draws of the training tasks: 7 candidates become 3 and 1."""
 
 
 def candidates() -> list[dict[str, Any]]:
