@@ -1,9 +1,14 @@
 """Chooses settings of `transfer_bo` without a look at the families on which the choice is then shown.
 
-Called by tune.sh: BUDGET SEARCHES TASKS OUTER ...; an OUTER is a group of families joined by `+`, or `none`, which leaves none
-out and makes the choice that ships. For each group, priors leave out the group and one inner family in turn, which is then
-searched. Candidates are halved round by round, each round with priors of another draw of the training tasks, until one is left.
-It searches the outer families once, with priors that leave those out alone.
+Called by tune.sh: BUDGET SEARCHES TASKS OUTER ...; an OUTER is `each`, a group of families joined by `+`, or `none`, which leaves
+none out.
+
+`each` measures every candidate on every family, by priors that leave that family out. It says of each family what the rule
+chooses by the others alone, and what that choice is worth there: one measurement for all choices.
+
+For a group, priors leave out the group and one inner family in turn, which is then searched. Candidates are halved round by
+round, each round with priors of another draw of the training tasks, until one is left. It searches the outer families once, with
+priors that leave those out alone.
 
 Every measurement is a line of `runs/tune.jsonl`; those that are there are not made again.
 """
@@ -35,8 +40,8 @@ GRID: dict[str, tuple[Any, ...]] = {
 """Every combination is a candidate, and `NEVER`."""
 NEVER = {"prior_test": "none", "random_restart": True, "least_prior_weight": 0.0}
 """A prior that is neither tested nor given up."""
-ROUNDS = 2
-"""Draws of the training tasks: 7 candidates become 3 and 1."""
+ROUNDS = 3
+"""Draws of the training tasks: 7 candidates become 3 and 1, and 1 again."""
 
 
 def candidates() -> list[dict[str, Any]]:
@@ -116,26 +121,51 @@ def choose(measured: Measured, outer: Sequence[str]) -> dict[str, Any]:
         print(f"\nRound {number}, left out: {'+'.join(outer) or 'none'}\n")
         print(f"| {' | '.join(GRID)} | objective | {' | '.join(inner)} |")
         print(f"|{'---:|' * (len(GRID) + 1 + len(inner))}")
-        for value, _, settings, by_fold in scored:
-            shown = [f"{numpy.exp(numpy.mean(by_fold[fold])):.2f}" for fold in inner]
-            words = [*(str(settings[name]) for name in GRID), f"{numpy.exp(value):.3f}", *shown]
-            print(f"| {' | '.join(words)} |", flush=True)
+        for _, _, settings, by_fold in scored:
+            _print_row(settings, by_fold)
         left = [settings for _, _, settings, _ in scored[: max(1, len(left) // 2)]]
     return left[0]
+
+
+def choose_each(measured: Measured) -> None:
+    """Of each family the choice by all others, and what it is worth there."""
+    every, draws = candidates(), range(1, ROUNDS + 1)
+    ratios = {
+        fold: [measured.log_ratio([fold], fold, draws, settings) for settings in every] for fold in FOLDS
+    }  # Family by family, as each makes its priors once.
+    print(f"| {' | '.join(GRID)} | objective | {' | '.join(FOLDS)} |\n|{'---:|' * (len(GRID) + 1 + len(FOLDS))}")
+    for at, settings in enumerate(every):
+        _print_row(settings, {fold: ratios[fold][at] for fold in FOLDS})
+    for fold in FOLDS:
+        by_others = [objective({f: found[at] for f, found in ratios.items() if f != fold}) for at in range(len(every))]
+        at = by_others.index(min(by_others))
+        print(f"\nChosen without {fold}: {json.dumps(every[at])}; there {_worth(ratios[fold][at])}", flush=True)
+
+
+def _print_row(settings: dict[str, Any], by_fold: dict[str, list[float]]) -> None:
+    shown = [f"{numpy.exp(numpy.mean(ratios)):.2f}" for ratios in by_fold.values()]
+    words = [*(str(settings[name]) for name in GRID), f"{numpy.exp(objective(by_fold)):.3f}", *shown]
+    print(f"| {' | '.join(words)} |", flush=True)
+
+
+def _worth(ratios: list[float]) -> str:
+    return f"{numpy.exp(numpy.mean(ratios)):.2f}, worst task {numpy.exp(max(ratios)):.2f}"
 
 
 def main() -> None:
     budget, searches, most = (int(x) for x in sys.argv[1:4])
     measured = Measured(budget, searches, most)
     for group in sys.argv[4:]:
+        if group == "each":
+            choose_each(measured)
+            continue
         outer = [] if group == "none" else group.split("+")
         best = choose(measured, outer)
         print(f"\nChosen without {group}: {json.dumps(best)}", flush=True)
         for fold in outer:
             ratios = measured.log_ratio(outer, fold, range(1, ROUNDS + 1), best)
             never = measured.log_ratio(outer, fold, range(1, ROUNDS + 1), NEVER)
-            said = [f"{numpy.exp(numpy.mean(x)):.2f}, worst task {numpy.exp(max(x)):.2f}" for x in (ratios, never)]
-            print(f"{fold}, over without a prior: {said[0]}; never given up: {said[1]}", flush=True)
+            print(f"{fold}, over without a prior: {_worth(ratios)}; never given up: {_worth(never)}", flush=True)
 
 
 def _controller(settings: dict[str, Any], space: Any) -> TransferBO:
