@@ -19,6 +19,8 @@ POLICIES = {"shipped": "shipped"}
 for the other splits."""
 DEVELOPMENT = "development-"
 """Splits that settings are chosen on, and no result is shown of."""
+TUNED = ("own201",)
+"""Splits of tune.py alone: their tasks are in others."""
 COPIES = {"portfolio": "", "portfolio, families": ":order=families", "portfolio, fastest": ":order=fastest"}
 """Portfolios of the same prior: greedy; the best of each family in turn; the best of those fastest on the known devices. Random
 searches without repeats where the prior knows no task of the space."""
@@ -33,7 +35,9 @@ def rows(split: str, seeds: int, evals: int, jobs: int, controllers: dict[str, R
 def main() -> None:
     seeds, evals, jobs, draws = (int(x) for x in sys.argv[1:5])
     wanted = sys.argv[5:] or [
-        name for name, split in splits.splits().items() if split.held_out and not name.startswith(DEVELOPMENT)
+        name
+        for name, split in splits.splits().items()
+        if split.held_out and not name.startswith(DEVELOPMENT) and name not in TUNED
     ]
     found: list[Tried] = []
     for split in wanted:
