@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from search_spaces import Task, _ops, _sampling
+from search_spaces import Task, UserError, _ops, _sampling
 
 _TASK = Task("small", (1, 12, 9), 7)
 
@@ -80,10 +80,15 @@ def descriptions_are_parsed_back(component: Any) -> None:
 
 
 def networks_run(component: Any) -> None:
-    """Built networks run forward and backward, and give a logit a class."""
+    """Built networks run forward and backward, and give a logit a class; or one line says which package they need."""
     space = component()
     for arch in _some(space, 4):
-        network = space.build(arch, _TASK)
+        try:
+            network = space.build(arch, _TASK)
+        except UserError as error:
+            assert "pip install" in str(error), f"'{space.describe(arch)}' is not built, and no package is missing: {error}"
+            assert "\n" not in str(error), "what is missing is said in more than one line"
+            continue
         logits = network(torch.randn(2, *_TASK.input_shape, generator=torch.Generator().manual_seed(0)))
         assert logits.shape == (2, 7), f"'{space.describe(arch)}' gives logits {list(logits.shape)}, not [2, 7]"
         if logits.requires_grad:
