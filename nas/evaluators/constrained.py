@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from controller import Proposal, Results, penalty
-from nas.tables import Table, device_kinds
+from nas.tables import Table, device_kinds, network_counts
 from nas.types import Defaults, Evaluate, Evaluator, HasDataDigest, TrainingEvaluator
 from search_spaces import ConstraintFacts, Space, Task, _ops
 
@@ -76,7 +76,7 @@ class Constraint:
 
     @property
     def digest(self) -> str:
-        return self.table.digest([self.column])
+        return network_counts.digest(self.table, self.column)
 
     @property
     def facts(self) -> ConstraintFacts:
@@ -86,7 +86,7 @@ class Constraint:
 
     def values(self, archs: Tensor, space: Space) -> Tensor:
         """The column of `archs` `[..., D]`, float32 `[...]`."""
-        return self.table.by_index(self.column, space.choices)[_ops.index(archs, space.choices)]
+        return network_counts.values(self.table, self.column, archs, space)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from nas.evaluators.constrained import Constrained
 from nas.evaluators.function import Function
 from nas.evaluators.multi_objective import Aim, MultiObjective
 from nas.evaluators.tabular import Tabular
-from nas.tables import Table
+from nas.tables import Table, network_counts
 from nas.tasks import least_network
 from nas.tasks.network_bound import FIGURES, Measurements, NetworkConstraint
 from nas.types import Evaluator, HasMemory
@@ -61,11 +61,10 @@ class TableColumn:
 
     @property
     def digest(self) -> str:
-        return self.table.digest([self.column])
+        return network_counts.digest(self.table, self.column)
 
     def values(self, proposal: Proposal, results: Results, seeds: Tensor) -> Tensor:
-        values_N = self.table.by_index(self.column, self.space.choices)
-        return self._scale * values_N[_ops.index(proposal.archs, self.space.choices)]
+        return self._scale * network_counts.values(self.table, self.column, proposal.archs, self.space)
 
     @property
     def _scale(self) -> float:

@@ -10,6 +10,7 @@ import re
 
 from nas import tables
 from nas.evaluators.constrained import PENALTY_WEIGHT, Constraint
+from nas.tables import network_counts
 from nas.tasks.name import CONSTRAINT_FORM, TaskName
 from search_spaces import Space, UserError
 
@@ -31,7 +32,8 @@ def parse(text: str, space: Space) -> Constraint:
         if not 0 <= bound <= 100:
             raise UserError(f"Constraint '{text}' names the quantile {value}; it takes q0 to q100.")
         share = bound / 100
-        bound = figures.double().nanquantile(share).item()
+        # As the constraint will read it, which of counts may be another number than the column's.
+        bound = network_counts.values(table, column, table.archs.long(), space).double().nanquantile(share).item()
     if bound <= 0:
         raise UserError(f"Constraint '{text}' is {bound:g}; it takes a number above zero.")
     return Constraint(table, column, bound, _number(text, weight) if weight else PENALTY_WEIGHT, share)
