@@ -207,7 +207,7 @@ class TransferBO:
         evaluations are not taken for more.
         """
         model = transfer_model.find(self.space, state.prior)
-        mean_SEU = model.features(state.archs).mean
+        mean_SEU = model.features(state.archs).mean[..., : model.num_means]
         if not mean_SEU.shape[1] or not mean_SEU.shape[2]:
             return torch.zeros(len(state.seeds), dtype=torch.float64)
         score_SE1 = scores.normal_scores(constraints.unpenalised_scores(state))[..., None]
@@ -237,9 +237,11 @@ class TransferBO:
     ) -> Tensor:
         """Expected improvement `[S, M]`; at first what the prior expects of each."""
         if not state.archs.shape[1]:
+            if model.means is None and model.num_figures:  # What it expects of each, before anything else is known.
+                return inputs.mean.mean(-1).exp()
             if model.means is None:
                 return _noise.uniform(state.seeds, 0, inputs.path_stats.shape[1], stream=_FIRST).double() + 1.0
-            return (inputs.mean @ model.means.weights).exp()
+            return (inputs.mean[..., : model.num_means] @ model.means.weights).exp()
         posterior = self._posterior(model, history, inputs)
         if not state.constraint_ratio.shape[-1]:
             best_S11 = history.scores.amax(-1)[:, None, None]  # The best is always in the history.

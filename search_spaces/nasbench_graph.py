@@ -49,12 +49,13 @@ class NasBenchGraph:
     decisions = tuple(f"input of {n}" for n in range(1, _NODES + 1)) + tuple(
         f"operation {n}" for n in range(1, _NODES + 1)
     )
-    operations = tuple(
-        ("input", *(f"node {earlier}" for earlier in range(1, n))) for n in range(1, _NODES + 1)
-    ) + (_OPERATIONS,) * _NODES
-    operation_features = tuple(
-        (OperationFeatures(other=1.0),) * n for n in range(1, _NODES + 1)
-    ) + (tuple(_FEATURES.values()),) * _NODES
+    operations = (
+        tuple(("input", *(f"node {earlier}" for earlier in range(1, n))) for n in range(1, _NODES + 1))
+        + (_OPERATIONS,) * _NODES
+    )
+    operation_features = (
+        tuple((OperationFeatures(other=1.0),) * n for n in range(1, _NODES + 1)) + (tuple(_FEATURES.values()),) * _NODES
+    )
 
     def valid(self, archs: Tensor) -> Tensor:
         """Those that the benchmark has: written in its way, and not skips alone."""
@@ -74,7 +75,9 @@ class NasBenchGraph:
         skips = (operations == _SKIP).long() @ (2 ** torch.arange(_NODES))
         at = _ops.index(links, self.choices[:_NODES]) * 2**_NODES + skips
         # All orders of the nodes that give the benchmark's tree; the repeated ones among them change nothing.
-        written_PN = operations[..., None, :].expand(*at.shape, tables.orders.shape[1], _NODES).gather(-1, tables.orders[at])
+        written_PN = (
+            operations[..., None, :].expand(*at.shape, tables.orders.shape[1], _NODES).gather(-1, tables.orders[at])
+        )
         least = (written_PN @ (len(_OPERATIONS) ** torch.arange(_NODES).flip(0))).argmin(-1)[..., None, None]
         chosen = written_PN.gather(-2, least.expand(*at.shape, 1, _NODES)).squeeze(-2)
         return torch.cat([tables.links[at], chosen], -1)

@@ -9,7 +9,7 @@ import torch
 from controller import Proposal, Results
 from controller.candidates.scalarization import Scalarization
 from controller.models import pareto
-from nas import plugins, tables, tasks
+from nas import plugins, tasks
 from nas.compare import front_share
 from nas.compare.trial import Trial, TrialSpec
 from nas.export.device import Device

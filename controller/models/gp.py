@@ -9,14 +9,16 @@ Shapes: `S` seeds, `B` architectures, `D` decisions, `E` evaluations so far, `M`
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from controller.models import encodings, scores
 from search_spaces import Space, _ops, _sampling
+from search_spaces._figures import HasFigures
 
 _FIRST, _RANDOM = 0, 1
 QUEUE = 64
@@ -97,24 +99,32 @@ class GaussianProcess:
     def _posterior(self, archs_SED: Tensor, target_SE: Tensor, candidates_SMD: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation at the candidates, `[S, M]`, at the length of the highest marginal likelihood."""
         known_SEF, asked_SMF = self._features(archs_SED), self._features(candidates_SMD)
+        figures = _figures(self.space, archs_SED, candidates_SMD)
         # Of a count of features that differ, exp(-count / length) is a product over features: positive definite at any length.
         distance_SEE, distance_SEM = _distance(known_SEF, known_SEF), _distance(known_SEF, asked_SMF)
         identity = torch.eye(target_SE.shape[1])
         best_S = torch.full(target_SE.shape[:1], -torch.inf)
-        root, length_S = torch.zeros_like(distance_SEE), torch.ones_like(best_S)
-        for length in _LENGTHS:
-            chol_SEE = torch.linalg.cholesky((-distance_SEE / length).exp() + self.noise * identity)
+        root, length_S, share_S = torch.zeros_like(distance_SEE), torch.ones_like(best_S), torch.ones_like(best_S)
+        for share, length in itertools.product(_SHARES if figures else (1.0,), _LENGTHS):
+            covariance_SEE = (-distance_SEE / length).exp()
+            if figures and share < 1:
+                covariance_SEE = share * covariance_SEE + (1 - share) * figures.known
+            chol_SEE = torch.linalg.cholesky(covariance_SEE + self.noise * identity)
             white_SE1 = torch.linalg.solve_triangular(chol_SEE, target_SE[..., None], upper=False)
             # Rasmussen & Williams 2006, equation 5.8; the constant -E/2 log 2 pi is the same for all lengths.
             evidence_S = -white_SE1.square().sum((-1, -2)) / 2 - chol_SEE.diagonal(dim1=-1, dim2=-2).log().sum(-1)
             wins_S = evidence_S > best_S
             root = torch.where(wins_S[:, None, None], chol_SEE, root)
             length_S, best_S = torch.where(wins_S, length, length_S), torch.where(wins_S, evidence_S, best_S)
-        cross_SEM = (-distance_SEM / length_S[:, None, None]).exp()
+            share_S = torch.where(wins_S, share, share_S)
+        cross_SEM, own_SM = (-distance_SEM / length_S[:, None, None]).exp(), torch.ones(())
+        if figures:
+            cross_SEM = share_S[:, None, None] * cross_SEM + (1 - share_S[:, None, None]) * figures.cross
+            own_SM = share_S[:, None] + (1 - share_S[:, None]) * figures.own
         both = torch.linalg.solve_triangular(root, torch.cat([target_SE[..., None], cross_SEM], -1), upper=False)
         white_SE1, half_SEM = both[..., :1], both[..., 1:]
         # Rounding can make the variance of an architecture near tried ones negative, and its root NaN.
-        variance_SM = (1 - half_SEM.square().sum(1)).clamp(min=1e-6)
+        variance_SM = (own_SM - half_SEM.square().sum(1)).clamp(min=1e-6)
         return (half_SEM * white_SE1).sum(1), variance_SM.sqrt()
 
     def _features(self, archs: Tensor) -> Tensor:
@@ -126,6 +136,34 @@ class GaussianProcess:
 _LENGTHS = (1.5, 4.0, 12.0)
 """In features that differ: one decision is two of them, and two six-edge cells differ in 12 at most. So from neighbours alone
 being alike to a space that is alike everywhere; marginal likelihood chooses. Not ablated."""
+
+
+_SHARES = (1.0, 0.5, 0.2)
+"""Of the variance that is not linear in what the space knows of each architecture: nothing of it is at 1, and at 0.2 it
+correlates with scores as the best zero-cost proxies do (0.9, docs/proxies.md). Marginal likelihood chooses. Not ablated."""
+
+
+class _Linear(NamedTuple):
+    """Covariances of a linear function of the space's figures, of mean variance one (Rasmussen & Williams 2006, section 2.7)."""
+
+    known: Tensor
+    """`[S, E, E]`."""
+    cross: Tensor
+    """`[S, E, M]`."""
+    own: Tensor
+    """`[S, M]`."""
+
+
+def _figures(space: Space, archs_SED: Tensor, candidates_SMD: Tensor) -> _Linear | None:
+    """Of a space with figures (`search_spaces._figures`); None of any other."""
+    if not isinstance(space, HasFigures):
+        return None
+    known_SEP, asked_SMP = space.figures(archs_SED), space.figures(candidates_SMD)
+    P = known_SEP.shape[-1]
+    # Sums of products, not `bmm`: its order of summation depends on the company of other seeds.
+    cross_SEM = (known_SEP[:, :, None] * asked_SMP[:, None]).sum(-1) / P
+    known_SEE = (known_SEP[:, :, None] * known_SEP[:, None]).sum(-1) / P
+    return _Linear(known_SEE, cross_SEM, asked_SMP.square().sum(-1) / P)
 
 
 def _distance(ours_SEF: Tensor, theirs_SMF: Tensor) -> Tensor:

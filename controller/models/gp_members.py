@@ -67,8 +67,17 @@ the same, what it is a part of is not. With 0.1 beside it for three cold kernels
 tasks, within chance."""
 
 
-def hypotheses(mean_weights: Tensor | None) -> Hypotheses:
-    """Seven that know no other task; with a prior three around each of its mean functions and two along its components.
+_P_FIGURES = 0.3
+"""Probability of the hypotheses around figures that the space knows, divided evenly: that of cold ones. A few evaluations
+outweigh it."""
+_FIGURE_REMAINDERS = (0.2, 0.6, 1.8)
+"""`signal_var` around a figure, which correlates then with the scores by 0.91, 0.79 and 0.6: as zero-cost proxies do
+(docs/proxies.md). Not ablated."""
+
+
+def hypotheses(mean_weights: Tensor | None, num_figures: int = 0) -> Hypotheses:
+    """Seven that know no other task; with a prior three around each of its mean functions and two along its components; and
+    three around each figure that the space knows, which are mean functions after those of the prior.
 
     Args:
         mean_weights: `[U]` probability that a new task follows each mean function; None without a prior.
@@ -96,6 +105,11 @@ def hypotheses(mean_weights: Tensor | None) -> Hypotheses:
         along = {"mean_index": -1.0, "noise_ratio": _COMPONENT_NOISE, "component_var": 1.0}
         along["log_prior"] = math.log(_P_COMPONENTS / len(_ALONG))
         found += [{**_WARM_KERNELS, **along, "signal_var": signal_var} for signal_var in _ALONG]
+    first = 0 if mean_weights is None else len(mean_weights)
+    for index in range(first, first + num_figures):
+        around = {"mean_index": float(index), "log_prior": math.log(_P_FIGURES / len(_FIGURE_REMAINDERS) / num_figures)}
+        kernel = dict(zip(("w_rbf", "w_one_hot", "w_pairs", "w_linear"), _COLD_KERNELS[0]))
+        found += [{**kernel, **cold, **around, "signal_var": signal_var} for signal_var in _FIGURE_REMAINDERS]
     columns = {field: [row[field] for row in found] for field in Hypotheses._fields}
     return Hypotheses(**{field: torch.tensor(values, dtype=torch.float64) for field, values in columns.items()})
 
@@ -109,9 +123,13 @@ class Ensemble(NamedTuple):
     """bool `[H]` whether each rests on what other tasks taught."""
 
 
-def ensemble(every: Hypotheses, *, cold: bool = True) -> Ensemble:
-    """The ensemble of some hypotheses; without `cold` of those that rest on other tasks alone."""
-    uses_prior = (every.mean_index >= 0) | (every.component_var > 0)
+def ensemble(every: Hypotheses, *, cold: bool = True, num_means: float = math.inf) -> Ensemble:
+    """The ensemble of some hypotheses; without `cold` of those that rest on other tasks alone.
+
+    Args:
+        num_means: mean functions of the prior; those after them are figures of the space.
+    """
+    uses_prior = ((every.mean_index >= 0) & (every.mean_index < num_means)) | (every.component_var > 0)
     if not cold:
         every, uses_prior = every.take(uses_prior.nonzero().squeeze(-1)), uses_prior[uses_prior]
     return Ensemble(every, unique_covariances(every), uses_prior)

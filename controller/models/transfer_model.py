@@ -31,6 +31,7 @@ from controller.models.pretrained import PretrainedPrior
 from controller.models.prior_file import SpaceMemory
 from controller.models.task_features import task_features
 from search_spaces import ConstraintFacts, Space, Task, UserError, _measured, _ops, _sampling
+from search_spaces._figures import HasFigures
 
 NO_PRIOR = 0
 """The fingerprint of a model without a prior."""
@@ -86,15 +87,26 @@ class TransferModel:
         """The prior's mean functions; None without a prior."""
         return None if self.prior is None else mean_functions(self.prior, self.memory, self.task_features)
 
+    @property
+    def num_means(self) -> int:
+        """Mean functions of the prior, `U`: the first of those of `features`."""
+        return 0 if self.means is None else len(self.means.weights)
+
+    @property
+    def num_figures(self) -> int:
+        """Figures that the space knows of each architecture: mean functions after the prior's. 0 of most spaces."""
+        return self.space.num_figures if isinstance(self.space, HasFigures) else 0
+
     @cached_property
     def ensemble(self) -> Ensemble:
         """All hypotheses."""
-        return gp_members.ensemble(gp_members.hypotheses(None if self.means is None else self.means.weights))
+        weights = None if self.means is None else self.means.weights
+        return gp_members.ensemble(gp_members.hypotheses(weights, self.num_figures), num_means=self.num_means)
 
     @cached_property
     def warm_ensemble(self) -> Ensemble:
         """Those that use the prior; without one, all."""
-        return gp_members.ensemble(self.ensemble.hypotheses, cold=self.means is None)
+        return gp_members.ensemble(self.ensemble.hypotheses, cold=self.means is None, num_means=self.num_means)
 
     @cached_property
     def all_archs(self) -> Tensor | None:
@@ -153,7 +165,14 @@ class TransferModel:
         return features.index_to_row(self.space)
 
     def features(self, archs: Tensor) -> KernelInputs:
-        """The kernel inputs of architectures `[S, M, D]`."""
+        """The kernel inputs of architectures `[S, M, D]`, figures that the space knows among their means."""
+        found = self._plain_features(archs)
+        if not isinstance(self.space, HasFigures):
+            return found
+        # Of these alone: a figure of every architecture of the space may take minutes.
+        return found._replace(mean=torch.cat([found.mean, self.space.figures(archs).double()], -1))
+
+    def _plain_features(self, archs: Tensor) -> KernelInputs:
         if self.all_features is not None:
             return self.all_features.rows(self.row_of(archs))
         # One search at a time: the encoder's products would depend on company.

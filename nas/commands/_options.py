@@ -75,7 +75,13 @@ _SEARCH = (
     ),
     click.option(
         "--proxy", metavar="NAME",
-        help="What the score is, on images: a zero-cost proxy as naswot, at initialization and without training.",
+        help="A zero-cost proxy as naswot, at initialization and without training: the score, on images, or as --proxy-as says. "
+        "On a table a column, as TABLE/COLUMN.",
+    ),
+    click.option(
+        "--proxy-as", type=click.Choice(["score", "feature", "filter"]), default="score", show_default=True,
+        help="What --proxy is: what the search raises; a feature of the models of bayesian and transfer_bo; or a filter: of four "
+        "proposals the one with the highest proxy is evaluated. The latter two take several by commas.",
     ),
     click.option(
         "--evaluator",
@@ -138,7 +144,7 @@ def configure(
     training_options: tuple[str, ...], batch: int | None, evals: int | None, leaders: int | None, space: str | None,
     evaluator: str | None, ray: str | None = None, objective: str | None = None, timeout: float | None = None,
     workers: int | None = None, comparison: bool = True, metric: str | None = None, proxy: str | None = None,
-    **rest: Any,
+    proxy_as: str = "score", **rest: Any,
 ) -> tuple[RunConfig, Setup]:  # fmt: skip
     """The configuration that `search_options` ask for, complete with the task's own batch and budget; and what it names."""
     options, training = pairs(controller_options, "--controller-option"), pairs(training_options, "--training-option")
@@ -146,8 +152,7 @@ def configure(
         training["space"] = space
     if metric is not None:
         training["metric"] = metric
-    if proxy is not None:
-        training["proxy"] = proxy
+    known_proxy = _proxy(proxy, proxy_as, task, training)
     task = _objective(task, training, objective=objective, timeout=timeout, workers=workers, ray=ray)
     asked = {"controller": controller, "evaluator": evaluator, "aim": rest.get("aim"), "minutes": rest.get("minutes")}
     training |= _default_space.named(task, asked, training)
@@ -165,6 +170,8 @@ def configure(
         evaluator=None if evaluator is None else plugins.absolute(evaluator),
         batch=1 if batch is None else batch,
         evals=evals,
+        proxy=known_proxy,
+        proxy_as=proxy_as,
         **rest,
     )
     setup = session.load(config)
@@ -203,6 +210,22 @@ def configure(
         training_options=config.training_options | fitted_size.options_of(setup.evaluator, TaskName.parse(config.task)),
     )
     return complete, setup
+
+
+def _proxy(proxy: str | None, use: str, task: str, training: dict[str, str]) -> str:
+    """The proxies that a search knows beforehand, empty for none; one that is the score is a setting of the training."""
+    if proxy is None:
+        if use != "score":
+            raise UserError(f"--proxy-as is '{use}', and no --proxy says of what; add --proxy naswot.")
+        return ""
+    if use != "score":
+        return proxy
+    if TaskName.parse(task).unconstrained().kind == "table":
+        raise UserError(
+            f"--proxy is '{proxy}', and task '{task}' has its scores in a table; say --proxy-as feature or --proxy-as filter."
+        )
+    training["proxy"] = proxy
+    return ""
 
 
 def _absolute(teacher: str) -> str:

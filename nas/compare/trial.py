@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from controller import Controller, Prior
-from controller.candidates import scalarization
+from controller.candidates.proxy_filter import PROPOSED
 from controller.models import legacy
 from nas import loop, plugins, settings, tables, tasks
 from nas.run import incumbent, priors
-from nas.tasks import aims, full_columns
+from nas.tasks import aims, full_columns, proxies
 from nas.tasks.network_bound import Measurements
+from nas.tasks.proxies import Proxy
 from nas.text import file_name
 from nas.types import Evaluator
 from search_spaces import Space, UserError, _ops
@@ -79,8 +80,7 @@ def run(spec: TrialSpec) -> tuple[Trial, ColumnsRead]:
     """Search with all seeds side by side, until the budget of each is spent."""
     evaluator = tasks.find(spec.task)
     evaluator = aims.several(spec.aim, evaluator, Measurements()) if spec.aim else evaluator
-    controller, prior = _controller(spec, evaluator.space)
-    controller = scalarization.of(controller, evaluator.task, prior)
+    controller, prior = _controller(spec, evaluator)
     seeds = torch.arange(spec.seeds)
     # A count before and after: whoever reads a column during the search is seen, the controller too.
     before = tables.column_read_counts()
@@ -139,14 +139,30 @@ def named(controller: str) -> tuple[str, dict[str, str]]:
 def check(controller: str) -> None:
     """Raises `UserError` for a controller that there is not, and for settings that it does not take."""
     name, given = named(controller)
+    _pop_proxy(given)
     settings.typed(name, plugins.load("controller", name), legacy.settings_asked_for(name, given))
 
 
-def _controller(spec: TrialSpec, space: Space) -> tuple[Controller, Prior | None]:
+def _controller(spec: TrialSpec, evaluator: Evaluator) -> tuple[Controller, Prior | None]:
     name, given = named(spec.controller)
-    component = plugins.load("controller", name)
+    component, space = plugins.load("controller", name), evaluator.space
+    proxy = _pop_proxy(given)
     prior = priors.find(given.pop("prior"), name) if spec.prior else full_columns.prior_of(component, space, spec.task)
-    return component(space=space, **settings.typed(name, component, legacy.settings_asked_for(name, given))), prior
+    options = settings.typed(name, component, legacy.settings_asked_for(name, given))
+    return proxies.controller_on(evaluator, component, options, name, prior, proxy), prior
+
+
+def _pop_proxy(given: dict[str, str]) -> Proxy:
+    """What a controller's settings say of proxies, which any of them may be given."""
+    proxy, use = given.pop("proxy", ""), given.pop("proxy_as", "")
+    proposed = given.pop("proxy_proposed", str(PROPOSED))
+    if bool(proxy) != bool(use) or use == "score":
+        raise UserError(
+            "A controller takes proxy=NAME and proxy_as=feature or filter together, as evolution:proxy=naswot:proxy_as=filter."
+        )
+    if not proposed.isdigit() or not int(proposed):
+        raise UserError(f"Setting proxy_proposed is '{proposed}'; it takes a whole number of 1 or more.")
+    return Proxy(proxy, use or "score", int(proposed))
 
 
 def final_archs(evaluator: Evaluator, trial: Trial, seconds: float | None) -> Tensor:

@@ -78,6 +78,11 @@ class RunConfig:
     """End with a comparison of the network found with simpler models (`nas.run.simpler`), where it trains on images."""
     aim: str = ""
     """Several objectives by commas, the task's score first (`nas.tasks.aims`); empty: the score alone."""
+    proxy: str = ""
+    """Zero-cost proxies by commas that the search knows beforehand (`nas.tasks.proxies`); empty: none."""
+    proxy_as: str = "score"
+    """What `proxy` is: a `feature` of the controller's models, or a `filter` of its candidates. As the score it is a setting of
+    the training."""
     latency_command: str = ""
     """What measures a network on a device, for a constraint on its latency; empty: this machine does."""
     latencies: dict[str, float] = field(default_factory=dict)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from controller import Controller, Prior, State, Step
-from controller.candidates import pending, scalarization
+from controller.candidates import pending
 from controller.models import legacy
 from nas import loop, plugins, settings, tables
 from nas.run import (
@@ -40,13 +40,16 @@ from nas.run.objective_front import Front
 from nas.run.step_log import History
 from nas.run.store import Run
 from nas.run.tensorboard import TensorBoardLog
+from nas.tasks import proxies
+from nas.tasks.proxies import Proxy
 from nas.types import Concurrent, Evaluator, HasMemory, KeepsFiles, Memory, TakesPrior
 from search_spaces import UserError
 
 _COLUMNS_READ = "columns_read"
 _PENDING = "pending"
-_PRIORS = "/prior", "/begun/prior"
-"""The leaves of a state that tell its prior from any other; the second where there are several objectives."""
+_PRIORS = "/prior", "/begun/prior", "/inner/prior", "/inner/begun/prior"
+"""The leaves of a state that tell its prior from any other: `begun` where there are several objectives, `inner` where candidates
+are filtered."""
 
 
 class Setup(NamedTuple):
@@ -72,7 +75,9 @@ def load(config: RunConfig) -> Setup:
     given = settings.typed(config.controller, controller, options)
     seeds = torch.arange(config.seeds) + config.first_seed
     prior = priors.find(config.prior, config.controller, config.evaluator)
-    made = scalarization.of(controller(space=evaluator.space, **given), evaluator.task, prior)
+    made = proxies.controller_on(
+        evaluator, controller, given, config.controller, prior, Proxy(config.proxy, config.proxy_as)
+    )
     return Setup(evaluator, made, seeds, prior)
 
 

@@ -22,7 +22,7 @@ from nas.tables import Table, network_counts
 from nas.tasks import least_network
 from nas.tasks.network_bound import FIGURES, Measurements, NetworkConstraint
 from nas.types import Evaluator, HasMemory
-from search_spaces import Space, UserError, _measured, _ops
+from search_spaces import Space, UserError, _measured
 
 _SCORE = ("score", "accuracy")
 _DIRECTIONS = {"max": True, "min": False}

@@ -83,11 +83,14 @@ def networks_run(component: Any) -> None:
     """Built networks run forward and backward, and give a logit a class; or one line says which package they need."""
     space = component()
     for arch in _some(space, 4):
+        network, missing = None, ""
         try:
             network = space.build(arch, _TASK)
         except UserError as error:
-            assert "pip install" in str(error), f"'{space.describe(arch)}' is not built, and no package is missing: {error}"
-            assert "\n" not in str(error), "what is missing is said in more than one line"
+            missing = str(error)
+        if network is None:
+            assert "pip install" in missing, f"'{space.describe(arch)}' is not built: {missing}"
+            assert "\n" not in missing, "what is missing is said in more than one line"
             continue
         logits = network(torch.randn(2, *_TASK.input_shape, generator=torch.Generator().manual_seed(0)))
         assert logits.shape == (2, 7), f"'{space.describe(arch)}' gives logits {list(logits.shape)}, not [2, 7]"
