@@ -95,11 +95,12 @@ SHARED = {
         "_network_costs",
         "_measured",
         "_settings",
+        "_figures",
     )
 }
 """Files that other packages import though their names begin with an underscore: in a folder of components every other name is a
 component's. They are the ground that all stand on: index and enumerate, random numbers, sampling, whole files, exact products,
-the network of cells, what networks cost, the part of a space that a table holds, settings from text."""
+the network of cells, what networks cost, the part of a space that a table holds, settings from text, figures known beforehand."""
 
 MAX_LAYERS = 9
 MODULES = {module(f).removesuffix(".__init__"): f for f in FILES}

@@ -100,13 +100,16 @@ def print_run(run: Run) -> None:
         front = document["objectives"]["front"]
         folder = printable(str(run.folder))
         named = printable(_front_shown.line(about.aims))
+        share = f"{document['objectives']['hypervolume']:.3f} of the box between the worst and the best of each"
         console.print(f"front   {counted(len(front), 'network')} for {named}: nas show {folder} --front")
+        console.print(f"volume  {share} (hypervolume)")
     _print_trained(console, run)
     _print_comparison(run)
     console.print(f"so far  {_sparkline(past)} (best score after each evaluation)")
     training, wall = document["cost_seconds"], document["wall_seconds"]
     evaluations = evaluation_file.read(run.folder)
-    by_table = " as the table says," if about.final_space is None and not evaluations else ""
+    told = run.config.evaluator == "ask_tell"  # Whoever drove the search timed it.
+    by_table = " as the table says," if about.final_space is None and not evaluations and not told else ""
     what = "evaluation" if evaluations else "training"
     console.print(f"cost    {training:.1f} s of {what} a seed,{by_table} {wall:.1f} s of wall clock")
     _print_failures(console, run)

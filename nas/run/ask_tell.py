@@ -9,38 +9,30 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from controller import Results, Step
 from controller.candidates import pending as pending_groups
+from controller.candidates import scalarization
 from controller.candidates.pending import Group
-from controller.models import legacy
+from controller.models import legacy, pareto
 from nas import plugins, settings
-from nas.run import priors, step_log, store, subject
+from nas.run import ask_tell_store, priors, step_log, store, told
+from nas.run.ask_tell_store import closed_on_error
 from nas.run.config import RunConfig
-from nas.types import Architecture, Defaults, Evaluate, TrainingEvaluator
+from nas.run.store import Run
+from nas.run.told import Told
+from nas.types import Architecture
 from search_spaces import Space, Task, UserError
 
-EVALUATOR = "ask_tell"
-"""What stands for the evaluator in the configuration of such a run."""
 _UNKNOWN = ((3, 32, 32), 10)
 """The shape and the classes of a task that nobody described: those of CIFAR-10, as for tables."""
-_PENDING = "pending"
-
-
-class Told(NamedTuple):
-    """An evaluation that was told."""
-
-    architecture: Architecture
-    score: float
-    """NaN where it failed."""
-    seconds: float
 
 
 class Search:
@@ -54,6 +46,7 @@ class Search:
         seed: of the search.
         prior: `shipped`, `none` or a file of `nas meta-train`.
         options: settings of the controller.
+        aims: several objectives, as `--aim` has them: `accuracy,latency,recall:max`. The first is raised, the others are lowered.
 
     Raises `UserError` for a name or a setting that does not exist, and for a folder that holds another search.
 
@@ -73,31 +66,43 @@ class Search:
         seed: int = 0,
         prior: str = "shipped",
         options: dict[str, Any] | None = None,
+        aims: str | Sequence[str] = "",
     ):
         self.space: Space = plugins.load("space", space)() if isinstance(space, str) else space
-        self.task = task if isinstance(task, Task) else Task(task, *_UNKNOWN, data_known=False)
+        self.aims = told.read_aims(aims)
+        named = task if isinstance(task, Task) else Task(task, *_UNKNOWN, data_known=False)
+        self.task = replace(named, aims=tuple(aim.name for aim in self.aims))
         texts = {
             name: str(value).lower() if isinstance(value, bool) else str(value)
             for name, value in (options or {}).items()
         }
         name = plugins.absolute(legacy.controller(controller))
-        of_class = plugins.load("controller", name)
-        self.controller = of_class(space=self.space, **settings.typed(name, of_class, legacy.settings(name, texts)))
+        of_class, found = plugins.load("controller", name), priors.find(prior, name)
+        plain = of_class(space=self.space, **settings.typed(name, of_class, legacy.settings(name, texts)))
+        self.controller = scalarization.of(plain, self.task, found)
         self._config = RunConfig(
             task=self.task.name,
             controller=name,
-            evaluator=EVALUATOR,
+            evaluator=ask_tell_store.EVALUATOR,
             prior=prior,
             controller_options=texts,
             first_seed=seed,
+            aim=",".join(f"{aim.name}:{'max' if aim.maximize else 'min'}" for aim in self.aims),
         )
         self._seed = seed
-        self._state = self.controller.begin(self.task, torch.tensor([seed]), priors.find(prior, name))
+        self._state = self.controller.begin(self.task, torch.tensor([seed]), found)
         self._pending: list[Group] = []
         self._told: list[Told] = []
         self._steps = 0
         self._mark = time.perf_counter()
-        self._run = None if folder is None else self._open(Path(folder))
+        self._run: Run | None = None
+        if folder is not None:
+            self._run, stored = ask_tell_store.open_or_create(
+                Path(folder), self._config, self._state, self.space, self.task, self.aims
+            )
+            if stored:
+                with closed_on_error(self._run):
+                    self._go_on(self._run)
 
     def ask(self, count: int = 1) -> list[Architecture]:
         """The next `count` architectures to evaluate; none of them is pending. Raises `UserError` where all are."""
@@ -114,14 +119,14 @@ class Search:
     def tell(
         self,
         architectures: Architecture | str | Tensor | Sequence[Architecture | str | Tensor],
-        scores: float | Sequence[float | None] | None,
+        scores: Any,
         seconds: float | Sequence[float] = 0.0,
     ) -> None:
         """What evaluating some architectures gave, asked for or not; the higher the better. None or NaN: it failed.
 
         Args:
             architectures: what `ask` gave, their texts, or rows `[D]`.
-            scores: a number each.
+            scores: a number each; with several objectives a dict by their names each, or a sequence in their order.
             seconds: what each took; one number is of each.
 
         Raises `UserError` for an architecture that is not in the space and for numbers that are none; nothing is told then.
@@ -129,10 +134,10 @@ class Search:
         one = isinstance(architectures, (Architecture, str)) or (
             torch.is_tensor(architectures) and architectures.dim() == 1
         )
-        given = [self._read(a) for a in ([architectures] if one else architectures)]  # pyright: ignore
-        values = _numbers("score", [scores] if one or scores is None else scores, len(given), failing=True)  # pyright: ignore
+        given = [told.read_architecture(a, self.space) for a in ([architectures] if one else architectures)]  # pyright: ignore
+        values = self._values([scores] if one or scores is None else scores, len(given))  # pyright: ignore
         times = [seconds] * len(given) if isinstance(seconds, (int, float)) else list(seconds)
-        times = _numbers("number of seconds", times, len(given))
+        times = told.read_numbers("number of seconds", times, len(given))
         left = list(range(len(given)))
         # What was asked for at once is learned at once: each group makes the controller's state another, at least once.
         for group in [*self._pending]:
@@ -149,7 +154,7 @@ class Search:
     def expect(self, architectures: Sequence[Architecture | str | Tensor]) -> None:
         """Know of architectures that somebody else is evaluating: they are pending, as if they had been asked for here."""
         for given in architectures:
-            self._pending.append(self._read(given).group)
+            self._pending.append(told.read_architecture(given, self.space).group)
         if architectures:
             self._keep_pending()
 
@@ -168,6 +173,16 @@ class Search:
         """The evaluation with the highest score, of equal ones the first; None before one has succeeded."""
         return max((t for t in self._told if not math.isnan(t.score)), key=lambda t: t.score, default=None)
 
+    @property
+    def front(self) -> list[Told]:
+        """With several objectives, the evaluations that no other one is better than in all of them, the best first one first."""
+        known = [t for t in self._told if t.values and not math.isnan(t.score)]
+        if not known:
+            return []
+        on = pareto.non_dominated(torch.tensor([self._raised(t.values) for t in known], dtype=torch.float64)).tolist()
+        front = [t for t, best in zip(known, on) if best]
+        return sorted(front, key=lambda t: self._raised(t.values), reverse=True)
+
     def close(self) -> None:
         """Let go of the folder, so that another process may go on."""
         if self._run is not None:
@@ -180,16 +195,32 @@ class Search:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _learn(self, group: Group, scores: list[float], seconds: list[float]) -> None:
-        results = Results(torch.tensor([scores]), torch.tensor([seconds]))
+    def _values(self, given: Sequence[Any], count: int) -> list[tuple[float, ...]]:
+        """Of each evaluation its objectives, or its score alone."""
+        if not self.aims:
+            return [(score,) for score in told.read_numbers("score", given, count, failing=True)]
+        if len(given) != count:
+            raise UserError(f"{count} architectures are told with {len(given)} results; it takes one each.")
+        return told.read_objectives(given, self.aims)
+
+    def _raised(self, values: tuple[float, ...]) -> tuple[float, ...]:
+        """Objectives of which each is higher the better."""
+        return tuple(value if aim.maximize else -value for value, aim in zip(values, self.aims))
+
+    def _learn(self, group: Group, values: list[tuple[float, ...]], seconds: list[float]) -> None:
+        # As a search with --aim has it: the score is the first objective as it is raised.
+        objectives = torch.tensor([[self._raised(row) for row in values]]) if self.aims else None
+        scores = [row[0] for row in values]
+        results = Results(torch.tensor([scores]), torch.tensor([seconds]), objectives=objectives)
         before = self._state
         self._state = self.controller.learn(before, group.proposal(), results)
-        self._told += [Told(*row) for row in zip(self._named(group), scores, seconds)]
+        of_aims = values if self.aims else [()] * len(values)
+        self._told += [Told(*row) for row in zip(self._named(group), scores, seconds, of_aims)]
         now = time.perf_counter()
         wall, self._mark = now - self._mark, now
         if self._run is not None:
             step = Step(group.proposal(), results, self._state)
-            meta = {_PENDING: pending_groups.as_json(self._pending)}
+            meta = {ask_tell_store.PENDING: pending_groups.as_json(self._pending)}
             step_log.append(self._run, self._steps, step, before, wall, self.space.describe, meta=meta)
         self._steps += 1
 
@@ -202,103 +233,23 @@ class Search:
         epochs = [None] * len(group.archs) if group.epochs is None else group.epochs.tolist()
         return [Architecture.of(self.space, arch, e) for arch, e in zip(group.archs, epochs)]
 
-    def _read(self, given: Architecture | str | Tensor) -> _Given:
-        epochs = given.epochs if isinstance(given, Architecture) else None
-        if isinstance(given, str):
-            arch = self.space.parse(given)
-        else:
-            arch = torch.as_tensor(given.indices if isinstance(given, Architecture) else given)
-        if (
-            arch.shape != (len(self.space.choices),)
-            or arch.is_floating_point()
-            or not bool(self.space.valid(arch[None]).all())
-        ):
-            raise UserError(f"{arch.tolist()} is no architecture of space '{self.space.name}'.")
-        return _Given(Group(arch.long()[None], None if epochs is None else torch.tensor([epochs])))
-
-    def _open(self, folder: Path) -> store.Run:
-        if not (folder / store.FILE).is_file():
-            about = {subject.KEY: subject.as_json(subject.of(self._config, _Outside(self.space, self.task)))}
-            return store.create(folder, self._config, self._state, about)
-        run = store.open_run(folder, write=True)
-        try:
-            self._go_on(run)
-        except BaseException:
-            run.close()
-            raise
-        return run
-
-    def _go_on(self, run: store.Run) -> None:
-        kept, asked = run.config, self._config
-        for name in ("evaluator", "task", "controller", "controller_options", "first_seed", "prior"):
-            if getattr(kept, name) != getattr(asked, name):
-                raise UserError(
-                    f"Run '{run.folder}' began with {name} {getattr(kept, name)!r}, and is opened with "
-                    f"{getattr(asked, name)!r}; say the same, or take another folder."
-                )
-        self._state = step_log.state(run, self._state)
-        for proposal, results, _ in step_log.steps(run):
-            group = Group(proposal.archs[0], None if proposal.epochs is None else proposal.epochs[0])
-            if not bool(self.space.valid(group.archs).all()):
-                raise UserError(f"Run '{run.folder}' holds an architecture that is not in space '{self.space.name}'.")
-            self._told += [
-                Told(*row) for row in zip(self._named(group), results.score[0].tolist(), results.cost[0].tolist())
-            ]
+    def _go_on(self, run: Run) -> None:
+        """As the run stands."""
+        found = ask_tell_store.read(run, self._config, self._state, self.space)
+        self._state, self._pending = found.state, found.pending
+        for group, results in found.steps:
+            values: list[tuple[float, ...]] = [()] * len(group.archs)
+            if self.aims and results.objectives is not None:
+                # Turned twice they are as they were told.
+                values = [self._raised(tuple(row)) for row in results.objectives[0].tolist()]
+            rows = zip(self._named(group), results.score[0].tolist(), results.cost[0].tolist(), values)
+            self._told += [Told(*row) for row in rows]
             self._steps += 1
-        self._pending = pending_groups.from_json(store.get_meta(run, _PENDING) or [], self.space)
 
     def _keep_pending(self) -> None:
         if self._run is not None:
-            store.set_meta(self._run, _PENDING, pending_groups.as_json(self._pending))
-
-
-class _Given(NamedTuple):
-    """An architecture that was told, as a group of one."""
-
-    group: Group
-
-    @property
-    def key(self) -> tuple[int, ...]:
-        return self.group.work()[0]
-
-
-@dataclass(frozen=True)
-class _Outside:
-    """What stands for an evaluator where scores come from outside: enough to show the run."""
-
-    space: Space
-    task: Task
-    defaults = Defaults(budget=32, batch=1)
-    training: TrainingEvaluator | None = None
-    description = "score: as it was told from outside"
-
-    def load(self, seeds: Tensor) -> Evaluate:
-        raise UserError(
-            "The scores of this run are told from outside; go on with nas.Search(..., folder=...) in Python."
-        )
-
-    def report(self, archs: Tensor) -> Tensor | None:
-        return None
+            store.set_meta(self._run, ask_tell_store.PENDING, pending_groups.as_json(self._pending))
 
 
 def _mean(values: list[float], default: float) -> float:
     return sum(values) / len(values) if values else default
-
-
-def _numbers(what: str, values: Iterable[Any], count: int, *, failing: bool = False) -> list[float]:
-    """As floats. Raises `UserError` for another number of them, and for one that is none."""
-    found = [*values]
-    if len(found) != count:
-        raise UserError(f"{count} architectures are told with {len(found)} {what}s; it takes one each.")
-    read = []
-    for value in found:
-        try:
-            number = math.nan if value is None and failing else float(value)  # pyright: ignore[reportArgumentType]
-        except (TypeError, ValueError):
-            raise UserError(f"{value!r} is no {what}; it takes a number.") from None
-        if math.isinf(number) or (math.isnan(number) and not failing) or (not failing and number < 0):
-            raise UserError(
-                f"{number} is no {what}; it takes a finite number" + (", or NaN where it failed." if failing else ".")
-            )
-        read.append(number)
-    return read

@@ -57,13 +57,17 @@ def points(run: Run) -> list[ObjectivePoint]:
 
 
 def brief(run: Run) -> dict[str, Any] | None:
-    """What the summary of a run says of its front; None where the score is the only objective."""
+    """What the summary of a run says of its front; None where the score is the only objective.
+
+    `hypervolume` is that of `Front`.
+    """
     aims = subject.read(run).aims
     if not aims:
         return None
     found = points(run)
     front = [{"arch": p.arch, **dict(zip([aim.name for aim in aims], p.values))} for p in found if p.on_front]
-    return {"aims": [aim._asdict() for aim in aims], "networks": len(found), "front": front}
+    share = Front(step_log.history(run).objectives).hypervolume
+    return {"aims": [aim._asdict() for aim in aims], "networks": len(found), "front": front, "hypervolume": share}
 
 
 class Front:
