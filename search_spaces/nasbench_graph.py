@@ -29,6 +29,11 @@ _FEATURES = {
 }  # fmt: skip
 """In the benchmark's order. A graph convolution reads the neighbors, as a 3x3 convolution does, and `fc` a node alone."""
 _OPERATIONS = tuple(_FEATURES)
+_WEIGHTS = {
+    "gat": (1, 3), "gcn": (1, 1), "gin": (1, 1), "cheb": (2, 1), "sage": (2, 1), "arma": (2, 1), "graph": (2, 1), "fc": (1, 1),
+    "skip": (0, 0),
+}  # fmt: skip
+"""Square matrices and vectors of weights of each operation, as PyTorch Geometric has them (`_graph_network`)."""
 _SKIP = _OPERATIONS.index("skip")
 _NODES = 4
 _TREES = (
@@ -96,6 +101,18 @@ class NasBenchGraph:
             ) from None
         links, operations = arch.tolist()[:_NODES], [_OPERATIONS[o] for o in arch.tolist()[_NODES:]]
         return GraphNetwork(links, operations, task, self.width)
+
+    def cost(self, archs: Tensor, task: Task) -> tuple[Tensor, Tensor]:
+        """Parameters and FLOPs (multiply-accumulates of one image, its pixels the nodes) of `archs` `[..., D]`, int64 `[...]`
+        each; the sums over neighbors are no multiplications."""
+        links, operations = archs[..., :_NODES].long(), archs[..., _NODES:].long()
+        channels, height, width = task.input_shape
+        leaves = _NODES - (links[..., None] == torch.arange(1, _NODES + 1)).any(-2).sum(-1)
+        squares, vectors = torch.tensor([_WEIGHTS[name] for name in _OPERATIONS]).unbind(-1)
+        matrices = squares[operations].sum(-1) * self.width**2 + channels * self.width
+        classifier = self.width * leaves * task.num_classes
+        biases = (vectors[operations].sum(-1) + 1) * self.width + task.num_classes
+        return matrices + classifier + biases, height * width * matrices + classifier
 
     def describe(self, arch: Tensor) -> str:
         """What each node reads and its operation, as `0 gcn, 1 gat, 1 skip, 2 fc`."""

@@ -216,7 +216,7 @@ def test_the_programs_of_the_page_run(nas, tmp_path):
     page = (Path(__file__).parent.parent / "docs" / "your_own.md").read_text()
     for name, code in re.findall(r'^```python title="(.*?)"\n(.*?)^```', page, re.DOTALL | re.MULTILINE):
         (tmp_path / name).write_text(code)
-    for name in ("my_loop.py", *(["my_study.py"] if importlib.util.find_spec("optuna") else [])):
+    for name in ("my_loop.py", "my_front.py", *(["my_study.py"] if importlib.util.find_spec("optuna") else [])):
         runpy.run_path(str(tmp_path / name))
     shown = nas("show", "mine")
     assert "12 evaluations" in shown.stdout

@@ -75,3 +75,17 @@ def test_a_network_computes_its_tree():
     torch.testing.assert_close(network.nodes(features, edges), expected)
     # Neighbors are read, and pixels that are none are not.
     assert network(torch.randn(2, 3, 4, 5)).shape == (2, 7)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch_geometric") is None, reason="needs PyTorch Geometric")
+def test_the_cost_is_that_of_the_networks():
+    task, some = Task("small", (3, 4, 5), 7), VALID[::2000]
+    parameters, _ = SPACE.cost(some, task)
+    networks = [SPACE.build(arch, task) for arch in some]
+    assert parameters.tolist() == [sum(p.numel() for p in network.parameters()) for network in networks]
+
+
+def test_the_cost_of_a_network_worked_by_hand():
+    """A chain of two `fc` behind skips: 3 x 8 + 8, twice 8 x 8 + 8, and 8 x 7 + 7 weights; 20 pixels."""
+    parameters, flops = NasBenchGraph(8).cost(SPACE.parse("0 skip, 1 skip, 2 fc, 3 fc"), Task("small", (3, 4, 5), 7))
+    assert (int(parameters), int(flops)) == (32 + 2 * 72 + 63, 20 * (24 + 128) + 56)
