@@ -30,10 +30,11 @@ _FEATURES = {
 """In the benchmark's order. A graph convolution reads the neighbors, as a 3x3 convolution does, and `fc` a node alone."""
 _OPERATIONS = tuple(_FEATURES)
 _WEIGHTS = {
-    "gat": (1, 3), "gcn": (1, 1), "gin": (1, 1), "cheb": (2, 1), "sage": (2, 1), "arma": (2, 1), "graph": (2, 1), "fc": (1, 1),
-    "skip": (0, 0),
+    "gat": (1, 3, 1), "gcn": (1, 1, 1), "gin": (1, 1, 1), "cheb": (2, 1, 2), "sage": (2, 1, 2), "arma": (3, 1, 2),
+    "graph": (2, 1, 2), "fc": (1, 1, 1), "skip": (0, 0, 0),
 }  # fmt: skip
-"""Square matrices and vectors of weights of each operation, as PyTorch Geometric has them (`_graph_network`)."""
+"""Square matrices and vectors of weights of each operation, and matrices that a node is multiplied by, as PyTorch Geometric has
+them (`_graph_network`): ARMA has one for a second layer that there is not."""
 _SKIP = _OPERATIONS.index("skip")
 _NODES = 4
 _TREES = (
@@ -108,11 +109,13 @@ class NasBenchGraph:
         links, operations = archs[..., :_NODES].long(), archs[..., _NODES:].long()
         channels, height, width = task.input_shape
         leaves = _NODES - (links[..., None] == torch.arange(1, _NODES + 1)).any(-2).sum(-1)
-        squares, vectors = torch.tensor([_WEIGHTS[name] for name in _OPERATIONS]).unbind(-1)
-        matrices = squares[operations].sum(-1) * self.width**2 + channels * self.width
+        squares, vectors, used = torch.tensor([_WEIGHTS[name] for name in _OPERATIONS]).unbind(-1)
+        first, square = channels * self.width, self.width**2
         classifier = self.width * leaves * task.num_classes
         biases = (vectors[operations].sum(-1) + 1) * self.width + task.num_classes
-        return matrices + classifier + biases, height * width * matrices + classifier
+        places = height * width
+        parameters = squares[operations].sum(-1) * square + first + classifier + biases
+        return parameters, places * (used[operations].sum(-1) * square + first) + classifier
 
     def describe(self, arch: Tensor) -> str:
         """What each node reads and its operation, as `0 gcn, 1 gat, 1 skip, 2 fc`."""

@@ -64,6 +64,7 @@ def test_networks_are_refused_in_a_line_where_their_package_is_missing(monkeypat
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch_geometric") is None, reason="needs PyTorch Geometric")
+@pytest.mark.filterwarnings("ignore")  # PyTorch Geometric imports what PyTorch deprecates.
 def test_a_network_computes_its_tree():
     task, text = Task("small", (3, 4, 5), 7), "0 gcn, 1 gat, 1 skip, 2 fc"
     network = SPACE.build(SPACE.parse(text), task)
@@ -78,6 +79,7 @@ def test_a_network_computes_its_tree():
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch_geometric") is None, reason="needs PyTorch Geometric")
+@pytest.mark.filterwarnings("ignore")  # PyTorch Geometric imports what PyTorch deprecates.
 def test_the_cost_is_that_of_the_networks():
     task, some = Task("small", (3, 4, 5), 7), VALID[::2000]
     parameters, _ = SPACE.cost(some, task)
