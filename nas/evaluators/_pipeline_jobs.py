@@ -19,9 +19,10 @@ MOST_EPOCHS = 300
 """However much compute there is: what the longest published recipes for small images train (JAHS-Bench-201 and NAS-Bench-201
 train 200). Few images pass the network no more often than that."""
 _MEMORY, _YARDSTICK_WIDTH = 26, 16
-"""In bfloat16 a network with so many channels takes as long to move its values as to multiply them: seconds a multiply-accumulate
-are 0.106, 0.064, 0.055, 0.043 x 10^-9 with 8, 16, 24, 32 channels (`runs/recipe_speed.sh`), near 0.025 (1 + 26 / channels). Levels
-are of equal time for networks of all widths so; compute is that of 16 channels. In float32 the four differ little."""
+"""In bfloat16 a network with so many channels takes as long to move its values as to multiply them: seconds a
+multiply-accumulate are 0.106, 0.064, 0.055, 0.043 x 10^-9 with 8, 16, 24, 32 channels (`runs/recipe_speed.sh`), near
+0.025 (1 + 26 / channels). Levels are of equal time for networks of all widths so; compute is that of 16 channels. In float32
+the four differ little."""
 _RANDAUGMENT = 9
 """Magnitude (Cubuk et al. 2020, section 4.1: best for a small network on CIFAR-10 among 1 to 14 or so)."""
 _MANY = 1000
