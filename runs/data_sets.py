@@ -92,12 +92,20 @@ def read(file: Path) -> dict[tuple, dict[str, Any]]:
 
 def found(asked: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
     """What the command line hands out, as a user would ask for it: the comparison with simpler models is in its minutes."""
-    run = asked.out / f"{name}-{seed}-{asked.minutes:g}"
-    shutil.rmtree(run, ignore_errors=True)  # Of a call that was killed: its minutes are spent.
     prior = asked.priors / f"{name}.safetensors" if asked.priors else None
-    options = ["--minutes", str(asked.minutes), "--first-seed", str(seed), "-t", f"seed={seed}"]
-    options += ["--prior", str(prior) if prior is not None and prior.exists() else "none"]
-    task = ["--task", f"npz:{asked.images / name}.npz", "--space", "pipeline", "--name", str(run)]
+    return _searched(asked, name, seed, "pipeline", str(prior) if prior is not None and prior.exists() else "none")
+
+
+def cell_search(asked: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
+    """The same where only the cell is searched, with the shipped prior: its tables are of other sets but for five of them."""
+    return _searched(asked, name, seed, "nasbench201", "shipped")
+
+
+def _searched(asked: argparse.Namespace, name: str, seed: int, space: str, prior: str) -> dict[str, Any]:
+    run = asked.out / f"{name}-{seed}-{asked.minutes:g}{'' if space == 'pipeline' else '-' + space}"
+    shutil.rmtree(run, ignore_errors=True)  # Of a call that was killed: its minutes are spent.
+    options = ["--minutes", str(asked.minutes), "--first-seed", str(seed), "-t", f"seed={seed}", "--prior", prior]
+    task = ["--task", f"npz:{asked.images / name}.npz", "--space", space, "--name", str(run)]
     subprocess.run(
         [sys.executable, "-m", "nas", "search", *task, *options, "--json"], stdout=subprocess.PIPE, check=True
     )
@@ -136,7 +144,7 @@ def learned(asked: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
 
 
 ARMS: dict[str, Callable[[argparse.Namespace, str, int], dict[str, Any]]] = {
-    "found": found, "resnet": resnet, "engineer": engineer, "scikit-learn": learned,
+    "found": found, "cells": cell_search, "resnet": resnet, "engineer": engineer, "scikit-learn": learned,
 }  # fmt: skip
 
 
