@@ -28,8 +28,11 @@ PUBLISHED = {
     "mann": (82.8, 94.9, None, None),
 }
 SETTINGS = [(5, 1), (5, 5), (20, 1), (20, 5)]
-BF16 = {"prototypical", "nearest_centroid", "matching", "siamese", "relation"}
-"""Learners without second derivatives: half the time of a step on processors that compute in bfloat16, and no accuracy lost."""
+BF16 = {
+    "prototypical", "nearest_centroid", "matching", "siamese", "relation", "leo", "neural_process", "snail", "mann"
+}  # fmt: skip
+"""Learners that take no second derivatives of the embedding: half the time of a step on processors that compute in bfloat16. No
+accuracy was lost by it where it was measured."""
 
 
 def main() -> None:

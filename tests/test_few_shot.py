@@ -269,6 +269,15 @@ def test_a_finished_training_is_tested_by_other_episodes_once(nas, tmp_path, mon
     assert len(json.loads((tmp_path / "runs" / "few" / "tests.json").read_text())) == 2
 
 
+def test_runs_that_name_no_architecture_keep_the_one_of_their_time(tmp_path):
+    config = run.Config("digits", "leo", 3, 1, 3, steps=1)
+    assert run.prepare(config).config.arch == "64:64:64:64:stride"
+    former = config.__class__(**vars(config) | {"arch": "64:64:64:64:max_pool"})
+    setup = run.prepare(former)
+    run.save(tmp_path, config, training.begin(setup.learner, 0))
+    assert run.read_config(tmp_path).arch == "64:64:64:64:max_pool"
+
+
 def test_a_test_that_cannot_be_is_one_line(nas, tmp_path, monkeypatch):
     assert nas(*ASKED, "--learner", "maml", "-l", "tasks=2", "--name", "m").returncode == 0
     for args, said in (

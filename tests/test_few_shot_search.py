@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from controller import Proposal
-from nas import tasks
+from nas import plugins, tasks
 from nas.few_shot import evaluate, export, final, result, run, training
 from nas.few_shot.episodes import Size
 from nas.tasks import TaskName
+from search_spaces import Task
 
 SETTINGS = {"way": "3", "steps": "3", "final_steps": "10", "episodes": "10", "queries": "3", "tasks": "1"}
 ASKED = [x for key, value in SETTINGS.items() for x in ("-t", f"{key}={value}")]
@@ -92,3 +93,49 @@ def test_names_of_few_shot_tasks_lead_to_the_same_data_from_any_folder(tmp_path,
     assert tasks.absolute("few_shot:folder:x") == f"few_shot:folder:{tmp_path / 'x'}"
     name = TaskName.parse("few_shot:folder:x/y@2")
     assert (name.kind, name.dataset, str(name)) == ("few_shot", "folder:x/y@2", "few_shot:folder:x/y@2")
+
+
+def test_processor_seconds_settle_the_steps_of_each_training(monkeypatch):
+    evaluator = tasks.find("few_shot:digits", **SETTINGS | {"seconds": "0.5", "final_steps": "0"})
+    monkeypatch.setattr(training, "seconds_of_step", lambda *given: 0.1)
+    advance, steps = training.advance, []
+
+    def count(learner, source, plan, state):
+        steps.append(plan.steps)
+        return advance(learner, source, plan, state)
+
+    monkeypatch.setattr(training, "advance", count)
+    arch = evaluator.space.parse("16:0:0:0:max_pool")
+    evaluator.load(torch.tensor([0]))(Proposal(arch.expand(1, 1, -1)))
+    assert steps == [5] * 5
+    evaluator.report(arch[None])
+    assert steps[5:] == [50] * 50, "the final training takes ten times as long"
+    assert "after 0.5 core-seconds of prototypical" in evaluator.description
+    assert "after 5 core-seconds" in evaluator.description
+
+
+def test_a_final_training_goes_on_with_the_steps_it_began_with(tmp_path):
+    setup = run.prepare(run.Config("digits", "prototypical", 3, 1, 3, steps=10, options={"tasks": "1"}))
+    state = training.begin(setup.learner, 0)
+    run.save(tmp_path, setup.config, state)
+    retimed = setup._replace(config=dataclasses.replace(setup.config, steps=99))
+    final.train(retimed, tmp_path)
+    assert run.read(tmp_path)[1].step == 10
+
+
+def test_a_backbone_of_other_halvings_has_the_weights_of_conv4_and_where_all_are_alike_its_answers():
+    blocks, conv4 = plugins.load("space", "conv_blocks")(), plugins.load("space", "conv4")()
+    task, images = Task("toy", (3, 12, 12), 2), torch.randn(2, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+
+    def answer(space, text):
+        torch.manual_seed(0)
+        return space.build(space.parse(text), task).eval()(images)
+
+    for halving in ("max_pool", "stride"):
+        same = answer(blocks, f"64:32:64:48:{halving}:{halving}:flatten")
+        assert torch.equal(same, answer(conv4, f"64:32:64:48:{halving}"))
+    mean = blocks.build(blocks.parse("16:32:0:0:stride:avg_pool:mean"), task)
+    assert mean.body(images).shape == (2, 32, 3, 3)
+    assert mean.head[-1].in_features == 32
+    one, other = (blocks.parse(f"16:0:0:0:stride:{later}:mean") for later in ("max_pool", "avg_pool"))
+    assert torch.equal(blocks.canonical(one), blocks.canonical(other)), "one block has no later ones"

@@ -27,8 +27,8 @@ _SAVE_EVERY = 60.0
 """Seconds of work that a kill may cost."""
 _POINTS = 200
 """Of the loss in TensorBoard: more are no easier to read."""
-_UNSETTLED = ("digest", "rotations", "steps")
-"""What is known of a run once its data are read or its steps timed."""
+_UNSETTLED = ("digest", "rotations", "steps", "arch")
+"""What is known of a run once its data are read, its steps timed, its default taken."""
 
 
 def work(folder: Path, config: Config, minutes: float | None, episodes: int, *, quiet: bool) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from controller import Count, Range
+from controller import Amount, Count, Range
 
 _FINAL = 10
 """The final training has so many times the steps of an evaluation. Not ablated."""
@@ -23,7 +23,10 @@ class Settings:
     steps: Count = 100
     """Of the training of an evaluation. Ten core-seconds of a prototypical network on images of 20x20."""
     final_steps: Annotated[int, Range(0)] = 0
-    """Of the final training; 0: ten times `steps`."""
+    """Of the final training; 0: ten times those of an evaluation."""
+    seconds: Amount = 0.0
+    """Processor time of the training of an evaluation, instead of `steps`: a backbone that is fast gets more steps. A few timed
+    steps settle their number, so that scores depend on the processor. 0: `steps`."""
     episodes: Annotated[int, Range(2)] = 200
     """Of validation classes, that a score is the accuracy on: its standard error is then about 0.6% at 90%."""
     seed: Annotated[int, Range(0, below=2**32)] = 0
@@ -41,8 +44,9 @@ class Settings:
     """A stage, likewise."""
 
     @property
-    def final(self) -> int:
-        return self.final_steps or _FINAL * self.steps
+    def longer(self) -> int:
+        """How many times as long as that of an evaluation the final training is, where `final_steps` says nothing."""
+        return _FINAL
 
     @property
     def rotated(self) -> bool | None:

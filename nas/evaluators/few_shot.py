@@ -97,7 +97,7 @@ class FewShot:
         task = Task(f"few_shot:{name}", (channels, height, width), asked.way, features)
         made = cls(space, task, config, asked, run.source_of(data))
         # A space without an embedding, or a setting that the learner has not, is refused before a run is made.
-        setup = made._setup(_sampling.sample(space, torch.tensor([0]), 0, 1)[0, 0], 1)
+        setup = made._setup(_sampling.sample(space, torch.tensor([0]), 0, 1)[0, 0])
         setup.learner.problem.backbone.size(maps=False)
         return made
 
@@ -111,8 +111,8 @@ class FewShot:
         c, asked = self.config, self.asked
         return (
             f"score: accuracy on {counted(asked.episodes, 'episode')} of validation classes, {c.way}-way {c.shot}-shot, after "
-            f"{counted(asked.steps, 'step')} of {c.learner}; report: on {final.EPISODES} episodes of test classes, "
-            f"after {counted(asked.final, 'step')}"
+            f"{self._length()} of {c.learner}; report: on {final.EPISODES} episodes of test classes, "
+            f"after {self._length(final=True)}"
         )
 
     def cache_to(self, folder: Path) -> None:
@@ -145,15 +145,16 @@ class FewShot:
         (index,) = _ops.whole_indices(arch[None], self.space.choices)
         if index not in self._finals:
             folder = self._folder[0] / final.FOLDER / str(index) if self._folder else None
-            self._finals[index] = final.train(self._setup(arch, self.asked.final), folder)
+            self._finals[index] = final.train(self._timed(self._setup(arch), final=True), folder)
         return self._finals[index]
 
     def _outcome(self, arch: Tensor) -> Outcome:
-        began, setup = time.perf_counter(), self._setup(arch, self.asked.steps)
+        began, setup = time.perf_counter(), self._setup(arch)
         try:
+            setup = self._timed(setup)
             state = training.begin(setup.learner, setup.config.seed)
             loss = math.nan
-            for _ in range(self.asked.steps):
+            for _ in range(setup.config.steps):
                 state, loss = training.advance(setup.learner, setup.source, setup.config.plan, state)
             size = Size(self.asked.episodes, self.config.way, self.config.shot, self.config.queries)
             right = 100 * float(evaluate.correct(setup.learner, state.params, setup.source, "valid", size).mean())
@@ -163,12 +164,29 @@ class FewShot:
             return Outcome(math.nan, time.perf_counter() - began, f"{type(error).__name__}: {error}".partition("\n")[0])
         return Outcome(right if math.isfinite(loss) else math.nan, time.perf_counter() - began)
 
-    def _setup(self, arch: Tensor, steps: int) -> Setup:
+    def _setup(self, arch: Tensor) -> Setup:
         channels, height, width = self.task.input_shape
         backbone = Backbone(self.space, arch, (channels, height, width))
         problem = Problem(backbone, self.config.way, self.config.shot, self.source.data.num_classes)
-        config = dataclasses.replace(self.config, steps=steps, arch=self.space.describe(arch))
+        config = dataclasses.replace(self.config, steps=1, arch=self.space.describe(arch))
         return Setup(config, named.make(config.learner, problem, config.options), self.source)
+
+    def _timed(self, setup: Setup, *, final: bool = False) -> Setup:
+        """With the steps of an evaluation, or of the final training."""
+        asked, steps = self.asked, self.asked.steps
+        if asked.seconds:
+            each = training.seconds_of_step(setup.learner, setup.source, setup.config.plan, time.process_time)
+            steps = max(1, round(asked.seconds * (asked.longer if final else 1) / each))
+        elif final:
+            steps *= asked.longer
+        steps = asked.final_steps if final and asked.final_steps else steps
+        return setup._replace(config=dataclasses.replace(setup.config, steps=steps))
+
+    def _length(self, *, final: bool = False) -> str:
+        asked, times = self.asked, self.asked.longer if final else 1
+        if final and asked.final_steps:
+            return counted(asked.final_steps, "step")
+        return f"{asked.seconds * times:g} core-seconds" if asked.seconds else counted(asked.steps * times, "step")
 
     def _keep(self, index: int, outcome: Outcome) -> None:
         self.outcomes[index] = outcome

@@ -28,7 +28,9 @@ def train(setup: Setup, folder: Path | None) -> float:
     folder.mkdir(parents=True, exist_ok=True)
     state = training.begin(setup.learner, setup.config.seed)
     if (folder / run.FILE).is_file():
-        _, state = run.read(folder)
+        # What was settled when it began: steps that were timed would be others now.
+        config, state = run.read(folder)
+        setup = setup._replace(config=config)
     for step in training.train(setup.learner, setup.source, setup.config.plan, state):
         state = step.state
         if step.accuracy is not None:  # Ten times in a training.

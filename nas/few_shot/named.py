@@ -34,8 +34,21 @@ def make(name: str, problem: Problem, options: dict[str, str]) -> Learner:
 
 
 def default_arch(name: str) -> str:
-    """The architecture of `conv4` that a learner takes where none is named: that of its paper."""
+    """The architecture of `conv4` that a learner takes where none is named: its paper's, or a faster one."""
     found = component(name)
-    filters = getattr(found, "filters", 64)
+    return _conv4(found, getattr(found, "halving", _halving(found)))
+
+
+def former_default_arch(name: str) -> str:
+    """That of runs and exports that name none: they were written before learners had a `halving`."""
+    found = component(name)
+    return _conv4(found, _halving(found))
+
+
+def _halving(found: Any) -> str:
     # Maml's strided convolutions halve the time of a step: `stride` is what Finn et al. 2017 took for Omniglot.
-    return ":".join([str(filters)] * 4 + ["stride" if found.transductive else "max_pool"])
+    return "stride" if found.transductive else "max_pool"
+
+
+def _conv4(found: Any, halving: str) -> str:
+    return ":".join([str(getattr(found, "filters", 64))] * 4 + [halving])

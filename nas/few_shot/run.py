@@ -23,6 +23,8 @@ from search_spaces._files import atomic_write
 
 FILE = "few_shot.safetensors"
 FORMAT = "nas-few-shot/1"
+CONV4 = "conv4"
+"""The space that has a default architecture for each learner."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Config:
     steps: int = 0
     options: dict[str, str] = dataclasses.field(default_factory=dict)
     """Settings of the learner."""
-    space: str = "conv4"
+    space: str = CONV4
     arch: str = ""
     image_size: int | None = None
     rotations: bool | None = None
@@ -74,8 +76,17 @@ def prepare(config: Config) -> Setup:
         raise UserError(
             f"'{config.data}' holds other images, classes or splits than when this run began; begin another."
         )
+    if not config.arch and config.space == CONV4:
+        config = dataclasses.replace(config, arch=named.default_arch(config.learner))
     config = dataclasses.replace(config, digest=digest, rotations=data.rotations)
     return Setup(config, make_learner(config, tuple(data.images.shape[1:]), data.num_classes), source_of(data))
+
+
+def with_arch(config: Config) -> Config:
+    """What was read from a file, with the architecture of one that names none."""
+    if config.arch or config.space != CONV4:
+        return config
+    return dataclasses.replace(config, arch=named.former_default_arch(config.learner))
 
 
 def check_episodes(way: int, shot: int, queries: int) -> None:
@@ -93,11 +104,10 @@ def source_of(data: classes.ClassImages) -> Source:
 def make_learner(config: Config, input_shape: tuple[int, ...], num_classes: int) -> Learner:
     """The learner of a configuration. Raises `UserError` for a space, an architecture or a setting that is none."""
     space = plugins.load("space", config.space)()
-    default = named.default_arch(config.learner) if config.space == "conv4" else ""
-    if not config.arch and not default:
+    if not config.arch:
         raise UserError(f"--space is {config.space}, and --arch names no architecture of it.")
     channels, height, width = input_shape
-    backbone = Backbone(space, space.parse(config.arch or default), (channels, height, width))
+    backbone = Backbone(space, space.parse(config.arch), (channels, height, width))
     return named.make(config.learner, Problem(backbone, config.way, config.shot, num_classes), config.options)
 
 
@@ -153,7 +163,7 @@ def _about(folder: Path) -> dict[str, str]:
 
 def _config(folder: Path, about: dict[str, str]) -> Config:
     try:
-        return Config(**json.loads(about["config"]))
+        return with_arch(Config(**json.loads(about["config"])))
     except (KeyError, ValueError, TypeError) as error:
         raise _damaged(folder, error) from None
 

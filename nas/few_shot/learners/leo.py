@@ -52,6 +52,9 @@ class Leo:
     optimizer = "adam"
     transductive = False
     fixed_way = False
+    halving = "stride"
+    """Of the default backbone. An image takes a quarter of the time, and this learner needs many steps: after 0.4 core-minutes
+    on Omniglot (5-way 1-shot, validation classes) 76.5%, by max-pooling 70.9% after a whole one."""
 
     @cached_property
     def embedding(self) -> Network:

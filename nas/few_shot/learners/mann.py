@@ -39,7 +39,8 @@ class Mann:
     """Learns to write a support into a memory and to read the class of a query from it."""
 
     problem: Problem
-    lr: float = 1e-3
+    lr: float = 3e-3
+    """Leaves the loss of guessing sooner: 39% where 1e-3 has 33%, as said at `halving`."""
     tasks: int = 16
     train_way: int = 0
     train_shot: int = 0
@@ -53,6 +54,9 @@ class Mann:
     optimizer = "adam"
     transductive = False
     fixed_way = True
+    halving = "stride"
+    """Of the default backbone. An image takes a quarter of the time, and this learner needs many steps: after 0.4 core-minutes
+    on Omniglot (5-way 1-shot, validation classes) 33%, by max-pooling 22% after a whole one."""
 
     @cached_property
     def embedding(self) -> Network:

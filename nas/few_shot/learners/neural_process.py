@@ -39,6 +39,9 @@ class NeuralProcess:
     optimizer = "adam"
     transductive = False
     fixed_way = True
+    halving = "stride"
+    """Of the default backbone. An image takes a quarter of the time, and this learner needs many steps: after 0.4 core-minutes
+    on Omniglot (5-way 1-shot, validation classes) 52%, by max-pooling 49% after a whole one."""
 
     @cached_property
     def embedding(self) -> Network:
