@@ -231,7 +231,7 @@ def steps() -> None:
     """CPU milliseconds of a step with 64 images of digits, the least of five; of evaluator supernet's defaults."""
     one = Supernet.of("digits", device="cpu")
     params = one.begin(torch.tensor([0])).weights[0]
-    weights, (x, y, _) = Weights(params, torch.zeros_like(params)), one._batches
+    weights, (x, y, _) = Weights(params, torch.zeros_like(params)), one.images.validation(None)
     archs = _sampling.sample(SPACE, torch.tensor([5]), 0, 20)[0]
     mixture = torch.full((6, 5), 0.2)
 

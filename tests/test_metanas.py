@@ -132,6 +132,7 @@ def test_a_search_begins_with_the_prior_that_the_command_makes(nas, three_classe
     )
     setup = session.load(config)
     assert setup.has_prior
+    assert "of shared weights (99% of them a prior's at first)" in setup.evaluator.description
     kept = supernet_start.named(setup.evaluator.net.programs, setup.evaluator.begin(setup.seeds).weights[0])
     assert all(torch.equal(kept[name], prior.params[name]) for name in kept)
     alpha = session.initial_state(setup).params["alpha"][0]

@@ -76,6 +76,8 @@ class Supernet:
     net: supernet.Supernet = field(repr=False, compare=False)
     prior: Prior | None = field(default=None, repr=False, compare=False)
     """Whose weights a search begins with, where they fit."""
+    prior_share: float = field(default=0.0, repr=False, compare=False)
+    """Of the first weights, how many are the prior's; the head's never are."""
 
     defaults = Defaults(budget=224, batch=1, leaders=0)
 
@@ -108,8 +110,9 @@ class Supernet:
     @property
     def description(self) -> str:
         given = self.settings
+        start = f" ({self.prior_share:.0%} of them a prior's at first)" if self.prior is not None else ""
         return (
-            f"score: one-shot validation {METRIC_NAMES[self.alone.metric]} of shared weights, trained by the first "
+            f"score: one-shot validation {METRIC_NAMES[self.alone.metric]} of shared weights{start}, trained by the first "
             f"{given.shared_evals} evaluations with {given.shared_steps} steps each; {self.alone.description.split('; ')[-1]}"
         )
 
@@ -128,13 +131,14 @@ class Supernet:
         Raises `UserError` where none fits.
         """
         made = replace(self, prior=prior)
-        if made._started(torch.tensor([0]))[1] == 0:
+        params, fitted = made._started(torch.tensor([0]))
+        if fitted == 0:
             then, now = prior.about.get("geometry", "another network"), geometry(self.task, self.net.programs.skeleton)
             raise UserError(
                 f"The prior's shared weights are of {then}; here they would be of {now}. "
                 "-t channels=N, -t cells=N and -t image_size=N make the same network."
             )
-        return made
+        return replace(made, prior_share=fitted / params.shape[1])
 
     def _started(self, seeds: Tensor) -> tuple[Tensor, int]:
         """The first weights, and how many of them are a prior's."""
