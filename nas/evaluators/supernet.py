@@ -110,7 +110,7 @@ class Supernet:
     @property
     def description(self) -> str:
         given = self.settings
-        start = f" ({self.prior_share:.0%} of them a prior's at first)" if self.prior is not None else ""
+        start = f" ({self.prior_share:.1%} of them a prior's at first)" if self.prior is not None else ""
         return (
             f"score: one-shot validation {METRIC_NAMES[self.alone.metric]} of shared weights{start}, trained by the first "
             f"{given.shared_evals} evaluations with {given.shared_steps} steps each; {self.alone.description.split('; ')[-1]}"
