@@ -32,8 +32,9 @@ def main() -> None:
     parser.add_argument("--split", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, help="Of each, in place of its own, to try the recipe.")
+    parser.add_argument("--learners", nargs="+", choices=LEARNERS, default=list(LEARNERS), metavar="NAME")
     given = parser.parse_args()
-    missing = {n: x for n, x in LEARNERS.items() if not (given.out / f"{n}.safetensors").is_file()}
+    missing = {n: LEARNERS[n] for n in given.learners if not (given.out / f"{n}.safetensors").is_file()}
     if not missing:
         return
     torch.set_num_threads(1)
@@ -55,10 +56,8 @@ def main() -> None:
             "held_out": json.dumps(splits.split(given.split).held_out),
             "seed": "0",
         }
-        prior_file.write(
-            given.out / f"{name}.safetensors",
-            Prior(prior.params, {"tasks": json.dumps([x.name for x in tasks.tasks])} | prior.about | about),
-        )
+        about = {"tasks": json.dumps([x.name for x in tasks.tasks])} | prior.about | about
+        prior_file.write(given.out / f"{name}.safetensors", Prior(prior.params, about))
         print(f"{given.split:<12} {name:<20} {time.process_time() - begun:5.1f} s of CPU")
 
 

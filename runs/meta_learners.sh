@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What each meta-learner of the controller is worth, alone and guarded, on tasks that its training left out: SEEDS searches of EVALS
-# evaluations by table. About 12 minutes of one core; it goes on where it was stopped. `table` prints what is there.
+# evaluations by table. About 6 minutes of one core; it goes on where it was stopped. SPLITS and LEARNERS do a part of it, and
+# `table` prints what is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PYTHONPATH="$PWD" OMP_NUM_THREADS=1
@@ -16,11 +17,12 @@ declare -A tasks=(
 if [[ "${1:-}" == table ]]; then
   exec "${python[@]}" -m runs.meta_learners_table "$out"
 fi
+learners=${LEARNERS:-maml reptile meta_sgd learned_optimizer rl2_recurrent meta_surrogate neural_process portfolio prototypical \
+  matching siamese relation}
 for split in ${SPLITS:-cifar100 robustness ninapro shipped}; do
-  "${python[@]}" -m runs.meta_learners --split "$split" --out "$out/$split/priors" ${STEPS:+--steps "$STEPS"}
+  "${python[@]}" -m runs.meta_learners --split "$split" --out "$out/$split/priors" --learners $learners ${STEPS:+--steps "$STEPS"}
   arms=bayesian,reinforce:lr=0.05:policy_net=independent
-  for learner in maml reptile meta_sgd learned_optimizer rl2_recurrent meta_surrogate neural_process portfolio \
-    prototypical matching siamese relation; do
+  for learner in $learners; do
     case $learner in
       maml | reptile) controller=reinforce:lr=0.05 warm=reinforce/lr=0.05 ;;
       meta_sgd | learned_optimizer | rl2_recurrent) controller=learned_policy warm=auto ;;
