@@ -79,7 +79,9 @@ def test_a_prior_that_lies_is_dropped_and_from_then_on_the_search_is_the_cold_on
 
 
 def test_the_bits_of_a_seed_depend_neither_on_others_nor_on_a_stop(scores_SN):
-    controller, prior = Guarded(SPACE, cold=COLD, patience=3), ranking(synthetic_tasks.scores(9)[1, 0], 1)
+    # The state of `bayesian` grows with its evaluations.
+    controller = Guarded(SPACE, cold="bayesian/num_initial=4", patience=3)
+    prior = ranking(synthetic_tasks.scores(9)[1, 0], 1)
     whole, _, last = searched(controller, prior, scores_SN)
     assert len(set(map(tuple, last.evaluated.tolist()))) > 1  # The seeds stand at different steps.
     for s in range(len(SEEDS)):

@@ -24,6 +24,8 @@ class Ragged(NamedTuple):
     """As the controller has them, `[S, ...]`, with zeros behind the ends of the shorter ones."""
     sizes: Tensor
     """int64 `[S, L, A]` of each leaf behind the first axis; 0 for axes that it has not."""
+    largest: Tensor
+    """int64 `[S, L, A]` the most that each has ever been."""
     grown: Tensor
     """bool `[S, L, A]` which of these have ever changed: those are padded."""
 
@@ -32,7 +34,7 @@ def begin(state: Any) -> Ragged:
     """Searches that have all just begun."""
     leaves = [x for x in _pytree.tree_leaves(state) if x is not None]
     sizes = _sizes(leaves, max(x.dim() for x in leaves) - 1)
-    return Ragged(state, sizes, torch.zeros_like(sizes, dtype=torch.bool))
+    return Ragged(state, sizes, sizes.clone(), torch.zeros_like(sizes, dtype=torch.bool))
 
 
 def groups(ragged: Ragged, of: Tensor) -> Iterator[tuple[Tensor, Any]]:
@@ -62,7 +64,8 @@ def replaced(ragged: Ragged, parts: list[tuple[Tensor, Any]], evaluations: int) 
 
     Args:
         parts: which seeds, and their states, as `groups` gives them.
-        evaluations: of the whole search. Padding goes as far at least: a shape that other seeds do not decide.
+        evaluations: of the whole search. Padding goes as far at least, and as far as a leaf has ever gone: no controller holds
+            more of a seed's past, nor of its plans, than that, so that other seeds do not decide the shape.
     """
     if not parts:
         return ragged
@@ -74,7 +77,8 @@ def replaced(ragged: Ragged, parts: list[tuple[Tensor, Any]], evaluations: int) 
     for at, state in parts:
         sizes[at] = _sizes([x for x in _pytree.tree_leaves(state) if x is not None], sizes.shape[2])
     grown |= sizes != ragged.sizes
-    padded = torch.where(grown.any(0), sizes.amax(0).clamp_min(evaluations), sizes.amax(0)).tolist()
+    largest = torch.maximum(ragged.largest, sizes)
+    padded = torch.where(grown.any(0), largest.amax(0).clamp_min(evaluations), largest.amax(0)).tolist()
     _, tree = _pytree.tree_flatten(every[0][1])
     columns, found, place = zip(*(_pytree.tree_leaves(state) for _, state in every)), [], 0
     for column in columns:
@@ -87,7 +91,7 @@ def replaced(ragged: Ragged, parts: list[tuple[Tensor, Any]], evaluations: int) 
             whole[(at, *(slice(0, n) for n in leaf.shape[1:]))] = leaf
         found.append(whole)
         place += 1
-    return Ragged(_pytree.tree_unflatten(found, tree), sizes, grown)
+    return Ragged(_pytree.tree_unflatten(found, tree), sizes, largest, grown)
 
 
 def _sizes(leaves: list[Tensor], axes: int) -> Tensor:

@@ -61,8 +61,9 @@ def pack(found: SourceTasks) -> dict[str, Tensor]:
 
 def unpack(space: Space, prior: Prior) -> SourceTasks:
     """The reverse of `pack`. Raises `UserError` for a prior of another space or of something else."""
-    metric, every = prior.about.get("metric"), features.enumerate_valid(space)
-    if prior.about.get("space") != space.name or metric not in get_args(Metric) or every is None:
+    metric = next((m for m in get_args(Metric) if m == prior.about.get("metric")), None)
+    every = features.enumerate_valid(space)
+    if prior.about.get("space") != space.name or metric is None or every is None:
         raise UserError(
             f"The prior's tasks are on '{prior.about.get('space', 'another space')}', and the search is in '{space.name}'; train "
             f"one by nas meta-train --learner task_metric --learner-option space={space.name}."
