@@ -28,6 +28,8 @@ class Proposal(NamedTuple):
     weights: Tensor | None = None
     """float32 `[S, B, D, C]` the weight of each option in a mixture, of relaxed controllers (DARTS and others); None for those
     that sample. An evaluator that knows mixtures scores them and says the slope; any other scores `archs` alone."""
+    resting: Tensor | None = None
+    """bool `[S, B]` where weights that an evaluator trains as it goes are to rest, so that scores compare. None: nowhere."""
 
 
 class Results(NamedTuple):

@@ -33,6 +33,8 @@ class Darts:
     soft pruning of MetaNAS (Elsken et al. 2020, arXiv:1911.11090)."""
     select: relaxed.Select = "argmax"
     """How the architecture is selected."""
+    tune: NotNegative = 0
+    """Steps of `perturbation` between two decisions that train shared weights on, while the evaluator trains any."""
 
     def begin(self, task: Task, seeds: Tensor, prior: Prior | None = None) -> relaxed.State:
         return relaxed.begin(self.space, seeds, prior)

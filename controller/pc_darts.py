@@ -33,6 +33,8 @@ class PcDarts:
     """Weight of the smooth maximum of alpha at the last step; it rises linearly. The paper of beta-DARTS has 50."""
     select: relaxed.Select = "argmax"
     """How the architecture is selected."""
+    tune: NotNegative = 0
+    """Steps of `perturbation` between two decisions that train shared weights on, while the evaluator trains any."""
 
     def begin(self, task: Task, seeds: Tensor, prior: Prior | None = None) -> relaxed.State:
         return relaxed.begin(self.space, seeds, prior, edge=torch.zeros(len(seeds), len(self.space.choices)))

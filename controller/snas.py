@@ -34,6 +34,8 @@ class Snas:
     """At the last step. Not ablated."""
     select: relaxed.Select = "argmax"
     """How the architecture is selected."""
+    tune: NotNegative = 0
+    """Steps of `perturbation` between two decisions that train shared weights on, while the evaluator trains any."""
 
     def begin(self, task: Task, seeds: Tensor, prior: Prior | None = None) -> relaxed.State:
         return relaxed.begin(self.space, seeds, prior)

@@ -168,10 +168,33 @@ def test_perturbation_selects_the_option_that_is_missed_most():
     assert torch.equal(last.state.selection.fixed, wanted.expand(2, 6))
 
 
+def test_between_two_decisions_weights_are_tuned_by_the_mixture_that_is_left():
+    """A law of the schedule: every option judged once by resting weights, then so many steps of all that is left."""
+    controller, seeds = _made("darts", steps=1, select="perturbation", tune=2), torch.tensor([3, 8])
+    state, kinds = controller.begin(None, seeds), []
+    for step in range(1 + 6 * 3 + 5 * 2 + 1):
+        proposal = controller.propose(state, 2)
+        fixed = state.selection.fixed
+        score = torch.rand(2, 2, generator=torch.Generator().manual_seed(step))
+        slope = None if proposal.weights is None else torch.zeros_like(proposal.weights)
+        after = controller.learn(state, proposal, Results(score, torch.ones(2, 2), slope=slope))
+        kinds.append("-" if proposal.resting is None else "judge" if proposal.resting.all() else "tune")
+        if kinds[-1] == "tune":
+            assert not proposal.resting.any()
+            assert torch.equal(after.selection.fixed, fixed)
+            assert torch.equal(after.selection.score.nan_to_num(-1), state.selection.score.nan_to_num(-1))
+            expected = perturbation.selected(state.selection, state.params["alpha"].softmax(-1))
+            torch.testing.assert_close(proposal.weights, expected[:, None].expand(-1, 2, -1, -1))
+        state = after
+    # Three steps of two mixtures judge the five options of an edge.
+    assert kinds == ["-", *["judge"] * 3, *(["tune"] * 2 + ["judge"] * 3) * 5, "-"]
+    assert (state.selection.fixed >= 0).all()
+
+
 def test_a_mixture_that_failed_does_not_select_its_option():
     selection, seeds = perturbation.begin(SPACE, torch.arange(1)), torch.arange(1)
     for score in (3.0, torch.nan, 1.0, 2.0, torch.nan):
-        selection = perturbation.learn(SPACE, seeds, selection, torch.tensor([[score]]))
+        selection = perturbation.judged(SPACE, seeds, selection, torch.tensor([[score]]))
     assert selection.fixed.max() == 2
 
 

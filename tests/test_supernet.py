@@ -159,6 +159,20 @@ def test_a_search_is_stored_with_its_weights_resumed_bitwise_and_trained_to_the_
         assert all(0 <= accuracy <= 100 for accuracy in store.get_meta(run, "report"))
 
 
+def test_weights_rest_where_a_proposal_asks_for_it_and_are_scored_by_all_images():
+    evaluator, seeds = Supernet.of("digits", **OPTIONS), torch.arange(2)
+    weights = torch.full((2, 1, 6, 5), 0.2)
+    proposal = Proposal(
+        torch.zeros(2, 1, 6, dtype=torch.long), weights=weights, resting=torch.tensor([[True], [False]])
+    )
+    evaluate, memory = evaluator.load_with_memory(seeds), evaluator.begin(seeds)
+    results, after = evaluate(proposal, memory)
+    assert torch.equal(after.weights[0], memory.weights[0])
+    assert not torch.equal(after.weights[1], memory.weights[1])
+    hits = results.score[0] / 100 * len(evaluator.alone.data.y_valid)
+    torch.testing.assert_close(hits, hits.round(), rtol=0, atol=1e-3)
+
+
 @pytest.mark.parametrize("settings", [{"slope_order": "2"}, {"partial_channels": "4"}], ids="".join)
 def test_seeds_stay_apart_and_resume_bitwise_by_every_kind_of_slope(settings):
     evaluator, controller = (

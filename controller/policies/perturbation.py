@@ -1,7 +1,8 @@
 """Selecting an architecture by perturbation: DARTS-PT (Wang et al. 2021, arXiv:2108.04392, algorithm 1).
 
 One decision after the other: the mixture is scored without each of the decision's options, and the option without which it scores
-least is selected. The paper trains the shared weights on between two decisions; here the evaluator decides whether it does.
+least is selected. Between two decisions the mixture that is left is proposed as it is, a few times: the paper tunes the shared
+weights there. An evaluator that still trains its weights does so, and lets them rest while options are compared.
 Shapes: `S` seeds, `B` mixtures, `D` decisions, `C` choices.
 """
 
@@ -29,6 +30,19 @@ class Selection(NamedTuple):
     """int64 `[S, D]` the option selected; -1 before."""
 
 
+class Turn(NamedTuple):
+    """Where the searches stand."""
+
+    seeds: Tensor
+    """int64 `[S]`."""
+    since: Tensor
+    """int64 `[S]` steps since the first option was removed."""
+    batch: int
+    """Mixtures of each step."""
+    tune: int
+    """Steps between two decisions that train weights."""
+
+
 def begin(space: Space, seeds: Tensor) -> Selection:
     """Nothing selected."""
     D, C = len(space.choices), max(space.choices)
@@ -41,6 +55,18 @@ def selected(selection: Selection, mixture_SDC: Tensor) -> Tensor:
     return torch.where((selection.fixed >= 0)[..., None], chosen, mixture_SDC)
 
 
+def turn(space: Space, at: Turn, selection: Selection, mixture_SDC: Tensor) -> tuple[Tensor, Tensor | None]:
+    """What is to be scored next, `[S, B, D, C]`, and where weights are to rest, bool `[S, B]`; None: the evaluator decides."""
+    weights = mixtures(space, at.seeds, selection, mixture_SDC, at.batch)
+    if not at.tune:
+        return weights, None
+    tuned_S = tuning(space, at, selection)
+    whole_SDC = selected(selection, mixture_SDC)
+    return torch.where(tuned_S[:, None, None, None], whole_SDC[:, None], weights), (~tuned_S)[:, None].expand(
+        -1, at.batch
+    )
+
+
 def mixtures(space: Space, seeds: Tensor, selection: Selection, mixture_SDC: Tensor, batch: int) -> Tensor:
     """What is to be scored next, `[S, B, D, C]`: the mixture with the decision at hand without one of its options."""
     at_S1 = _at_hand(seeds, selection)[:, None]
@@ -51,7 +77,29 @@ def mixtures(space: Space, seeds: Tensor, selection: Selection, mixture_SDC: Ten
     return weights
 
 
-def learn(space: Space, seeds: Tensor, selection: Selection, score_SB: Tensor) -> Selection:
+def tuning(space: Space, at: Turn, selection: Selection) -> Tensor:
+    """Which searches train weights before their next decision, bool `[S]`."""
+    turns_D = -(-torch.tensor(space.choices) // at.batch)
+    made_SD, at_S = selection.fixed >= 0, _at_hand(at.seeds, selection)
+    known_S = (~selection.score[torch.arange(len(at_S)), at_S].isnan()).sum(1)
+    # All steps that judged no option trained weights: so many after each decision.
+    judged_S = (made_SD * turns_D).sum(1) - (-known_S // at.batch)
+    return at.since - judged_S < at.tune * made_SD.sum(1)
+
+
+def learn(space: Space, at: Turn, selection: Selection, score_SB: Tensor) -> Selection:
+    """The selection once the scores of `turn` are known."""
+    found = judged(space, at.seeds, selection, score_SB)
+    if not at.tune:
+        return found
+    tuned_S = tuning(space, at, selection)
+    return Selection(
+        torch.where(tuned_S[:, None, None], selection.score, found.score),
+        torch.where(tuned_S[:, None], selection.fixed, found.fixed),
+    )
+
+
+def judged(space: Space, seeds: Tensor, selection: Selection, score_SB: Tensor) -> Selection:
     """The selection once the scores of `mixtures` are known."""
     (score, fixed), at_S, rows = selection, _at_hand(seeds, selection), torch.arange(len(seeds))
     # A mixture that failed says nothing of its option, which must not be selected for it.

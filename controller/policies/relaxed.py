@@ -62,6 +62,8 @@ class Relaxation(Protocol):
     def beta_decay(self) -> float: ...
     @property
     def select(self) -> Select: ...
+    @property
+    def tune(self) -> int: ...
 
     def logits(self, params: optim.Params) -> Tensor:
         """Of the distribution that architectures are drawn from, `[S, D, C]`; differentiable."""
@@ -109,8 +111,9 @@ def propose(relaxation: Relaxation, state: State, batch: int) -> Proposal:
         mixture_SDC = softmax(relaxation, logits_SDC)
         if relaxation.select == "perturbation":
             if bool((state.selection.fixed < 0).any()):
-                weights = perturbation.mixtures(space, state.seeds, state.selection, mixture_SDC, batch)
-                return Proposal(_likeliest(space, weights, state), weights=weights)
+                at = perturbation.Turn(state.seeds, state.step - relaxation.steps, batch, relaxation.tune)
+                weights, resting = perturbation.turn(space, at, state.selection, mixture_SDC)
+                return Proposal(_likeliest(space, weights, state), weights=weights, resting=resting)
             mixture_SDC = perturbation.selected(state.selection, mixture_SDC)
         chosen = _likeliest(space, mixture_SDC[:, None].expand(-1, batch, -1, -1), state)
         if relaxation.select == "one_shot":
@@ -127,7 +130,8 @@ def learn(relaxation: Relaxation, state: State, proposal: Proposal, results: Res
     if step >= relaxation.steps:
         if proposal.weights is None:
             return after
-        found = perturbation.learn(relaxation.space, state.seeds, state.selection, results.score)
+        at = perturbation.Turn(state.seeds, state.step - relaxation.steps, results.score.shape[1], relaxation.tune)
+        found = perturbation.learn(relaxation.space, at, state.selection, results.score)
         return after._replace(selection=found)
     if results.slope is not None and step < relaxation.warmup:
         return after

@@ -162,9 +162,12 @@ class Supernet:
             if mixtures is None:
                 mixtures = torch.nn.functional.one_hot(proposal.archs, max(self.space.choices)).float()
             slopes = proposal.weights is not None
+            resting = (
+                torch.zeros(mixtures.shape[:2], dtype=torch.bool) if proposal.resting is None else proposal.resting
+            )
             searches = [
-                (int(seed), int(done), Weights(params, momentum), mixtures_BDC)
-                for seed, done, params, momentum, mixtures_BDC in zip(*memory, mixtures.detach())
+                (int(seed), int(done), Weights(params, momentum), mixtures_BDC, resting_B.tolist())
+                for seed, done, params, momentum, mixtures_BDC, resting_B in zip(*memory, mixtures.detach(), resting)
             ]
             answered = self._each(lambda search: self._search(*search, slopes=slopes), searches)
             score, cost, slope, weights = zip(*answered)
@@ -200,13 +203,13 @@ class Supernet:
             return list(pool.map(work, searches))
 
     def _search(
-        self, seed: int, done: int, weights: Weights, mixtures: Tensor, *, slopes: bool
+        self, seed: int, done: int, weights: Weights, mixtures: Tensor, resting: list[bool], *, slopes: bool
     ) -> tuple[list[float], list[float], Tensor, Weights]:
         """Scores, seconds and slopes `[B, D, C]` of one search's mixtures, one after the other, and its weights then."""
         score, cost, slope = [], [], []
-        for number, mixture in enumerate(mixtures, done):
+        for number, (mixture, rests) in enumerate(zip(mixtures, resting), done):
             began = time.perf_counter()
-            training = number < self.settings.shared_evals
+            training = number < self.settings.shared_evals and not rests
             if training:
                 weights = self._train(seed, number, weights, mixture)
             x, y, new = self.images.validation(number if training else None)
@@ -214,12 +217,11 @@ class Supernet:
             # The mean of all images says nothing where training diverged.
             value = math.nan if seen.loss.isnan().any() else self._value(seen.logits, y, new)
             score.append(value)
+            found = seen.slope
+            if found is not None and training and self.settings.slope_order == 2:
+                found = self._second_order(seed, number, weights.params, mixture)
             # Minus: the slope is that of what is to be raised.
-            slope.append(
-                mixture
-                if seen.slope is None
-                else -self._slope(seed, number, weights.params, mixture, seen.slope).float()
-            )
+            slope.append(mixture if found is None else -found.float())
             cost.append(time.perf_counter() - began)
         return score, cost, torch.stack(slope), weights
 
@@ -235,10 +237,8 @@ class Supernet:
         rates = [self._rate(step) for step in each]
         return self.net.learn(weights, mixture, x, y, rates, recipe.momentum, recipe.weight_decay)[0]
 
-    def _slope(self, seed: int, number: int, params: Tensor, mixture: Tensor, first: Tensor) -> Tensor:
-        """The slope of the loss by the mixture, of second order where that is asked for and weights are trained."""
-        if self.settings.slope_order == 1 or number >= self.settings.shared_evals:
-            return first
+    def _second_order(self, seed: int, number: int, params: Tensor, mixture: Tensor) -> Tensor:
+        """The slope of the loss after one more step on the last images that the weights have learned from."""
         last = self._steps(number)[-1:]
         train, valid = Batches(*self.images.training(seed, last)), Batches(*self.images.validation(number)[:2])
         return second_order(self.net, params, mixture, train, valid, self._rate(last[0]))
