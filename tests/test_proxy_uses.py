@@ -63,6 +63,9 @@ def test_a_filter_evaluates_the_best_of_what_its_controller_proposes_and_nothing
             assert sorted((sum(row) for row in some.tolist()), reverse=True) == best
         rows = [tuple(row) for row in found[0].tolist()]
         assert not seen & set(rows)
+        # Had these been evaluated, others of the same proposals would be.
+        others = filtered.propose(state._replace(archs=torch.cat([state.archs, found], 1)), 3).archs
+        assert not {tuple(row) for row in others[0].tolist()} & set(rows)
         seen |= set(rows)
         state = filtered.learn(state, Proposal(found), scores_of(SPACE, 1.0)(Proposal(found)))
 
