@@ -102,7 +102,8 @@ def print_run(run: Run) -> None:
         named = printable(_front_shown.line(about.aims))
         share = f"{document['objectives']['hypervolume']:.3f} of the box between the worst and the best of each"
         console.print(f"front   {counted(len(front), 'network')} for {named}: nas show {folder} --front")
-        console.print(f"volume  {share} (hypervolume)")
+        if document["objectives"]["hypervolume"]:  # Else there is no box: all have one value of an objective.
+            console.print(f"volume  {share} (hypervolume)")
     _print_trained(console, run)
     _print_comparison(run)
     console.print(f"so far  {_sparkline(past)} (best score after each evaluation)")
@@ -134,7 +135,9 @@ def _print_failures(console: Console, run: Run) -> None:
 
 def _print_how_to_go_on(console: Console, run: Run, document: dict) -> None:
     if not document["finished"]:
-        console.print(f"Go on:  nas resume {printable(str(run.folder))}")
+        folder = printable(str(run.folder))
+        told = run.config.evaluator == "ask_tell"
+        console.print(f"Go on:  {f'nas.Search(..., folder={folder!r}) in Python' if told else f'nas resume {folder}'}")
 
 
 def _draw(run: Run, space: Space, arch: Tensor) -> bool:
