@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 import torch
 
-from nas import tables
+from nas import tables, tasks
 from nas.testing import space_laws
 from search_spaces import Task, UserError, _ops
 from search_spaces.nasbench_graph import NasBenchGraph
@@ -28,6 +28,14 @@ def test_they_are_those_of_the_table():
         pytest.skip("no table of NAS-Bench-Graph")
     archs = tables.find("nasbench-graph").archs.long()
     assert torch.equal(_ops.index(archs, SPACE.choices).sort().values, _ops.index(VALID, SPACE.choices).sort().values)
+
+
+def test_a_search_of_the_table_reports_the_test_accuracy():
+    if "nasbench-graph" not in tables.names():
+        pytest.skip("no table of NAS-Bench-Graph")
+    evaluator = tasks.find("nasbench-graph/cora")
+    expected = tables.find("nasbench-graph").column("cora/test_accuracy")[:5]
+    assert torch.equal(evaluator.report(tables.find("nasbench-graph").archs[:5].long()), expected)
 
 
 def test_one_architecture_is_written_in_one_way():

@@ -22,6 +22,8 @@ from search_spaces import Space, Task, UserError, _measured, _ops, _sampling, un
 _SPLIT_RANK = {"valid": 0, None: 1, "test": 2}
 SCORES = ("accuracy", "valid_accuracy", "robust_accuracy", "score")
 """Metrics that a search may raise."""
+_TEST_SCORE = "test_accuracy"
+"""A metric that is reported and not raised: some tables name the split in it."""
 
 
 class TaskColumns(NamedTuple):
@@ -60,8 +62,9 @@ def _columns(table: Table, task: str, epochs: int | None, scores: dict[str, Colu
     search = min(at_fidelity, key=lambda n: (_SPLIT_RANK[scores[n].split], "per_seed" in n))
     # The test examples that a search chose by give no estimate any more, after however many epochs.
     chosen_by_test = scores[search].split == "test"
-    tests = [n for n, c in scores.items() if c.task == task and c.split == "test" and not chosen_by_test]
-    report = min(tests, key=lambda n: (-(scores[n].epochs or 0), "per_seed" in n)) if tests else None
+    reported = {n: c for n, c in table.columns.items() if n in scores or (c.metric == _TEST_SCORE and c.maximize)}
+    tests = [n for n, c in reported.items() if c.task == task and c.split == "test" and not chosen_by_test]
+    report = min(tests, key=lambda n: (-(reported[n].epochs or 0), "per_seed" in n)) if tests else None
     costs = {c.epochs: n for n, c in table.columns.items() if c.task == task and c.metric == "train_seconds"}
     cost, scale = costs.get(epochs), 1.0
     if cost is None and costs and epochs:
