@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from nas.evaluators._settings import PipelineSettings
 from nas.tasks import TaskName, absolute
 
 _OWN = ("folder:", "npz:", "hf:")
@@ -14,17 +13,22 @@ _OWN = ("folder:", "npz:", "hf:")
 def named(task: str, asked: dict[str, Any], training: dict[str, str]) -> dict[str, str]:
     """The setting `space` of a training that names none: whole pipelines for somebody's own images within minutes, else nothing.
 
-    Minutes settle the levels of compute that pipelines are trained at. Who names a controller, an evaluator, several objectives
-    or a setting of other trainings asks for a search of cells.
+    Minutes settle the levels of compute that pipelines are trained at. Who names a controller, an evaluator, several objectives,
+    a proxy or a setting of other trainings asks for a search of cells.
 
     Args:
         asked: options of the command line; those that were not given are None or empty.
     """
     name = TaskName.parse(absolute(task))
     own = name.kind == "data" and name.dataset.startswith(_OWN)
-    cells = any(asked.get(option) for option in ("controller", "evaluator", "aim")) or training.get("teacher") == "wide"
+    cells = (
+        any(asked.get(option) for option in ("controller", "evaluator", "aim", "proxy"))
+        or training.get("teacher") == "wide"
+    )
     return {"space": "pipeline"} if own and asked.get("minutes") and not cells and _is_of_pipelines(training) else {}
 
 
 def _is_of_pipelines(training: dict[str, str]) -> bool:
+    from nas.evaluators.pipeline import PipelineSettings  # Not above: a search of a table needs no images.
+
     return training.keys() <= set(PipelineSettings._fields) - {"space"}

@@ -154,7 +154,8 @@ def configure(
         training["metric"] = metric
     known_proxy = _proxy(proxy, proxy_as, task, training)
     task = _objective(task, training, objective=objective, timeout=timeout, workers=workers, ray=ray)
-    asked = {"controller": controller, "evaluator": evaluator, "aim": rest.get("aim"), "minutes": rest.get("minutes")}
+    asked = {"controller": controller, "evaluator": evaluator, "proxy": proxy}
+    asked |= {name: rest.get(name) for name in ("aim", "minutes")}
     training |= _default_space.named(task, asked, training)
     if "space" in training:
         training["space"] = plugins.absolute(training["space"])
