@@ -24,8 +24,8 @@ from nas.few_shot.learners.siamese import pair_logits
 from nas.few_shot.run import Config
 
 WAY, QUERIES, EPISODES = 5, 5, 40
-STEPS = {"snail": 900, "mann": 900, "reptile": 900}
-"""Of training; the others take 300. These learn nothing, or little, in as few."""
+STEPS = {"snail": 450, "mann": 450, "reptile": 450, "relation": 450}
+"""Of training; the others take 150. These learn nothing, or little, in as few."""
 INNER = {
     "maml": "test_steps", "anil": "test_steps", "reptile": "test_steps", "probabilistic_maml": "inner_steps",
     "learned_optimizer": "inner_steps", "leo": "code_steps",
@@ -68,7 +68,7 @@ def train(name: str, share: float) -> Trained:
     halving = "stride" if named.component(name).transductive else "max_pool"
     shot = 5 if name in READERS else 1
     config = Config("digits", name, WAY, shot, QUERIES, arch=f"32:32:0:0:{halving}")
-    setup = run.prepare(dataclasses.replace(config, steps=max(1, round(share * STEPS.get(name, 300)))))
+    setup = run.prepare(dataclasses.replace(config, steps=max(1, round(share * STEPS.get(name, 150)))))
     learner, source = setup.learner, setup.source
     first = state = training.begin(learner, config.seed)
     losses = []
@@ -194,7 +194,7 @@ def step_sizes(found: Trained, *axes: Axes) -> None:
     layers = {"convolutions": ".0.weight", "batch norms": ".1.", "classifier": "head."}
     for label, part in layers.items():
         chosen = torch.cat([r for n, r in rates.items() if part in n and (part == "head." or "head." not in n)])
-        axes[0].hist(chosen.numpy(), bins=40, range=(-0.2, 1.0), density=True, histtype="step", label=label)
+        axes[0].hist(chosen.numpy(), bins=40, range=(0.2, 0.6), density=True, histtype="step", label=label)
     axes[0].set_xlabel("learned step size; it was 0.4", fontsize=8)
     axes[0].set_yticks([])
     axes[0].legend(fontsize=7)

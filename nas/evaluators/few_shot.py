@@ -6,12 +6,10 @@ The best backbone is trained for longer and asked about test classes, once. What
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,6 +17,8 @@ from torch import Tensor
 from controller import Proposal, Results
 from nas import plugins, settings
 from nas.datasets import meta_features
+from nas.evaluators import _few_shot_outcomes
+from nas.evaluators._few_shot_outcomes import Outcome
 from nas.evaluators._few_shot_settings import Settings
 from nas.few_shot import classes, evaluate, final, load, named, run, training
 from nas.few_shot.backbone import Backbone
@@ -31,24 +31,16 @@ from search_spaces import Space, Task, UserError, _ops, _sampling, as_cell_space
 
 __all__ = ["FewShot"]
 
-FILE = "few_shot.jsonl"
-"""In a run's folder, a line for each evaluation."""
 _GIVE_UP = 8
 """Evaluations that fail, with none that succeeds, after which the search ends: as for other trainings."""
 
 
-class Outcome(NamedTuple):
-    """Of one backbone."""
-
-    score: float
-    """Accuracy on episodes of validation classes in percent; NaN where training failed."""
-    seconds: float
-    error: str = ""
-
-
 @dataclass(frozen=True)
 class FewShot:
-    """Trains one learner on backbones of a space. Scores depend on neither the search's seed nor on what is scored together."""
+    """Trains one learner on backbones of a space. Scores depend on neither the search's seed nor on what is scored together.
+
+    With `asked.seconds` they depend on how fast the processor was.
+    """
 
     space: Space
     task: Task
@@ -118,7 +110,7 @@ class FewShot:
     def cache_to(self, folder: Path) -> None:
         """Append every evaluation to a file of a run's folder, know those in it; keep the final trainings there too."""
         self._folder[:] = [folder]
-        self.outcomes.update(read(folder))
+        self.outcomes.update(_few_shot_outcomes.read(folder))
 
     def load(self, seeds: Tensor) -> Evaluate:
         def evaluate(proposal: Proposal) -> Results:
@@ -191,27 +183,10 @@ class FewShot:
     def _keep(self, index: int, outcome: Outcome) -> None:
         self.outcomes[index] = outcome
         if self._folder:
-            row: dict[str, Any] = {"index": index, **outcome._asdict()}
-            row["score"] = None if math.isnan(outcome.score) else outcome.score
-            with (self._folder[0] / FILE).open("a", encoding="utf-8") as file:
-                # The line break comes first, so that a line cut short by a kill does not spoil the next.
-                file.write("\n" + json.dumps(row))
+            _few_shot_outcomes.append(self._folder[0], index, outcome)
         failures = self.failures()
         if len(failures) == len(self.outcomes) >= _GIVE_UP:
             raise UserError(
                 f"All {len(failures)} trainings so far have failed; the last with {failures[-1]}. Nothing can be searched until "
                 "that is mended; then start a new run."
             )
-
-
-def read(folder: Path) -> dict[int, Outcome]:
-    """The evaluations of a run's folder; a line that a kill cut short is left out."""
-    path, found = folder / FILE, {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-        try:
-            row = json.loads(line)
-            score = math.nan if row["score"] is None else float(row["score"])
-            found[int(row["index"])] = Outcome(score, float(row["seconds"]), str(row["error"]))
-        except (ValueError, KeyError, TypeError):
-            continue
-    return found

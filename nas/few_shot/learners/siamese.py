@@ -22,6 +22,10 @@ from nas.few_shot.learner import Gradient, Problem
 __all__ = ["Siamese"]
 
 _ALPHA, _BIAS = "pair.alpha", "pair.bias"
+_SLOPE, _BORDER = 8.0, 0.5
+"""Before training the logit is `_SLOPE` times how far the mean difference of two embeddings is below `_BORDER`. Embeddings are
+maxima of normalized numbers, whose mean difference is about 0.8 where two images have nothing in common. Adam moves the bias by a
+learning rate a step: from 0 it would take thousands of steps to where a pair can be sure to be alike."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,7 @@ class Siamese:
 
     def init(self, seed: int) -> Params:
         size = self.problem.backbone.size(maps=False)[0]
-        # Minus 1 / E: at first the logit is minus the mean difference, so that near images are alike.
-        pair = {_ALPHA: torch.full((size,), -1 / size), _BIAS: torch.zeros(1)}
+        pair = {_ALPHA: torch.full((size,), -_SLOPE / size), _BIAS: torch.full((1,), _SLOPE * _BORDER)}
         return self.embedding.init(seed) | pair
 
     def gradient(self, params: Params, episodes: Episodes, seed: int, step: int) -> Gradient:
