@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What tuning is worth to MAML, Reptile and RL^2 on the controller. Robustness is held out for the test; settings are chosen by searches
-# of the family own201, on which the priors that are judged were not trained. TRIALS of each; about 6 minutes of one core.
+# What tuning is worth to MAML, Reptile and RL^2 on the controller. Robustness is held out for the test. Settings are chosen by
+# searches of the family own201, which no prior that is tried was trained on. TRIALS of each of LEARNERS; about 6 minutes of one core.
 # It goes on where it was stopped; the settings found are OUT/LEARNER/best.json, which nas meta-train --settings takes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -14,7 +14,7 @@ declare -A searched=(
   [rl2_recurrent]="lr=0.003..0.03:log evals=10..40 entropy=0.01,0.02,0.05,0.1"
 )
 arms=()
-for learner in maml reptile rl2_recurrent; do
+for learner in ${LEARNERS:-maml reptile rl2_recurrent}; do
   settings=()
   for setting in ${searched[$learner]}; do settings+=(--setting "$setting"); done
   "${python[@]}" tune meta-train --learner "$learner" --split robustness --validate own201 --evals 50 --searches 4 "${settings[@]}" \
