@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--out", default="runs/supernet/rows.jsonl")
     parser.add_argument("--table", action="store_true", help="print what is there")
     parser.add_argument(
-        "--transfer-seeds", type=int, default=20, help="searches by transfer_bo, for each budget and prior"
+        "--transfer-seeds", type=int, default=20, help="searches by transfer_bo, for each budget and prior; 0: none"
     )
     parser.add_argument("--steps", action="store_true", help="time the steps of a supernet beside those of cells")
     args = parser.parse_args()
@@ -210,7 +210,7 @@ def show(name: str, rows: list[dict], args: argparse.Namespace) -> None:
         low, middle, high = (best_of(cells, share) for share in (0.25, 0.5, 0.75))
         cost = f"{cells * cell:.1f} | {cells}"
         print(f"| random search, {cells} trained cells | exact | {middle} | quartiles {low}, {high} | | | {cost} |")
-        for prior in ("none", "shipped"):
+        for prior in ("none", "shipped") if args.transfer_seeds else ():
             found = transfer(name, cells, prior, score_N, args.transfer_seeds)
             print(f"| transfer_bo, prior {prior} | {args.transfer_seeds} | {found:.0f} | | | | {cost} |")
 
