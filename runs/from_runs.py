@@ -104,7 +104,8 @@ def _print(rows: list[dict[str, Any]]) -> None:
     by_pair = {(row["source"], row["target"]): ratio(row) for row in rows}
     print(f"| run on | {' | '.join(SETS)} |\n|---|{'---:|' * len(SETS)}")
     for source in SETS:
-        print(f"| {source} | {' | '.join(f'{by_pair.get((source, target), 1):.2f}' for target in SETS)} |")
+        shown = [f"{by_pair[source, target]:.2f}" if (source, target) in by_pair else "" for target in SETS]
+        print(f"| {source} | {' | '.join(shown)} |")
     alike = {pair: correlation(*pair) for pair in by_pair}
     middle = statistics.median(alike.values())
     print(
