@@ -7,7 +7,9 @@ from controller import Results
 from controller.meta.transfer_gp import TransferGp
 from controller.models import features, transfer_model
 from controller.transfer_bo import TransferBO
+from nas import tasks
 from nas.meta import task_similarity
+from nas.run import priors
 from nas.testing import synthetic_tasks
 from nas.testing.synthetic_tasks import SPACE, TASKS, TRAINED
 
@@ -72,6 +74,18 @@ def test_the_evaluation_after_those_copied_is_what_a_search_without_prior_would_
     assert torch.equal(tested, cold)
     untested = TransferBO(SPACE, num_copied=copied, prior_test="none").propose(state, 1).archs
     assert not torch.equal(untested, cold)
+
+
+def test_a_search_with_a_limit_does_not_test_its_prior():
+    evaluator, prior = tasks.find("own201/digits+own201/digits/params<=q30"), priors.find("shipped", "transfer_bo")
+    seeds, proposed = torch.arange(2), []
+    for how in ("cold", "none"):
+        controller = TransferBO(evaluator.space, prior_test=how)
+        state = controller.begin(evaluator.task, seeds, prior)
+        first = controller.propose(state, 2)
+        state = controller.learn(state, first, evaluator.load(seeds)(first))
+        proposed.append(controller.propose(state, 1).archs)
+    assert torch.equal(*proposed)
 
 
 def test_a_random_test_of_the_prior_differs_from_search_to_search(scores_FKN, prior):
