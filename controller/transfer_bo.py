@@ -81,7 +81,7 @@ class TransferBO:
     `development-devices`, 12 searches each, 4.6 evaluations without, and 1.4, 1.3, 1.4, 1.3 for 1, 2, 4, 8."""
     prior_test: Literal["cold", "random", "none"] = "cold"
     """What the evaluation after those copied is: where a model without the prior expects most (`cold`), a random one, or one as
-    any other (`none`). What is copied is alike and good, and cannot tell whether the prior misleads. Not where limits are known."""
+    any other (`none`). What is copied is alike and good, and cannot tell whether the prior misleads. With limits none."""
     random_restart: bool = True
     """Let a search that gives its prior up begin with a random evaluation."""
     use_cold_hypotheses: bool = True
