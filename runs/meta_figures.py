@@ -194,7 +194,7 @@ def step_sizes(found: Trained, *axes: Axes) -> None:
     layers = {"convolutions": ".0.weight", "batch norms": ".1.", "classifier": "head."}
     for label, part in layers.items():
         chosen = torch.cat([r for n, r in rates.items() if part in n and (part == "head." or "head." not in n)])
-        axes[0].hist(chosen.numpy(), bins=40, range=(0.2, 0.6), density=True, histtype="step", label=label)
+        axes[0].hist(chosen.numpy(), bins=40, range=(-0.2, 1.0), density=True, histtype="step", label=label)
     axes[0].set_xlabel("learned step size; it was 0.4", fontsize=8)
     axes[0].set_yticks([])
     axes[0].legend(fontsize=7)
