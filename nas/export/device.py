@@ -60,7 +60,11 @@ class Device:
             raise UserError(f"--latency-command '{self.command}' gave no answer in {_SECONDS} seconds.") from None
         if done.returncode:
             said = (done.stderr.strip() or done.stdout.strip()).rpartition("\n")[2]
-            why = f": {said[:200]}" if said else " and said nothing; it gets the path of an ONNX file and prints milliseconds."
+            why = (
+                f": {said[:200]}"
+                if said
+                else " and said nothing; it gets the path of an ONNX file and prints milliseconds."
+            )
             raise UserError(f"--latency-command '{self.command}' ended with status {done.returncode}{why}")
         words = done.stdout.split()
         try:
