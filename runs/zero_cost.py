@@ -41,7 +41,7 @@ def main() -> None:
     rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[: args.archs]]
     evaluator = replace(ZeroCost.of(f"npz:{args.images}", batch=str(args.batch)), space=SPACE)
     archs = torch.stack([rows // 5**d % 5 for d in range(5, -1, -1)], -1)
-    ours = [evaluator.proxies(arch, names) for arch in archs]
+    ours = [found.values for found in evaluator.proxies(list(archs), names)]
     print(f"{len(rows)} networks, {args.batch} images of CIFAR-10, test accuracy after 200 epochs")
     print("| proxy | with the published proxy | with accuracy | 95% | published with accuracy |")
     print("|---|---:|---:|---|---:|")

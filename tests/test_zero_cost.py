@@ -1,6 +1,7 @@
 """Zero-cost proxies by hand: a network of two weights, whose every proxy is worked out on paper."""
 
 import math
+import threading
 
 import pytest
 import torch
@@ -147,22 +148,52 @@ def test_layers_behind_which_nothing_follows_count_nothing():
     """A convolution that leads nowhere has no gradient, and one that zeros lead to has no variance: all is still a number."""
     space = NasBench201()
     evaluator = ZeroCost.of("digits", batch="8")
-    for text in (
+    texts = (
         "|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|",
         "|none~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|none~2|",
         "|none~0|+|nor_conv_1x1~0|nor_conv_3x3~1|+|skip_connect~0|none~1|nor_conv_1x1~2|",
-    ):
-        found = evaluator.proxies(space.parse(text), tuple(PROXIES))
-        assert all(map(math.isfinite, found.values())), found
+    )
+    for found in evaluator.proxies([space.parse(text) for text in texts], tuple(PROXIES)):
+        assert all(map(math.isfinite, found.values.values())), found
+
+
+PLAIN = "|{}~0|+|{}~0|{}~1|+|skip_connect~0|none~1|{}~2|"
+CONV = "nor_conv_3x3"
+SCORED = [
+    (CONV, CONV, "none", CONV),
+    ("nor_conv_1x1", "none", CONV, "avg_pool_3x3"),
+    (CONV, "skip_connect", "none", CONV),
+    ("none", CONV, CONV, "nor_conv_1x1"),
+]
 
 
 def test_scores_do_not_depend_on_what_is_scored_before():
     evaluator = ZeroCost.of("digits", proxy="zen", batch="8")
     arch = evaluator.space.reference_arch
-    alone = evaluator.proxies(arch, ("zen",))["zen"]
-    assert evaluator.proxies(arch, tuple(PROXIES))["zen"] == alone
+    ((alone, _),) = evaluator.proxies([arch], ("zen",))
+    ((among, _),) = evaluator.proxies([arch], tuple(PROXIES))
+    assert among["zen"] == alone["zen"]
     torch.manual_seed(7)
-    assert ZeroCost.of("digits", proxy="zen", batch="8").value(arch).score == alone
+    ((again, _),) = ZeroCost.of("digits", proxy="zen", batch="8").proxies([arch], ("zen",))
+    assert again == alone
+
+
+def test_networks_are_scored_at_once_and_as_each_alone(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    evaluator = ZeroCost.of("digits", batch="8")
+    archs = [evaluator.space.parse(PLAIN.format(*operations)) for operations in SCORED]
+    alone = [next(evaluator.proxies([arch], tuple(PROXIES))).values for arch in archs]
+    both, real = threading.Barrier(2, timeout=60), zero_cost.PROXIES["naswot"]
+
+    def together(*given):
+        both.wait()  # Broken, and so an error, unless two networks are here at once.
+        return real(*given)
+
+    before = torch.random.get_rng_state()
+    assert [found.values for found in evaluator.proxies(archs, tuple(PROXIES))] == alone
+    assert torch.equal(torch.random.get_rng_state(), before)
+    monkeypatch.setitem(zero_cost.PROXIES, "naswot", together)
+    assert [found.values["naswot"] for found in evaluator.proxies(archs, ("naswot",))] == [x["naswot"] for x in alone]
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,8 @@ def command(
         options["space"] = plugins.absolute(space)
     evaluator = ZeroCost.of(absolute(task), **options)
     chosen, names = _chosen(evaluator, archs, sample), proxies or tuple(PROXIES)
-    rows = [{"architecture": evaluator.space.describe(arch), **evaluator.proxies(arch, names)} for arch in chosen]
+    found = zip(chosen, evaluator.proxies(chosen, names))
+    rows = [{"architecture": evaluator.space.describe(arch), **one.values} for arch, one in found]
     if as_json:
         for row in rows:
             row.update({name: None for name in names if math.isnan(row[name])})

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from controller import Proposal, Results
 from nas import datasets, plugins
 from nas.datasets import DataSet, meta_features
 from nas.evaluators import _settings
 from nas.training import Images, zero_cost
+from nas.training.cores import one_each
 from nas.types import Defaults, Evaluate, TrainingEvaluator
 from search_spaces import Space, Task, UserError, _ops, as_cell_space, representatives, unknown
 
@@ -23,6 +25,18 @@ __all__ = ["ZeroCost"]
 
 PROXY = "naswot"
 """Level with synflow, parameters and FLOPs in `runs/zero_cost.sh`, and the one of these that is no measure of size."""
+
+
+_BUILT = 4
+"""Networks that are built at a time for each core: all of a large sample would fill the memory."""
+
+
+class Proxies(NamedTuple):
+    """Of one network."""
+
+    values: dict[str, float]
+    """By name; NaN where a proxy is not finite."""
+    seconds: float
 
 
 class Value(NamedTuple):
@@ -97,9 +111,9 @@ class ZeroCost:
         def evaluate(proposal: Proposal) -> Results:
             archs = representatives(self.space, proposal.archs)
             indices = _ops.whole_indices(archs, self.space.choices)
-            for index, arch in zip(indices, archs.flatten(0, -2)):
-                if index not in self.values:
-                    self.values[index] = self.value(arch)
+            missing = {i: arch for i, arch in zip(indices, archs.flatten(0, -2)) if i not in self.values}
+            for index, found in zip(missing, self.proxies(list(missing.values()), (self.proxy,))):
+                self.values[index] = Value(found.values[self.proxy], found.seconds)
             found = torch.tensor([self.values[index] for index in indices])
             return Results(*found.view(*archs.shape[:-1], 2).unbind(-1))
 
@@ -108,24 +122,33 @@ class ZeroCost:
     def report(self, archs: Tensor) -> Tensor | None:
         return None
 
-    def value(self, arch: Tensor) -> Value:
-        """The proxy of one architecture `[D]`, and the seconds that it took."""
-        start = time.perf_counter()
-        score = self.proxies(arch, (self.proxy,))[self.proxy]
-        return Value(score, time.perf_counter() - start)
+    def proxies(self, archs: Sequence[Tensor], names: tuple[str, ...]) -> Iterator[Proxies]:
+        """Several proxies of the networks of `archs` `[D]`, in order; each as if it were computed alone.
 
-    def proxies(self, arch: Tensor, names: tuple[str, ...]) -> dict[str, float]:
-        """Several proxies of one network, that of `arch` `[D]`; each as if it were computed alone."""
+        On a CPU as many networks at once as there are cores, one each.
+        """
+        cores = torch.get_num_threads() if self.device.type == "cpu" else 1
+        for first in range(0, len(archs), cores * _BUILT):
+            yield from self._part(archs[first : first + cores * _BUILT], names, cores)
+
+    def _part(self, archs: Sequence[Tensor], names: tuple[str, ...], cores: int) -> list[Proxies]:
         data = Images(self.data.x_train, self.data.y_train, self.data.mean, self.data.std)
         images = data.normalised(slice(self.batch)).to(self.device)
         labels = self.data.y_train[: self.batch].to(self.device)
-        found = {}
-        cuda = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=cuda):
-            torch.manual_seed(self.seed)
-            network = self.space.build(arch, self.task).to(self.device).train()
+
+        def proxies(network: nn.Module) -> Proxies:
+            began, found = time.perf_counter(), {}
             for name in names:
-                torch.manual_seed(self.seed)
                 score = zero_cost.PROXIES[name](network, images, labels)
                 found[name] = score if math.isfinite(score) else math.nan
-        return found
+            return Proxies(found, time.perf_counter() - began)
+
+        # Built one after the other, as there is one generator for all threads. What draws later begins by the seed set here.
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            networks = []
+            for arch in archs:
+                torch.manual_seed(self.seed)
+                networks.append(self.space.build(arch, self.task).to(self.device).train())
+            torch.manual_seed(self.seed)
+            with one_each(cores) as pool:
+                return list(pool.map(proxies, networks))

@@ -50,10 +50,9 @@ class OfNetworks:
         space = self.evaluator.space
         same = representatives(space, archs)
         indices = _ops.whole_indices(same, space.choices)
-        for index, arch in zip(indices, same):
-            if index not in self.known:
-                found = self.evaluator.proxies(arch, self.names)
-                self.known[index] = tuple(found[name] for name in self.names)
+        missing = {index: arch for index, arch in zip(indices, same) if index not in self.known}
+        for index, found in zip(missing, self.evaluator.proxies(list(missing.values()), self.names)):
+            self.known[index] = tuple(found.values[name] for name in self.names)
         return torch.tensor([self.known[index] for index in indices], dtype=torch.float64).view(
             len(indices), self.count
         )

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed
-from threading import Event, Semaphore
+from concurrent.futures import CancelledError, Future, as_completed
+from threading import Event
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from nas.training import metrics
+from nas.training import cores, metrics
 from nas.training.recipe import Images, Recipe
 from nas.training.train import networks, train, work
 from search_spaces import Space, Task
@@ -67,7 +67,7 @@ def train_each(
     Args:
         tell: called after each epoch.
     """
-    device, cores, stop = torch.device(device), torch.get_num_threads(), Event()
+    device, threads, stop = torch.device(device), torch.get_num_threads(), Event()
     costs = [work(job.space, job.arch, job.task, device, job.recipe.precision) for job in jobs]
     # The longest first: otherwise the last job can run alone while the other cores wait.
     queue = sorted(
@@ -75,8 +75,8 @@ def train_each(
         key=lambda n: -(costs[n] or 0) * len(jobs[n].images.y) * jobs[n].recipe.epochs,
     )
     # In bfloat16 one job as well: PyTorch with all threads rounds otherwise.
-    if cores > 1 and (len(queue) > 1 or any(jobs[n].recipe.precision != "float32" for n in queue)):
-        yield from _threads(jobs, queue, device, min(cores, len(queue)), stop, tell)
+    if threads > 1 and (len(queue) > 1 or any(jobs[n].recipe.precision != "float32" for n in queue)):
+        yield from _threads(jobs, queue, device, min(threads, len(queue)), stop, tell)
         queue = []
     for n in [*queue, *(n for n, cost in enumerate(costs) if cost is None)]:
         yield n, _outcome(jobs[n], device, stop, _of(tell, n))
@@ -101,33 +101,18 @@ def _of(tell: Tell | None, n: int) -> Callable[[list[float]], None] | None:
 
 
 def _threads(
-    jobs: Sequence[Job], queue: list[int], device: torch.device, cores: int, stop: Event, tell: Tell | None
+    jobs: Sequence[Job], queue: list[int], device: torch.device, count: int, stop: Event, tell: Tell | None
 ) -> Iterator[tuple[int, Trained]]:
-    before, ready = torch.get_num_threads(), Semaphore(0)
-
-    def begin() -> None:
-        # Of this thread: what PyTorch does between steps would otherwise take the cores of other jobs.
-        torch.set_num_threads(1)
-        # Asking makes the thread keep the number: else it would take the caller's, which is set again below.
-        torch.get_num_threads()
-        ready.release()
-
-    # Threads, not processes: ctypes releases the interpreter's lock while the C code runs, and images are in memory once.
-    pool = ThreadPoolExecutor(cores, initializer=begin)
-    try:
-        places: dict[Future[Trained], int] = {
-            pool.submit(_outcome, jobs[n], device, stop, _of(tell, n)): n for n in queue
-        }
-        for _ in range(cores):
-            ready.acquire()
-        # MKL has one setting for all threads; the caller's matrix products must round as if nothing ran beside them.
-        torch.set_num_threads(before)
-        for future in as_completed(list(places)):
-            n = places.pop(future)  # Popped: an outcome that the caller has let go of is nobody's.
-            yield n, future.result()
-    finally:
-        stop.set()
-        pool.shutdown(cancel_futures=True)
+    with cores.one_each(count) as pool:
+        try:
+            places: dict[Future[Trained], int] = {
+                pool.submit(_outcome, jobs[n], device, stop, _of(tell, n)): n for n in queue
+            }
+            for future in as_completed(list(places)):
+                n = places.pop(future)  # Popped: an outcome that the caller has let go of is nobody's.
+                yield n, future.result()
+        finally:
+            stop.set()
 
 
 def _outcome(job: Job, device: torch.device, stop: Event, tell: Callable[[list[float]], None] | None = None) -> Trained:

@@ -156,6 +156,8 @@ def zen(network: nn.Module, images: Tensor, labels: Tensor) -> float:
     Lin et al. 2021, arXiv:2102.01063, algorithm 1: weights, images and `e` are standard normal. Here residual connections stay,
     as in NAS-Bench-Suite-Zero. The weights of `network` are put back.
     """
+    # Its own, which begins by the seed that was set: other networks may be scored at the same time.
+    noise = torch.Generator(images.device).manual_seed(torch.initial_seed())
     kept = {name: value.clone() for name, value in network.state_dict().items()}
     scales: list[Tensor] = []
     features: list[Tensor] = []
@@ -165,15 +167,15 @@ def zen(network: nn.Module, images: Tensor, labels: Tensor) -> float:
     try:
         with torch.no_grad():
             for layer in _layers(network):
-                layer.weight.normal_()
+                layer.weight.normal_(generator=noise)
                 if layer.bias is not None:
                     layer.bias.zero_()
-            x = torch.randn_like(images)
+            x, step = (torch.empty_like(images).normal_(generator=noise) for _ in range(2))
             with (
                 _hooked(norms, lambda _l, inputs, _o: scales.append(_channel_variance(inputs[0]).mean().sqrt().log())),
                 _hooked(head, lambda _l, inputs, _o: features.append(inputs[0])),
             ):
-                network(x + _PERTURBATION * torch.randn_like(x))
+                network(x + _PERTURBATION * step)
                 scales.clear()
                 network(x)
         # What gives nothing but zeros, as a convolution behind a dead edge, is divided by nothing.
