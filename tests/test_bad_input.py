@@ -106,7 +106,7 @@ def refused(nas, tmp_path):
         (("meta-train", "--no-atlas"), "instead: --learner-option per_arch_memory=true or false"),
         (("meta-train", "--learner-option", "pca_steps=-1"), "pca_steps is '-1'; it takes a whole number of 0 or more"),
         (("meta-train", "--learner", "rl2"), "give --prior FILE"),
-        (("meta-train", "--learner", "mamls"), "There are: maml, portfolio, reptile, rl2, transfer_gp"),
+        (("meta-train", "--learner", "mamls"), "There are: learned_optimizer, maml, meta_sgd, "),
         (("meta-train", "--task-fraction", "0"), "--task-fraction is 0.0; it takes a number above 0, at most 1"),
         (
             ("search", "--task", "own201/digits", "--seeds", "999999999999999", "--evals", "1"),

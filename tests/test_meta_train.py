@@ -25,6 +25,12 @@ OPTIONS = {
     "portfolio": {},
     "maml": {"steps": 2},
     "reptile": {"steps": 2},
+    "meta_sgd": {"steps": 2},
+    "learned_optimizer": {"steps": 2},
+    "rl2_recurrent": {"steps": 2, "evals": 8},
+    "meta_surrogate": {"steps": 2},
+    "neural_process": {"steps": 2},
+    "task_metric": {"steps": 2},
 }
 
 

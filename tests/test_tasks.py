@@ -21,7 +21,8 @@ def test_every_task_listed_leads_somewhere_and_has_its_size(document):
         if entry["family"] != "data":
             evaluator = tasks.find(name)
             assert entry["space"] == evaluator.space.name
-            assert entry["num_classes"] == evaluator.task.num_classes
+            known = evaluator.task.data_known
+            assert entry["num_classes"] == (evaluator.task.num_classes if known else None)
             arch = evaluator.space.parse(entry["optimum_arch"])
             assert evaluator.space.valid(arch)
 

@@ -151,7 +151,7 @@ class MetaNas:
         prior = Prior({"alpha": start.alpha, **start.weights}, {})
         one, seeds = evaluator.from_prior(prior), _noise.bits(start.seeds, start.step, 1, stream=_SEARCH)[0]
         controller = Darts(one.space, lr=self.alpha_lr, steps=self.steps, temperature=self.temperature)
-        evaluate, memory = loop.load(one, seeds)
+        evaluate, memory = loop.load(one, seeds)  # pyright: ignore[reportArgumentType]
         state = controller.begin(one.task, seeds, prior)
         for number, step in enumerate(loop.search(controller, evaluate, state, memory=memory), 1):
             state, memory = step.state, step.memory
