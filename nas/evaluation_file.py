@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -16,6 +18,9 @@ FILE = "evaluations.jsonl"
 """In a run's folder, a line for each evaluation."""
 WEIGHTS = "weights.safetensors"
 """In a run's folder, the weights that the network of the best evaluation had when the function returned."""
+
+LARGEST = float(torch.finfo(torch.float32).max)
+"""Of a score and of its negative: runs keep float32, where more is infinite."""
 
 
 class Call(NamedTuple):
@@ -67,20 +72,29 @@ def weights(folder: Path) -> tuple[str, dict[str, Tensor]] | None:
 def outcome(value: Any, seconds: float, error: str) -> Outcome:
     """What a function returned as an outcome; one that is no finite number has failed, and says why."""
     figures = dict(value) if isinstance(value, dict) else {"score": value}
+    lacks = isinstance(value, dict) and "score" not in value
     score = figures.pop("score", None)
     if error:
         return Outcome(math.nan, seconds, error, {})
     if not is_number(score):
-        given = (
-            f"a dict without 'score' ({', '.join(figures) or 'empty'})"
-            if score is None and isinstance(value, dict)
-            else repr(score)
+        given = f"a dict without 'score' ({', '.join(figures) or 'empty'})" if lacks else repr(score)
+        return Outcome(math.nan, seconds, f"the function returned {given}, which is no number", _clean(figures))
+    if not abs(score) <= LARGEST:  # Also where it is NaN.
+        why = (
+            f"more than {LARGEST:.1e} or its negative"
+            if not isinstance(score, float) or math.isfinite(score)
+            else score
         )
-        return Outcome(math.nan, seconds, f"the function returned {given}, which is no number", figures)
-    if not math.isfinite(score):
-        return Outcome(math.nan, seconds, f"the function returned {score}", figures)
-    clean = {k: (None if isinstance(v, float) and not math.isfinite(v) else v) for k, v in figures.items()}
-    return Outcome(float(score), seconds, "", clean)
+        return Outcome(math.nan, seconds, f"the function returned {why}", _clean(figures))
+    return Outcome(float(score), seconds, "", _clean(figures))
+
+
+def _clean(figure: Any) -> Any:
+    """A figure without numbers that JSON, or a column of numbers, cannot hold."""
+    if isinstance(figure, dict):
+        return {name: _clean(inner) for name, inner in figure.items()}
+    lost = isinstance(figure, float) and not math.isfinite(figure)
+    return None if lost or (is_number(figure) and abs(figure) > sys.float_info.max) else figure
 
 
 def is_number(value: Any) -> bool:

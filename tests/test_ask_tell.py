@@ -8,6 +8,7 @@ import runpy
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -105,6 +106,12 @@ def test_what_was_not_asked_for_is_learned_too():
         ([[0] * 6], ["high"], 0.0, "'high' is no score"),
         ([[0] * 6], [math.inf], 0.0, "inf is no score"),
         ([[0] * 6], [1.0], [-1.0], "-1.0 is no number of seconds"),
+        ([[0] * 6], [1.0], [1.0, 2.0], "1 architectures are told with 2 numbers of seconds"),
+        ([[0] * 6], [1.0], None, "None is no number of seconds"),
+        ([[0] * 6], [1e39], 0.0, "1e\\+39 is no score; it takes a number of at most"),
+        ([[0] * 6], ["0.5"], 0.0, "'0.5' is no score"),
+        ([[0] * 6], [10**400], 0.0, "is no score"),
+        ([[0] * 6, [1] * 6], 1.0, 0.0, "2 architectures are told with 1 scores"),
     ],
 )
 def test_bad_tellings_are_one_line_and_tell_nothing(architectures, scores, seconds, says):
@@ -112,6 +119,84 @@ def test_bad_tellings_are_one_line_and_tell_nothing(architectures, scores, secon
     with pytest.raises(UserError, match=says):
         s.tell([torch.tensor(a) for a in architectures], scores, seconds)
     assert not s.told
+
+
+@pytest.mark.parametrize(
+    "given", [None, 5, 0.5, object(), [object()], {"a": 1}, [[0, 1], [2]], torch.zeros(6), "nowhere"]
+)
+def test_what_is_no_architecture_is_one_line(given):
+    s = Search("nasbench201", "random_search")
+    with pytest.raises(UserError):
+        s.tell(given, 1.0)
+    with pytest.raises(UserError):
+        s.expect(given)
+    assert not s.told
+    assert not s.pending
+
+
+def test_an_architecture_is_told_in_any_form_of_a_row():
+    s = Search("nasbench201", "random_search")
+    row = [0, 1, 2, 3, 4, 0]
+    for form in (row, tuple(row), np.array(row), torch.tensor(row)):
+        s.tell(form, np.float32(2.0), seconds=np.float64(1.5))
+        s.tell([form], torch.tensor([2.0]), seconds=torch.tensor(1.5))
+    assert [t.architecture.indices for t in s.told] == [tuple(row)] * 8
+    assert {(t.score, t.seconds) for t in s.told} == {(2.0, 1.5)}
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"space": None}, "space is None"),
+        ({"space": NasBench201}, "is the class NasBench201"),
+        ({"controller": None}, "controller is None"),
+        ({"task": 5}, "task is 5"),
+        ({"folder": 5}, "folder is 5"),
+        ({"folder": __file__}, "is a file"),
+        ({"folder": f"{__file__}/below"}, "No run can be made in"),
+        ({"seed": 1.5}, "seed is 1.5"),
+        ({"seed": 1 << 80}, "64 bits"),
+        ({"prior": None}, "prior is None"),
+        ({"options": ["population"]}, "options is"),
+        ({"aims": 5}, "aims is 5"),
+        ({"aims": [1, 2]}, "aims is"),
+    ],
+)
+def test_what_no_search_is_made_of_is_one_line(given, says):
+    with pytest.raises(UserError, match=says):
+        Search(**{"space": "nasbench201", "controller": "evolution", **given})
+
+
+@pytest.mark.parametrize("count", [0, -1, 2.5, "3", None])
+def test_what_is_no_number_to_ask_for_is_one_line(count):
+    with pytest.raises(UserError):
+        Search("nasbench201", "evolution").ask(count)
+
+
+def test_a_search_that_was_closed_loses_nothing_silently(tmp_path):
+    s = Search("nasbench201", "evolution", folder=tmp_path / "s")
+    asked = s.ask(2)
+    s.close()
+    for call in (lambda: s.tell(asked, [1.0, 2.0]), s.ask, lambda: s.expect(asked)):
+        with pytest.raises(UserError, match="was closed"):
+            call()
+
+
+def test_what_cannot_be_stored_is_not_told(tmp_path, monkeypatch):
+    s = Search("nasbench201", "evolution", folder=tmp_path / "s")
+    asked = s.ask(2)
+    with monkeypatch.context() as broken:
+        broken.setattr("nas.run.step_log.append", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full")))
+        with pytest.raises(OSError, match="disk full"):
+            s.tell(asked[0], 1.0)
+    assert not s.told
+    assert s.pending == asked
+    s.tell(asked[0], 1.0)
+    s.close()
+    again = Search("nasbench201", "evolution", folder=tmp_path / "s")
+    assert [t.score for t in again.told] == [1.0]
+    assert again.pending == asked[1:]
+    again.close()
 
 
 def test_more_than_the_space_holds_is_refused():
@@ -132,6 +217,8 @@ def test_another_search_in_its_folder_is_refused(tmp_path):
         Search("nasbench201", "evolution", folder=tmp_path / "s", seed=1)
     with pytest.raises(UserError, match="began with controller"):
         Search("nasbench201", "random_search", folder=tmp_path / "s")
+    with pytest.raises(UserError, match="is of space 'nasbench201', and is opened with 'natsbench-size'"):
+        Search("natsbench_size", "evolution", folder=tmp_path / "s")
 
 
 def test_a_controller_that_repeats_itself_is_told_the_mean_score_of_it_and_forgets_that_again(monkeypatch):

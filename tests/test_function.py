@@ -1,13 +1,18 @@
 """A person's own function as evaluator: what it takes and gives, and what becomes of crashes, hangs and memory."""
 
+import decimal
 import json
+import math
 import textwrap
+import types
 
+import numpy as np
 import pytest
 import torch
 
 from controller import Proposal
 from nas import evaluation_file
+from nas.evaluators import _user_function
 from nas.evaluators.function import Function
 from search_spaces import UserError
 
@@ -118,6 +123,31 @@ def test_a_function_that_always_fails_ends_the_search(file):
     with pytest.raises(UserError, match="All 8 evaluations so far have failed; the last with RuntimeError: no"):
         evaluator.load(torch.tensor([0]))(archs(*[[a, b, 0, 0, 0, 0] for a in range(2) for b in range(4)]))
     evaluator.pool.close()
+
+
+@pytest.mark.parametrize(
+    ("returned", "score", "figures"),
+    [
+        (np.float32(0.5), 0.5, {}),
+        (torch.tensor([2.0], requires_grad=True), 2.0, {}),
+        (decimal.Decimal("0.5"), 0.5, {}),
+        (types.MappingProxyType({"score": 1, "test": np.int64(3)}), 1.0, {"test": 3}),
+        ({"score": 1.0, "c": np.complex64(1), "b": np.bytes_(b"x")}, 1.0, {"c": "(1+0j)", "b": "b'x'"}),
+        ({"score": 1.0, "more": {"loss": math.nan}, "size": 10**400}, 1.0, {"more": {"loss": None}, "size": None}),
+        pytest.param(10**400, None, {}, id="many digits"),
+        (1e39, None, {}),
+        ({"score": None, "loss": 1.0}, None, {"loss": 1.0}),
+        ("0.5", None, {}),
+        (True, None, {}),
+    ],
+)
+def test_whatever_is_returned_is_a_score_that_a_run_keeps_or_a_failure(returned, score, figures):
+    found = evaluation_file.outcome(_user_function._plain(returned), 1.0, "")
+    assert found.figures == figures
+    assert (None if math.isnan(found.score) else found.score) == score
+    assert bool(found.error) == (score is None)
+    assert math.isfinite(torch.tensor(found.score if score else 0.0).item())
+    json.dumps(found._asdict())
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import decimal
 import inspect
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +84,13 @@ def caller(objective: str, space_name: str, task: Task) -> Callable[..., Any]:
 
 def _plain(value: Any) -> Any:
     """A value that goes through a pipe and into JSON: numbers, texts, and dicts of them."""
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {str(key): _plain(v) for key, v in value.items()}
     if (hasattr(value, "item") and getattr(value, "size", 1) in (1, ())) or (
         torch.is_tensor(value) and value.numel() == 1
     ):
-        return value.item()
+        value = value.item()
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    return float(value) if isinstance(value, numbers.Real) else repr(value)[:200]
+    # Decimal is a number that says it is not real.
+    return float(value) if isinstance(value, (numbers.Real, decimal.Decimal)) else repr(value)[:200]

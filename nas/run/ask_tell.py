@@ -23,16 +23,13 @@ from controller.candidates import scalarization
 from controller.candidates.pending import Group
 from controller.models import legacy, pareto
 from nas import plugins, settings
-from nas.run import ask_tell_store, priors, step_log, store, told
+from nas.run import ask_tell_settings, ask_tell_store, priors, step_log, store, told
 from nas.run.ask_tell_store import closed_on_error
 from nas.run.config import RunConfig
 from nas.run.store import Run
 from nas.run.told import Told
 from nas.types import Architecture
 from search_spaces import Space, Task, UserError
-
-_UNKNOWN = ((3, 32, 32), 10)
-"""The shape and the classes of a task that nobody described: those of CIFAR-10, as for tables."""
 
 
 class Search:
@@ -68,15 +65,13 @@ class Search:
         options: dict[str, Any] | None = None,
         aims: str | Sequence[str] = "",
     ):
-        self.space: Space = plugins.load("space", space)() if isinstance(space, str) else space
+        self.space: Space = ask_tell_settings.space(space)
         self.aims = told.read_aims(aims)
-        named = task if isinstance(task, Task) else Task(task, *_UNKNOWN, data_known=False)
-        self.task = replace(named, aims=tuple(aim.name for aim in self.aims))
-        texts = {
-            name: str(value).lower() if isinstance(value, bool) else str(value)
-            for name, value in (options or {}).items()
-        }
-        name = plugins.absolute(legacy.controller(controller))
+        self.task = replace(ask_tell_settings.task(task), aims=tuple(aim.name for aim in self.aims))
+        texts, seed = ask_tell_settings.texts(options), ask_tell_settings.seed(seed)
+        prior = ask_tell_settings.name("prior", prior, "shipped, none or a file of `nas meta-train`")
+        name = ask_tell_settings.name("controller", controller, "a name of `nas components`, or FILE.py:Class")
+        name = plugins.absolute(legacy.controller(name))
         of_class, found = plugins.load("controller", name), priors.find(prior, name)
         plain = of_class(space=self.space, **settings.typed(name, of_class, legacy.settings(name, texts)))
         self.controller = scalarization.of(plain, self.task, found)
@@ -96,9 +91,10 @@ class Search:
         self._steps = 0
         self._mark = time.perf_counter()
         self._run: Run | None = None
+        self._closed = False
         if folder is not None:
             self._run, stored = ask_tell_store.open_or_create(
-                Path(folder), self._config, self._state, self.space, self.task, self.aims
+                ask_tell_settings.folder(folder), self._config, self._state, self.space, self.task, self.aims
             )
             if stored:
                 with closed_on_error(self._run):
@@ -106,6 +102,8 @@ class Search:
 
     def ask(self, count: int = 1) -> list[Architecture]:
         """The next `count` architectures to evaluate; none of them is pending. Raises `UserError` where all are."""
+        self._refuse_closed()
+        count = ask_tell_settings.whole("the number to ask for", count)
         if count < 1:
             raise UserError(f"ask takes how many architectures, 1 or more, not {count}.")
         known = [t.score for t in self._told if not math.isnan(t.score)]
@@ -131,13 +129,11 @@ class Search:
 
         Raises `UserError` for an architecture that is not in the space and for numbers that are none; nothing is told then.
         """
-        one = isinstance(architectures, (Architecture, str)) or (
-            torch.is_tensor(architectures) and architectures.dim() == 1
-        )
-        given = [told.read_architecture(a, self.space) for a in ([architectures] if one else architectures)]  # pyright: ignore
-        values = self._values([scores] if one or scores is None else scores, len(given))  # pyright: ignore
-        times = [seconds] * len(given) if isinstance(seconds, (int, float)) else list(seconds)
-        times = told.read_numbers("number of seconds", times, len(given))
+        self._refuse_closed()
+        given, one = told.read_architectures(architectures, self.space)
+        values = self._values([scores] if one or scores is None else told.listed(scores), len(given))
+        times = told.listed(seconds)
+        times = told.read_numbers("number of seconds", times * len(given) if times == [seconds] else times, len(given))
         left = list(range(len(given)))
         # What was asked for at once is learned at once: each group makes the controller's state another, at least once.
         for group in [*self._pending]:
@@ -146,16 +142,19 @@ class Search:
             if mine:
                 rows = sorted(mine)
                 left = [at for at in left if at not in mine.values()]
-                self._drop(group, rows)
-                self._learn(group.rows(rows), [values[mine[row]] for row in rows], [times[mine[row]] for row in rows])
+                self._learn(
+                    group.rows(rows), [values[mine[row]] for row in rows], [times[mine[row]] for row in rows],
+                    self._without(group, rows),
+                )  # fmt: skip
         for at in left:
-            self._learn(given[at].group, [values[at]], [times[at]])
+            self._learn(given[at].group, [values[at]], [times[at]], self._pending)
 
     def expect(self, architectures: Sequence[Architecture | str | Tensor]) -> None:
         """Know of architectures that somebody else is evaluating: they are pending, as if they had been asked for here."""
-        for given in architectures:
-            self._pending.append(told.read_architecture(given, self.space).group)
-        if architectures:
+        self._refuse_closed()
+        given, _ = told.read_architectures(architectures, self.space)
+        self._pending += [one.group for one in given]
+        if given:
             self._keep_pending()
 
     @property
@@ -184,10 +183,10 @@ class Search:
         return sorted(front, key=lambda t: self._raised(t.values), reverse=True)
 
     def close(self) -> None:
-        """Let go of the folder, so that another process may go on."""
+        """Let go of the folder, so that another process may go on; nothing is asked or told then, as it would be lost."""
         if self._run is not None:
             self._run.close()
-            self._run = None
+            self._run, self._closed = None, True
 
     def __enter__(self) -> Search:
         return self
@@ -207,27 +206,33 @@ class Search:
         """Objectives of which each is higher the better."""
         return tuple(value if aim.maximize else -value for value, aim in zip(values, self.aims))
 
-    def _learn(self, group: Group, values: list[tuple[float, ...]], seconds: list[float]) -> None:
+    def _learn(self, group: Group, values: list[tuple[float, ...]], seconds: list[float], pending: list[Group]) -> None:
+        """Learn and store what some evaluations gave, all or nothing; `pending` is what is not told yet after that."""
         # As a search with --aim has it: the score is the first objective as it is raised.
         objectives = torch.tensor([[self._raised(row) for row in values]]) if self.aims else None
         scores = [row[0] for row in values]
         results = Results(torch.tensor([scores]), torch.tensor([seconds]), objectives=objectives)
-        before = self._state
-        self._state = self.controller.learn(before, group.proposal(), results)
+        step = Step(group.proposal(), results, self.controller.learn(self._state, group.proposal(), results))
+        now = time.perf_counter()
+        if self._run is not None:
+            meta = {ask_tell_store.PENDING: pending_groups.as_json(pending)}
+            step_log.append(
+                self._run, self._steps, step, self._state, now - self._mark, self.space.describe, meta=meta
+            )  # fmt: skip
         of_aims = values if self.aims else [()] * len(values)
         self._told += [Told(*row) for row in zip(self._named(group), scores, seconds, of_aims)]
-        now = time.perf_counter()
-        wall, self._mark = now - self._mark, now
-        if self._run is not None:
-            step = Step(group.proposal(), results, self._state)
-            meta = {ask_tell_store.PENDING: pending_groups.as_json(self._pending)}
-            step_log.append(self._run, self._steps, step, before, wall, self.space.describe, meta=meta)
+        self._state, self._pending, self._mark = step.state, pending, now
         self._steps += 1
 
-    def _drop(self, group: Group, rows: list[int]) -> None:
+    def _without(self, group: Group, rows: list[int]) -> list[Group]:
+        """What is pending but for some rows of a group."""
         at = next(i for i, other in enumerate(self._pending) if other is group)
         left = [row for row in range(len(group.archs)) if row not in rows]
-        self._pending[at : at + 1] = [group.rows(left)] if left else []
+        return [*self._pending[:at], *([group.rows(left)] if left else []), *self._pending[at + 1 :]]
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise UserError("This search was closed; make the same `Search` again to go on with what is in its folder.")
 
     def _named(self, group: Group) -> list[Architecture]:
         epochs = [None] * len(group.archs) if group.epochs is None else group.epochs.tolist()

@@ -16,7 +16,7 @@ from torch import Tensor
 from controller import Results, State
 from controller.candidates import pending as pending_groups
 from controller.candidates.pending import Group
-from nas.run import step_log, store, subject
+from nas.run import step_log, store, stored_space, subject
 from nas.run.config import RunConfig
 from nas.run.store import Run
 from nas.run.subject import KeptAim
@@ -48,7 +48,10 @@ def open_or_create(
     if (folder / store.FILE).is_file():
         return store.open_run(folder, write=True), True
     kept = subject.of(config, _Outside(space, task))._replace(aims=aims)
-    return store.create(folder, config, state, {subject.KEY: subject.as_json(kept)}), False
+    try:
+        return store.create(folder, config, state, {subject.KEY: subject.as_json(kept)}), False
+    except OSError as error:
+        raise UserError(f"No run can be made in '{folder}': {error.strerror or error}.") from None
 
 
 def read(run: Run, config: RunConfig, begun: State, space: Space) -> Stored:
@@ -63,6 +66,13 @@ def read(run: Run, config: RunConfig, begun: State, space: Space) -> Stored:
             raise UserError(
                 f"Run '{run.folder}' began with {name} {kept!r}, and is opened with {asked!r}; say the same, or take another "
                 "folder."
+            )
+    kept, asked = subject.read(run).space, stored_space.from_json(stored_space.of(config, space)._asdict())
+    for name in ("name", "decisions", "operations"):
+        if getattr(kept, name) != getattr(asked, name):
+            raise UserError(
+                f"Run '{run.folder}' is of space '{kept.name}', and is opened with '{asked.name}', whose {name} is another; take "
+                "another folder."
             )
     state, steps = step_log.state(run, begun), []
     for proposal, results, _ in step_log.steps(run):
