@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,8 +70,8 @@ def weights(folder: Path) -> tuple[str, dict[str, Tensor]] | None:
         raise UserError(f"'{path}' is not a whole file of weights ({error}).") from None
 
 
-def outcome(value: Any, seconds: float, error: str) -> Outcome:
-    """What a function returned as an outcome; one that is no finite number has failed, and says why."""
+def outcome(value: Any, seconds: float, error: str, needs: Sequence[str] = ()) -> Outcome:
+    """What a function returned as an outcome; one without a finite score or a figure of `needs` has failed, and says why."""
     figures = dict(value) if isinstance(value, dict) else {"score": value}
     lacks = isinstance(value, dict) and "score" not in value
     score = figures.pop("score", None)
@@ -86,7 +87,12 @@ def outcome(value: Any, seconds: float, error: str) -> Outcome:
             else score
         )
         return Outcome(math.nan, seconds, f"the function returned {why}", _clean(figures))
-    return Outcome(float(score), seconds, "", _clean(figures))
+    clean = _clean(figures)
+    lacking = next((name for name in needs if not is_number(clean.get(name))), None)
+    if lacking is not None:
+        why = f"the function returned no number '{lacking}' beside its score ({', '.join(figures) or 'nothing'})"
+        return Outcome(math.nan, seconds, why, clean)
+    return Outcome(float(score), seconds, "", clean)
 
 
 def _clean(figure: Any) -> Any:

@@ -82,9 +82,9 @@ def test_crashes_and_hangs_are_failed_evaluations_there_too(cluster, file):
     evaluator.pool.close()
 
 
-def test_no_cluster_is_one_line(file, monkeypatch):
+def test_no_cluster_is_one_line_before_a_run_is_made(file):
     with pytest.raises(UserError, match="no cluster answers"):
-        _ = Function.of("t", objective=f"{file}:slow", ray="127.0.0.1:1").pool
+        Function.of("t", objective=f"{file}:slow", ray="127.0.0.1:1").load(torch.tensor([0]))
 
 
 if __name__ == "__main__":

@@ -242,8 +242,11 @@ def test_a_function_s_own_figure_is_an_objective_also_in_worker_processes(nas, t
         past = step_log.history(run)
     assert past.objectives.shape == (1, 12, 2)
     assert torch.equal(past.objectives[0, :, 1], past.archs[0].sum(-1).float())
-    missing = nas("search", "--objective", "f.py:evaluate", "--aim", "score,weight", "--evals", 8, "--name", "g")
-    assert "No evaluation has succeeded" in missing.stderr + missing.stdout
+    missing = nas("search", "--objective", "f.py:evaluate", "--aim", "score,weight", "--evals", 2, "--name", "g")
+    assert (
+        "No evaluation has succeeded: the first failed with the function returned no number 'weight'" in missing.stderr
+    )
+    assert "no number 'weight' beside its score (size) (2)" in nas("show", "g").stdout
 
 
 def test_the_evaluator_of_a_run_is_found_again_with_its_objectives():

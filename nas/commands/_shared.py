@@ -145,6 +145,9 @@ def _say_failed(run: Run, setup: Setup) -> None:
     score = step_log.history(run).score
     if not score.numel() or not score.isnan().all():
         return
-    failures = setup.evaluator.training.failures() if setup.evaluator.training is not None else []
+    source = setup.evaluator.training or setup.evaluator
+    while not hasattr(source, "failures") and hasattr(source, "inner"):  # Of constraints and of several objectives.
+        source = source.inner  # pyright: ignore[reportAttributeAccessIssue]
+    failures = getattr(source, "failures", list)()
     why = f"the first failed with {failures[0]}" if failures else "every score is NaN, as where a training diverges"
     click.echo(f"No evaluation has succeeded: {printable(why)}.", err=True)

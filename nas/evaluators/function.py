@@ -62,6 +62,8 @@ class Function:
     space_name: str = "nasbench201"
     outcomes: dict[Call, Outcome] = field(default_factory=dict, repr=False, compare=False)
     _open: dict[int, Call] = field(default_factory=dict, repr=False, compare=False)
+    needs: list[str] = field(default_factory=list, repr=False, compare=False)
+    """Figures without which an evaluation has failed: those that are objectives."""
     _file: list[Path] = field(default_factory=list, repr=False, compare=False)
 
     training: TrainingEvaluator | None = None
@@ -136,6 +138,9 @@ class Function:
             left.unlink(missing_ok=True)  # Of a session that was killed.
 
     def load(self, seeds: Tensor) -> Evaluate:
+        if self.ray:
+            _ = self.pool  # A cluster that does not answer is said before a run is made.
+
         def evaluate(proposal: Proposal) -> Results:
             calls = self._calls(proposal, seeds)
             self._evaluate(calls)
@@ -206,7 +211,7 @@ class Function:
     def _keep(self, call: Call, number: int, answer: Answer) -> None:
         """An outcome, written before anything is made of it."""
         before = self._best()
-        outcome = self.outcomes[call] = evaluation_file.outcome(*answer)
+        outcome = self.outcomes[call] = evaluation_file.outcome(*answer, self.needs)
         self._write(call, outcome)
         if (beside := self._weights(number)) and beside.is_file():
             if outcome.score > before:

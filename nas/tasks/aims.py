@@ -155,6 +155,7 @@ def _aim(word: str, inner: Evaluator, measurements: Measurements) -> Aim:
     if name in ("params", "flops") or (name == "latency" and inner.training is not None):
         return NetworkFigure(name, _of_network(name, inner, measurements), bool(maximize))
     if isinstance(inner, Function):
+        inner.needs.append(name)
         return FunctionFigure(name, inner, bool(maximize))
     raise UserError(f"--aim has '{name}'; {_there_are(name, inner)}")
 
