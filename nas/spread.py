@@ -33,7 +33,9 @@ def spread(
     try:
         died: list[int] = []
         for number, answer in workers.map(calls):
-            if answer.error.startswith(DEATH) and not ray:  # On a cluster it was made again already.
+            if answer.error.startswith(
+                DEATH
+            ):  # A machine's death is another error, and its call was made again already.
                 died.append(number)
                 continue
             yield number, _value(answer.value, answer.error)
