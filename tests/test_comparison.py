@@ -302,7 +302,7 @@ def test_more_budget_compares_anew(made):
     store.set_config(run, run.config)
 
 
-_MAY_BE_NONE = ("arch", "parameters", "latency_ms", "kind", "name")
+_MAY_BE_NONE = ("arch", "valid_score", "parameters", "latency_ms", "kind", "name")
 
 
 def test_a_damaged_comparison_is_one_line(made):

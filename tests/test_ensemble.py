@@ -8,9 +8,11 @@ import torch
 from nas.evaluators.pipeline import PipelineTraining
 from nas.export import ensemble
 from nas.export.export import build
-from nas.run import averaged, comparison, simpler, trained_network
+from nas.run import averaged, comparison, simpler, store, trained_network
 from nas.run.classify import of_network
 from nas.run.comparison import ENSEMBLE, FOUND, LEARNED, REFERENCE, Row
+from nas.run.config import RunConfig
+from nas.run.session import Setup
 from nas.training import metrics
 from nas.types import TrainedNetwork
 from search_spaces import Task
@@ -109,6 +111,28 @@ def test_one_network_is_preferred_only_where_it_leads_by_more_than_the_error():
     assert not simpler._leads(wrong(0), wrong(1))
     assert simpler._leads(wrong(0), wrong(4))
     assert averaged.lead_and_error(wrong(4), wrong(0)) == pytest.approx((13.33, 6.31), abs=0.01)
+
+
+@pytest.mark.parametrize("found", [SPACE.reference_arch, ARCHS[0]])
+def test_two_trainings_of_one_architecture_get_the_time_of_those_that_would_judge_them(found, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        simpler.final_trainings, "networks", lambda _run, _training, each: asked.append(each) or [None] * len(each)
+    )
+    evaluator = PipelineTraining.of("digits", unit="0.01", final="0.02")
+    config = RunConfig(task="digits", comparison=True)
+    with store.create(tmp_path / "run", config, {"controller": {}}, {}) as run:
+        trained_pairs = simpler.train(run, Setup(evaluator, None, torch.zeros(1).long(), None), found)
+    passes = [(one.seed, one.share, one.held_out) for each in asked for one in each]
+    if torch.equal(found, SPACE.reference_arch):
+        assert trained_pairs == {simpler._SECOND: (None, None), FOUND: (None, None)}
+        assert passes == [(1, 1 + 0.8 / 3, False), (0, 1 + 0.8 / 3, False)]
+        # As long as the others take, whatever they are judged by.
+        assert sum(share for _, share, _ in passes) == pytest.approx(comparison.seconds(1.0, 600.0, 1) - 60 + 1)
+    else:
+        assert list(trained_pairs) == [REFERENCE, FOUND]
+        assert [(seed, held_out) for seed, _, held_out in passes] == [(0, False), (0, False), (0, True), (0, True)]
+    assert not simpler._leads(None, None)
 
 
 def test_the_sentence_is_about_the_ensemble_where_that_is_handed_out():

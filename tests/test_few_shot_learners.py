@@ -259,6 +259,16 @@ def test_pairs_of_relation_networks_by_hand():
     assert found.flatten(3).tolist() == [expected]
 
 
+@pytest.mark.parametrize(("trained_on", "factor"), [(0, 2), (3, 3)])
+def test_a_class_of_relation_networks_is_as_large_with_any_number_of_images(trained_on, factor):
+    learner = make("relation", shot=2, shape=(1, 6, 6), train_shot=trained_on)
+    params, support = learner.init(0), torch.rand(1, 3, 1, 1, 6, 6)
+    one, four = (learner.adapt(params, support.expand(1, 3, shot, 1, 6, 6)) for shot in (1, 4))
+    torch.testing.assert_close(one, four)
+    alone = learner.embedding(learner._split(params)[0], support[0, :, 0])
+    torch.testing.assert_close(one[0], factor * alone)
+
+
 def test_the_loss_of_relation_networks_is_the_squared_error_of_scores():
     learner = make("relation", shape=(1, 6, 6))
     params, given = learner.init(0), Episodes(*(x.float() for x in drawn(1, 3, 1, 1)[:2]), torch.arange(3)[None])

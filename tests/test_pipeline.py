@@ -194,7 +194,7 @@ def test_final_networks_side_by_side_are_those_alone(digits):
 
 
 def test_more_seconds_buy_as_much_more_compute(digits, monkeypatch):
-    monkeypatch.setattr(pipeline.step_time, "measure_alone", lambda *_, cores: 1e-3)
+    monkeypatch.setattr(pipeline.step_time, "measure_side_by_side", lambda *_: 1e-3)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     flops = int(NasBench201(16, 1, 2).cost(RESNET, digits.task)[1])
     one, two = digits.timed(600.0, 200.0), digits.timed(1200.0, 600.0)
@@ -212,13 +212,23 @@ def test_more_seconds_buy_as_much_more_compute(digits, monkeypatch):
     assert [float(text) for text in digits.timed(0.1, 0.1).values()] == pytest.approx([least, least], rel=1e-3)
 
 
+def test_the_final_training_is_foretold_by_the_network_that_compute_is_measured_by(digits, monkeypatch):
+    measured = []
+    monkeypatch.setattr(pipeline.step_time, "measure_side_by_side", lambda job, *_: measured.append(job) or 1e-3)
+    digits.timed(600.0, 200.0)
+    digits.final_seconds()
+    assert {(job.space, job.recipe.crop, tuple(job.arch.tolist())) for job in measured} == {
+        (NasBench201(16, 1, 2), 1, tuple(NasBench201(16, 1, 2).reference_arch.tolist()))
+    }
+
+
 @pytest.mark.parametrize(("half", "taken"), [(0.8e-3, "bf16"), (0.95e-3, "float32")])
 def test_minutes_take_bfloat16_where_it_is_faster_and_the_run_keeps_that(digits, monkeypatch, half, taken):
-    def measured(space, task, images, recipe, *_, cores):
-        assert cores == 1
-        return half if recipe.precision == "bf16" else 1e-3
+    def measured(job, copies, _device):
+        assert copies == torch.get_num_threads()
+        return half if job.recipe.precision == "bf16" else 1e-3
 
-    monkeypatch.setattr(pipeline.step_time, "measure_alone", measured)
+    monkeypatch.setattr(pipeline.step_time, "measure_side_by_side", measured)
     settings = digits.timed(600.0, 200.0)
     assert settings.get("precision", "float32") == taken
     flops = int(NasBench201(16, 1, 2).cost(RESNET, digits.task)[1])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nas import training
-from nas.training import Images, Job, Recipe, compiler
+from nas.training import Images, Job, Recipe, compiler, step_time
 from search_spaces import Task, _ops
 from search_spaces.nasbench201 import NasBench201
 
@@ -149,3 +149,22 @@ def test_who_leaves_ends_the_other_trainings(two_threads):
         assert number == 0
         break
     assert threading.active_count() == before
+
+
+def test_the_time_of_a_training_beside_others_is_that_of_all_after_their_first_epoch(monkeypatch):
+    clock, asked = iter(range(100)), []
+
+    def each(jobs, _device, tell=None):
+        asked.append(len(jobs))
+        for _ in range(jobs[0].recipe.epochs):
+            for n in range(len(jobs)):
+                if tell is not None:
+                    tell(n, [])
+        yield 0, training.Trained({}, [], None, 0.0)
+
+    monkeypatch.setattr(step_time, "train_each", each)
+    monkeypatch.setattr(step_time.time, "perf_counter", lambda: float(next(clock)))
+    before = torch.get_num_threads()
+    # Two trainings of two epochs end an epoch four times, a second apart; the images are fewer than 24 batches.
+    assert step_time.measure_side_by_side(JOBS[0], 2, torch.device("cpu")) == 3 / 48
+    assert (asked, torch.get_num_threads()) == ([1, 2], before)

@@ -91,14 +91,14 @@ def test_a_run_of_minutes_leaves_time_for_its_teacher(taught, monkeypatch):
     assert asked == [(300, pytest.approx(end / (1 + 2 * 0.8))), (300, pytest.approx(end))]
 
 
-def test_a_search_with_a_prior_leaves_two_thirds_to_the_end(taught, monkeypatch):
+def test_a_search_with_a_prior_leaves_three_quarters_to_the_end(taught, monkeypatch):
     asked = []
     monkeypatch.setattr(PipelineTraining, "timed", lambda self, *seconds, warm: asked.append((*seconds, warm)) or {})
     plain = replace(taught, teaching=None)
     for warm in (False, True):
         stages.timed(RunConfig(minutes=10, comparison=False), plain, warm=warm)
     rest = stages._EXPORT_SECONDS
-    assert asked == [(300, 300 - rest, False), (pytest.approx(200), pytest.approx(400 - rest), True)]
+    assert asked == [(300, 300 - rest, False), (pytest.approx(150), pytest.approx(450 - rest), True)]
 
 
 def test_a_wide_teacher_of_pipelines_is_refused_with_what_would_do():

@@ -113,7 +113,7 @@ def _say_ending(config: RunConfig) -> None:
     if rest is not None and rest < config.ending_seconds:
         ending, whole = config.ending_seconds, budget.search_seconds(config) + config.ending_seconds
         click.echo(
-            f"The final training and what follows it take about {duration(ending)}, more than half of --minutes: all of it takes "
+            f"The final training and what follows it take about {duration(ending)}, most of --minutes: all of it takes "
             f"about {whole / 60:.1f} minutes. {_shortens(config)} shortens it."
         )
 

@@ -39,10 +39,10 @@ class PipelineFinals:
 
     def seconds(self, arch: Tensor) -> float:
         """About how many seconds the training of `arch` `[D]` takes here, by a few steps."""
-        job = self.job(FinalKey(self.trainings.space.describe(arch)))
-        device, own = self.trainings.device, job.arch[None]
+        job, device = self.job(FinalKey(self.trainings.space.describe(arch))), self.trainings.device
         # Beside the network that it is compared with: a core each.
-        seconds = step_time.measure_alone(job.space, job.task, job.images, job.recipe, device, own, cores=1)
+        beside = min(2, torch.get_num_threads()) if device.type == "cpu" else 1
+        seconds = step_time.measure_side_by_side(job, beside, device)
         return seconds * len(job.images.y) * job.recipe.epochs
 
     def networks(self, asked: Sequence[FinalTraining], watch: Watch | None = None) -> list[TrainedNetwork]:

@@ -22,7 +22,7 @@ from nas.evaluators._distillation import COMPARED, DistilledTrainings, Teaching,
 from nas.evaluators._pipeline_final import FinalKey, PipelineFinals
 from nas.evaluators._pipeline_trainings import FILE, Key, PipelineTrainings
 from nas.evaluators._settings import PipelineSettings
-from nas.training import Recipe, metrics, step_time
+from nas.training import metrics, step_time
 from nas.training.recipe import PRECISIONS
 from nas.types import Defaults, Evaluate, FinalTraining, TrainedNetwork, TrainingEvaluator, Watch
 from search_spaces import Task
@@ -51,6 +51,8 @@ _FASTER = 0.9
 """Of float32's time for the yardstick, from which on bfloat16 is taken: a step's time is known to some percent."""
 _YARDSTICK = NasBench201(16, 1, 2)
 """The network by which compute is measured: its ResNet cell."""
+_LIKE_THE_YARDSTICK = 1
+"""Of the pipelines to begin with, one with that network and a recipe of many: crops and averages take time too."""
 _G = 1e9
 
 
@@ -103,13 +105,12 @@ class PipelineTraining:
         )
 
     def timed(self, search: float, final: float, *, warm: bool = False) -> dict[str, str]:
-        x, y = self.data.x_train, self.data.y_train
-        images, cell = self.trainings.images(x, y), _YARDSTICK.reference_arch[None]
         cores = max(1, torch.get_num_threads()) if self.device.type == "cpu" else 1
+        job = self.trainings.job(self.space.describe(self._like_the_yardstick), self.unit)
         # A training has one core, beside others.
         seconds = {
-            one: step_time.measure_alone(
-                _YARDSTICK, self.task, images, Recipe(1, precision=one), self.device, cell, cores=1
+            one: step_time.measure_side_by_side(
+                job._replace(recipe=job.recipe._replace(precision=one)), cores, self.device
             )
             for one in PRECISIONS
         }
@@ -245,7 +246,11 @@ class PipelineTraining:
         return COMPARED if self.teaching else 0.0
 
     def final_seconds(self, arch: Tensor | None = None) -> float:
-        return self._finals.seconds(self.space.reference_arch if arch is None else self.equivalents(arch))
+        return self._finals.seconds(self._like_the_yardstick if arch is None else self.equivalents(arch))
+
+    @property
+    def _like_the_yardstick(self) -> Tensor:
+        return self.space.first_archs[_LIKE_THE_YARDSTICK]
 
     def final_flops(self, arch: Tensor) -> float:
         """All pipelines have the same, but for whole epochs and for the most epochs that there are."""

@@ -35,6 +35,9 @@ HELD_OUT = 1 / 3
 gives those that are one step from the end. A whole training would tell more, and make the final one shorter by as much time."""
 _TRAINING_IMAGES = 0.8
 """Of the images of a final training: the validation images are a fifth."""
+UNJUDGED = 1 + HELD_OUT * _TRAINING_IMAGES
+"""Of the final epochs, those of two trainings of one architecture: the mean of both is handed out, and no third and fourth
+training has to judge them, whose time they get."""
 
 
 def learned_seconds(search: float) -> float:
@@ -58,8 +61,9 @@ class Row(NamedTuple):
     kind: str
     arch: str | None
     """As its space describes it; None for what is no network."""
-    valid_score: float
-    """By the metric of the search, after training on the training images alone; a network for `HELD_OUT` of its epochs."""
+    valid_score: float | None
+    """By the metric of the search, after training on the training images alone: a network for `HELD_OUT` of its epochs, or as the
+    search trained it. None of an ensemble of two trainings of one architecture, which needs no judge."""
     test_accuracy: float
     interval: list[float]
     """95% (Wilson)."""
@@ -113,13 +117,13 @@ def advised(simpler: list[Row], exported: Row) -> Row:
 
     Few validation images often tie, and another model than the one in the user's hands needs a reason. The test images give none.
     """
-    return max(simpler, key=lambda row: (row.valid_score, row.name == exported.name))
+    return max(simpler, key=lambda row: (row.valid_score or 0.0, row.name == exported.name))
 
 
 def handed_out(rows: list[Row]) -> Row:
     """The network found, or the plain one: what is better on the validation images; of ties the smaller."""
     networks = [row for row in rows if row.kind in (FOUND, REFERENCE)]
-    return max(networks, key=lambda row: (row.valid_score, -(row.parameters or 0), row.kind == REFERENCE))
+    return max(networks, key=lambda row: (row.valid_score or 0.0, -(row.parameters or 0), row.kind == REFERENCE))
 
 
 def sentence(rows: list[Row], kind: str = FOUND) -> str:
@@ -200,8 +204,10 @@ def section(run: Run) -> list[str]:
     drawn = [heads, ("---", *["---:"] * (len(heads) - 1)), *[tuple(map(escape, row)) for row in rows]]
     grid = "\n".join("| " + " | ".join(row) + " |" for row in drawn)
     metric = METRIC_NAMES.get(document["metric"], "")
-    how = "after training on the training images alone, of networks for a third of their epochs"
-    intro = f"Validation figures are {metric} {how}."
+    how = "for a third of their epochs"
+    if any(row.valid_score is None for row in rows_of(document)):
+        how = "as in the search"
+    intro = f"Validation figures are {metric} after training on the training images alone, of networks {how}."
     return ["## Beside simpler models", *map(escape, lines(document)), grid, intro]
 
 
@@ -209,7 +215,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     low, high = row.interval
     return (
         row.name,
-        f"{row.valid_score:.2f}",
+        "-" if row.valid_score is None else f"{row.valid_score:.2f}",
         f"{row.test_accuracy:.2f}",
         f"{low:.2f} to {high:.2f}",
         f"{row.balanced_accuracy:.2f}",

@@ -89,7 +89,7 @@ def compared(run: Run) -> Comparison | None:
 def _entries(row: comparison.Row) -> list[Entry]:
     low, high = row.interval
     return [
-        Entry(f"{row.valid_score:.2f}"),
+        Entry("-" if row.valid_score is None else f"{row.valid_score:.2f}"),
         Entry(f"{row.test_accuracy:.2f}%", f"{low:.1f} to {high:.1f}"),
         Entry(f"{row.balanced_accuracy:.2f}%"),
         Entry(f"{row.macro_f1:.2f}"),

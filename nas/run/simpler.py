@@ -32,6 +32,8 @@ Not ablated."""
 
 _SECOND = "second training"
 """Of the network found, in place of the plain one."""
+Judged = tuple[TrainedNetwork | None, TrainedNetwork]
+"""A network after training on the training images alone, if it was, and after the final training."""
 _NAMES = {
     FOUND: "the network found",
     REFERENCE: "the plain ResNet",
@@ -55,7 +57,8 @@ def make(run: Run, setup: Setup) -> None:
     past = step_log.history(run)
     # Not the architecture of the network in the run's folder: where a session was killed below, that is the plain one already.
     best = choice.handed_out(run, past, session.best(run.config, past))
-    arch = best.archs[choice.top(run, past, best)]
+    top = choice.top(run, past, best)
+    arch, best_score = best.archs[top], float(best.score[top])
     searched = past.wall + choice.wall(run, past)
     images, task, metric = training.images, setup.evaluator.task, training.metric
     networks = train(run, setup, arch)
@@ -66,12 +69,14 @@ def make(run: Run, setup: Setup) -> None:
     if (others := [pair for kind, pair in networks.items() if kind != FOUND]) and _averages(setup.evaluator):
         networks = {kind: pair for kind, pair in networks.items() if kind != _SECOND}
         (held_out, final), (other_held_out, other_final) = networks[FOUND], others[0]
-        networks[ENSEMBLE] = averaged.of(held_out, other_held_out), averaged.of(final, other_final)
+        judged = averaged.of(held_out, other_held_out) if held_out and other_held_out else None
+        networks[ENSEMBLE] = judged, averaged.of(final, other_final)
     modules = [_module(training.final_space, task, final) for _, final in networks.values()]
     times, latency_by = latency.of_networks(modules, winner.input_shape or task.input_shape)
     for (kind, (held_out, final)), module, milliseconds in zip(networks.items(), modules, times):
         spent = final.seconds + (0.0 if kind == REFERENCE else searched)
-        rows.append(_row_of_network(kind, held_out, final, module, milliseconds, spent, metric))
+        valid = _valid_score(held_out, final, metric) if held_out else best_score if kind == FOUND else None
+        rows.append(_row_of_network(kind, valid, final, module, milliseconds, spent))
     chosen = comparison.handed_out(rows)
     if ENSEMBLE in networks and not _leads(networks[chosen.kind][0], networks[ENSEMBLE][0]):
         chosen = rows[-1]
@@ -89,11 +94,11 @@ def make(run: Run, setup: Setup) -> None:
     final_trainings.forget(run)
 
 
-def train(run: Run, setup: Setup, arch: Tensor) -> dict[str, tuple[TrainedNetwork, TrainedNetwork]]:
+def train(run: Run, setup: Setup, arch: Tensor) -> dict[str, Judged]:
     """Of the network found, `arch` `[D]`, and of the plain one: trained on training images alone, and by the final training.
 
     The plain one is missing where the space has none, where it is what was found, and where it breaks a constraint of the search.
-    Without it an ensemble takes a second training of what was found.
+    Without it an ensemble takes a second training of what was found; then none is trained on training images alone.
     """
     training = wanted(run.config, setup)
     assert training is not None
@@ -102,7 +107,9 @@ def train(run: Run, setup: Setup, arch: Tensor) -> dict[str, tuple[TrainedNetwor
     if plain is not None and not _is_same(training, plain, arch) and _keeps_constraints(run, setup.evaluator, plain):
         asked[REFERENCE] = FinalTraining(plain, share=_share(run, training, arch, plain))
     elif _averages(setup.evaluator):
-        asked[_SECOND] = FinalTraining(arch, seed=1)
+        both = [FinalTraining(arch, seed, comparison.UNJUDGED) for seed in (1, 0)]
+        second, found = final_trainings.networks(run, training, both)
+        return {_SECOND: (None, second), FOUND: (None, found)}
     asked[FOUND] = FinalTraining(arch)
     # The long ones first: a session that is killed later need not repeat them.
     final = list(asked.values())
@@ -117,12 +124,14 @@ def _averages(evaluator: Evaluator) -> bool:
     return isinstance(training, Averages) and training.ensemble and not isinstance(evaluator, Constrained)
 
 
-def _leads(network: TrainedNetwork, ensemble: TrainedNetwork) -> bool:
+def _leads(network: TrainedNetwork | None, ensemble: TrainedNetwork | None) -> bool:
     """Whether `network` is better on the validation images than an ensemble by more than the standard error of their difference.
 
     By accuracy, whatever the metric of the search. A smaller lead does not count: few validation images tell two so alike apart
-    badly, and an ensemble is seldom worse.
+    badly, and an ensemble is seldom worse: where none was measured there, that of two trainings is taken.
     """
+    if network is None or ensemble is None:
+        return False
     lead, error = averaged.lead_and_error(ensemble, network)
     return lead > error
 
@@ -181,17 +190,14 @@ def _row_of_baseline(kind: str, one: Baseline, images: dict[str, tuple[Tensor, T
     return _row(name, kind, None, valid, figures, one.seen == y, None, time_of_one, one.seconds)
 
 
-def _row_of_network(
-    kind: str,
-    held_out: TrainedNetwork,
-    final: TrainedNetwork,
-    module: nn.Module,
-    latency_ms: float,
-    seconds: float,
-    metric: str,
-) -> Row:
+def _valid_score(held_out: TrainedNetwork, final: TrainedNetwork, metric: str) -> float:
     seen, truth = (torch.tensor(held_out.metrics[name]) for name in ("test_predictions", "test_labels"))
-    valid = metrics.score(metric, seen[None], truth, len(final.class_names)).item()
+    return metrics.score(metric, seen[None], truth, len(final.class_names)).item()
+
+
+def _row_of_network(
+    kind: str, valid: float | None, final: TrainedNetwork, module: nn.Module, latency_ms: float, seconds: float
+) -> Row:
     hits = torch.tensor(final.metrics["test_predictions"]) == torch.tensor(final.metrics["test_labels"])
     parameters = sum(weight.numel() for weight in module.parameters())
     of = "both networks" if len(set(final.members)) > 1 else "two trainings"
@@ -210,7 +216,7 @@ def _row(
     name: str,
     kind: str,
     arch: str | None,
-    valid: float,
+    valid: float | None,
     figures: dict[str, Any],
     hits: Tensor,
     parameters: int | None,
@@ -219,7 +225,7 @@ def _row(
 ) -> Row:
     confusion = figures["confusion"]
     return Row(
-        name, kind, arch, round(valid, 4), figures["test_accuracy"], figures["interval"],
+        name, kind, arch, None if valid is None else round(valid, 4), figures["test_accuracy"], figures["interval"],
         round(metrics.balanced_accuracy(confusion), 4), round(metrics.macro_f1(confusion), 4), parameters,
         None if latency_ms is None else round(latency_ms, 4), round(seconds, 2), "".join("01"[hit] for hit in hits.int()),
     )  # fmt: skip

@@ -47,7 +47,7 @@ def expected(config: RunConfig, evaluator: Evaluator) -> dict[str, float]:
     return ending | {EXPORT: _EXPORT_SECONDS}
 
 
-SHARE_OF_THE_END, _WITH_PRIOR = 0.5, 2 / 3
+SHARE_OF_THE_END, _WITH_PRIOR = 0.5, 3 / 4
 """Of `minutes`, for what follows the search where trainings are as long as there is time: what is trained long is handed out.
 With a prior the search begins with what was good elsewhere, and has less to find: of data that it never saw, three proposals had
 the best of all (`runs/pipeline_prior.py evaluate`), while longer trainings gain points (`runs/pipeline_compute.sh`)."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nas.training.network_batch import NetworkBatch
 from nas.training.recipe import Images, Recipe
+from nas.training.side_by_side import Job, train_each
 from nas.training.train import networks, train
 from search_spaces import Space, Task, _sampling
 
@@ -17,6 +18,9 @@ _NETWORKS = 4
 """Random ones: their mean is near that of a search's, and a step of them takes seconds at most."""
 _STEPS = 4
 """Of a network alone: one step of a small network takes a millisecond, which is too short to be timed."""
+_STEPS_BESIDE, _EPOCHS_BESIDE = 24, 1
+"""For trainings side by side. What an epoch takes besides its steps is then as small a part as in a real one: with 4 steps,
+images seemed to take a third longer than they did."""
 
 
 class StepTime(NamedTuple):
@@ -61,6 +65,28 @@ def measure_alone(
         return _slowest_alone(space, task, images, recipe, device, archs)
     finally:
         torch.set_num_threads(before)
+
+
+def measure_side_by_side(job: Job, copies: int, device: torch.device) -> float:
+    """Seconds of a core for an image and an epoch of a training that has `copies` - 1 others beside it.
+
+    Cores share memory and caches: measured alone, trainings were expected to take an eighth less time than they took.
+    """
+    count = _STEPS_BESIDE * job.recipe.batch
+    images = job.images._replace(x=job.images.x[:count], y=job.images.y[:count])
+    part = job._replace(images=images, recipe=job.recipe._replace(epochs=1), scored=None)
+    before, ends = torch.get_num_threads(), []
+    torch.set_num_threads(copies)
+    try:
+        list(train_each([part], device))  # Pays for what is made once.
+        timed = part._replace(recipe=job.recipe._replace(epochs=1 + _EPOCHS_BESIDE))
+        for _, trained in train_each([timed] * copies, device, lambda _n, _losses: ends.append(time.perf_counter())):
+            if trained.error is not None:
+                raise trained.error
+    finally:
+        torch.set_num_threads(before)
+    # From the first epoch's end on; one by one, where there is no compiled code, all cores are each training's in turn.
+    return (max(ends) - min(ends)) / _EPOCHS_BESIDE / len(images.y)
 
 
 def _slowest_alone(

@@ -1,7 +1,8 @@
 """Relation networks (Sung, Yang, Zhang, Xiang, Torr & Hospedales 2018, arXiv:1711.06025): a learned comparison.
 
 Equation 1: r(x, w) = g([f_w, f(x)]), from 0 to 1, where f_w is the sum of the feature maps of a class's support and [ , ] joins
-maps channel by channel. Equation 2: training minimizes the squared error between r and 1 for the true class, 0 for the others.
+maps channel by channel. Here it is their mean, times the number of them in training: the same there, and as large with any other.
+Equation 2: training minimizes the squared error between r and 1 for the true class, 0 for the others.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Relation:
         def loss(params: Params) -> tuple[Tensor, Params]:
             maps, compare = self._split(params)
             support, query, statistics = learner.train_together(self.embedding.train, maps, episodes)
-            score, compared = self.comparison.train(compare, pairs(support.sum(2), query).flatten(0, 2))
+            score, compared = self.comparison.train(compare, pairs(self._of_classes(support), query).flatten(0, 2))
             score = score.view(len(support), -1, support.shape[1])
             target = torch.nn.functional.one_hot(learner.labels(episodes.query), support.shape[1]).to(score.dtype)
             value = (score.sigmoid() - target).square().mean()
@@ -67,15 +68,20 @@ class Relation:
         return learner.gradient(loss, params, fixed)
 
     def adapt(self, params: Params, support: Tensor) -> Tensor:
-        """The summed maps of each class `[T, W, F, h, w]`."""
+        """f_w of each class `[T, W, F, h, w]`."""
         maps, _ = self._split(params)
-        return learner.over_tasks(self.embedding, maps, learner.flat(support)).unflatten(1, support.shape[1:3]).sum(2)
+        embedded = learner.over_tasks(self.embedding, maps, learner.flat(support)).unflatten(1, support.shape[1:3])
+        return self._of_classes(embedded)
 
     def logits(self, params: Params, adapted: Tensor, query: Tensor) -> Tensor:
         """The scores before their sigmoid."""
         maps, compare = self._split(params)
         joined = pairs(adapted, learner.over_tasks(self.embedding, maps, query))
         return self.comparison(compare, joined.flatten(0, 2)).view(joined.shape[:3])
+
+    def _of_classes(self, maps: Tensor) -> Tensor:
+        """f_w `[T, W, F, h, w]` of the maps `[T, W, K, F, h, w]` of K images of each class."""
+        return maps.mean(2) * (self.train_shot or self.problem.shot)
 
     def _split(self, params: Params) -> tuple[Params, Params]:
         compare = {n.removeprefix(_G): p for n, p in params.items() if n.startswith(_G)}
