@@ -207,7 +207,7 @@ class Skeleton(NamedTuple):
     channels: int
     """Width of the first stage; the others have twice and four times that."""
     cells: int
-    """Cells a stage."""
+    """Cells a stage; 0: one in the first stage alone."""
     stem_stride: int
     """2 halves the image in the stem: a quarter of the work."""
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from search_spaces._base import Loads, Space, Task
+from search_spaces._cells import cells_of
 from search_spaces._network_costs import counts, in_blocks
 
 
@@ -37,8 +38,9 @@ def three_stages_cost(
             weights = 9 * c * (c // 2) + 9 * c * c + c * (c // 2)
             params, flops = params + weights + 4 * c, flops + weights * height * width
         for count, k in zip(counts, (1, 3)):
-            params_cells = params_cells + cells * count * (k * k * c * c + 2 * c)
-            flops_cells = flops_cells + cells * count * k * k * c * c * height * width
+            number = cells_of(stage, cells) * count
+            params_cells = params_cells + number * (k * k * c * c + 2 * c)
+            flops_cells = flops_cells + number * k * k * c * c * height * width
     out = channels << 2
     params += 2 * out + out * task.num_classes + task.num_classes
     flops += out * task.num_classes
@@ -73,8 +75,9 @@ def three_stages_loads(
             found = Loads(*(x + y * places for x, y in zip(found, block)), found.layers + 4)  # pyright: ignore
         blocked = (9 * wide + narrow) * in_blocks(c, c)
         here = (wide * 9 * c * c, narrow * c * c, blocked, pools * c, (wide + narrow + pools) * c)
-        layers = found.layers + cells * (wide + narrow + pools)
-        found = Loads(*(x + cells * y * places for x, y in zip(found, here)), layers)  # pyright: ignore
+        number = cells_of(stage, cells)
+        layers = found.layers + number * (wide + narrow + pools)
+        found = Loads(*(x + number * y * places for x, y in zip(found, here)), layers)  # pyright: ignore
     return found
 
 

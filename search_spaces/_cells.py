@@ -133,14 +133,22 @@ class CellNetwork(nn.Module):
         return self.head(self.body(self.stem(x)))
 
 
+def cells_of(stage: int, cells: int) -> int:
+    """How many cells a stage has in a network of `cells` cells a stage; of 0 the first stage has one, the others none."""
+    return cells or int(stage == 0)
+
+
 def three_stages(operations: Sequence[str], task: Task, channels: int, cells: int, stem_stride: int = 1) -> CellNetwork:
-    """NAS-Bench-201's skeleton (its figure 1): widths `channels`, twice and four times that, `cells` cells a stage."""
+    """NAS-Bench-201's skeleton (its figure 1): widths `channels`, twice and four times that, `cells` cells a stage.
+
+    With `cells` 0 and the ResNet cell it is ResNet-8 (He et al. 2016): one block a stage.
+    """
     body: list[nn.Module] = []
     for stage in range(3):
         width = channels << stage
         if stage:
             body.append(ResidualBlock(width // 2, width))
-        body.extend(Cell(operations, width, width) for _ in range(cells))
+        body.extend(Cell(operations, width, width) for _ in range(cells_of(stage, cells)))
     return CellNetwork(task, channels, body, channels << 2, stem_stride)
 
 

@@ -187,5 +187,5 @@ def test_a_final_training_longer_than_most_of_the_minutes_is_announced(nas, monk
     for seconds, said in ((45.0, False), (165.0, True)):
         monkeypatch.setattr("nas.evaluators.train.Train.final_seconds", lambda _self, seconds=seconds: seconds)
         done = nas(*asked)
-        line = "take about 3 minutes, most of --minutes: all of it takes about 3.1 minutes."
+        line = "take about 3 minutes, most of --minutes: all of it takes about 3.4 minutes."
         assert (done.returncode, line in done.stdout) == (0, said), done.stdout

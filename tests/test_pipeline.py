@@ -266,3 +266,11 @@ def test_a_level_of_compute_is_not_called_epochs():
     assert show._after({"epochs": 1}, task, levels=True) == ", at level 1 of compute; the levels are 1, 3"
     assert show._after({"epochs": 3}, task, levels=True) == ""
     assert show._after({"epochs": 1}, task, levels=False) == ", after 1 of 3 epochs"
+
+
+def test_an_option_that_came_later_has_the_place_of_its_value_and_renumbers_no_other():
+    d = SPACE.decisions.index("cells")
+    assert SPACE.operations[d] == ("cells=1", "cells=2", "cells=3", "cells=0")
+    numbers = [features.number for features in SPACE.operation_features[d]]
+    assert sorted(numbers) == [numbers[3], *numbers[:3]]
+    assert numbers[3] == SPACE.operation_features[SPACE.decisions.index("width")][0].number

@@ -79,10 +79,11 @@ def test_after_20_steps_in_company_every_cell_has_the_logits_it_has_alone(shape)
             assert difference < 1e-8, (operations, mode, difference)
 
 
-def test_networks_of_several_cells_a_stage_train_alike_in_company_and_alone():
+@pytest.mark.parametrize("cells", [0, 2])
+def test_networks_of_several_cells_a_stage_or_one_in_all_train_alike_in_company_and_alone(cells):
     task = Task("toy", (1, 8, 8), 3)
-    population = population_of(COMPANY, task, cells=2).double()
-    networks = [alone(population, p, operations, task, cells=2) for p, operations in enumerate(COMPANY)]
+    population = population_of(COMPANY, task, cells=cells).double()
+    networks = [alone(population, p, operations, task, cells=cells) for p, operations in enumerate(COMPANY)]
     data = list(batches(task, 4, torch.float64))
     trained(population, data)
     x, _ = next(batches(task, 1, torch.float64))

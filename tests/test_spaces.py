@@ -5,7 +5,7 @@ import torch
 from nats_bench.genotype_utils import topology_str2structure
 
 from nas import plugins
-from search_spaces import Task, UserError, _cell_equivalents, _cells, _noise, _ops
+from search_spaces import Task, UserError, _cell_equivalents, _cells, _network_costs, _noise, _ops
 from search_spaces.nasbench201 import NasBench201
 
 CIFAR10, CIFAR100 = Task("cifar10", (3, 32, 32), 10), Task("cifar100", (3, 32, 32), 100)
@@ -114,6 +114,14 @@ def test_counted_parameters_are_those_of_built_networks():
         for space, task in ((NB201, CIFAR10), (NasBench201(channels=6, cells=2, stem_stride=2), SMALL)):
             built = sum(p.numel() for p in space.build(arch, task).parameters())
             assert built == space.cost(arch, task)[0]
+
+
+def test_with_no_cells_a_stage_there_is_one_in_all():
+    space = NasBench201(channels=8, cells=0)
+    bodies = [NasBench201(8, cells).build(space.reference_arch, SMALL).body for cells in (0, 1)]
+    assert [sum(isinstance(part, _cells.Cell) for part in body) for body in bodies] == [1, 3]
+    for arch in some(NB201, 4):
+        assert [int(n) for n in space.cost(arch, SMALL)] == list(_network_costs.counts(space, arch, SMALL))
 
 
 BAD = {

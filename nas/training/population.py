@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from nas.training.batched_cells import Cell, ResidualBlock
 from nas.training.batched_layers import Conv, ConvNorm, Norm, Stem, images_of
 from nas.training.network_batch import AutogradNetworks, Select
-from search_spaces import Task, _products
+from search_spaces import Task, _cells, _products
 
 
 class GroupedNetworks(AutogradNetworks):
@@ -30,7 +30,7 @@ class GroupedNetworks(AutogradNetworks):
         for stage in range(3):
             if stage:
                 body.append(ResidualBlock(P, channels << (stage - 1), channels << stage))
-            body.extend(Cell(operations, channels << stage) for _ in range(cells))
+            body.extend(Cell(operations, channels << stage) for _ in range(_cells.cells_of(stage, cells)))
         # A list and not `Sequential`: each layer takes and returns the rows with their grid.
         self.body = nn.ModuleList(body)
         self.norm = Norm(P, channels << 2)

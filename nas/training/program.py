@@ -183,7 +183,7 @@ def three_stages(
         if stage:
             x = build.residual(f"body.{number}", x)
             number += 1
-        for _ in range(cells):
+        for _ in range(_cells.cells_of(stage, cells)):
             x = cell(f"body.{number}", x)
             number += 1
     build.head(x)

@@ -78,7 +78,7 @@ class AutogradSupernet:
             if stage:
                 x = _residual(views, f"body.{number}", x)
                 number += 1
-            for _ in range(skeleton.cells):
+            for _ in range(_cells.cells_of(stage, skeleton.cells)):
                 x = self._cell(views, f"body.{number}", mixture, x)
                 number += 1
         features = F.relu(_norm(views, "head.0", x)).mean((2, 3))
