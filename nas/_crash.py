@@ -8,6 +8,7 @@ import time
 import traceback
 from pathlib import Path
 
+from nas import outside_code
 from nas.paths import user_folder
 
 STATUS = 70
@@ -20,6 +21,17 @@ def line(error: BaseException, args: list[str]) -> str:
     kept = _keep("".join(traceback.format_exception(error)), args)
     where = f"the traceback is in '{kept}'" if kept else "no folder could take its traceback"
     return f"nas stopped at an error of its own, {what}; {where}. Please report it."
+
+
+def line_of_outside(error: BaseException, args: list[str]) -> str | None:
+    """The same where the error came through code that is not ours: its line is named. None where it came through none."""
+    place = outside_code.place_of(error)
+    if place is None:
+        return None
+    what = " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(" :")
+    kept = _keep("".join(traceback.format_exception(error)), args)
+    where = f" The traceback is in '{kept}'." if kept else ""
+    return f"Line {place.line} of '{place.file}' raised {what}.{where} `nas check` tries a component."
 
 
 def _keep(text: str, args: list[str]) -> Path | None:

@@ -102,7 +102,10 @@ def _run(args: list[str] | None) -> None:
             )
         if os.environ.get("NAS_TRACEBACK") == "1":
             raise
-        click.echo(f"nas: {_crash.line(error, sys.argv[1:] if args is None else args)}", err=True)
+        given = sys.argv[1:] if args is None else args
+        if (line := _crash.line_of_outside(error, given)) is not None:
+            _fail(line)
+        click.echo(f"nas: {_crash.line(error, given)}", err=True)
         sys.exit(_crash.STATUS)
 
 

@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from nas import outside_code
 from search_spaces import UserError, unknown
 
 KINDS = ("space", "controller", "meta-learner", "evaluator")
@@ -76,6 +77,7 @@ def load(kind: str, name: str) -> Any:
             found = entries[name].load()
         except (Exception, SystemExit) as error:  # A module that exits must not end the listing of all others.
             raise UserError(f"{kind.capitalize()} '{name}' cannot be imported: {_one_line(error)}") from None
+        outside_code.remember(found.__module__)
         return _checked(kind, name, found)
     raise _with_files(kind, name, [*names(kind), *entries])
 
@@ -124,6 +126,7 @@ def _load_outside(kind: str, name: str) -> Any:
         raise UserError(f"'{name}' names no class and has no __all__; say {where}:{first}.")
     if not inspect.isclass(getattr(module, class_name, None)):
         raise unknown(f"class of '{where}'", class_name, sorted(classes))
+    outside_code.remember(module.__name__)
     return getattr(module, class_name)
 
 

@@ -21,6 +21,7 @@ MOST_BUILT = 4096
 _ANY = Task("any", (3, 32, 32), 10)
 """What networks are built for to compare them."""
 _SEPARATOR = ", "
+_FORM = "{decision: {name: value}}"
 _LARGEST = math.log(65)
 """Of `OperationFeatures.number`."""
 
@@ -43,7 +44,7 @@ class Choices:
 
     def network(self, picked: dict[str, Any], task: Task) -> nn.Module:
         """The network of the value `picked` for each decision: images `[N, *task.input_shape]` to logits `[N, num_classes]`."""
-        raise NotImplementedError
+        raise UserError(f"Space '{self.name}' has no network; write `def network(self, picked, task)` in its class.")
 
     @property
     def name(self) -> str:
@@ -109,16 +110,18 @@ class Choices:
     def _checked(self) -> Mapping[str, Mapping[str, Any]]:
         """`options`. Raises `UserError` for what no search can decide or no line can name."""
         if not self.options:
-            raise UserError(
-                f"Space '{self.name}' has no options; give the class `options = {{decision: {{name: value}}}}`."
-            )
+            raise UserError(f"Space '{self.name}' has no options; give the class `options = {_FORM}`.")
+        if not isinstance(self.options, Mapping):
+            raise UserError(f"`options` of space '{self.name}' is {self.options!r:.80}; it takes {_FORM}.")
         for decision, values in self.options.items():
+            if not isinstance(values, Mapping):
+                raise UserError(f"Decision '{decision}' of space '{self.name}' is {values!r:.80}; it takes {_FORM}.")
             if not values:
                 raise UserError(f"Decision '{decision}' of space '{self.name}' has no option; it takes one or more.")
             for text in (decision, *values):
-                if not isinstance(text, str) or not text or "=" in text or _SEPARATOR in text:
+                if not isinstance(text, str) or not text or "=" in text or _SEPARATOR in text or not text.isprintable():
                     raise UserError(
-                        f"'{text}' in space '{self.name}' is no name: a text without '=' and '{_SEPARATOR}'."
+                        f"{text!r} in space '{self.name}' is no name: a text of one line without '=' and '{_SEPARATOR}'."
                     )
         return self.options
 

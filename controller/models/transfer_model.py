@@ -76,7 +76,7 @@ class TransferModel:
         if len(memory.mean) != len(listed.archs):
             raise UserError(
                 f"The prior remembers {len(memory.mean):,} architectures of space '{whole.name}', which has "
-                f"{len(listed.archs):,}; train it again, or take another."
+                f"{len(listed.archs):,}. A space of your own takes another name; else train the prior again, or take another."
             )
         if whole is self.space:
             return memory

@@ -56,7 +56,8 @@ def grads(loss_S: Tensor, params: Params, *, create_graph: bool = False) -> Para
 
     Seeds share no parameters, so the gradient of the sum holds every seed's own.
     """
-    found = torch.autograd.grad(loss_S.sum(), list(params.values()), create_graph=create_graph)
+    # Zero for what no decision depends on: of a space with one decision, weights that lead from one to the next.
+    found = torch.autograd.grad(loss_S.sum(), list(params.values()), create_graph=create_graph, materialize_grads=True)
     return dict(zip(params, found))
 
 

@@ -98,7 +98,10 @@ def _say_size(config: RunConfig, setup: Setup) -> None:
 
     if not isinstance(training, Train) or training.has_proxies:
         return
-    seconds, (least, most) = training.cost_of_own_networks()
+    try:
+        seconds, (least, most) = training.cost_of_own_networks()
+    except Exception:  # Of networks of somebody's own: the evaluation of those fails, with the reason.
+        return
     evaluations = config.evals and config.evals * config.seeds
     whole = f", {counted(evaluations, 'evaluation')} about {duration(seconds * evaluations)}" if evaluations else ""
     click.echo(

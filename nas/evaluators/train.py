@@ -17,7 +17,7 @@ from torch import Tensor
 from controller import Proposal, Results
 from nas import datasets, plugins, training
 from nas.datasets import DataSet, meta_features
-from nas.evaluators import _settings
+from nas.evaluators import _settings, _trial
 from nas.evaluators._distillation import DistilledTrainings, Teaching
 from nas.evaluators._final_training import FinalTrainings, with_seed
 from nas.evaluators._training_cache import FILE, TrainingCache, TrainingKey
@@ -130,6 +130,8 @@ class Train:
         return found.seconds * self.examples * self.recipe.epochs, found.parameters
 
     def load(self, seeds: Tensor) -> Evaluate:
+        _trial.refuse_broken(self.space, self.task)
+
         def evaluate(proposal: Proposal) -> Results:
             archs = self.equivalents(proposal.archs)
             horizon = torch.full(archs.shape[:2], self.recipe.epochs)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from controller import Proposal, Results
 from nas import datasets, plugins
 from nas.datasets import DataSet, meta_features
-from nas.evaluators import _settings
+from nas.evaluators import _settings, _trial
 from nas.training import Images, zero_cost
 from nas.training.cores import one_each
 from nas.types import Defaults, Evaluate, TrainingEvaluator
@@ -108,6 +108,8 @@ class ZeroCost:
         return datasets.digest(self.data)
 
     def load(self, seeds: Tensor) -> Evaluate:
+        _trial.refuse_broken(self.space, self.task)
+
         def evaluate(proposal: Proposal) -> Results:
             archs = representatives(self.space, proposal.archs)
             indices = _ops.whole_indices(archs, self.space.choices)
