@@ -77,8 +77,9 @@ def test_a_bound_has_a_unit(text, figure, bound):
         ("digits+params<=20q", r"'params<=20q' takes a number and a unit \(k, K, M, G; or none\), as params<=20k"),
         ("digits+latency<=2", r"takes a number and a unit \(us, µs, ms, s\), as latency<=2ms"),
         ("digits+latency<=2k", "takes a number and a unit"),
-        ("digits+params<=-2k", "it takes a number above zero"),
-        ("digits+params<=0", "it takes a number above zero"),
+        ("digits+params<=-2k", "it takes a finite number above zero"),
+        ("digits+params<=0", "it takes a finite number above zero"),
+        ("digits+params<=1e400", "it takes a finite number above zero"),
         ("digits+params<=1-2", "has '1-2' for a number"),
         ("digits+params<=4821", "below the least of the space, 4,822 parameters"),
         ("digits+flops<=31135", "below the least of the space, 31,136 FLOPs"),
@@ -367,6 +368,7 @@ def test_a_command_of_somebody_else_is_not_run_unasked(nas, tmp_path, monkeypatc
         ("echo fast", "its last word takes milliseconds above zero"),
         (f"{sys.executable} -c print(-1)", "printed '-1'"),
         (f"{sys.executable} -c pass", "printed 'nothing'"),
+        ("printf \\\\377", "its last word takes milliseconds above zero"),
     ],
 )
 def test_a_command_that_measures_nothing_is_one_line(command, says):

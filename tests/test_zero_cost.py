@@ -209,6 +209,22 @@ def test_what_cannot_be_scored_is_told_in_a_line(settings, says):
         ZeroCost.of("digits", **settings)
 
 
+def test_a_network_that_raises_has_no_proxy_and_says_why(monkeypatch):
+    evaluator = ZeroCost.of("digits", proxy="params")
+    real, first = type(evaluator.space).build, torch.zeros(6, dtype=torch.long)
+
+    def build(self, arch, task):
+        if bool((arch == first).all()):
+            raise RuntimeError("no\npath")
+        return real(self, arch, task)
+
+    monkeypatch.setattr(type(evaluator.space), "build", build)
+    assert evaluator.failures() == []
+    found = [one.values["params"] for one in evaluator.proxies([first, first + 3], ("params",))]
+    assert [math.isnan(value) for value in found] == [True, False]
+    assert evaluator.failures() == ["RuntimeError: no path"]
+
+
 def test_there_is_no_default_that_does_not_exist():
     from nas.evaluators.zero_cost import PROXY
 

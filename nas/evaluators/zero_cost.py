@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -66,6 +67,9 @@ class ZeroCost:
     values: dict[int, Value] = field(default_factory=dict, repr=False, compare=False)
     """By the index of the architecture, what was worked out so far."""
 
+    errors: list[str] = field(default_factory=list, repr=False, compare=False)
+    """Of networks that have no proxy because they raised an error, a line each."""
+
     defaults = Defaults(budget=200, batch=8)
     training: TrainingEvaluator | None = None
 
@@ -124,6 +128,11 @@ class ZeroCost:
     def report(self, archs: Tensor) -> Tensor | None:
         return None
 
+    def failures(self) -> list[str]:
+        """Why architectures have no score: what their networks raised, else that the proxy was no number."""
+        none = any(math.isnan(value.score) for value in self.values.values())
+        return self.errors or [f"proxy '{self.proxy}' was no finite number for its network"] * none
+
     def proxies(self, archs: Sequence[Tensor], names: tuple[str, ...]) -> Iterator[Proxies]:
         """Several proxies of the networks of `archs` `[D]`, in order; each as if it were computed alone.
 
@@ -138,19 +147,32 @@ class ZeroCost:
         images = data.normalised(slice(self.batch)).to(self.device)
         labels = self.data.y_train[: self.batch].to(self.device)
 
-        def proxies(network: nn.Module) -> Proxies:
-            began, found = time.perf_counter(), {}
-            for name in names:
-                score = zero_cost.PROXIES[name](network, images, labels)
-                found[name] = score if math.isfinite(score) else math.nan
+        def proxies(network: nn.Module | None) -> Proxies:
+            began, found = time.perf_counter(), dict.fromkeys(names, math.nan)
+            for name in names if network is not None else ():
+                with self._kept():
+                    score = zero_cost.PROXIES[name](network, images, labels)
+                    found[name] = score if math.isfinite(score) else math.nan
             return Proxies(found, time.perf_counter() - began)
 
         # Built one after the other, as there is one generator for all threads. What draws later begins by the seed set here.
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            networks = []
+            networks: list[nn.Module | None] = []
             for arch in archs:
                 torch.manual_seed(self.seed)
-                networks.append(self.space.build(arch, self.task).to(self.device).train())
+                networks.append(None)
+                with self._kept():
+                    networks[-1] = self.space.build(arch, self.task).to(self.device).train()
             torch.manual_seed(self.seed)
             with one_each(cores) as pool:
                 return list(pool.map(proxies, networks))
+
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        """Keep what a network raises as the reason of a failure: those of somebody's own may raise anything."""
+        try:
+            yield
+        except (UserError, OSError, MemoryError):
+            raise
+        except Exception as error:
+            self.errors.append(" ".join(f"{type(error).__name__}: {error}".split())[:200].rstrip(" :"))

@@ -52,7 +52,12 @@ class Device:
         """What the command prints for an ONNX file."""
         try:
             done = subprocess.run(
-                [*shlex.split(self.command), str(path)], capture_output=True, text=True, timeout=_SECONDS, check=False
+                [*shlex.split(self.command), str(path)],
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=_SECONDS,
+                check=False,
             )
         except (OSError, ValueError) as error:
             raise UserError(f"--latency-command '{self.command}' cannot be run: {error}.") from None

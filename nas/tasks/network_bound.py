@@ -123,6 +123,6 @@ def parse(text: str) -> tuple[str, float]:
         bound = float(match[1]) * units[match[2]]
     except ValueError:
         raise UserError(f"Constraint '{text}' has '{match[1]}' for a number, as {_EXAMPLES[figure]} has.") from None
-    if not bound > 0:
-        raise UserError(f"Constraint '{text}' is on {match[1]}; it takes a number above zero.")
+    if not 0 < bound < float("inf"):
+        raise UserError(f"Constraint '{text}' is on {match[1]}; it takes a finite number above zero.")
     return figure, bound
