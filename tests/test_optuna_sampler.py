@@ -117,3 +117,20 @@ def test_a_study_becomes_a_run_that_a_prior_learns_from(nas, tmp_path):
         run_of(study, tmp_path / "runs" / "mine", "nasbench201", parameters=parameters)
     with pytest.raises(UserError, match="None of 8 finished trials"):
         run_of(study, tmp_path / "other", "nasbench201")
+
+
+@pytest.mark.parametrize("search_space", [["a"], {"a": []}, {"a": 5}])
+def test_what_is_no_search_space_is_one_line(search_space):
+    from nas.integrations.optuna import MetacellSampler
+
+    with pytest.raises(UserError, match="search_space is"):
+        MetacellSampler("evolution", search_space=search_space)
+
+
+def test_any_name_and_any_value_of_a_trial_will_do():
+    from nas.integrations.optuna import MetacellSampler
+
+    space = {"a=b, c\n": ["x, y", "x\ny", None, True]}
+    study = optuna.create_study(sampler=MetacellSampler("evolution", seed=0, search_space=space))
+    study.optimize(lambda trial: 1e300 if trial.suggest_categorical("a=b, c\n", space["a=b, c\n"]) else 1.0, n_trials=5)
+    assert len(study.trials) == 5

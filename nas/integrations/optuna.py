@@ -5,7 +5,6 @@ study = optuna.create_study(direction="maximize", sampler=MetacellSampler(seed=0
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.evaluation_file import LARGEST
 from nas.run import store
 from nas.run.ask_tell import Search
 from search_spaces import Choices, Space, Task, UserError
@@ -57,9 +57,12 @@ class MetacellSampler(BaseSampler):
         self._controller, self._prior, self._options = controller, prior, options
         self._seed = int.from_bytes(os.urandom(3), "big") if seed is None else seed
         self._independent = independent_sampler or RandomSampler(seed=self._seed)
-        self._given = (
-            None if search_space is None else {n: CategoricalDistribution(tuple(o)) for n, o in search_space.items()}
-        )
+        try:
+            named = None if search_space is None else {n: tuple(o) for n, o in search_space.items()}
+            self._given = None if named is None else {n: CategoricalDistribution(o) for n, o in named.items()}
+        except (AttributeError, TypeError, ValueError):
+            takes = "a dict of the options of each parameter, as {'layer': ['conv3', 'pool']}"
+            raise UserError(f"search_space is {search_space!r:.80}; it takes {takes}.") from None
         self._intersection = optuna.search_space.IntersectionSearchSpace()
         self._space: dict[str, CategoricalDistribution] = {}
         self._search: Search | None = None
@@ -192,7 +195,7 @@ def _value(trial: FrozenTrial) -> float | None:
     value = trial.value if trial.state == TrialState.COMPLETE else None
     if trial.state == TrialState.PRUNED and trial.last_step is not None:
         value = trial.intermediate_values[trial.last_step]
-    return value if value is not None and math.isfinite(value) else None
+    return value if value is not None and abs(value) <= LARGEST else None
 
 
 def _named(options: Sequence[Any]) -> dict[str, Any]:
@@ -201,4 +204,5 @@ def _named(options: Sequence[Any]) -> dict[str, Any]:
 
 def _text(name: str, at: int) -> str:
     """A name without what separates names, and no other's."""
-    return f"{at} {name.replace('=', ':').replace(',', ';')}"
+    printable = "".join(letter if letter.isprintable() else " " for letter in name)
+    return f"{at} {printable.replace('=', ':').replace(',', ';')}"
