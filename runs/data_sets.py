@@ -92,8 +92,9 @@ def read(file: Path) -> dict[tuple, dict[str, Any]]:
 
 def found(asked: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
     """What the command line hands out, as a user would ask for it: the comparison with simpler models is in its minutes."""
-    prior = asked.priors / f"{name}.safetensors" if asked.priors else None
-    return _searched(asked, name, seed, "pipeline", str(prior) if prior is not None and prior.exists() else "none")
+    # Of a folder that lacks the set, the search says that there is no such file: without a prior it would be another arm.
+    prior = str(asked.priors / f"{name}.safetensors") if asked.priors else "none"
+    return _searched(asked, name, seed, "pipeline", prior)
 
 
 def cell_search(asked: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
