@@ -52,7 +52,7 @@ _FASTER = 0.9
 _YARDSTICK = NasBench201(16, 1, 2)
 """The network by which compute is measured: its ResNet cell."""
 _TIMED = Settings(cells=0, stem=2, crop=0.125, smoothing=0.1, average=0.3)
-"""The pipeline that is timed, with the ResNet cell: what most searches hand out. Its multiply-accumulates take a fifth longer than
+"""The pipeline that is timed, with the ResNet cell: what most searches hand out. Its multiply-accumulates take a fifth more than
 the yardstick's, as its steps are smaller; crops and averages take time too."""
 _G = 1e9
 
