@@ -185,4 +185,6 @@ def print_export(done: Export, arch: str) -> None:
     for file in done.left_out:
         console.print(f"  no {file.file}: {printable(file.reason)}")
     if not done.trained:
-        console.print("The weights are untrained: a table holds none. Train network.py on your data.")
+        console.print(
+            "The weights are untrained: tables hold none, and a run those of its best. Train network.py on your data."
+        )
