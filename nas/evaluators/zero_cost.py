@@ -149,7 +149,9 @@ class ZeroCost:
 
         def proxies(network: nn.Module | None) -> Proxies:
             began, found = time.perf_counter(), dict.fromkeys(names, math.nan)
-            for name in names if network is not None else ():
+            if network is None:
+                return Proxies(found, 0.0)
+            for name in names:
                 with self._kept():
                     score = zero_cost.PROXIES[name](network, images, labels)
                     found[name] = score if math.isfinite(score) else math.nan

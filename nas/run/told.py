@@ -73,6 +73,12 @@ def _read_architecture(given: Any, space: Space) -> Given:
     return Given(Group(arch.long()[None], None if epochs is None else torch.tensor([epochs])))
 
 
+def _as_float(value: Any) -> float:
+    if isinstance(value, str):  # "3" is a text here.
+        raise TypeError("a text")
+    return float(value)
+
+
 def read_numbers(what: str, values: Iterable[Any], count: int, *, failing: bool = False) -> list[float]:
     """As floats. Raises `UserError` for another number of them, and for one that is none."""
     found = [*values]
@@ -82,7 +88,7 @@ def read_numbers(what: str, values: Iterable[Any], count: int, *, failing: bool 
     read = []
     for value in found:
         try:
-            number = math.nan if value is None and failing else float("text" if isinstance(value, str) else value)
+            number = math.nan if value is None and failing else _as_float(value)
         except (TypeError, ValueError, OverflowError, RuntimeError):
             raise UserError(f"{value!r} is no {what}; it takes a number.") from None
         if abs(number) > LARGEST or (math.isnan(number) and not failing) or (not failing and number < 0):
