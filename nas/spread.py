@@ -33,9 +33,8 @@ def spread(
     try:
         died: list[int] = []
         for number, answer in workers.map(calls):
-            if answer.error.startswith(
-                DEATH
-            ):  # A machine's death is another error, and its call was made again already.
+            # A machine's death is another error, and its call was made again already.
+            if answer.error.startswith(DEATH):
                 died.append(number)
                 continue
             yield number, _value(answer.value, answer.error)

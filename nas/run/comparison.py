@@ -206,7 +206,7 @@ def section(run: Run) -> list[str]:
     metric = METRIC_NAMES.get(document["metric"], "")
     how = "for a third of their epochs"
     if any(row.valid_score is None for row in rows_of(document)):
-        how = "as in the search"
+        how = "as the search trained them"
     intro = f"Validation figures are {metric} after training on the training images alone, of networks {how}."
     return ["## Beside simpler models", *map(escape, lines(document)), grid, intro]
 

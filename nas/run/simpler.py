@@ -58,7 +58,9 @@ def make(run: Run, setup: Setup) -> None:
     # Not the architecture of the network in the run's folder: where a session was killed below, that is the plain one already.
     best = choice.handed_out(run, past, session.best(run.config, past))
     top = choice.top(run, past, best)
-    arch, best_score = best.archs[top], float(best.score[top])
+    arch = best.archs[top]
+    # Of several objectives, or of a proxy, it is another figure than the training's.
+    best_score = float(best.score[top]) if setup.evaluator is training else None
     searched = past.wall + choice.wall(run, past)
     images, task, metric = training.images, setup.evaluator.task, training.metric
     networks = train(run, setup, arch)

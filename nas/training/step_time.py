@@ -50,21 +50,20 @@ def measure_alone(
     recipe: Recipe,
     device: torch.device,
     archs: Tensor | None = None,
-    cores: int | None = None,
 ) -> float:
     """Seconds for an image and an epoch of one network that has the machine to itself, as the final training has it.
 
     Args:
         archs: `[P, D]`, of which the slowest counts; None: a few random ones, as what a search finds is larger than the mean of
             its space.
-        cores: of the processor; None: all that PyTorch uses.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(cores or before)
-    try:
-        return _slowest_alone(space, task, images, recipe, device, archs)
-    finally:
-        torch.set_num_threads(before)
+    part = Images(images.x[: _STEPS * recipe.batch], images.y[: _STEPS * recipe.batch], images.mean, images.std)
+    chosen = _random(space) if archs is None else archs
+    alone = (
+        networks(space, arch[None], task, recipe.seed, device, alone=True, precision=recipe.precision)
+        for arch in chosen
+    )
+    return max(_second_epoch(network, part, recipe) for network in alone) / len(part.y)
 
 
 def measure_side_by_side(job: Job, copies: int, device: torch.device) -> float:
@@ -87,18 +86,6 @@ def measure_side_by_side(job: Job, copies: int, device: torch.device) -> float:
         torch.set_num_threads(before)
     # From the first epoch's end on; one by one, where there is no compiled code, all cores are each training's in turn.
     return (max(ends) - min(ends)) / _EPOCHS_BESIDE / len(images.y)
-
-
-def _slowest_alone(
-    space: Space, task: Task, images: Images, recipe: Recipe, device: torch.device, archs: Tensor | None
-) -> float:
-    part = Images(images.x[: _STEPS * recipe.batch], images.y[: _STEPS * recipe.batch], images.mean, images.std)
-    chosen = _random(space) if archs is None else archs
-    alone = (
-        networks(space, arch[None], task, recipe.seed, device, alone=True, precision=recipe.precision)
-        for arch in chosen
-    )
-    return max(_second_epoch(network, part, recipe) for network in alone) / len(part.y)
 
 
 def _random(space: Space) -> Tensor:
