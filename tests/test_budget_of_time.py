@@ -106,7 +106,7 @@ def test_what_follows_a_search_by_hand(monkeypatch):
     evaluator = Train.of("digits", epochs="1")
     asked = RunConfig(seeds=2, minutes=10, comparison=False)
     assert stages.expected(asked, evaluator) == {stages.FINAL: 80, stages.EXPORT: 15}
-    # What the comparison trains is trained beside the winner; a minute is for models of scikit-learn.
-    beside = comparison.seconds(40.0, 600.0, 2) - 60
-    expected = {stages.FINAL: 80 + beside, stages.COMPARISON: 60, stages.EXPORT: 15}
+    # What the comparison trains is trained beside the winner; a tenth of the rest is for models of scikit-learn.
+    beside = (2 + 2 / 3 * 0.8) * 40 / 2 - 40
+    expected = {stages.FINAL: 80 + beside, stages.COMPARISON: (600 - 80 - beside - 15) / 10, stages.EXPORT: 15}
     assert stages.expected(replace(asked, comparison=True), evaluator) == pytest.approx(expected)

@@ -13,7 +13,7 @@ from nas.evaluators._distillation import KEY
 from nas.evaluators._pipeline_final import FinalKey
 from nas.evaluators._teacher import GivenTeacher
 from nas.evaluators.pipeline import PipelineTraining
-from nas.run import averaged, stages
+from nas.run import averaged, comparison, stages
 from nas.run.config import RunConfig
 from nas.training import Images
 from nas.types import FinalTraining
@@ -99,6 +99,10 @@ def test_a_search_with_a_prior_leaves_three_quarters_to_the_end(taught, monkeypa
         stages.timed(RunConfig(minutes=10, comparison=False), plain, warm=warm)
     rest = stages._EXPORT_SECONDS
     assert asked == [(300, 300 - rest, False), (pytest.approx(150), pytest.approx(450 - rest), True)]
+    stages.timed(RunConfig(minutes=10, comparison=True), plain, warm=True)
+    # Of 150 seconds of search a tenth is for models of scikit-learn.
+    trainings = comparison.seconds(1.0, 150.0, torch.get_num_threads()) - 15 + 1
+    assert asked[2] == (pytest.approx(150), pytest.approx((450 - rest - 15) / trainings), True)
 
 
 def test_a_wide_teacher_of_pipelines_is_refused_with_what_would_do():

@@ -39,11 +39,10 @@ def expected(config: RunConfig, evaluator: Evaluator) -> dict[str, float]:
     if isinstance(training, Taught):
         ending[FINAL] += training.teaching_seconds()
     if config.comparison and isinstance(training, Comparable):
-        searched = 60 * (config.minutes or 0.0)
-        learned = comparison.learned_seconds(searched)
         # Its networks are trained beside the winner.
-        ending[FINAL] += comparison.seconds(final, searched, torch.get_num_threads()) - learned
-        ending[COMPARISON] = learned
+        ending[FINAL] += comparison.seconds(final, 0.0, torch.get_num_threads()) - comparison.learned_seconds(0.0)
+        rest = 60 * (config.minutes or 0.0) - ending[FINAL] - _EXPORT_SECONDS
+        ending[COMPARISON] = comparison.learned_seconds(rest)
     return ending | {EXPORT: _EXPORT_SECONDS}
 
 
@@ -68,7 +67,7 @@ def timed(config: RunConfig, evaluator: Evaluator, *, warm: bool = False) -> dic
     end = (_WITH_PRIOR if warm else SHARE_OF_THE_END) * whole
     trainings, rest = 1.0 + training.teaching_trainings, _EXPORT_SECONDS
     if config.comparison and isinstance(training, Comparable):
-        learned = comparison.learned_seconds(whole)
-        trainings += comparison.seconds(1.0, whole, torch.get_num_threads()) - learned
+        learned = comparison.learned_seconds(whole - end)
+        trainings += comparison.seconds(1.0, whole - end, torch.get_num_threads()) - learned
         rest += learned
     return training.timed(whole - end, max(_LEAST_OF_THE_END * end, (end - rest) / trainings), warm=warm)
