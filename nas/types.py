@@ -431,6 +431,10 @@ class Averages(Protocol):
     @property
     def ensemble(self) -> bool: ...
 
+    def second(self, arch: Tensor) -> FinalTraining:
+        """What is trained beside `arch` `[D]` where that is the plain network already, for as long: it should err otherwise."""
+        ...
+
 
 @runtime_checkable
 class HasTestImages(Protocol):

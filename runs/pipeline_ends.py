@@ -1,8 +1,9 @@
 """What a final training should be unlike a short one in: changes of a good pipeline, trained long, on many data sets.
 
 The base is the ResNet-8 shape with crops, smoothed labels and averaged weights, with mirrors where trainings of `pipelines.py` at
-its higher level had more right with them. Each change is trained with the same compute on training images alone, and scored by the
-validation images. A training that is done is kept in a file of rows, and not done again. One thread.
+its higher level had more right with them. Each change is trained with the same compute on training images alone. The validation
+images score it, alone and in an ensemble with the base: by the mean of both networks' logarithms of probabilities. A
+training that is done is kept in a file of rows, and not done again; its logits are kept in a folder. One thread.
 """
 
 from __future__ import annotations
@@ -24,19 +25,23 @@ from search_spaces import Task
 from search_spaces.pipeline import Pipeline
 
 sys.path.insert(0, str(Path(__file__).parent))
+import data_sets
 import pipelines
 
 SPACE = Pipeline()
-BASE = "base"
+BASE, SEED, MIRRORS = "base", "another seed", "other mirrors"
 CHANGES: dict[str, str] = {
     BASE: "",
+    SEED: "",
     "stem 1": "stem=1",
     "width 32": "width=32",
     "RandAugment": "augment=yes",
     "mixup, cutout": "mixup=0.2 cutout=0.25",
-    "other mirrors": "",
+    MIRRORS: "",
 }
 """Settings that differ from the base's; the last takes mirrors where the base has none, and none where it has them."""
+_SEED = 409
+"""What another seed is, as `PipelineJobs.seed_of` counts them."""
 _COMMON = {"cells": "0", "stem": "2", "crop": "0.125", "smoothing": "0.1", "average": "0.3"}
 
 
@@ -50,6 +55,7 @@ def main() -> None:
     parser.add_argument("--parts", type=int, default=1, help="processes that share the work")
     parser.add_argument("--archive", type=Path, default=Path("runs/pipelines.jsonl.xz"))
     parser.add_argument("--rows", type=Path, default=Path("runs/pipeline_ends.jsonl"))
+    parser.add_argument("--out", type=Path, default=Path("runs/pipeline_ends"), help="the folder of logits")
     parser.add_argument("--table", action="store_true", help="only print the table of what is there")
     asked = parser.parse_args()
     torch.set_num_threads(1)
@@ -59,6 +65,7 @@ def main() -> None:
         if (name, change, asked.compute) in read(asked.rows):
             continue
         row = {"set": name, "change": change, "compute": asked.compute} | train(asked, name, change)
+        row["with_base"] = with_base(asked, name, change)
         with asked.rows.open("a") as opened:
             opened.write(f"\n{json.dumps(row)}")
         print(name, change, row["score"], f"{row['seconds']} s", file=sys.stderr)
@@ -73,7 +80,7 @@ def read(file: Path) -> dict[tuple[str, str, float], dict[str, Any]]:
 
 def pipeline(archive: Path, name: str, change: str) -> Tensor:
     """The architecture `[D]` of a change on a data set."""
-    mirrors = has_mirrors(archive, name) != (change == "other mirrors")
+    mirrors = has_mirrors(archive, name) != (change == MIRRORS)
     chosen = _COMMON | {"mirror": "yes" if mirrors else "no", "twice": "yes" if mirrors else "no"}
     chosen |= dict(word.split("=") for word in CHANGES[change].split())
     cell = SPACE.describe(SPACE.reference_arch).split()[0]
@@ -82,9 +89,7 @@ def pipeline(archive: Path, name: str, change: str) -> Tensor:
 
 def has_mirrors(archive: Path, name: str) -> bool:
     """Whether ResNet-8 shapes with mirrors have more right on a data set, in the mean, in trainings at the higher level."""
-    own = [
-        row for row in pipelines.archived(archive) if row["set"] == name and row["level"] == pipelines.LEVELS[-1]
-    ]
+    own = [row for row in pipelines.archived(archive) if row["set"] == name and row["level"] == pipelines.LEVELS[-1]]
     scores = {
         word: [row["score"] for row in own if "cells=0" in row["arch"] and f"mirror={word}" in row["arch"]]
         for word in ("yes", "no")
@@ -103,34 +108,63 @@ def train(asked: argparse.Namespace, name: str, change: str) -> dict[str, Any]:
     )
     arch = SPACE.describe(pipeline(asked.archive, name, change))
     job = own.job(arch, 1e9 * asked.compute)
+    if change == SEED:  # Not a repeat, which would have a split of its own.
+        job = job._replace(recipe=job.recipe._replace(seed=_SEED))
     job = job._replace(scored=own.images(datasets.resize(data.x_valid, job.task.input_shape[1]), data.y_valid))
     done = training.train_alone(job, torch.device("cpu"))
     assert done.logits is not None
-    score = 100 * (done.logits.argmax(-1) == data.y_valid).double().mean().item()
-    found = {"arch": arch, "score": round(score, 3), "images": len(data.y_valid), "epochs": job.recipe.epochs}
-    return found | {"seconds": round(done.seconds, 1)}
+    asked.out.mkdir(parents=True, exist_ok=True)
+    torch.save({"logits": done.logits, "y": data.y_valid}, kept(asked, name, change))
+    found = {"arch": arch, "score": score(done.logits, data.y_valid), "images": len(data.y_valid)}
+    return found | {"epochs": job.recipe.epochs, "seconds": round(done.seconds, 1)}
+
+
+def kept(asked: argparse.Namespace, name: str, change: str) -> Path:
+    return asked.out / f"{name}-{list(CHANGES).index(change)}-{asked.compute:g}.pt"
+
+
+def score(logits: Tensor, y: Tensor) -> float:
+    """Accuracy in percent."""
+    return round(100 * (logits.argmax(-1) == y).double().mean().item(), 3)
+
+
+def with_base(asked: argparse.Namespace, name: str, change: str) -> float | None:
+    """The score of an ensemble of a change and the base; None of the base, and where its logits are gone."""
+    files = [kept(asked, name, one) for one in (BASE, change)]
+    if change == BASE or not files[0].exists():
+        return None
+    base, changed = (torch.load(file) for file in files)
+    return score(base["logits"].log_softmax(-1) + changed["logits"].log_softmax(-1), base["y"])
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown: the validation accuracy of the base, and in points what each change adds."""
-    scores = {(row["set"], row["change"]): row["score"] for row in rows}
-    changes = [name for name in CHANGES if any(row["change"] == name for row in rows)]
-    lines = [f"| data set | {' | '.join(changes)} |", "|---|" + "---:|" * len(changes)]
-    gains: dict[str, list[float]] = {change: [] for change in changes[1:]}
-    for name in sorted({name for name, change in scores if change == BASE}):
-        cells = [f"{scores[name, BASE]:.1f}"]
-        for change in changes[1:]:
-            gain = scores[name, change] - scores[name, BASE] if (name, change) in scores else None
-            gains[change] += [] if gain is None else [gain]
-            cells.append("" if gain is None else f"{gain:+.1f}")
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    said = [
-        f"{statistics.mean(values):+.1f} ± {statistics.stdev(values) / len(values) ** 0.5:.1f} ({len(values)})"
-        if len(values) > 1
-        else ""
-        for values in gains.values()
-    ]
-    return "\n".join([*lines, f"| mean ± standard error (sets) | | {' | '.join(said)} |"])
+    """Markdown: the validation accuracy of the base, and in points what each change adds, alone and with the base."""
+    found = {(row["set"], row["change"]): row for row in rows}
+    changes = [name for name in CHANGES if name != BASE and any(row["change"] == name for row in rows)]
+    heads = [f"{change}{both}" for change in changes for both in ("", ", with the base")]
+    lines = [f"| data set | {BASE} | {' | '.join(heads)} |", "|---|---:|" + "---:|" * len(heads)]
+    gains: dict[str, dict[str, float]] = {head: {} for head in heads}
+    for name in sorted({name for name, change in found if change == BASE}):
+        base = found[name, BASE]["score"]
+        for change in changes:
+            row = found.get((name, change), {"score": None, "with_base": None})
+            for head, value in (change, row["score"]), (f"{change}, with the base", row["with_base"]):
+                if value is not None:
+                    gains[head][name] = value - base
+        cells = [f"{gains[head][name]:+.1f}" if name in gains[head] else "" for head in heads]
+        lines.append(f"| {name}{' *' if name in data_sets.DEVELOPMENT else ''} | {base:.1f} | {' | '.join(cells)} |")
+    for title, names in ("all", None), ("development sets, *", data_sets.DEVELOPMENT):
+        means = [
+            _mean([gain for name, gain in own.items() if names is None or name in names]) for own in gains.values()
+        ]
+        lines.append(f"| mean ± standard error (sets), {title} | | {' | '.join(means)} |")
+    return "\n".join(lines)
+
+
+def _mean(values: list[float]) -> str:
+    if len(values) < 2:
+        return ""
+    return f"{statistics.mean(values):+.1f} ± {statistics.stdev(values) / len(values) ** 0.5:.1f} ({len(values)})"
 
 
 if __name__ == "__main__":

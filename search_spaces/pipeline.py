@@ -233,6 +233,12 @@ class Pipeline:
         """The ResNet cell `[D]` with the benchmark's recipe."""
         return self.arch_of(_cells.reference_arch(_CELL), Settings())
 
+    def with_other_augmentation(self, arch: Tensor) -> Tensor:
+        """`arch` `[D]` with RandAugment where it has none, and without it where it has."""
+        changed, place = arch.clone(), _EDGES + _NAMES.index("augment")
+        changed[place] = 1 - changed[place]
+        return changed
+
     def with_reference_cell(self, arch: Tensor) -> Tensor:
         """`arch` `[D]` with the ResNet cell in place of its own, all else as it is."""
         return torch.cat([_cells.reference_arch(_CELL), arch[_EDGES:]])

@@ -9,7 +9,7 @@ import torch
 
 from controller import Results
 from nas.evaluators.train import Train
-from nas.run import budget, choice, comparison, finish, leaders, session, stages, step_log
+from nas.run import budget, choice, finish, leaders, session, stages, step_log
 from nas.run.budget import Progress
 from nas.run.config import RunConfig
 from nas.run.incumbent import Best

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from nas.evaluators._pipeline_final import FinalKey
 from nas.evaluators.pipeline import PipelineTraining
 from nas.export import ensemble
 from nas.export.export import build
@@ -14,7 +15,7 @@ from nas.run.comparison import ENSEMBLE, FOUND, LEARNED, REFERENCE, Row
 from nas.run.config import RunConfig
 from nas.run.session import Setup
 from nas.training import metrics
-from nas.types import TrainedNetwork
+from nas.types import FinalTraining, TrainedNetwork
 from search_spaces import Task
 from search_spaces.pipeline import Pipeline
 
@@ -126,13 +127,32 @@ def test_two_trainings_of_one_architecture_get_the_time_of_those_that_would_judg
     passes = [(one.seed, one.share, one.held_out) for each in asked for one in each]
     if torch.equal(found, SPACE.reference_arch):
         assert trained_pairs == {simpler._SECOND: (None, None), FOUND: (None, None)}
-        assert passes == [(1, 1 + 0.8 / 3, False), (0, 1 + 0.8 / 3, False)]
+        longer, epochs = 1 + 0.8 / 3, 0.79
+        assert passes == [(1, pytest.approx(longer * epochs), False), (0, longer, False)]
         # As long as the others take, whatever they are judged by.
-        assert sum(share for _, share, _ in passes) == pytest.approx(comparison.seconds(1.0, 600.0, 1) - 60 + 1)
+        assert 2 * longer == pytest.approx(comparison.seconds(1.0, 600.0, 1) - 60 + 1)
+        own, other = (SPACE.settings_of(one.arch) for one in (asked[0][1], asked[0][0]))
+        assert (own.augment, other) == (False, own._replace(augment=True))
     else:
         assert list(trained_pairs) == [REFERENCE, FOUND]
         assert [(seed, held_out) for seed, _, held_out in passes] == [(0, False), (0, False), (0, True), (0, True)]
     assert not simpler._leads(None, None)
+
+
+@pytest.mark.parametrize(("augment", "share"), [(False, 0.79), (True, 1.0)])
+def test_the_second_of_two_networks_is_augmented_otherwise(augment, share):
+    evaluator = PipelineTraining.of("digits", unit="0.01", final="0.02")
+    settings = SPACE.settings_of(SPACE.reference_arch)._replace(augment=augment, width=8)
+    arch = SPACE.arch_of(SPACE.cell_of(SPACE.reference_arch), settings)
+    second = evaluator.second(arch)
+    assert second == FinalTraining(second.arch, 1, share)
+    assert SPACE.settings_of(second.arch) == settings._replace(augment=not augment)
+    # RandAugment's network has fewer epochs, and so as many seconds.
+    epochs = [
+        evaluator._finals.job(FinalKey(SPACE.describe(one.arch), one.seed, 40 * one.share)).recipe.epochs
+        for one in (second, FinalTraining(arch))
+    ]
+    assert epochs[0] == pytest.approx(share * epochs[1], abs=1)
 
 
 def test_the_sentence_is_about_the_ensemble_where_that_is_handed_out():

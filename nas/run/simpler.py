@@ -68,7 +68,9 @@ def make(run: Run, setup: Setup) -> None:
     learned = baselines.fit_best(images, comparison.learned_seconds(searched), metric)
     named = [(MAJORITY, baselines.majority(images, winner.class_names)), (LEARNED, learned)]
     rows = [_row_of_baseline(kind, one, images, metric) for kind, one in named]
-    if (others := [pair for kind, pair in networks.items() if kind != FOUND]) and _averages(setup.evaluator):
+    if (others := [pair for kind, pair in networks.items() if kind != FOUND]) and _averages(
+        setup.evaluator
+    ) is not None:
         networks = {kind: pair for kind, pair in networks.items() if kind != _SECOND}
         (held_out, final), (other_held_out, other_final) = networks[FOUND], others[0]
         judged = averaged.of(held_out, other_held_out) if held_out and other_held_out else None
@@ -78,7 +80,8 @@ def make(run: Run, setup: Setup) -> None:
     for (kind, (held_out, final)), module, milliseconds in zip(networks.items(), modules, times):
         spent = final.seconds + (0.0 if kind == REFERENCE else searched)
         valid = _valid_score(held_out, final, metric) if held_out else best_score if kind == FOUND else None
-        rows.append(_row_of_network(kind, valid, final, module, milliseconds, spent))
+        name = _NAMES[kind].format("both networks" if REFERENCE in networks else "two trainings")
+        rows.append(_row_of_network(name, kind, valid, final, module, milliseconds, spent))
     chosen = comparison.handed_out(rows)
     if ENSEMBLE in networks and not _leads(networks[chosen.kind][0], networks[ENSEMBLE][0]):
         chosen = rows[-1]
@@ -100,7 +103,7 @@ def train(run: Run, setup: Setup, arch: Tensor) -> dict[str, Judged]:
     """Of the network found, `arch` `[D]`, and of the plain one: trained on training images alone, and by the final training.
 
     The plain one is missing where the space has none, where it is what was found, and where it breaks a constraint of the search.
-    Without it an ensemble takes a second training of what was found; then none is trained on training images alone.
+    Without it an ensemble takes a second training, as the evaluator says; then none is trained on training images alone.
     """
     training = wanted(run.config, setup)
     assert training is not None
@@ -108,9 +111,10 @@ def train(run: Run, setup: Setup, arch: Tensor) -> dict[str, Judged]:
     plain = training.reference(arch)
     if plain is not None and not _is_same(training, plain, arch) and _keeps_constraints(run, setup.evaluator, plain):
         asked[REFERENCE] = FinalTraining(plain, share=_share(run, training, arch, plain))
-    elif _averages(setup.evaluator):
-        both = [FinalTraining(arch, seed, comparison.UNJUDGED) for seed in (1, 0)]
-        second, found = final_trainings.networks(run, training, both)
+    elif (averages := _averages(setup.evaluator)) is not None:
+        both = averages.second(arch), FinalTraining(arch)
+        longer = [one._replace(share=one.share * comparison.UNJUDGED) for one in both]
+        second, found = final_trainings.networks(run, training, longer)
         return {_SECOND: (None, second), FOUND: (None, found)}
     asked[FOUND] = FinalTraining(arch)
     # The long ones first: a session that is killed later need not repeat them.
@@ -120,10 +124,12 @@ def train(run: Run, setup: Setup, arch: Tensor) -> dict[str, Judged]:
     return dict(zip(asked, zip(judged, finals)))
 
 
-def _averages(evaluator: Evaluator) -> bool:
-    """Whether an ensemble may be handed out; where something is constrained it may not: it costs as much as two networks."""
+def _averages(evaluator: Evaluator) -> Averages | None:
+    """The evaluator, if an ensemble may be handed out: not where something is constrained, as it costs as much as two."""
     training = evaluator.training
-    return isinstance(training, Averages) and training.ensemble and not isinstance(evaluator, Constrained)
+    if isinstance(training, Averages) and training.ensemble and not isinstance(evaluator, Constrained):
+        return training
+    return None
 
 
 def _leads(network: TrainedNetwork | None, ensemble: TrainedNetwork | None) -> bool:
@@ -198,12 +204,17 @@ def _valid_score(held_out: TrainedNetwork, final: TrainedNetwork, metric: str) -
 
 
 def _row_of_network(
-    kind: str, valid: float | None, final: TrainedNetwork, module: nn.Module, latency_ms: float, seconds: float
+    name: str,
+    kind: str,
+    valid: float | None,
+    final: TrainedNetwork,
+    module: nn.Module,
+    latency_ms: float,
+    seconds: float,
 ) -> Row:
     hits = torch.tensor(final.metrics["test_predictions"]) == torch.tensor(final.metrics["test_labels"])
     parameters = sum(weight.numel() for weight in module.parameters())
-    of = "both networks" if len(set(final.members)) > 1 else "two trainings"
-    return _row(_NAMES[kind].format(of), kind, final.arch, valid, final.metrics, hits, parameters, latency_ms, seconds)
+    return _row(name, kind, final.arch, valid, final.metrics, hits, parameters, latency_ms, seconds)
 
 
 def _module(space: Space, task: Task, trained: TrainedNetwork) -> nn.Module:
