@@ -26,6 +26,7 @@ from nas import baselines, datasets
 from nas.evaluators.train import Train
 from nas.run import comparison, store, trained_network
 from nas.types import FinalTraining
+from search_spaces import HasCost
 
 sys.path.insert(0, str(Path(__file__).parent))
 import _engineer
@@ -42,6 +43,8 @@ DEVELOPMENT = (
     "grocery_coarse",
 )
 """Sets that were looked at while choices were made: their rows are marked."""
+SMALL = 4
+"""The arm `small` has one in so many of the ResNet cell's parameters."""
 LEFT_OUT = ("omniglot_full", "tin_fewshot")
 
 
@@ -102,11 +105,23 @@ def cell_search(asked: argparse.Namespace, name: str, seed: int) -> dict[str, An
     return _searched(asked, name, seed, "nasbench201", "shipped")
 
 
-def _searched(asked: argparse.Namespace, name: str, seed: int, space: str, prior: str) -> dict[str, Any]:
-    run = asked.out / f"{name}-{seed}-{asked.minutes:g}{'' if space == 'pipeline' else '-' + space}"
+def small(asked: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
+    """As `found`, with at most a quarter of the parameters of `resnet`."""
+    training, arch = _resnet(asked, name, seed)
+    assert isinstance(training.final_space, HasCost)
+    most = int(training.final_space.cost(arch, training.task)[0]) // SMALL
+    prior = str(asked.priors / f"{name}.safetensors") if asked.priors else "none"
+    return _searched(asked, name, seed, "pipeline", prior, "small", "--constraint", f"params<={most}")
+
+
+def _searched(
+    asked: argparse.Namespace, name: str, seed: int, space: str, prior: str, called: str = "", *more: str
+) -> dict[str, Any]:
+    called = called or ("" if space == "pipeline" else space)
+    run = asked.out / f"{name}-{seed}-{asked.minutes:g}{called and '-' + called}"
     shutil.rmtree(run, ignore_errors=True)  # Of a call that was killed: its minutes are spent.
     options = ["--minutes", str(asked.minutes), "--first-seed", str(seed), "-t", f"seed={seed}", "--prior", prior]
-    task = ["--task", f"npz:{asked.images / name}.npz", "--space", space, "--name", str(run)]
+    task = ["--task", f"npz:{asked.images / name}.npz", "--space", space, "--name", str(run), *more]
     subprocess.run(
         [sys.executable, "-m", "nas", "search", *task, *options, "--json"], stdout=subprocess.PIPE, check=True
     )
@@ -122,12 +137,18 @@ def _searched(asked: argparse.Namespace, name: str, seed: int, space: str, prior
 
 def resnet(asked: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
     """The ResNet cell by the default final training, with as many epochs as fill the minutes."""
-    training = Train.of(f"npz:{asked.images / name}.npz", seed=str(seed))
-    arch = training.reference(torch.zeros(len(training.space.choices)).long())
-    assert arch is not None
+    training, arch = _resnet(asked, name, seed)
     share = 60 * asked.minutes / training.final_seconds(arch)
     winner = training.final_networks([FinalTraining(arch, share=share)])[0]
     return _row(winner.metrics) | {"epochs": len(winner.metrics["loss"]), "parameters": _count(winner.state_dict)}
+
+
+def _resnet(asked: argparse.Namespace, name: str, seed: int) -> tuple[Train, Tensor]:
+    """The training of cells on a set, and the ResNet cell `[D]`."""
+    training = Train.of(f"npz:{asked.images / name}.npz", seed=str(seed))
+    arch = training.reference(torch.zeros(len(training.space.choices)).long())
+    assert arch is not None
+    return training, arch
 
 
 def engineer(asked: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
@@ -146,6 +167,7 @@ def learned(asked: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
 
 ARMS: dict[str, Callable[[argparse.Namespace, str, int], dict[str, Any]]] = {
     "found": found, "cells": cell_search, "resnet": resnet, "engineer": engineer, "scikit-learn": learned,
+    "small": small,
 }  # fmt: skip
 
 
@@ -208,7 +230,20 @@ def table(rows: list[dict[str, Any]]) -> str:
             f"found - {arm}: {statistics.mean(values):+.2f} points, standard error {error:.2f}, over {len(values)} sets"
         )
         lines.append(f"\n{said}; better beyond chance on {better}, worse on {worse}.")
+    kept = [small >= plain - 1 for small, plain in _pairs(rows, "small", "resnet")]
+    if kept:
+        lines.append(
+            f"\nA network of at most 1/{SMALL} of the ResNet cell's parameters has its accuracy less one point on {sum(kept)} of "
+            f"{len(kept)} sets."
+        )
     return "\n".join([*lines, "\n\\* looked at while choices were made."])
+
+
+def _pairs(rows: list[dict[str, Any]], first: str, second: str) -> list[tuple[float, float]]:
+    """The accuracies of two arms in percent, means over seeds, of each set that has both."""
+    names = sorted({row["set"] for row in rows})
+    both = [(_hits(rows, name, first), _hits(rows, name, second)) for name in names]
+    return [(100 * float(a.mean()), 100 * float(b.mean())) for a, b in both if a is not None and b is not None]
 
 
 def _hits(rows: list[dict[str, Any]], name: str, arm: str) -> np.ndarray | None:
