@@ -155,6 +155,31 @@ def evaluate(trainings: Path, images: Path) -> None:
         click.echo(f"| {name} | " + " | ".join(f"{float(mean):.2f}" for mean in means) + " |")
 
 
+@main.command()
+@_with_options
+def shapes(trainings: Path, images: Path) -> None:
+    """What `cells=0` adds to `cells=1`, all else alike, at the highest level: points, mean and standard error over the sets."""
+    names, scores = load(trainings, images)
+    high = scores.rows(scores.level == scores.level.max())
+    known = {
+        (data, tuple(arch)): score
+        for data, arch, score in zip(high.data.tolist(), high.archs.tolist(), high.score.tolist())
+    }
+    gains: dict[str, list[float]] = {}
+    for (data, arch), score in known.items():
+        settings = SPACE.settings_of(torch.tensor(arch))
+        one = SPACE.arch_of(SPACE.cell_of(torch.tensor(arch)), settings._replace(cells=1))
+        before = known.get((data, tuple(one.tolist())))
+        if settings.cells == 0 and before is not None:
+            gains.setdefault(f"stem={settings.stem} mirror={'yes' if settings.mirror else 'no'}", []).append(
+                score - before
+            )
+    for recipe, own in gains.items():
+        values = torch.tensor(own)
+        error = float(values.std()) / len(own) ** 0.5
+        click.echo(f"{recipe}: {float(values.mean()):+.1f} ± {error:.1f} points over {len(own)} of {len(names)} sets")
+
+
 def curve(value: Tensor, orders: Tensor) -> list[float]:
     """The mean regret over orders `[R, M]` of values `[M]` after each checkpoint."""
     best = value[orders].cummax(-1).values
