@@ -193,6 +193,15 @@ class HasFirstArchs(Protocol):
 
 
 @runtime_checkable
+class HasSmaller(Protocol):
+    """A space that makes an architecture smaller: of one that breaks a bound, the first that keeps it is begun with."""
+
+    def smaller(self, arch: Tensor) -> Tensor:
+        """int64 `[P, D]`, the largest first; `arch` `[D]` is not among them."""
+        ...
+
+
+@runtime_checkable
 class HasMirror(Protocol):
     """A space whose architectures decide whether they answer by the mean over an image and its mirror image: twice the work."""
 

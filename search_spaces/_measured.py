@@ -17,6 +17,7 @@ from search_spaces._base import (
     CellSpace,
     HasFirstArchs,
     HasOperationFeatures,
+    HasSmaller,
     OperationFeatures,
     Skeleton,
     Space,
@@ -126,11 +127,21 @@ class Bounded(Part):
 
     @property
     def first_archs(self) -> Tensor:
-        """What the whole begins with, as far as it is kept; none where the whole does not say."""
+        """What the whole begins with, as `fitting` has it; none where the whole does not say."""
         if not isinstance(self.whole, HasFirstArchs):
             return torch.zeros(0, len(self.choices), dtype=torch.long)
-        first = self.whole.first_archs
-        return first[self.valid(first)]
+        return self.fitting(self.whole.first_archs)
+
+    def fitting(self, archs: Tensor) -> Tensor:
+        """Of each of `archs` `[N, D]` of the whole the first that is kept of it and its `smaller` ones, in order, `[P, D]`."""
+        chosen: dict[tuple[int, ...], Tensor] = {}
+        for arch in archs:
+            tried = arch[None]
+            if isinstance(self.whole, HasSmaller):
+                tried = torch.cat([tried, self.whole.smaller(arch)])
+            for kept in tried[self.valid(tried)][:1]:
+                chosen.setdefault(tuple(kept.tolist()), kept)
+        return torch.stack(list(chosen.values())) if chosen else archs[:0]
 
     def valid(self, archs: Tensor) -> Tensor:
         within = self.whole.valid(archs)

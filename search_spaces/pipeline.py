@@ -233,6 +233,22 @@ class Pipeline:
         """The ResNet cell `[D]` with the benchmark's recipe."""
         return self.arch_of(_cells.reference_arch(_CELL), Settings())
 
+    def smaller(self, arch: Tensor) -> Tensor:
+        """The recipe of `arch` `[D]` with its cell in smaller networks `[P, D]`, those with most weights first.
+
+        They are narrower, have fewer cells, or see the image at half the resolution from the stem on.
+        """
+        own, cell = self.settings_of(arch), self.cell_of(arch)
+        made = torch.stack([
+            self.arch_of(cell, own._replace(width=int(width), cells=cells, stem=stem))
+            for width in _OPTIONS["width"] if width <= own.width
+            for cells in range(own.cells + 1)
+            for stem in (own.stem, 2)
+        ])  # fmt: skip
+        made = made[(made != arch).any(1)].unique(dim=0)
+        weights, flops = self.cost(made, Task("any", (3, 32, 32), 10))
+        return made[sorted(range(len(made)), key=lambda n: (int(weights[n]), int(flops[n])), reverse=True)]
+
     def with_other_augmentation(self, arch: Tensor) -> Tensor:
         """`arch` `[D]` with RandAugment where it has none, and without it where it has."""
         changed, place = arch.clone(), _EDGES + _NAMES.index("augment")

@@ -13,7 +13,9 @@ from controller.models import configuration_prior, multi_fidelity_gp, prior_file
 from controller.models.configuration_prior import Scores
 from controller.models.multi_fidelity_gp import MultiFidelityGP, Observed, features, targets
 from controller.multi_fidelity_bo import MultiFidelityBO
+from nas.run import priors
 from search_spaces import Task, UserError, _ops, _sampling
+from search_spaces._measured import bounded
 from search_spaces.nasbench201 import NasBench201
 from search_spaces.pipeline import Pipeline
 
@@ -208,6 +210,33 @@ def test_another_spaces_prior_changes_nothing_and_one_that_does_not_fit_is_refus
     few = learned(1.0).rows(learned(1.0).data < 2)
     with pytest.raises(UserError, match="3 data sets"):
         configuration_prior.fit(PIPELINES, few, few.archs, 2)
+
+
+def test_a_prior_begins_under_a_bound_with_smaller_networks_of_its_recipes():
+    task, most = Task("made-up", (3, 32, 32), 10), 20_000
+    small = bounded(PIPELINES, lambda archs: PIPELINES.cost(archs, task)[0] <= most)
+    prior = prior_file.read(str(priors.SHIPPED_PIPELINES))
+    shipped = configuration_prior.applied(prior, PIPELINES, task)[0]
+    assert not small.valid(shipped).any()
+    first = configuration_prior.applied(prior, small, task)[0]
+    assert small.valid(first).all()
+    assert len(first) == len(first.unique(dim=0)) >= 4
+
+    def recipe(arch):
+        return PIPELINES.settings_of(arch)._replace(width=8, cells=0, stem=2)
+
+    # The best recipe comes first still, in the network with most weights that keep the bound.
+    assert recipe(first[0]) == recipe(shipped[0])
+    assert torch.equal(PIPELINES.cell_of(first[0]), PIPELINES.cell_of(shipped[0]))
+    weights = PIPELINES.cost(PIPELINES.smaller(shipped[0]), task)[0]
+    assert PIPELINES.cost(first[0], task)[0] == weights[weights <= most].max()
+    assert (weights.diff() <= 0).all()
+    # What no network keeps is no beginning, and no error.
+    none = bounded(PIPELINES, lambda archs: torch.zeros(archs.shape[:-1], dtype=torch.bool))
+    assert len(configuration_prior.applied(prior, none, task)[0]) == 0
+    other = prior._replace(params=prior.params | {"first": shipped + 9})
+    with pytest.raises(UserError, match="no architecture of space 'pipeline'"):
+        configuration_prior.applied(other, small, task)
 
 
 def test_the_model_prefers_what_scored_well_at_any_level():

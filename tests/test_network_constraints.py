@@ -449,7 +449,8 @@ def test_where_nothing_was_trained_at_full_length_the_longest_trainings_that_kee
     evaluator = tasks.find(name, Measurements(table), **options)
     seen = evaluator.space
     assert not seen.all_valid
-    assert len(seen.first_archs) == int(seen.valid(seen.whole.first_archs).sum())
+    assert len(seen.first_archs) >= int(seen.valid(seen.whole.first_archs).sum()) > 0
+    assert bool(seen.valid(seen.first_archs).all())
     setup = session.Setup(evaluator, plugins.load("controller", "multi_fidelity_bo")(seen), torch.arange(1), None)
     run = session.start(tmp_path / "r", config, setup)
     for _ in session.resume(run, setup):

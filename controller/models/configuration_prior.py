@@ -17,7 +17,7 @@ from torch import Tensor
 
 from controller._base import Prior
 from controller.models.multi_fidelity_gp import features, targets
-from search_spaces import Space, Task, UserError, _noise
+from search_spaces import Space, Task, UserError, _measured, _noise
 
 CONTROLLER = "multi_fidelity_bo"
 _PENALTIES = (3.0, 10.0, 30.0, 100.0, 300.0)
@@ -116,9 +116,13 @@ def applied(prior: Prior | None, space: Space, task: Task) -> tuple[Tensor, Tens
     ):
         raise UserError(f"The prior does not fit space '{space.name}'; it was made for another version of it.")
     first = p["first"].long()
-    if not bool(space.valid(first).all()):
+    if not bool(_measured.whole_of(space).valid(first).all()):
         raise UserError(f"The prior begins with what is no architecture of space '{space.name}'.")
-    return first, MeanFunction(*(p[name].double() for name in MeanFunction._fields)).on(describe(task))
+    if isinstance(space, _measured.Bounded):
+        first = space.fitting(first)
+    return first[space.valid(first)], MeanFunction(*(p[name].double() for name in MeanFunction._fields)).on(
+        describe(task)
+    )
 
 
 def _tried(scores: Scores) -> tuple[Tensor, Tensor]:
