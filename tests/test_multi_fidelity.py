@@ -212,18 +212,23 @@ def test_another_spaces_prior_changes_nothing_and_one_that_does_not_fit_is_refus
         configuration_prior.fit(PIPELINES, few, few.archs, 2)
 
 
-def test_a_prior_begins_under_a_bound_with_smaller_networks_of_its_recipes():
-    task, most = Task("made-up", (3, 32, 32), 10), 20_000
+@pytest.mark.parametrize("most", [20_000, 70_000])
+def test_a_prior_begins_under_a_bound_with_smaller_networks_of_its_recipes(most):
+    task = Task("made-up", (3, 32, 32), 10)
     small = bounded(PIPELINES, lambda archs: PIPELINES.cost(archs, task)[0] <= most)
     prior = prior_file.read(str(priors.SHIPPED_PIPELINES))
     shipped = configuration_prior.applied(prior, PIPELINES, task)[0]
-    assert not small.valid(shipped).any()
+    assert small.valid(shipped).any() == (most > 20_000)
+    assert not small.valid(shipped[0])
     first = configuration_prior.applied(prior, small, task)[0]
     assert small.valid(first).all()
     assert len(first) == len(first.unique(dim=0)) >= 4
 
     def recipe(arch):
         return PIPELINES.settings_of(arch)._replace(width=8, cells=0, stem=2)
+
+    kept = [arch for arch in shipped if small.valid(arch)]
+    assert all((first == arch).all(1).any() for arch in kept)
 
     # The best recipe comes first still, in the network with most weights that keep the bound.
     assert recipe(first[0]) == recipe(shipped[0])
