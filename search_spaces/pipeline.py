@@ -245,9 +245,10 @@ class Pipeline:
             for cells in range(own.cells + 1)
             for stem in (own.stem, 2)
         ])  # fmt: skip
-        made = made[(made != arch).any(1)].unique(dim=0)
+        made = made.unique(dim=0)
         weights, flops = self.cost(made, Task("any", (3, 32, 32), 10))
-        return made[sorted(range(len(made)), key=lambda n: (int(weights[n]), int(flops[n])), reverse=True)]
+        made = made[sorted(range(len(made)), key=lambda n: (int(weights[n]), int(flops[n])), reverse=True)]
+        return made[(made != arch).any(1)]
 
     def with_other_augmentation(self, arch: Tensor) -> Tensor:
         """`arch` `[D]` with RandAugment where it has none, and without it where it has."""

@@ -236,6 +236,8 @@ def test_a_prior_begins_under_a_bound_with_smaller_networks_of_its_recipes(most)
     weights = PIPELINES.cost(PIPELINES.smaller(shipped[0]), task)[0]
     assert PIPELINES.cost(first[0], task)[0] == weights[weights <= most].max()
     assert (weights.diff() <= 0).all()
+    least = PIPELINES.arch_of(PIPELINES.cell_of(shipped[0]), recipe(shipped[0]))
+    assert PIPELINES.smaller(least).shape == (0, len(least))
     # What no network keeps is no beginning, and no error.
     none = bounded(PIPELINES, lambda archs: torch.zeros(archs.shape[:-1], dtype=torch.bool))
     assert len(configuration_prior.applied(prior, none, task)[0]) == 0

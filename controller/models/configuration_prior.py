@@ -118,11 +118,8 @@ def applied(prior: Prior | None, space: Space, task: Task) -> tuple[Tensor, Tens
     first = p["first"].long()
     if not bool(_measured.whole_of(space).valid(first).all()):
         raise UserError(f"The prior begins with what is no architecture of space '{space.name}'.")
-    if isinstance(space, _measured.Bounded):
-        first = space.fitting(first)
-    return first[space.valid(first)], MeanFunction(*(p[name].double() for name in MeanFunction._fields)).on(
-        describe(task)
-    )
+    first = space.fitting(first) if isinstance(space, _measured.Bounded) else first[space.valid(first)]
+    return first, MeanFunction(*(p[name].double() for name in MeanFunction._fields)).on(describe(task))
 
 
 def _tried(scores: Scores) -> tuple[Tensor, Tensor]:
