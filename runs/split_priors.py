@@ -20,10 +20,14 @@ ENCODED = ("natsbench-size",)
 training of the encoder changes, so that drawn priors leave the latter out (40 s of one core each)."""
 
 
-def recipe() -> list[str]:
-    """How the prior that ships was trained, by its own header: a command of `nas`, without split and folder."""
-    words = shlex.split(shipped_prior.command("prior", prior_file.read(str(priors.SHIPPED))))
-    for option in ("--split", "--out"):
+def recipe(name: str = "prior") -> list[str]:
+    """How a prior that ships was trained, by its own header: a command of `nas`, without split, start and folder.
+
+    Args:
+        name: of its file, as `shipped_prior.RECIPES` has it.
+    """
+    words = shlex.split(shipped_prior.command(name, prior_file.read(str(priors.SHIPPED.with_stem(name)))))
+    for option in ("--split", "--prior", "--out"):
         if option in words:
             at = words.index(option)
             del words[at : at + 2]
@@ -38,5 +42,16 @@ def prior(split: str, draw: int = 0) -> Path:
         if draw:
             command += ["--seed", str(draw), "--task-fraction", str(DRAWN_SHARE)]
             command += [] if split in ENCODED else ["--learner-option", "pca_steps=0"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return path
+
+
+def policy(split: str) -> Path:
+    """The file of a split's prior of `attention_policy`, which begins with `prior(split)`; trained if it is not there, from where
+    it was stopped. Twenty minutes of one core."""
+    path = OUT / f"policy-{split}" / "prior.safetensors"
+    if not path.is_file():
+        asked = ["--split", split, "--prior", str(prior(split)), "--out", str(path.parent)]
+        command = [sys.executable, "-m", "nas", *recipe("attention_policy"), *asked]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return path

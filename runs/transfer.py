@@ -1,22 +1,24 @@
 """Trains priors for each declared split, tries them on what the split holds out beside cold searches, and prints the tables.
 
 Called by transfer.sh: SEEDS EVALS JOBS DRAWS [SPLIT ...]; without splits, all that hold something out. DRAWS is how many priors
-on drawn parts of the training tasks are tried, too. What was made is not made again.
+on drawn parts of the training tasks are tried, too. POLICIES in the environment: for which splits a prior of `attention_policy`
+is trained and tried, beside `shipped`, whose prior ships. What was made is not made again.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 
 from nas.compare import comparison, trial_cache
 from nas.meta import splits
-from runs.split_priors import DRAWS, OUT, prior
+from runs.split_priors import DRAWS, OUT, policy, prior
 from runs.transfer_limits import print_first_penalties
 from runs.transfer_tables import COLD, Row, Tried, print_tables
 
-POLICIES = {"shipped": "shipped"}
-"""The prior of `attention_policy` for a split. That which ships takes twenty minutes of a core to train, so that there is none
-for the other splits."""
+SHIPPED = "shipped"
+"""The split of the priors that ship. That of `attention_policy` takes twenty minutes of a core to train, so that for others it is
+trained where that is asked for."""
 DEVELOPMENT = "development-"
 """Splits that settings are chosen on, and no result is shown of."""
 TUNED = ("own201",)
@@ -43,8 +45,9 @@ def main() -> None:
     for split in wanted:
         given = {f"transfer_bo:prior={prior(split)}": Row("transfer_bo"), "transfer_bo": Row("no prior")}
         given |= {f"portfolio:prior={prior(split)}{settings}": Row(name) for name, settings in COPIES.items()}
-        if split in POLICIES:
-            given[f"attention_policy:prior={POLICIES[split]}"] = Row("attention_policy")
+        if split == SHIPPED or split in os.environ.get("POLICIES", "").split():
+            policy_prior = SHIPPED if split == SHIPPED else policy(split)
+            given[f"attention_policy:prior={policy_prior}"] = Row("attention_policy")
             given["attention_policy"] = Row("attention_policy, no prior")
         found += rows(split, seeds, evals, jobs, given | {name: Row(name) for name in COLD})
     # After all else, as most of the time goes here.

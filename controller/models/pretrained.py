@@ -49,8 +49,6 @@ class PretrainedPrior:
     """By the names of spaces; family means of all families, task coordinates of all `tasks`."""
     portfolios: dict[str, SourceRanks] = field(default_factory=dict)
     """By the names of spaces; their source tasks are among the first of `tasks`."""
-    has_runs: bool = False
-    """Whether a user's runs taught it, too."""
 
     def encode(self, space: Space, described: ArchFeatures) -> Encoded:
         """Some architectures of a space."""
@@ -110,7 +108,7 @@ def _load(contents: Contents, command: str) -> PretrainedPrior:
         for name, coords in contents.runs.task_coords.items():
             every = torch.cat([spaces[name].task_coords, coords.double()])
             spaces[name] = spaces[name]._replace(task_coords=every)
-    return PretrainedPrior(encoder, network, families, tasks, spaces, contents.portfolios, contents.runs is not None)
+    return PretrainedPrior(encoder, network, families, tasks, spaces, contents.portfolios)
 
 
 def _in_double(memory: SpaceMemory, families: int) -> SpaceMemory:

@@ -146,10 +146,10 @@ class TransferModel:
     def first_archs(self) -> Tensor:
         """What the best architectures of the prior's tasks are, in the order in which to copy them, int64 `[L, D]`.
 
-        L = 0 without a prior, and where it knows no task on the space. And where a user's runs taught the prior: their mean
-        functions know them, which no rank of the tables does. Limits are known by the tables alone.
+        L = 0 without a prior, and where it knows no task on the space. A user's runs change nothing of it: a run on another set
+        may be a bad guide, and what it taught comes in by the evaluations that follow (`runs/from_runs.sh`).
         """
-        if self.prior is None or (self.prior.has_runs and not self.constraint_facts):
+        if self.prior is None:
             return torch.zeros(0, len(self.space.choices), dtype=torch.long)
         features_KT = None if self.prior.tasks is None else self.prior.tasks.features
         return portfolio.first_archs(
