@@ -174,3 +174,35 @@ def test_the_sentence_is_about_the_ensemble_where_that_is_handed_out():
     name, value = comparison.lines(document)[0].partition("-t ")[2].split()[0].split("=")
     assert PipelineTraining.of("digits").ensemble
     assert not PipelineTraining.of("digits", **{name: value}).ensemble
+
+
+@pytest.mark.parametrize(("own", "other", "chosen"), [(20, 21, 1), (20, 20, 0), (21, 20, 0)])
+def test_without_an_ensemble_validation_images_choose_between_its_two_trainings(
+    own, other, chosen, tmp_path, monkeypatch
+):
+    evaluator = PipelineTraining.of("digits", unit="0.01", final="0.02", ensemble="false")
+    truth, asked = torch.arange(30) % 4, []
+    right = trained(ARCHS[0], 0, truth)
+
+    def networks(_run, training, each):
+        asked.extend(each)
+        plain = [torch.equal(one.arch, SPACE.reference_arch) for one in each]
+        # Of the final trainings, which test images judge, the other one is right on fewer.
+        counts = [(own if is_own else other) if one.held_out else 9 + is_own for is_own, one in zip(plain, each)]
+        seen = [torch.where(torch.arange(30) < count, truth, (truth + 1) % 4) for count in counts]
+        return [
+            right._replace(
+                arch=training.space.describe(one.arch),
+                metrics={"test_predictions": x.tolist(), "test_labels": truth.tolist()},
+            )
+            for one, x in zip(each, seen)
+        ]
+
+    monkeypatch.setattr(simpler.final_trainings, "networks", networks)
+    config = RunConfig(task="digits", comparison=True)
+    with store.create(tmp_path / "run", config, {"controller": {}}, {}) as run:
+        pairs = simpler.train(run, Setup(evaluator, None, torch.zeros(1).long(), None), SPACE.reference_arch)
+    assert list(pairs) == [FOUND]
+    both = [SPACE.describe(SPACE.reference_arch), SPACE.describe(evaluator.second(SPACE.reference_arch).arch)]
+    assert [network.arch for network in pairs[FOUND] if network] == [both[chosen]] * 2
+    assert [(one.seed, one.held_out) for one in asked] == [(1, False), (0, False), (1, True), (0, True)]

@@ -103,7 +103,8 @@ def train(run: Run, setup: Setup, arch: Tensor) -> dict[str, Judged]:
     """Of the network found, `arch` `[D]`, and of the plain one: trained on training images alone, and by the final training.
 
     The plain one is missing where the space has none, where it is what was found, and where it breaks a constraint of the search.
-    Without it an ensemble takes a second training, as the evaluator says; then none is trained on training images alone.
+    Without it an ensemble takes a second training, as the evaluator says; then none is trained on training images alone. Where no
+    ensemble may be handed out, the second training stands for the network found if validation images prefer it.
     """
     training = wanted(run.config, setup)
     assert training is not None
@@ -116,12 +117,23 @@ def train(run: Run, setup: Setup, arch: Tensor) -> dict[str, Judged]:
         longer = [one._replace(share=one.share * comparison.UNJUDGED) for one in both]
         second, found = final_trainings.networks(run, training, longer)
         return {_SECOND: (None, second), FOUND: (None, found)}
+    elif isinstance(training, Averages):
+        asked[_SECOND] = training.second(arch)
     asked[FOUND] = FinalTraining(arch)
     # The long ones first: a session that is killed later need not repeat them.
     final = list(asked.values())
     held_out = [one._replace(share=one.share * comparison.HELD_OUT, held_out=True) for one in final]
     finals, judged = (final_trainings.networks(run, training, each) for each in (final, held_out))
-    return dict(zip(asked, zip(judged, finals)))
+    pairs = dict(zip(asked, zip(judged, finals)))
+    if _SECOND in pairs:
+        pairs = {FOUND: _preferred(pairs[FOUND], pairs[_SECOND], training.metric)}
+    return pairs
+
+
+def _preferred(first: Judged, second: Judged, metric: str) -> Judged:
+    """What is better on the validation images; of ties the first."""
+    scores = [-1.0 if judged is None else _valid_score(judged, final, metric) for judged, final in (first, second)]
+    return second if scores[1] > scores[0] else first
 
 
 def _averages(evaluator: Evaluator) -> Averages | None:
