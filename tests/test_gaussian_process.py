@@ -93,8 +93,9 @@ def test_the_likeliest_hypotheses_are_kept():
     generator = torch.Generator().manual_seed(2)
     seen = kernels.KernelInputs(*(torch.randn(1, 9, f, generator=generator).double() for f in (3, 2, 4, 3, 5)))
     y = scores.normal_scores(torch.randn(1, 9, generator=generator))
-    one_by_one = gp_members.Hypotheses(*(field[None] for field in members))
-    evidence = gp_ensemble._fit(one_by_one, kernels.kernel_matrices(seen, seen), seen, y).log_marginal_likelihood[0]
+    kinds = gp_members.unique_covariances(members)
+    factors = gp_ensemble._factorise(kinds.unique, seen, y)
+    evidence = gp_ensemble._fit(members, kinds.index, factors).log_marginal_likelihood[0]
     assert len(evidence) > gp_ensemble._KEEP
     expected = evidence.sort(descending=True).values[: gp_ensemble._KEEP].softmax(0)
     found = gp_ensemble.predict(gp_members.ensemble(members), seen, y, seen).weight[0].sort(descending=True).values

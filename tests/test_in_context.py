@@ -1,10 +1,12 @@
 """The bank, the network, their training and the prior that ships: by hand, by law, and on tasks left out."""
 
 import json
+import math
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch.distributions import MultivariateNormal
 
 from controller import Prior, Results
 from controller.attention_policy import AttentionPolicy
@@ -92,10 +94,21 @@ def test_members_of_one_kind_are_weighed_together_as_each_would_be_alone(n):
     assert kinds.unique.w_rbf.shape == (1, 7 + 3 + 2)
     seen = kernels.KernelInputs(*(torch.randn(4, n, f, generator=generator).double() for f in (3, 2, 4, 3, 5)))
     standing, among = scores.normal_scores(torch.randn(4, n, generator=generator)), kernels.kernel_matrices(seen, seen)
-    alone = gp_ensemble._fit(
-        gp_members.Hypotheses(*(x[None] for x in members)), among, seen, standing
-    ).log_marginal_likelihood
-    torch.testing.assert_close(gp_ensemble._screen(members, kinds, among, seen, standing), alone, rtol=1e-9, atol=1e-9)
+    found = gp_ensemble._fit(members, kinds.index, gp_ensemble._factorise(kinds.unique, seen, standing))
+    C_SHnn = gp_ensemble.covariance(among, gp_members.Hypotheses(*(x[None] for x in members)))
+    for h, (at, noise) in enumerate(zip(members.mean_index.int().tolist(), members.signal_var * members.noise_ratio)):
+        mean_Sn = (
+            torch.zeros_like(standing) if at < 0 else seen.mean[..., at] - seen.mean[..., at].mean(1, keepdim=True)
+        )
+        C_Snn = C_SHnn[:, h] + noise * torch.eye(n, dtype=torch.float64)
+        spread_S = C_Snn.diagonal(dim1=1, dim2=2).mean(1) - C_Snn.mean((1, 2)) + mean_Sn.square().mean(1)
+        scale_S = spread_S if n > 1 else torch.ones_like(spread_S)
+        gram_Snn = C_Snn / scale_S[:, None, None] + 1.0
+        alone = (
+            MultivariateNormal(mean_Sn / scale_S.sqrt()[:, None], gram_Snn).log_prob(standing) + members.log_prior[h]
+        )
+        expected = alone + n / 2 * math.log(2 * math.pi)
+        torch.testing.assert_close(found.log_marginal_likelihood[:, h], expected, rtol=1e-9, atol=1e-9)
 
 
 def test_cells_that_agree_in_what_tasks_differ_by_are_believed_to_score_alike():
@@ -356,7 +369,8 @@ def test_members_expect_the_spread_of_the_cells_seen():
     seen = kernels.KernelInputs(*(x[None, :30] for x in transfer_model.make(SPACE).all_features))
     members = gp_members.Hypotheses(*(x[None, :1] for x in gp_members.hypotheses(None)))
     among = kernels.kernel_matrices(seen, seen)
-    fit = gp_ensemble._fit(members, among, seen, torch.zeros(1, 30, dtype=torch.float64))
+    factors = gp_ensemble._factorise(members, seen, torch.zeros(1, 30, dtype=torch.float64))
+    fit = gp_ensemble._fit(members.take(0), torch.zeros(1, dtype=torch.long), factors)
     own = members.signal_var * members.noise_ratio
     root = torch.linalg.cholesky(
         gp_ensemble.covariance(among, members)[0, 0] + own * torch.eye(30, dtype=torch.float64)

@@ -130,7 +130,8 @@ def _predict(seen: ConstraintInputs, value: Tensor, ahead: ConstraintInputs) -> 
     weights = _Weights(*(x.expand(S, -1).gather(1, best) for x in weights))
     target = target.gather(1, best[..., None].expand(-1, -1, E))
     _, chol, whitened = _fit(weights, among, target)
-    half = torch.linalg.solve_triangular(chol, weights.covariance(_kernels(seen, ahead)), upper=False)
+    half = weights.covariance(_kernels(seen, ahead))
+    torch.linalg.solve_triangular(chol, half, upper=False, out=half)
     own = torch.stack(
         [ahead.features.square().sum(-1), torch.ones_like(ahead.mean_log), ahead.factors.square().sum(-1)], 1
     )

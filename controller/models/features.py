@@ -16,6 +16,8 @@ from search_spaces import HasOperationFeatures, OperationFeatures, Space, _ops, 
 OPERATION_FEATURES = OperationFeatures._fields
 MAX_ENUMERABLE = 50_000
 """A space with at most so many architectures is enumerated; in a larger one candidates are sampled anew each step."""
+_CHUNK = 2048
+"""Architectures that are described at a time, so that what they need then stays small."""
 
 
 class ArchFeatures(NamedTuple):
@@ -76,6 +78,11 @@ def enumerate_valid(space: Space) -> ArchFeatures | None:
 
 def describe(space: Space, archs: Tensor) -> ArchFeatures:
     """`archs` `[N, D]` as a model sees them."""
+    parts = [_describe(space, some) for some in archs.split(_CHUNK)]
+    return ArchFeatures(*(torch.cat(x) for x in zip(*parts)))
+
+
+def _describe(space: Space, archs: Tensor) -> ArchFeatures:
     canonical = space.canonical(archs)
     centre, spread = _spread(space)
     path_stats = (_path_statistics(space, canonical) - centre) / spread
@@ -115,19 +122,27 @@ def _op_pair_counts(space: Space, archs: Tensor) -> Tensor:
 
     The first two levels of the Weisfeiler-Lehman features of NAS-BOWL (Ru et al. 2021, arXiv:2006.07556), labels taken in pairs.
     """
+    live, follows, reads_input, feeds_output = _op_pair_tables(space)
+    seen = live[torch.arange(len(live)), archs]
+    pairs = torch.einsum("nda,de,neb->nab", seen, follows, seen).flatten(1)
+    first, final = seen[:, reads_input].sum(1), seen[:, feeds_output].sum(1)
+    return torch.nn.functional.normalize(torch.cat([seen.sum(1), pairs, first, final], -1), dim=-1)
+
+
+@lru_cache
+def _op_pair_tables(space: Space) -> tuple[Tensor, Tensor, list[int], list[int]]:
+    """One-hot what operation each option is, float64 `[D, C, operations]`, zero where nothing passes; 1 where a decision's edge
+    follows another's, float64 `[D, D]`; the decisions that read the cell's input; those that feed its output."""
     links, none = edges(space), operation_feature_table(space)[..., 0]
     names = sorted({name for options in space.operations for name in options})
-    of = torch.zeros(len(links), max(space.choices), len(names), dtype=torch.float64)
+    live = torch.zeros(len(links), max(space.choices), len(names), dtype=torch.float64)
     for d, options in enumerate(space.operations):
         for c, name in enumerate(options):
-            of[d, c, names.index(name)] = 1 - none[d, c]
-    seen = of[torch.arange(len(links)), archs]
+            live[d, c, names.index(name)] = 1 - none[d, c]
     last = max(j for _, j in links)
     follows = torch.tensor([[i == end for i, _ in links] for _, end in links], dtype=torch.float64)
-    pairs = torch.einsum("nda,de,neb->nab", seen, follows, seen).flatten(1)
-    first = seen[:, [d for d, (i, _) in enumerate(links) if i == 0]].sum(1)
-    final = seen[:, [d for d, (_, j) in enumerate(links) if j == last]].sum(1)
-    return torch.nn.functional.normalize(torch.cat([seen.sum(1), pairs, first, final], -1), dim=-1)
+    ends = ([d for d, (i, _) in enumerate(links) if i == 0], [d for d, (_, j) in enumerate(links) if j == last])
+    return live, follows, *ends
 
 
 def informative(space: Space) -> Tensor:

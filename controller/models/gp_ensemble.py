@@ -22,7 +22,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from controller.models.gp_members import Ensemble, Hypotheses, SharedCovariance
+from controller.models.gp_members import Ensemble, Hypotheses
 from controller.models.kernels import KernelInputs, by_search, kernel_matrices
 from controller.models.scores import expected_improvement
 
@@ -60,105 +60,123 @@ def predict(ensemble: Ensemble, seen: KernelInputs, scores_Sn: Tensor, ahead: Ke
 
 
 def _predict(ensemble: Ensemble, seen: KernelInputs, scores_Sn: Tensor, ahead: KernelInputs) -> Posterior:
-    n, every = scores_Sn.shape[1], ensemble.hypotheses
+    """The same for one search, S = 1: which covariances those kept share is its own."""
+    n, every, shared = scores_Sn.shape[1], ensemble.hypotheses, ensemble.shared
     subset = torch.arange(min(n, _SCREEN)) * n // min(n, _SCREEN)
     few = KernelInputs(*(x[:, subset] for x in seen))
-    screened = _screen(every, ensemble.shared, kernel_matrices(few, few), few, scores_Sn[:, subset])
+    screened = _fit(every, shared.index, _factorise(shared.unique, few, scores_Sn[:, subset])).log_marginal_likelihood
     # Beyond the screen's length half as many are kept: each then costs more, and fewer still matter.
-    chosen = screened.argsort(dim=-1, descending=True, stable=True)[:, : _KEEP if n <= _SCREEN else _KEEP // 2]
-    kept, cross = Hypotheses(*(x[chosen] for x in every)), kernel_matrices(seen, ahead)
-    fit = _fit(kept, kernel_matrices(seen, seen), seen, scores_Sn)
+    chosen = screened.argsort(dim=-1, descending=True, stable=True)[0, : _KEEP if n <= _SCREEN else _KEEP // 2]
+    kept = every.take(chosen)
+    used, index = shared.index[chosen].unique(return_inverse=True)
+    unique = Hypotheses(*(x[:, used] for x in shared.unique))
+    factors = _factorise(unique, seen, scores_Sn)
+    fit = _fit(kept, index, factors)
     weight = fit.log_marginal_likelihood.softmax(1)
-    # One at a time, for the cache.
-    parts = [
-        _at(Hypotheses(*(x[:, k : k + 1] for x in kept)), _Fit(*(x[:, k : k + 1] for x in fit)), cross, ahead)
-        for k in range(chosen.shape[1])
-    ]
-    mean, std = (torch.cat(x, 1) for x in zip(*parts))
+    mean, std = _at(kept, index, fit, factors, _kernel_weights(unique), kernel_matrices(seen, ahead), ahead)
     return Posterior(weight, mean, std, (weight * ensemble.uses_prior[chosen]).sum(1))
 
 
-def _screen(
-    every: Hypotheses, shared: SharedCovariance, kernels: Tensor, seen: KernelInputs, scores_Sn: Tensor
-) -> Tensor:
-    """The log marginal likelihood of `_fit` for all hypotheses, `[S, H]`, by one factorisation a distinct covariance.
+class _Factors(NamedTuple):
+    """Of distinct covariances `C` of what was seen, noise among them."""
 
-    A hypothesis's covariance is `C / scale + 1`, with a `C` that it shares with others. By the Sherman-Morrison formula products
-    with the inverse of `C` are enough. Of those, `ab` is `a' C^-1 b` for a, b among one, the scores and the means: `o`, `y`, `m`.
-    """
+    chol: Tensor
+    """`[S, G, n, n]`."""
+    whitened: Tensor
+    """`[S, G, n, U + 3]` the inverse of `chol` times: one, the scores, zero, the mean functions less their averages."""
+    expected: Tensor
+    """`[S, G]` the variance that the process has among what was seen."""
+    mean_var: Tensor
+    """`[S, U + 1]` the same of zero and the mean functions."""
+    mean_offset: Tensor
+    """`[S, U + 1]` their averages over what was seen."""
+
+
+def _factorise(unique: Hypotheses, seen: KernelInputs, scores_Sn: Tensor) -> _Factors:
     n = scores_Sn.shape[1]
-    C_SGnn, noise_1G = covariance(kernels, shared.unique), shared.unique.signal_var * shared.unique.noise_ratio
+    C_SGnn, noise_1G = covariance(kernel_matrices(seen, seen), unique), unique.signal_var * unique.noise_ratio
     expected_SG = C_SGnn.diagonal(dim1=-2, dim2=-1).mean(-1) - C_SGnn.mean((-1, -2)) + noise_1G * (1 - 1 / n)
     C_SGnn.diagonal(dim1=-2, dim2=-1).add_(noise_1G[..., None])
     chol = torch.linalg.cholesky(C_SGnn)
-    mean_SnU = torch.nn.functional.pad(seen.mean - seen.mean.mean(1, keepdim=True), (1, 0))
+    offset_S1U = seen.mean.mean(1, keepdim=True)
+    mean_SnU = torch.nn.functional.pad(seen.mean - offset_S1U, (1, 0))
     columns = torch.cat([torch.ones_like(scores_Sn[..., None]), scores_Sn[..., None], mean_SnU], -1)
     whitened = torch.linalg.solve_triangular(chol, columns[:, None], upper=False)
-    with_o, with_y = (whitened[..., :2].mT @ whitened).unbind(-2)
-    of, m = shared.index, every.mean_index.long() + 3  # Column 2 is the mean of those that have none: zero.
-    oo, oy, yy = with_o[:, of, 0], with_o[:, of, 1], with_y[:, of, 1]
-    om, ym, mm = with_o[:, of, m], with_y[:, of, m], whitened.square().sum(-2)[:, of, m]
-    scale = mean_SnU.square().mean(1)[:, m - 2] + expected_SG[:, of] if n > 1 else torch.ones_like(oo)
-    slope, wide = scale.rsqrt(), 1 + scale * oo
-    misfit = scale * (yy - 2 * slope * ym + mm / scale - scale / wide * (oy - slope * om).square())
-    log_det = chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)[:, of] + (wide.log() - n * scale.log()) / 2
-    return -misfit / 2 - log_det + every.log_prior
+    offset_SU = torch.nn.functional.pad(offset_S1U.squeeze(1), (1, 0))
+    return _Factors(chol, whitened, expected_SG, mean_SnU.square().mean(1), offset_SU)
 
 
 class _Fit(NamedTuple):
-    chol: Tensor
-    """`[S, K, n, n]`."""
-    whitened: Tensor
-    """`[S, K, n, 1]`."""
-    mean_offset: Tensor
-    """`[S, K, 1]` the mean function's average over what was observed."""
     scale: Tensor
-    """`[S, K]` the expected variance `s^2`."""
+    """`[S, H]` the expected variance `s^2`."""
+    constant: Tensor
+    """`[S, H]` the posterior mean of `a`."""
+    constant_var: Tensor
+    """`[S, H]` its posterior variance."""
     log_marginal_likelihood: Tensor
-    """`[S, K]` with the prior probability."""
+    """`[S, H]` with the prior probability."""
 
 
-def _fit(h: Hypotheses, kernels: Tensor, seen: KernelInputs, scores_Sn: Tensor) -> _Fit:
-    mean = _means(h, seen)
-    offset, n = mean.mean(-1, keepdim=True), scores_Sn.shape[1]
-    C = covariance(kernels, h)
-    expected = C.diagonal(dim1=-2, dim2=-1).mean(-1) - C.mean((-1, -2))
-    scale = mean.sub(offset).square().mean(-1) + expected + h.signal_var * h.noise_ratio * (1 - 1 / n)
-    scale = torch.ones_like(scale) if n == 1 else scale
-    C = C.div_(scale[..., None, None]).add_(1.0)  # The unknown constant `a` has variance 1.
-    C.diagonal(dim1=-2, dim2=-1).add_((h.signal_var * h.noise_ratio / scale)[..., None])
-    chol = torch.linalg.cholesky(C)
-    residual = scores_Sn[:, None] - (mean - offset) * scale.rsqrt()[..., None]
-    whitened = torch.linalg.solve_triangular(chol, residual[..., None], upper=False)
-    log_det = chol.diagonal(dim1=-2, dim2=-1).log().sum(-1) - h.log_prior
-    return _Fit(chol, whitened, offset, scale, -whitened.square().sum((-1, -2)) / 2 - log_det)
+def _fit(h: Hypotheses, of: Tensor, factors: _Factors) -> _Fit:
+    """Hypotheses `[H]`, each with the covariance `of` `[H]` among those factorised.
+
+    The covariance of the scores is `C / scale + 1`, as the unknown constant `a` has variance 1. By the Sherman-Morrison formula
+    products with the inverse of `C` are enough. Of those, `ab` is `a' C^-1 b` for a, b among one, the scores and the means: `o`,
+    `y`, `m`.
+    """
+    n, whitened = factors.whitened.shape[2], factors.whitened
+    with_o, with_y = (whitened[..., :2].mT @ whitened).unbind(-2)
+    m = h.mean_index.long() + 3  # Column 2 is the mean of those that have none: zero.
+    oo, oy, yy = with_o[:, of, 0], with_o[:, of, 1], with_y[:, of, 1]
+    om, ym, mm = with_o[:, of, m], with_y[:, of, m], whitened.square().sum(-2)[:, of, m]
+    scale = factors.mean_var[:, m - 2] + factors.expected[:, of] if n > 1 else torch.ones_like(oo)
+    slope, wide = scale.rsqrt(), 1 + scale * oo
+    misfit = scale * (yy - 2 * slope * ym + mm / scale - scale / wide * (oy - slope * om).square())
+    log_det = factors.chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)[:, of] + (wide.log() - n * scale.log()) / 2
+    return _Fit(scale, scale / wide * (oy - slope * om), wide.reciprocal(), -misfit / 2 - log_det + h.log_prior)
 
 
-def _at(h: Hypotheses, fit: _Fit, cross: Tensor, ahead: KernelInputs) -> tuple[Tensor, Tensor]:
-    """Means and standard deviations `[S, 1, M]` of one hypothesis (Rasmussen & Williams 2006, algorithm 2.1)."""
-    scale = fit.scale[..., None]
-    half = torch.linalg.solve_triangular(fit.chol, covariance(cross, h, fit.scale).add_(1.0), upper=False)
-    mean = (fit.whitened.mT @ half).squeeze(-2) + (_means(h, ahead) - fit.mean_offset) * scale.rsqrt()
+def _at(
+    h: Hypotheses, of: Tensor, fit: _Fit, factors: _Factors, weights: Tensor, cross: Tensor, ahead: KernelInputs
+) -> tuple[Tensor, Tensor]:
+    """Means and standard deviations `[S, K, M]` (Rasmussen & Williams 2006, algorithm 2.1 and equation 2.42).
+
+    Args:
+        weights: `[S or 1, G, 6]` of the kernels in each covariance.
+        cross: kernels `[S, 6, n, M]` of what was seen and `ahead`.
+    """
+    products, explained = [], []
+    # One covariance at a time, for the cache.
+    for chol, whitened, weight in zip(*(x.split(1, 1) for x in (factors.chol, factors.whitened, weights))):
+        half = _weighted_sum(weight, cross)
+        torch.linalg.solve_triangular(chol, half, upper=False, out=half)
+        products.append(whitened.mT @ half)
+        explained.append(half.square_().sum(-2))
+    product, m = torch.cat(products, 1), h.mean_index.long() + 3
+    scale, slope, constant = (x[..., None] for x in (fit.scale, fit.scale.rsqrt(), fit.constant))
+    with_o = product[:, of, 0]
+    mean = product[:, of, 1] - slope * product[:, of, m] + constant * (1 - with_o)
+    means_ahead = torch.nn.functional.pad(ahead.mean, (1, 0)).mT[:, m - 2]
+    mean = mean + slope * (means_ahead - factors.mean_offset[:, m - 2, None])
     # A space that says nothing of its operations has no statistics of paths, and the mean of nothing is NaN.
     linear = (ahead.path_stats.square().sum(-1) / max(ahead.path_stats.shape[-1], 1))[:, None]
     own = h.signal_var * (h.w_rbf + h.w_one_hot + h.w_pairs + h.w_task_rbf + h.noise_ratio)
-    own = own[..., None] + (h.signal_var * h.w_linear)[..., None] * linear
-    own = own + h.component_var[..., None] * ahead.components.square().sum(-1)[:, None]
-    return mean, (own / scale + 1.0 - half.square_().sum(-2)).clamp_min(1e-8).sqrt()
+    own = own[:, None] + (h.signal_var * h.w_linear)[:, None] * linear
+    own = own + h.component_var[:, None] * ahead.components.square().sum(-1)[:, None]
+    variance = (own - torch.cat(explained, 1)[:, of]) / scale + (1 - with_o).square() * fit.constant_var[..., None]
+    return mean, variance.clamp_min(1e-8).sqrt()
 
 
-def covariance(kernels: Tensor, h: Hypotheses, scale: Tensor | None = None) -> Tensor:
-    """`[S, K, n, M]` for kernels `[S, 6, n, M]` and hypotheses `[S or 1, K]`, over `scale` `[S, K]` if there is one."""
+def covariance(kernels: Tensor, h: Hypotheses) -> Tensor:
+    """`[S, K, n, M]` for kernels `[S, 6, n, M]` and hypotheses `[S or 1, K]`."""
+    return _weighted_sum(_kernel_weights(h), kernels)
+
+
+def _kernel_weights(h: Hypotheses) -> Tensor:
+    """What each of the kernels counts for, `[S or 1, K, 6]`."""
     weight = torch.stack([h.w_rbf, h.w_one_hot, h.w_pairs, h.w_linear, h.w_task_rbf], -1) * h.signal_var[..., None]
-    weight = torch.cat([weight, h.component_var[..., None]], -1)
-    weight = weight if scale is None else weight / scale[..., None]
+    return torch.cat([weight, h.component_var[..., None]], -1)
+
+
+def _weighted_sum(weight: Tensor, kernels: Tensor) -> Tensor:
     return (weight @ kernels.flatten(2)).unflatten(-1, kernels.shape[2:])
-
-
-def _means(h: Hypotheses, inputs: KernelInputs) -> Tensor:
-    """Each hypothesis's mean function, `[S, K, N]`."""
-    if not inputs.mean.shape[-1]:
-        return torch.zeros(*h.mean_index.shape, inputs.path_stats.shape[-2], dtype=torch.float64)
-    means = inputs.mean.mT[:, None].expand(-1, h.mean_index.shape[1], -1, -1)
-    index = h.mean_index.clamp_min(0).long()[..., None, None].expand(len(means), -1, 1, means.shape[-1])
-    return means.gather(2, index).squeeze(2) * (h.mean_index >= 0)[..., None]

@@ -118,7 +118,9 @@ class TransferModel:
     def all_features(self) -> KernelInputs | None:
         """The kernel inputs of `all_archs`."""
         every = features.enumerate_valid(self.space)
-        return None if every is None else self._kernel_inputs(every)
+        if every is None:
+            return None
+        return self._kernel_inputs(every, *self._means_and_components(every))
 
     @cached_property
     def prior_ranking(self) -> Tensor:
@@ -175,9 +177,11 @@ class TransferModel:
     def _plain_features(self, archs: Tensor) -> KernelInputs:
         if self.all_features is not None:
             return self.all_features.rows(self.row_of(archs))
+        flat = features.describe(self.space, archs.flatten(0, 1))
+        described = ArchFeatures(*(x.unflatten(0, archs.shape[:2]) for x in flat))
         # One search at a time: the encoder's products would depend on company.
-        own = [self._kernel_inputs(features.describe(self.space, few.squeeze(0))) for (few,) in by_search(archs)]
-        return KernelInputs(*(torch.stack(x) for x in zip(*own)))
+        own = [self._means_and_components(ArchFeatures(*(x.squeeze(0) for x in few))) for few in by_search(*described)]
+        return self._kernel_inputs(described, *(torch.stack(x) for x in zip(*own)))
 
     def embedding(self, archs: Tensor) -> Tensor:
         """The encoder's vectors of architectures `[..., D]`, float64 `[..., H]`."""
@@ -226,16 +230,19 @@ class TransferModel:
         archs = _sampling.sample(self.space, torch.zeros(1, dtype=torch.long), 0, _SAMPLE, stream=255).squeeze(0)
         return scale_of(encoded_means(self.means, self.prior.encode(self.space, features.describe(self.space, archs))))
 
-    def _kernel_inputs(self, described: ArchFeatures) -> KernelInputs:
-        """Of an enumerable space all architectures at once: means are standardised over them."""
-        path_stats = described.path_stats[:, features.informative(self.space)]
-        means = components = torch.zeros(len(described.archs), 0, dtype=torch.float64)
-        if self.memory is not None and self.means is not None and self.means.kept is not None:
-            means, components = self.means.kept, self.memory.components
-        elif self.prior is not None and self.means is not None:
-            encoded = self.prior.encode_all(self.space) or self.prior.encode(self.space, described)
-            means, components = standardised_means(self.prior, self.means, encoded, self._sample_scale)
-        return KernelInputs(described.one_hot, path_stats, described.op_pairs, means, components)
+    def _means_and_components(self, described: ArchFeatures) -> tuple[Tensor, Tensor]:
+        """`KernelInputs.mean` and `components`; of an enumerable space all at once: means are standardised over them."""
+        if self.prior is None or self.means is None:
+            nothing = torch.zeros(len(described.archs), 0, dtype=torch.float64)
+            return nothing, nothing
+        if self.memory is not None and self.means.kept is not None:
+            return self.means.kept, self.memory.components
+        encoded = self.prior.encode_all(self.space) or self.prior.encode(self.space, described)
+        return standardised_means(self.prior, self.means, encoded, self._sample_scale)
+
+    def _kernel_inputs(self, described: ArchFeatures, mean: Tensor, components: Tensor) -> KernelInputs:
+        path_stats = described.path_stats[..., features.informative(self.space)]
+        return KernelInputs(described.one_hot, path_stats, described.op_pairs, mean, components)
 
 
 def make(space: Space, prior: Prior | None = None, task: Task | None = None) -> TransferModel:
