@@ -13,7 +13,7 @@ __all__ = ["Hyperband"]
 
 @dataclass(frozen=True)
 class Hyperband(RungSearch):
-    """Algorithm 1, over and over: no bet on how well few epochs tell what many will."""
+    """Algorithm 1, repeated: brackets from many short trainings to few long ones, as it is not known how much short ones tell."""
 
     def rungs(self, task: Task) -> list[Rung]:
         """Bracket `s` begins with `ceil((s_max + 1) eta^s / (s + 1))` architectures at `R eta^-s` epochs (line 3).

@@ -1,4 +1,4 @@
-"""Bayesian optimisation with a prior learned on other tasks.
+"""Bayesian optimization with a prior learned on other tasks.
 
 The surrogate is an ensemble of Gaussian processes over what architectures compute (`models/gp_ensemble.py`): some around mean
 functions that other tasks taught, some that know no other task, each weighted by its marginal likelihood on the task at hand.
@@ -55,7 +55,7 @@ class State(NamedTuple):
 
 @dataclass(frozen=True)
 class TransferBO:
-    """Bayesian optimisation with a prior learned on other tasks, which gives way where it predicts badly."""
+    """Bayesian optimization with a prior learned on other tasks, which gives way where it predicts badly."""
 
     space: Space
     prior: str = "none"
@@ -65,7 +65,7 @@ class TransferBO:
     patience: Count = 8
     """After so many evaluations without a better one, some explore until there is one. As in version 0.1."""
     explore_share: Annotated[float, Range(0, below=1)] = 0.5
-    """The share that does, then: by turns Bayesian optimisation without the prior, and what lies farthest from all before.
+    """The share that does, then: by turns Bayesian optimization without the prior, and what lies farthest from all before.
     On the development tasks the rules of version 0.1 with their two gates need 1.12 as many evaluations, and as many without
     digits, which alone makes the difference."""
     num_prior_first: Count = 3

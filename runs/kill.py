@@ -234,7 +234,7 @@ def main() -> None:
     kept = _outcomes.Outcomes(out / "outcomes.jsonl")
     kinds = wanted or [kind for kind in KINDS if kind != "table import" or _SOURCE]
     share = -(-kills // len(kinds))
-    print(f"| work | kills | trials | seconds alone | other bits | could not go on |\n|---|{'---:|' * 5}")
+    print(f"| work | kills | repetitions | seconds alone | results that differ | not continued |\n|---|{'---:|' * 5}")
     totals, bad = [0, 0, 0, 0], []
     for kind in kinds:
         expected, took = kept.get(f"{kind} alone") or kept.keep(

@@ -125,6 +125,14 @@ def test_leaders_are_announced_where_some_are_trained_again(tmp_path, asked, ann
     assert bool(ours.asked) == bool(announced)
 
 
+def test_a_search_by_a_table_announces_no_training(tmp_path):
+    run, setup, _ = searched(tmp_path / "run", tasks.find("own201/digits"), evals=8, choose=False)
+    told = []
+    with run:
+        finish.finish(run, setup, told.append)
+    assert told == []
+
+
 def test_where_the_first_score_is_luck_the_best_of_the_leaders_by_their_other_seeds_is_handed_out(tmp_path):
     ours, count = Lucky(), 6
     run, _, past = searched(tmp_path / "run", ours, evals=32, seeds=count)

@@ -63,7 +63,7 @@ def select_batch(
 ) -> Tensor:
     """The candidates of the highest gain one by one, `[S, B, D]`; each lowers the gain of those like it.
 
-    Local penalisation (Gonzalez et al. 2016, arXiv:1505.08052), here by a radial kernel on one-hot positions; equivalents of what
+    Local penalization (Gonzalez et al. 2016, arXiv:1505.08052), here by a radial kernel on one-hot positions; equivalents of what
     was taken come last. In batches of eight, without the
     first 1.14 as many evaluations on the development tasks and 1.29 without both; 1.01 and 1.13 without digits, which gain most.
     Gains: above 0 worth having, 0 to -0.5 not, -1 evaluated before, -2 taken.

@@ -1,6 +1,6 @@
 """Evaluations of a stalled search that do not rest on the prior.
 
-While `patience` evaluations brought no better one, a share of them explores, by turns in two ways. One is Bayesian optimisation
+While `patience` evaluations brought no better one, a share of them explores, by turns in two ways. One is Bayesian optimization
 without a prior. The other takes the first architecture not yet evaluated of a net in which each is the farthest from those before
 it, along the components in which tasks differ most (Gonzalez 1985, farthest-first traversal). So a task whose best architectures
 lie in a region where no other task's do is found out, where models of what was evaluated never look.
@@ -67,7 +67,7 @@ def no_improvement(score_SE: Tensor, patience: int) -> Tensor:
 
 
 def _without_prior(model: TransferModel, state: Any, count: int) -> Tensor:
-    """What Bayesian optimisation that knows of no other task and of no equivalents would evaluate next, `[R, count, D]`."""
+    """What Bayesian optimization that knows of no other task and of no equivalents would evaluate next, `[R, count, D]`."""
     return GaussianProcess(model.space).next(state)[:, :count]
 
 

@@ -17,7 +17,7 @@ from search_spaces import UserError
 
 _LEARNING = (
     click.option("--data", default="digits", show_default=True, help="digits, a folder by class, a .npz file or hf:NAME."),
-    click.option("--learner", help="What learns: a wrong name lists all.  [default: prototypical]"),
+    click.option("--learner", help=f"What learns: {', '.join(named.names())}.  [default: prototypical]"),
     click.option("--way", default=5, show_default=True, help="Classes of an episode."),
     click.option("--shot", default=1, show_default=True, help="Images of each class to learn from."),
     click.option("--queries", default=15, show_default=True, help="Images of each class that a test asks about."),

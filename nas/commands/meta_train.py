@@ -72,7 +72,7 @@ def command(
 ) -> None:
     """Train a prior on every table at hand but what --split holds out; OUT/prior.safetensors is what --prior takes.
 
-    Ctrl-C keeps a checkpoint; the same command goes on from it, to the same bits. With --from-runs, no training: the prior gains
+    Ctrl-C keeps a checkpoint; the same command continues from it bitwise. With --from-runs, no training: the prior gains
     a family of tasks made of what each of your own finished runs found, beside those that it has from runs before (--prior).
 
     \b

@@ -52,7 +52,8 @@ def finish(run: Run, setup: Setup, enter: Enter = stages.nobody) -> Export | Non
     What was done before is not done again. `enter` is told which stage begins.
     """
     write_report(run, setup, enter)
-    enter(stages.COMPARISON)
+    if simpler.wanted(run.config, setup):
+        enter(stages.COMPARISON)
     simpler.make(run, setup)
     hparams.write_results(run, setup)
     training, winner = setup.evaluator.training, trained_network.load(run.folder)
@@ -91,7 +92,8 @@ def write_report(run: Run, setup: Setup, enter: Enter = stages.nobody) -> None:
     succeeded = ~found.score.isnan()
     if not succeeded.any():
         return
-    enter(stages.FINAL)
+    if setup.evaluator.training is not None:  # A table is looked up: nothing is trained, and no such stage announced.
+        enter(stages.FINAL)
     began = time.perf_counter()
     top = found.archs[choice.top(run, past, found)]
     # All final trainings of a comparison first: it then finds them where it looks for them.

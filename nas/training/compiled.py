@@ -71,7 +71,7 @@ class CompiledNetworks:
         return self.programs[p].views(self.weights[p], self.running[p])
 
     def momentum_of(self, p: int) -> dict[str, Tensor]:
-        """Views of the optimiser's momentum, by the same names."""
+        """Views of the optimizer's momentum, by the same names."""
         return self.programs[p].views(self.momenta[p])
 
     def learn(self, steps: Steps, momentum: float, weight_decay: float) -> Tensor:

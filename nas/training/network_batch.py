@@ -32,7 +32,7 @@ class NetworkBatch(Protocol):
         ...
 
     def momentum_of(self, p: int) -> dict[str, Tensor]:
-        """Views of the optimiser's momentum, by the same names."""
+        """Views of the optimizer's momentum, by the same names."""
         ...
 
     def learn(self, steps: Steps, momentum: float, weight_decay: float) -> Tensor:
