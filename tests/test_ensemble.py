@@ -206,3 +206,24 @@ def test_without_an_ensemble_validation_images_choose_between_its_two_trainings(
     both = [SPACE.describe(SPACE.reference_arch), SPACE.describe(evaluator.second(SPACE.reference_arch).arch)]
     assert [network.arch for network in pairs[FOUND] if network] == [both[chosen]] * 2
     assert [(one.seed, one.held_out) for one in asked] == [(1, False), (0, False), (1, True), (0, True)]
+
+
+def test_what_takes_longer_than_planned_by_the_minutes_has_fewer_epochs(tmp_path, monkeypatch):
+    evaluator = PipelineTraining.of("digits", unit="0.01", final="0.02")
+    second = evaluator.second(SPACE.reference_arch)
+    seconds = {None: 10.0, SPACE.describe(second.arch): 40.0, SPACE.describe(SPACE.reference_arch): 5.0}
+
+    def measured(self, arch=None):
+        return seconds[None if arch is None else SPACE.describe(arch)]
+
+    monkeypatch.setattr(PipelineTraining, "final_seconds", measured)
+    both = [second, FinalTraining(SPACE.reference_arch)]
+    config = RunConfig(task="digits", comparison=True)
+    with store.create(tmp_path / "free", config, {"controller": {}}, {}) as run:
+        assert simpler._in_time(run, evaluator, both) == both
+    limited = RunConfig(task="digits", comparison=True, minutes=3.0)
+    with store.create(tmp_path / "run", limited, {"controller": {}}, {}) as run:
+        # The slow one has a quarter; the quick one has no more than it is asked for.
+        assert [one.share for one in simpler._in_time(run, evaluator, both)] == [0.25, 1.0]
+        seconds[None] = 20.0
+        assert [one.share for one in simpler._in_time(run, evaluator, both)] == [0.25, 1.0]

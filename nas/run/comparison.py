@@ -17,8 +17,8 @@ from nas.run.store import Run
 from nas.training.metrics import METRIC_NAMES
 from search_spaces import UserError
 
-KEY, PLAN = "comparison", "comparison_plan"
-"""What a run keeps of it: the comparison, and beforehand how long the plain network is trained."""
+KEY, PLAN, SHARES = "comparison", "comparison_plan", "final_shares"
+"""What a run keeps of it: the comparison, and beforehand how long the plain network and each final training is trained."""
 FOUND, REFERENCE, MAJORITY, LEARNED, ENSEMBLE = "found", "reference", "majority", "scikit-learn", "ensemble"
 """What kind of model a row is."""
 LEVEL = 0.05

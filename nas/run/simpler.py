@@ -23,7 +23,7 @@ from nas.run.config import RunConfig
 from nas.run.session import Setup
 from nas.run.store import Run
 from nas.training import metrics
-from nas.types import Averages, ComparableTraining, Evaluator, FinalTraining, TrainedNetwork, as_comparable
+from nas.types import Averages, ComparableTraining, Evaluator, FinalTraining, TrainedNetwork, Watched, as_comparable
 from search_spaces import Space, Task
 
 _MOST = 4.0
@@ -113,7 +113,7 @@ def train(run: Run, setup: Setup, arch: Tensor) -> dict[str, Judged]:
     if plain is not None and not _is_same(training, plain, arch) and _keeps_constraints(run, setup.evaluator, plain):
         asked[REFERENCE] = FinalTraining(plain, share=_share(run, training, arch, plain))
     elif (averages := _averages(setup.evaluator)) is not None:
-        both = averages.second(arch), FinalTraining(arch)
+        both = _in_time(run, training, [averages.second(arch), FinalTraining(arch)])
         longer = [one._replace(share=one.share * comparison.UNJUDGED) for one in both]
         second, found = final_trainings.networks(run, training, longer)
         return {_SECOND: (None, second), FOUND: (None, found)}
@@ -121,13 +121,30 @@ def train(run: Run, setup: Setup, arch: Tensor) -> dict[str, Judged]:
         asked[_SECOND] = training.second(arch)
     asked[FOUND] = FinalTraining(arch)
     # The long ones first: a session that is killed later need not repeat them.
-    final = list(asked.values())
+    final = _in_time(run, training, list(asked.values()))
     held_out = [one._replace(share=one.share * comparison.HELD_OUT, held_out=True) for one in final]
     finals, judged = (final_trainings.networks(run, training, each) for each in (final, held_out))
     pairs = dict(zip(asked, zip(judged, finals)))
     if _SECOND in pairs:
         pairs = {FOUND: _preferred(pairs[FOUND], pairs[_SECOND], training.metric)}
     return pairs
+
+
+def _in_time(run: Run, training: ComparableTraining, asked: list[FinalTraining]) -> list[FinalTraining]:
+    """With fewer epochs where one takes longer than what the minutes of a run were planned by.
+
+    The same multiply-accumulates take a small network longer, as it sees more images for them: with width 8 and RandAugment a
+    search of three minutes took four. Timed beside the training that was planned by, so that a busy machine changes little; kept
+    with the run, so that what is killed goes on as it began.
+    """
+    if run.config.minutes is None or not (isinstance(training, Averages) and isinstance(training, Watched)):
+        return asked
+    kept = store.get_meta(run, comparison.SHARES)
+    if kept is None:
+        planned = training.final_seconds()
+        kept = [round(min(one.share, planned / training.final_seconds(one.arch)), 3) for one in asked]
+        store.set_meta(run, comparison.SHARES, kept)
+    return [one._replace(share=share) for one, share in zip(asked, kept, strict=True)]
 
 
 def _preferred(first: Judged, second: Judged, metric: str) -> Judged:
