@@ -124,7 +124,7 @@ def train(run: Run, setup: Setup, arch: Tensor) -> dict[str, Judged]:
     final = _in_time(run, training, list(asked.values()))
     held_out = [one._replace(share=one.share * comparison.HELD_OUT, held_out=True) for one in final]
     finals, judged = (final_trainings.networks(run, training, each) for each in (final, held_out))
-    pairs = dict(zip(asked, zip(judged, finals)))
+    pairs: dict[str, Judged] = dict(zip(asked, zip(judged, finals)))
     if _SECOND in pairs:
         pairs = {FOUND: _preferred(pairs[FOUND], pairs[_SECOND], training.metric)}
     return pairs
