@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,8 @@ def few_shot(pruner: Any, folder: Path | None, **asked: Any) -> None:
     config = _few_shot_options.config(**asked)
     config = few_shot_run.prepare(config).config  # What cannot be is refused before a folder is made.
     component = named.component(config.learner)
-    _tune("few-shot", config.learner, component, objectives.FewShot(config), pruner, folder, config.options, **search)
+    again, objective = ["--data", config.data], objectives.FewShot(config)
+    _tune("few-shot", config.learner, component, objective, pruner, folder, config.options, again, **search)
 
 
 @command.command()
@@ -110,12 +112,12 @@ def meta_train(
     component = plugins.load("meta-learner", name)
     objective = objectives.MetaTrain(name, split, validate, given, evals, searches, seed)
     objective.tasks()  # A split or a family that there is not is refused before a folder is made.
-    _tune("meta-train", name, component, objective, "none", folder, given, **search)
+    _tune("meta-train", name, component, objective, "none", folder, given, ["--split", split], **search)
 
 
 def _tune(
     kind: str, learner: str, component: type, objective: Objective, pruner: Any, folder: Path | None, fixed: dict[str, str],
-    ranges_: tuple[str, ...], method: Any, trials: int, jobs: int, tune_seed: int, as_json: bool,
+    again: list[str], ranges_: tuple[str, ...], method: Any, trials: int, jobs: int, tune_seed: int, as_json: bool,
 ) -> None:  # fmt: skip
     searched = ranges.parse(component, learner, ranges_)
     if twice := searched.keys() & fixed.keys():
@@ -148,7 +150,9 @@ def _tune(
     click.echo("best:")
     for trial in ranked[:_SHOWN]:
         _say(trial)
-    click.echo(printable(f"The best settings are {folder / BEST}: nas {kind} --settings {folder / BEST}"))
+    kept = [word for name, value in fixed.items() for word in ("--learner-option", f"{name}={value}")]
+    use = shlex.join(["nas", kind, "--settings", str(folder / BEST), *again, *kept])
+    click.echo(printable(f"The best settings are {folder / BEST}: {use}"))
 
 
 def _say(trial: Trial) -> None:

@@ -110,7 +110,7 @@ class Function:
     @property
     def description(self) -> str:
         limit = f", at most {self.timeout:g} s each" if self.timeout else ""
-        return f"score: what {self.objective} returns{limit}; report: its figure 'test', where it returns one"
+        return f"score: what {self.objective} returns{limit}; report: its value 'test', if it returns one"
 
     @cached_property
     def data_digest(self) -> str:

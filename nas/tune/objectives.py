@@ -15,6 +15,7 @@ from nas import plugins, settings
 from nas.few_shot import run, training
 from nas.few_shot.run import Config
 from nas.meta import outer_loop, task_distribution
+from nas.text import counted
 from search_spaces import UserError
 
 Report = Callable[[int, float], bool]
@@ -78,9 +79,10 @@ class MetaTrain:
 
     @property
     def what(self) -> str:
+        searches = "1 search" if self.searches == 1 else f"{self.searches:,} searches"
         return (
-            f"best score so far in deviations, mean over {self.evals} evaluations of {self.searches} searches of each task of "
-            f"family '{self.validate}'"
+            f"best score so far in standard deviations, mean over {counted(self.evals, 'evaluation')} of {searches} of each "
+            f"task of family '{self.validate}'"
         )
 
     def value(self, options: dict[str, str], report: Report) -> float:
