@@ -87,6 +87,14 @@ def test_a_model_learns_what_is_there_to_be_learned_and_the_same_again(images):
     assert torch.equal(found.seen_valid, images["valid"][1])
 
 
+def test_a_class_so_rare_that_the_thinned_images_lack_it_is_learned_all_the_same(images, monkeypatch):
+    monkeypatch.setattr(classical, "_CHOSEN_ON", 3)
+    images["train"] = x, y = noisy_stripes((60, 1))
+    assert len(y[classical.pick(len(y), 3)].unique()) == 1
+    assert classical._some(y, 3).tolist() == [*classical.pick(len(y), 3).tolist(), 60]
+    assert len(baselines.fit_best(images | {"valid": (x[:1], y[:1])}, 0.0).seen) == 10
+
+
 def test_the_best_on_validation_is_taken_and_test_images_choose_nothing(images, monkeypatch):
     def constant(label):
         class Model:

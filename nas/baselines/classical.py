@@ -68,7 +68,7 @@ def fit_best(images: Splits, seconds: float, metric: str = "accuracy") -> Baseli
     """
     began = time.perf_counter()
     (x, y), (x_valid, y_valid), (x_test, _) = (images[split] for split in ("train", "valid", "test"))
-    picked = pick(len(y), _CHOSEN_ON)
+    picked = _some(y, _CHOSEN_ON)
     until = began + _SHARE * seconds
     classes = int(y.max()) + 1
     best: tuple[float, _Candidate, float, Tensor] | None = None
@@ -88,12 +88,22 @@ def fit_best(images: Splits, seconds: float, metric: str = "accuracy") -> Baseli
     # A machine with kernels takes the square of the number of images.
     left = max(0.0, began + seconds - time.perf_counter())
     bears = int(len(picked) * max(1.0, left / max(took, 1e-3)) ** 0.5)
-    picked = pick(len(labels), bears)
+    picked = _some(labels, bears)
     model = chosen.fit(chosen.features(both[picked]), labels[picked], began + seconds)
     seen = torch.from_numpy(model.predict(chosen.features(x_test).numpy())).long()
     return Baseline(
         chosen.name, seen, seen_valid, time.perf_counter() - began, _milliseconds(chosen, model, x_test[:1])
     )
+
+
+def _some(y: Tensor, size: int) -> Tensor:
+    """`pick` of images of classes `y` `[N]`; of one class alone no machine can be fitted, then with one image of each other."""
+    picked = pick(len(y), size)
+    there = y[picked].unique().tolist()
+    if len(there) > 1:
+        return picked
+    first = [int((y == label).nonzero()[0]) for label in y.unique().tolist() if label not in there]
+    return torch.cat([picked, torch.tensor(first, dtype=torch.long)])
 
 
 class _Candidate(NamedTuple):
