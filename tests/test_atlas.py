@@ -11,7 +11,7 @@ from controller.models import features, prior_file, task_features, transfer_mode
 from controller.models.task_pca import fit_components, normal_scores
 from nas import tasks
 from nas.meta import from_runs, outer_loop, splits, task_distribution
-from nas.run import priors
+from nas.run import priors, step_log, store
 from nas.tasks import full_columns
 from search_spaces import Task, UserError
 from search_spaces.nasbench201 import NasBench201
@@ -221,4 +221,26 @@ def test_runs_that_cannot_be_learned_from_leave_nothing_behind(nas, tmp_path):
     refused = nas("meta-train", "--from-runs", tmp_path / "nope", "--out", tmp_path / "out")
     assert refused.returncode == 2
     assert "There is no run in" in refused.stderr
+    for given, said in (
+        (("--learner", "rl2"), "leave --learner out"),
+        (("--prior", priors.SHIPPED_POLICY), "is a prior of attention_policy"),
+    ):
+        refused = nas("meta-train", "--from-runs", tmp_path / "nope", *given, "--out", tmp_path / "out")
+        assert (refused.returncode, said in refused.stderr, refused.stderr.count("\n")) == (2, True, 1), refused.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_run_says_nothing_by_failures_alone_and_by_two_whole_trainings(nas, tmp_path, monkeypatch):
+    asked = ("search", "--task", "own201/digits", "--controller", "random_search", "--evals", 4)
+    assert nas(*asked, "--name", tmp_path / "run").returncode == 0
+    prior = prior_file.read(str(priors.SHIPPED))
+    with store.open_run(tmp_path / "run") as run:
+        past = step_log.history(run)
+    for changed, said in (
+        ({"score": torch.full((1, 4), torch.nan)}, "has no evaluation that succeeded"),
+        ({"epochs": torch.tensor([[1, 3, 3, 1]])}, "has 2 evaluations of its longest training; it takes at least 3"),
+    ):
+        other = past._replace(**changed)
+        monkeypatch.setattr(from_runs.step_log, "history", lambda _, other=other: other)
+        with pytest.raises(UserError, match=said):
+            from_runs.fit(prior, tmp_path / "run")

@@ -84,6 +84,9 @@ def command(
     if more and not runs:
         raise UserError(f"Got '{more[0]}'; runs to learn from come after --from-runs.")
     if runs:
+        given = {"--learner": learner, "--settings": tuned, "--learner-option": options, "--images": images}
+        for option in (name for name, value in given.items() if value):
+            raise UserError(f"--from-runs trains nothing and adds to a prior that is trained; leave {option} out.")
         _learn_from_runs(folder or _shared.runs_root() / f"prior-{split}", start, [*runs, *more], command_line)
         return
     if images or learner == _IMAGES:

@@ -17,12 +17,15 @@ from controller import Prior, penalty
 from controller.models import features, prior_file, scores, task_features, transfer_model
 from controller.models.prior_file import Families, Runs, Tasks
 from nas.run import priors, step_log, store, stored_space, subject, trust
+from nas.text import counted
 from search_spaces import UserError, _measured
 
 _FAMILY = "runs"
 _SHARE = 0.4
 """How likely a new task is of the family of runs."""
 _NOISE = 0.3
+_LEAST = 3
+"""Evaluations that a run has to have: the order of fewer says next to nothing of a space. Shorter trainings do not count."""
 
 
 class RunFit(NamedTuple):
@@ -48,6 +51,11 @@ def extend(start: Path | None, folders: list[Path], command: str) -> Prior:
     counts once. `UserError` for a run that cannot be learned from.
     """
     prior = prior_file.read(str(start or priors.SHIPPED))
+    if prior_file.unpack(prior.params).families is None or not {"tasks", "families"} <= prior.about.keys():
+        raise UserError(
+            f"'{start}' is a prior of {prior.about['controller']}; runs are added to one of transfer_bo: give --prior a file of "
+            "`nas meta-train --learner transfer_gp` or --from-runs, or leave it out for the shipped one."
+        )
     taught, runs = json.loads(prior.about.get("runs", "{}")), _runs(prior)
     trained = _without(prior)
     trained_on = prior_file.unpack(trained.params).tasks
@@ -139,9 +147,13 @@ def fit(prior: Prior, folder: Path) -> RunFit:
         if not about.space.ours:
             trust.refuse_unknown(str(folder), trust.outside(config))
         space = stored_space.built(about.space)
-    if past.score.shape[1] < 3:
-        raise UserError(f"Run '{folder}' has {past.score.shape[1]} evaluations; it takes at least 3 to learn from.")
+    if past.score.shape[1] < _LEAST:
+        raise _too_few(folder, past.score.shape[1], "")
     longest = torch.ones_like(past.score, dtype=torch.bool) if past.epochs is None else past.epochs == past.epochs.max()
+    if int(longest.sum()) < _LEAST:
+        raise _too_few(folder, int(longest.sum()), " of its longest training")
+    if past.candidates[longest].isnan().all():
+        raise UserError(f"Run '{folder}' has no evaluation that succeeded; there is nothing to learn from.")
     score_SE = past.candidates
     if over is not None:  # Rounded, as what was taken off and is put back leaves ties a rounding error apart.
         score_SE = (score_SE + penalty(over, torch.tensor(about.task.constraints))).round(decimals=3)
@@ -162,6 +174,12 @@ def fit(prior: Prior, folder: Path) -> RunFit:
         place = _ridge(stand - everywhere[at], directions[at]).float()
     known_features = task_features.task_features(about.task)
     return RunFit(folder.name, digest, config.task, space.name, known_features, coefficients.float(), place)
+
+
+def _too_few(folder: Path, count: int, of: str) -> UserError:
+    return UserError(
+        f"Run '{folder}' has {counted(count, 'evaluation')}{of}; it takes at least {_LEAST} to learn from."
+    )
 
 
 def _ridge(rest: Tensor, along: Tensor) -> Tensor:
