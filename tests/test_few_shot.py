@@ -219,6 +219,35 @@ def test_bad_input_is_one_line_and_leaves_nothing(args, said, nas, tmp_path):
     assert [*tmp_path.iterdir()] == []
 
 
+@pytest.mark.parametrize(
+    ("counts", "rotations", "said"),
+    [
+        ((6, 3, 2), False, "has 2 test classes, and --way is 5; say --way 2 at most; --rotations counts"),
+        ((1, 1, 1), False, "has 1 train class, and --way is 5; --rotations counts"),
+        ((0, 1, 1), False, "has 0 train classes, and --way is 5; the data need more classes."),
+        ((0, 1, 1), True, "has 0 train classes, and --way is 5; the data need more classes."),
+    ],
+)
+def test_too_few_classes_are_told_what_would_help(counts, rotations, said):
+    split = torch.arange(3).repeat_interleave(torch.tensor(counts))
+    data = toy(len(split))._replace(split=split, rotations=rotations)
+    with pytest.raises(UserError) as error:
+        classes.check(data, 5, 1)
+    assert said in str(error.value)
+
+
+def test_a_test_asks_for_classes_and_images_of_the_test_split_alone():
+    data = toy(9)._replace(split=torch.tensor([0] * 3 + [1] * 2 + [2] * 4))
+    data = data._replace(count=torch.tensor([2] * 5 + [6] * 4))
+    classes.check(data, 4, 6, ("test",))
+    with pytest.raises(UserError, match="has 2 valid classes, and --way is 4"):
+        classes.check(data, 4, 6)
+    with pytest.raises(UserError, match="Class 'c0' of 'toy' has 2 images; an episode takes 6"):
+        classes.check(data, 2, 6)
+    with pytest.raises(UserError, match="Class 'c5' of 'toy' has 6 images; an episode takes 7"):
+        classes.check(data, 4, 7, ("test",))
+
+
 ASKED = ("few-shot", "--steps", 6, "--queries", 2, "--episodes", 20, "--way", 3, "--arch", "16:16:0:0:max_pool")
 
 
@@ -305,9 +334,13 @@ def test_the_exported_learner_names_new_classes_and_its_embedding_needs_only_tor
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(data.images[data.first[k] + i][0].numpy()).save(folder / f"{i}.png")
     (tmp_path / "new" / "broken.png").write_text("no image")
+    Image.new("L", (4, 900)).save(
+        tmp_path / "new" / "strip.png"
+    )  # No picture: `nas predict` names no class of it either.
     done = nas("few-shot", "classify", "few", "--support", "support", "new", "--json")
     assert done.returncode == 1
     assert "broken.png" in done.stderr
+    assert "4 x 900 pixels are too many, or too long for their width" in done.stderr
     answers = {one["image"]: next(iter(one["probabilities"])) for one in json.loads(done.stdout)["images"]}
     right = sum(f"new/{name}/" in image for image, name in answers.items())
     assert (len(answers), right >= 14) == (16, True)

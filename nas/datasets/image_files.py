@@ -110,6 +110,16 @@ def pixels(path: Path, channels: int, sizes: Sizes, scale: tuple[int, int] | Non
         return Broken(path, reason(error))
 
 
+def picture(path: Path, channels: int, sizes: Sizes, scale: tuple[int, int] | None) -> Tensor | Broken:
+    """As `pixels`, of a file that has the size of a picture."""
+    found = header(path)
+    if isinstance(found, Broken):
+        return found
+    if not found.is_usable:
+        return Broken(path, f"{found.width} x {found.height} pixels are too many, or too long for their width")
+    return pixels(path, channels, sizes, scale)
+
+
 def deep_range(path: Path) -> PixelRange | Broken:
     """The values of a file of more than 8 bits."""
     try:

@@ -71,16 +71,20 @@ def split_by_seed(classes: int, seed: int) -> Tensor:
     return split
 
 
-def check(data: ClassImages, way: int, images: int) -> None:
-    """Raise `UserError` where a split has fewer classes than `way`, or a class fewer images than an episode takes."""
-    for split in SPLITS:
-        there = len(data.classes(split))
-        if there < way:
-            hint = "" if data.rotations else "; --rotations counts each rotation of a class as a class"
-            raise UserError(
-                f"'{data.name}' has {there} {split} classes, and --way is {way}; say a smaller --way{hint}."
-            )
-    least = int(data.count.argmin())
+def check(data: ClassImages, way: int, images: int, splits: tuple[str, ...] = SPLITS) -> None:
+    """Raise `UserError` where one of `splits` has fewer classes than `way`, or a class fewer images than an episode takes."""
+    split = min(splits, key=lambda each: len(data.classes(each)))
+    there = len(data.classes(split))
+    if there < way:
+        # What cannot help is not advised: an episode takes two classes, and no class has no rotations.
+        hints = [f"say --way {there} at most"] if there > 1 else []
+        hints += ["--rotations counts each rotation of a class as a class"] if there and not data.rotations else []
+        raise UserError(
+            f"'{data.name}' has {there} {split} class{'es' * (there != 1)}, and --way is {way}; "
+            f"{'; '.join(hints) or 'the data need more classes'}."
+        )
+    asked = torch.tensor([SPLITS[number] in splits for number in data.split.tolist()])
+    least = int(data.count.where(asked, data.count.max() + 1).argmin())
     if int(data.count[least]) < images:
         raise UserError(
             f"Class '{data.names[least]}' of '{data.name}' has {int(data.count[least])} images; an episode takes {images} of a "

@@ -85,7 +85,7 @@ def classify(exported: Exported, given: Support, files: list[Path]) -> Iterator[
 def _pixels(exported: Exported, file: Path) -> Tensor | Broken:
     with image_files.quiet():
         channels, *size = exported.learner.problem.backbone.input_shape
-        found = image_files.pixels(file, channels, [(size[0], size[1])], exported.deep)
+        found = image_files.picture(file, channels, [(size[0], size[1])], exported.deep)
     if isinstance(found, Broken):
         return found
     pixels = (255 - found if exported.inverted else found).float() / 255

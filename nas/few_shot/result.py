@@ -62,7 +62,7 @@ def test(folder: Path, setup: Setup, state: State, size: Size) -> dict[str, Any]
             f"--way is {size.way}; {config.learner} was trained for {config.way} classes and answers for as many. Leave it out, "
             f"or train another run by --way {size.way}."
         )
-    classes.check(setup.source.data, size.way, size.shot + size.queries)
+    classes.check(setup.source.data, size.way, size.shot + size.queries, ("test",))
     path = folder / TESTS
     done = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     asked = {"way": size.way, "shot": size.shot, "queries": size.queries}

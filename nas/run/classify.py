@@ -40,12 +40,7 @@ class Classifier(NamedTuple):
 
     def probabilities(self, path: Path) -> Tensor | Broken:
         """Of the classes, float32 `[K]`; or why the file cannot be read."""
-        found = image_files.header(path)
-        if isinstance(found, Broken):
-            return found
-        if not found.is_usable:
-            return Broken(path, f"{found.width} x {found.height} pixels are too many, or too long for their width")
-        pixels = image_files.pixels(path, self.input_shape[0], self.sizes, self.deep)
+        pixels = image_files.picture(path, self.input_shape[0], self.sizes, self.deep)
         if isinstance(pixels, Broken):
             return pixels
         with torch.no_grad():
