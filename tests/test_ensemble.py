@@ -9,14 +9,26 @@ from nas.evaluators._pipeline_final import FinalKey
 from nas.evaluators.pipeline import PipelineTraining
 from nas.export import ensemble
 from nas.export.export import build
-from nas.run import averaged, comparison, simpler, store, trained_network
+from nas.run import (
+    averaged,
+    comparison,
+    finish,
+    model_card,
+    names,
+    session,
+    simpler,
+    step_log,
+    store,
+    subject,
+    trained_network,
+)
 from nas.run.classify import of_network
 from nas.run.comparison import ENSEMBLE, FOUND, LEARNED, REFERENCE, Row
 from nas.run.config import RunConfig
 from nas.run.session import Setup
 from nas.training import metrics
 from nas.types import FinalTraining, TrainedNetwork
-from search_spaces import Task
+from search_spaces import Task, UserError
 from search_spaces.pipeline import Pipeline
 
 SPACE, TASK = Pipeline(), Task("made-up", (3, 12, 12), 4)
@@ -227,3 +239,36 @@ def test_what_takes_longer_than_planned_by_the_minutes_has_fewer_epochs(tmp_path
         assert [one.share for one in simpler._in_time(run, evaluator, both)] == [0.25, 1.0]
         seconds[None] = 20.0
         assert [one.share for one in simpler._in_time(run, evaluator, both)] == [0.25, 1.0]
+
+
+def test_the_second_training_is_named_wherever_it_is_handed_out(nas, tmp_path, monkeypatch):
+    options = {"space": "pipeline", "unit": "0.005", "final": "0.005", "ensemble": "false"}
+    config = RunConfig("digits", "random_search", prior="none", evals=1, comparison=True, training_options=options)
+    monkeypatch.setattr(simpler, "_preferred", lambda first, second, metric: second)
+    monkeypatch.setattr(PipelineTraining, "reference", lambda self, arch: None)
+    # What takes seconds, and is tested elsewhere.
+    monkeypatch.setattr(simpler.latency, "of_networks", lambda modules, shape: ([1.0] * len(modules), "x"))
+    monkeypatch.setattr(
+        simpler.baselines, "fit_best", lambda images, *_: simpler.baselines.majority(images, tuple("0123456789"))
+    )
+    monkeypatch.setattr(trained_network, "write_export", lambda *_, **__: None)
+    setup = session.load(config)
+    with session.start(tmp_path / "run", config, setup) as run:
+        list(session.resume(run, setup))
+        finish.finish(run, setup)
+        winner, searched = trained_network.load(run.folder), comparison.searched(run)
+        assert winner is not None
+        assert searched == names.of(subject.read(run), SPACE, step_log.history(run).archs[0, 0]).arch != winner.arch
+        said = f"validation images preferred that with augment={'no' if 'augment=yes' in searched else 'yes'}: it is the export."
+        assert any(said in line for line in comparison.lines(comparison.read(run)))
+        assert "of two trainings of it, validation images preferred this one" in model_card.of(run, winner).search
+        assert winner.arch in (run.folder / finish.PAGE).read_text()
+    assert said in nas("show", run.folder).stdout
+
+    def write(_space, _task, trained, *_, **__):
+        raise UserError(f"{trained.arch} is written.")
+
+    monkeypatch.setattr(trained_network, "write_export", write)
+    # It is what the search found, trained: nothing is trained anew, and nothing is written without its weights.
+    for asked in (["--pick", "params<=1G"], ["--seed", 0]):
+        assert f"{winner.arch} is written." in nas("export", run.folder, *asked, "--to", tmp_path / "out").stderr

@@ -12,7 +12,7 @@ from nas import evaluation_file, tasks
 from nas.commands import _few_shot_export, _shared
 from nas.commands._kinds import GivenPath
 from nas.export.export import Export, export
-from nas.run import model_card, objective_front, objective_pick, pick, store, subject, trained_network
+from nas.run import comparison, model_card, objective_front, objective_pick, pick, store, subject, trained_network
 from nas.run.store import Run
 from nas.run.summary import summary, top_row
 from nas.terminal import printable
@@ -76,7 +76,10 @@ def command(
         rows = [row for row in summary(opened)["best"] if row["arch"] is not None]
         stored = trained_network.load(opened.folder)
         by_function = evaluation_file.weights(opened.folder) if stored is None else None
+        searched = comparison.searched(opened)
     arch = _pick(rows, seed) if seed is not None or stored is None else stored.arch
+    if stored is not None and arch == searched:  # Its other training was handed out.
+        arch = stored.arch
     weights = stored if stored is not None and stored.arch == arch else None
     if by_function is not None and by_function[0] == arch:  # Which normalizes its images as its function did.
         weights = TrainedNetwork(arch, by_function[1], None, None, (), {})  # pyright: ignore[reportArgumentType]

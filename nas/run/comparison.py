@@ -85,7 +85,7 @@ class Row(NamedTuple):
 
 def read(run: Run) -> dict[str, Any] | None:
     """The JSON document: `rows`, `sentence`, `handed_out` (the name of a row), `latency_by`, `metric`, `no_plain` (why
-    the plain ResNet is missing; empty where it is not); None before it is made.
+    the plain ResNet is missing; empty where it is not), `searched`; None before it is made.
     """
     document = store.get_meta(run, KEY)
     if document is None:
@@ -159,7 +159,7 @@ def _is_better(found: Row, other: Row) -> bool:
 
 def lines(document: dict[str, Any]) -> list[str]:
     """What is said below the table."""
-    exported = _plain_is_exported(document) or _ensemble_is_exported(document)
+    exported = _plain_is_exported(document) or _ensemble_is_exported(document) or _second_is_exported(document)
     # A comparison of an earlier version does not say why the plain network is missing.
     said = [line for line in (document["sentence"], exported, document.get("no_plain", "")) if line != ""]
     return [*said, f"Latency by {document['latency_by']}; models of scikit-learn in Python."]
@@ -188,6 +188,21 @@ def _ensemble_is_exported(document: dict[str, Any]) -> str:
     if chosen.kind != ENSEMBLE:
         return ""
     return f"The export is {chosen.name}, which answers by the mean of their logits; -t ensemble=false hands out one network."
+
+
+def searched(run: Run) -> str | None:
+    """The architecture that the search found, where validation images preferred the second training of it; else None."""
+    return (read(run) or {}).get("searched") or None
+
+
+def _second_is_exported(document: dict[str, Any]) -> str:
+    # A comparison of an earlier version had no such choice.
+    if not document.get("searched"):
+        return ""
+    found = next(row for row in rows_of(document) if row.kind == FOUND)
+    # Names of pipelines are long: what differs says it.
+    differs = " ".join(word for word in str(found.arch).split() if word not in document["searched"].split())
+    return f"Of two trainings of the network found, validation images preferred that with {differs}: it is the export."
 
 
 def table(document: dict[str, Any]) -> list[tuple[str, ...]]:

@@ -23,8 +23,12 @@ def of(run: Run, trained: TrainedNetwork) -> Card:
     data = tuple(note.replace(where, Path(where).name) if where else note for note in notes)
     searched = f"{run.config.controller} in {counted(past.score.shape[1], 'evaluation')} of metacell"
     stored = trained_network.load(run.folder)
-    plain = comparison.plain_handed_out(run) and stored is not None and stored.arch == trained.arch
-    found = f"The plain ResNet, which was as good as what {searched} found." if plain else f"Found by {searched}."
+    found = f"Found by {searched}."
+    if stored is not None and stored.arch == trained.arch:
+        if comparison.plain_handed_out(run):
+            found = f"The plain ResNet, which was as good as what {searched} found."
+        elif comparison.searched(run):
+            found = f"Found by {searched}; of two trainings of it, validation images preferred this one."
     return Card(accuracy, figures, data, found)
 
 

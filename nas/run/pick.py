@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable
 
 from nas.export.device import Device
-from nas.run import front, provenance, session, subject, trained_network, trust
+from nas.run import comparison, front, provenance, session, subject, trained_network, trust
 from nas.run.front import Point
 from nas.run.store import Run
 from nas.tasks import network_bound
@@ -90,8 +90,10 @@ def network(
     arch = space.parse(point.arch)
     for known in (run.folder, *sorted(folder.parent.glob("*"))):
         kept = trained_network.load(known)
+        # What was handed out for it may differ in its training alone, as validation images preferred.
+        is_its_own = known == run.folder and point.arch == comparison.searched(run)
         # An ensemble is as large as its members together.
-        if kept is not None and not kept.members and _alike(space, kept.arch, point.arch):
+        if kept is not None and not kept.members and (is_its_own or _alike(space, kept.arch, point.arch)):
             return kept
     config = provenance.located(run)
     if not trusted:

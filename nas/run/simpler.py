@@ -94,6 +94,7 @@ def make(run: Run, setup: Setup) -> None:
         "latency_by": latency_by,
         "metric": metric,
         "no_plain": "" if REFERENCE in networks else why_no_plain(training, arch),
+        "searched": _searched(training, arch, networks[FOUND][1]),
     }
     store.set_meta(run, comparison.KEY, document)
     final_trainings.forget(run)
@@ -151,6 +152,12 @@ def _preferred(first: Judged, second: Judged, metric: str) -> Judged:
     """What is better on the validation images; of ties the first."""
     scores = [-1.0 if judged is None else _valid_score(judged, final, metric) for judged, final in (first, second)]
     return second if scores[1] > scores[0] else first
+
+
+def _searched(training: ComparableTraining, arch: Tensor, network: TrainedNetwork) -> str:
+    """The name of `arch` `[D]` where `network` is the second training of it; else empty."""
+    name = training.space.describe(training.equivalents(arch))
+    return name if isinstance(training, Averages) and network.arch != name else ""
 
 
 def _averages(evaluator: Evaluator) -> Averages | None:
