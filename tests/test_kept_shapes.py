@@ -16,6 +16,7 @@ WHOLE = {
     "provenance": {"version": "1", "data": None, "prior": "x", "engines": ["e"], "task": "t", "prior_file": "shipped"},
     "report": [1.5, None],
     "comparison_plan": {"share": 1.0},
+    "final_shares": [0.25, 1.0],
 }  # fmt: skip
 
 

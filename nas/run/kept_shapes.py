@@ -37,6 +37,7 @@ KEPT: dict[str, Shape] = {
     "subject": dict,
     "test_place": {"functions": int, "seeds": [([(float, int)], None)]},
     "comparison_plan": {"share": (float, int)},
+    "final_shares": [(float, int)],
 }  # fmt: skip
 """By key; readers that check by themselves ask for the outermost alone."""
 
