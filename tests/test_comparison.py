@@ -302,6 +302,8 @@ def test_more_budget_compares_anew(made):
     store.set_config(run, run.config)
 
 
+_OF_LATE = ("no_plain", "searched")
+"""What comparisons of earlier versions do not say."""
 _MAY_BE_NONE = ("arch", "valid_score", "parameters", "latency_ms", "kind", "name")
 
 
@@ -316,19 +318,19 @@ def test_a_damaged_comparison_is_one_line(made):
         others[:2],
         *([one | {key: None}, *others] for key in one if key not in _MAY_BE_NONE),
     ]
-    texts = [{k: v for k, v in kept.items() if k != key} for key in kept if key != "no_plain"]
+    texts = [{k: v for k, v in kept.items() if k != key} for key in kept if key not in _OF_LATE]
     for damaged in (
         {},
         *(kept | {"rows": each} for each in rows),
         kept | {"sentence": 3},
         kept | {"handed_out": 3},
-        kept | {"no_plain": 3},
+        *(kept | {key: 3} for key in _OF_LATE),
         *texts,
     ):
         store.set_meta(run, comparison.KEY, damaged)
         with pytest.raises(UserError, match="keeps a comparison"):
             comparison.read(run)
-    store.set_meta(run, comparison.KEY, {k: v for k, v in kept.items() if k != "no_plain"})  # As version 0.2 keeps it.
+    store.set_meta(run, comparison.KEY, {k: v for k, v in kept.items() if k not in _OF_LATE})  # As before.
     assert comparison.lines(comparison.read(run)) == comparison.lines(kept)
     store.set_meta(run, comparison.KEY, kept)
 

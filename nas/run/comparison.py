@@ -92,7 +92,8 @@ def read(run: Run) -> dict[str, Any] | None:
         return None
     try:
         # What it is read for: the table, the lines below it, and which images each model has right.
-        texts = [*lines(document), *(cell for row in table(document) for cell in row), document["metric"]]
+        cells = (cell for row in table(document) for cell in row)
+        texts = [*lines(document), *cells, document["metric"], document.get("searched", "")]
         if not all(isinstance(text, str) for text in texts) or not all(len(row.hits) for row in rows_of(document)):
             raise TypeError("other values than a comparison has")
     except (TypeError, KeyError, ValueError, AttributeError, StopIteration) as error:
