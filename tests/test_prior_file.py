@@ -81,6 +81,25 @@ def test_a_file_that_is_no_prior_is_refused_in_a_line_that_names_the_tensor(tmp_
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("key", "text", "said"),
+    [
+        ("tasks", '{"a": "b"}', "'tasks' that is no list of names"),
+        ("families", "[1]", "'families' that is no list of names"),
+        ("runs", "not JSON", "'runs' that are no names"),
+        ("runs", '{"digest": ["name"]}', "'runs' that are no names"),
+        ("runs", '["digest"]', "'runs' that are no names"),
+    ],
+)
+def test_a_header_that_is_damaged_is_refused_in_a_line_that_names_the_key(tmp_path, key, text, said):
+    path = tmp_path / "p.safetensors"
+    prior_file.write(path, Prior(prior_file.pack(contents()), ABOUT | {"runs": '{"digest": ["name", "task"]}'}))
+    assert prior_file.read(str(path)).about["tasks"] == "[]"
+    prior_file.write(path, Prior(prior_file.pack(contents()), ABOUT | {key: text}))
+    with pytest.raises(UserError, match=said):
+        prior_file.read(str(path))
+
+
 def test_a_prior_of_version_0_1_is_read_under_todays_names(tmp_path):
     held = contents()
     old = {

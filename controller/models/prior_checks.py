@@ -6,6 +6,7 @@ Shapes: the letters of `prior_file`.
 from __future__ import annotations
 
 import json
+from typing import TypeGuard
 
 from torch import Tensor
 
@@ -41,15 +42,26 @@ def wrong(params: dict[str, Tensor], about: dict[str, str]) -> str | None:
 
 
 def _wrong_header(about: dict[str, str]) -> str | None:
-    """What is wrong with the lists of names that a header may have; None if nothing is."""
+    """What is wrong with the lists of names that a header may have, and with its runs; None if nothing is."""
     for key in _LISTS:
-        try:
-            names = json.loads(about.get(key, "[]"))
-        except (ValueError, RecursionError):
-            names = None
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        if not _is_names(_read(about.get(key, "[]"))):
             return f"its header has '{key}' that is no list of names"
+    runs = _read(about.get("runs", "{}"))
+    if not isinstance(runs, dict) or not all(_is_names(run) and len(run) == 2 for run in runs.values()):
+        return "its header has 'runs' that are no names of runs and tasks by digest"
     return None
+
+
+def _read(text: str) -> object:
+    """JSON; None where it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _is_names(names: object) -> TypeGuard[list[str]]:
+    return isinstance(names, list) and all(isinstance(name, str) for name in names)
 
 
 def _wrong_tensors(params: dict[str, Tensor], controller: str) -> str | None:

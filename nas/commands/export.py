@@ -165,7 +165,7 @@ def _pick(rows: list[dict], seed: int | None) -> str:
         raise UserError("No evaluation of this run has succeeded; there is no network to export.")
     ours = [row for row in rows if seed is None or row["seed"] == seed]
     if not ours:
-        raise UserError(f"--seed is {seed}; the run has {', '.join(str(row['seed']) for row in rows)}.")
+        raise UserError(f"--seed is {seed}; the run has seed {', '.join(str(row['seed']) for row in rows)}.")
     return top_row(ours)["arch"]
 
 
