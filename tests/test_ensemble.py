@@ -239,6 +239,9 @@ def test_what_takes_longer_than_planned_by_the_minutes_has_fewer_epochs(tmp_path
         assert [one.share for one in simpler._in_time(run, evaluator, both)] == [0.25, 1.0]
         seconds[None] = 20.0
         assert [one.share for one in simpler._in_time(run, evaluator, both)] == [0.25, 1.0]
+        # Shares that are not as many as the trainings, as of a file that was edited, are found out anew.
+        store.set_meta(run, comparison.SHARES, [0.1])
+        assert [one.share for one in simpler._in_time(run, evaluator, both)] == [0.5, 1.0]
 
 
 def test_the_second_training_is_named_wherever_it_is_handed_out(nas, tmp_path, monkeypatch):

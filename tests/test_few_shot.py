@@ -334,9 +334,8 @@ def test_the_exported_learner_names_new_classes_and_its_embedding_needs_only_tor
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(data.images[data.first[k] + i][0].numpy()).save(folder / f"{i}.png")
     (tmp_path / "new" / "broken.png").write_text("no image")
-    Image.new("L", (4, 900)).save(
-        tmp_path / "new" / "strip.png"
-    )  # No picture: `nas predict` names no class of it either.
+    # No picture: `nas predict` names no class of it either.
+    Image.new("L", (4, 900)).save(tmp_path / "new" / "strip.png")
     done = nas("few-shot", "classify", "few", "--support", "support", "new", "--json")
     assert done.returncode == 1
     assert "broken.png" in done.stderr

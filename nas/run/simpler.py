@@ -141,7 +141,7 @@ def _in_time(run: Run, training: ComparableTraining, asked: list[FinalTraining])
     if run.config.minutes is None or not (isinstance(training, Averages) and isinstance(training, Watched)):
         return asked
     kept = store.get_meta(run, comparison.SHARES)
-    if kept is None:
+    if kept is None or len(kept) != len(asked):
         planned = training.final_seconds()
         kept = [round(min(one.share, planned / training.final_seconds(one.arch)), 3) for one in asked]
         store.set_meta(run, comparison.SHARES, kept)
