@@ -1,6 +1,7 @@
 """A transformer policy that was meta-trained over whole searches (RL^2, Duan et al. 2016, arXiv:1611.02779).
 
-It attends to what was evaluated and samples architectures decision by decision; nothing is fitted to the task at hand.
+It attends to what was evaluated and samples architectures decision by decision; nothing is fitted to the task at hand. Where
+its samples no longer improve, Bayesian optimization without a prior (`transfer_bo`) takes over, with all that was evaluated.
 
 Shapes: `S` seeds, `B` architectures, `E` evaluations so far, `D` decisions.
 """
@@ -9,13 +10,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor
 
+from controller import transfer_bo
 from controller._base import Prior, Proposal, Results
+from controller._settings_types import Range
+from controller.candidates import exploration
 from controller.models import prior_file, transfer_model
+from controller.models.transfer_model import TransferModel
 from controller.policies import attention
 from search_spaces import Space, Task, UserError, _sampling
 
@@ -23,6 +28,8 @@ __all__ = ["AttentionPolicy"]
 
 _POLICY = 1
 """Stream of random numbers."""
+_DROPPED = 3
+"""Times `patience`, evaluations of the policy without a better one after which it is dropped. Not ablated."""
 
 
 class State(NamedTuple):
@@ -38,6 +45,10 @@ class State(NamedTuple):
     """float32 `[S, E]`; NaN where evaluation failed."""
     cost: Tensor
     """float32 `[S, E]` seconds."""
+    idle: Tensor
+    """int64 `[S]` evaluations of the policy since one of them was the best so far."""
+    cold: Tensor
+    """int64 `[S]` evaluations without it since then."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +58,9 @@ class AttentionPolicy:
     space: Space
     prior: str = "none"
     """A prior's file for searches that are begun without one."""
+    patience: Annotated[int, Range(0)] = 5
+    """After so many evaluations of the policy without a better one, every other evaluation does without it; after three times as
+    many, all do. Once the policy finds a better one it is alone again. 0 keeps to it."""
 
     def begin(self, task: Task, seeds: Tensor, prior: Prior | None = None) -> State:
         if prior is None and self.prior != "none":
@@ -58,21 +72,54 @@ class AttentionPolicy:
             )
         S, D = len(seeds), len(self.space.choices)
         prior_S, none_SE = torch.full_like(seeds, model.fingerprint), torch.zeros(S, 0)
-        return State(seeds, torch.zeros_like(seeds), prior_S, seeds.new_zeros(S, 0, D), none_SE, none_SE)
+        zero_S = torch.zeros_like(seeds)
+        return State(seeds, zero_S, prior_S, seeds.new_zeros(S, 0, D), none_SE, none_SE, zero_S, zero_S)
 
     def propose(self, state: State, batch: int) -> Proposal:
         model = transfer_model.find(self.space, state.prior)
         if model.prior is None:
             return Proposal(_sampling.sample(self.space, state.seeds, state.step, batch, stream=_POLICY))
-        return Proposal(attention.sample(model, state, batch, state.archs.shape[1], _POLICY))
+        archs_SBD = state.archs.new_zeros(len(state.seeds), batch, state.archs.shape[-1])
+        turn_S = self._policy_turn(state)
+        for of_policy in (True, False):
+            at_R = (turn_S == of_policy).nonzero().squeeze(-1)
+            if len(at_R):
+                some = State(*(leaf[at_R] for leaf in state))
+                archs_SBD[at_R] = self._sampled(model, some, batch) if of_policy else self._cold(some, batch)
+        return Proposal(archs_SBD)
+
+    def _policy_turn(self, state: State) -> Tensor:
+        """Whether the policy proposes next, bool `[S]`."""
+        taking_turns_S = (state.idle < _DROPPED * self.patience) & (state.idle - self.patience < state.cold)
+        return (state.idle < self.patience) | taking_turns_S if self.patience else torch.ones_like(state.idle == 0)
+
+    def _sampled(self, model: TransferModel, state: State, batch: int) -> Tensor:
+        return attention.sample(model, state, batch, state.archs.shape[1], _POLICY)
+
+    def _cold(self, state: State, batch: int) -> Tensor:
+        """What a search without a prior would evaluate next, had it evaluated the same."""
+        none_S, S = torch.full_like(state.prior, transfer_model.NO_PRIOR), len(state.seeds)
+        ratio, weights = torch.zeros(*state.score.shape, 0), torch.zeros(S, 0, dtype=torch.float64)
+        evaluated = state.archs, state.score, state.cost
+        same = transfer_bo.State(state.seeds, state.step, none_S, *evaluated, ratio, weights, torch.zeros_like(none_S))
+        return transfer_bo.TransferBO(self.space).propose(same, batch).archs
 
     def learn(self, state: State, proposal: Proposal, results: Results) -> State:
-        return state._replace(
-            step=state.step + 1,
-            archs=torch.cat([state.archs, proposal.archs], 1),
-            score=torch.cat([state.score, results.score], 1),
-            cost=torch.cat([state.cost, results.cost], 1),
-        )
+        archs, score = torch.cat([state.archs, proposal.archs], 1), torch.cat([state.score, results.score], 1)
+        cost = torch.cat([state.cost, results.cost], 1)
+        turn_S, batch = self._policy_turn(state), results.score.shape[1]
+        improves_S = turn_S & ~exploration.no_improvement(score, batch)
+        idle = torch.where(improves_S, 0, state.idle + batch * turn_S)
+        cold = torch.where(improves_S, 0, state.cold + batch * ~turn_S)
+        return State(state.seeds, state.step + 1, state.prior, archs, score, cost, idle, cold)
+
+    def prior_weight(self, state: State) -> Tensor:
+        """The share of the next evaluations that the policy gets, `[S]`: 1, a half, or 0 once it is dropped or without a prior."""
+        share_S = torch.ones_like(state.idle, dtype=torch.float64)
+        if self.patience:
+            share_S[state.idle >= self.patience] = 0.5
+            share_S[state.idle >= _DROPPED * self.patience] = 0.0
+        return share_S * (state.prior != transfer_model.NO_PRIOR)
 
 
 @lru_cache(maxsize=4)

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch.distributions import MultivariateNormal
 
-from controller import Prior, Results
+from controller import Prior, Results, transfer_bo
 from controller.attention_policy import AttentionPolicy
 from controller.candidates import exploration, pool
 from controller.models import (
@@ -29,7 +29,8 @@ from controller.transfer_bo import TransferBO
 from nas import plugins, tables
 from nas.meta import splits, task_distribution, task_similarity
 from nas.run import priors
-from search_spaces import UserError, _ops, _sampling
+from nas.testing.large_space import LargeSpace
+from search_spaces import Task, UserError, _ops, _sampling
 from search_spaces.nasbench201 import NasBench201
 from tests import _toys
 
@@ -55,6 +56,64 @@ def untrained():
         "families": "[]",
     }
     return Prior(prior_file.pack(contents), about)
+
+
+class _Policy:
+    """A state of `attention_policy` after scores, by whose turn it was each time."""
+
+    def __init__(self, **settings):
+        self.controller = AttentionPolicy(SPACE, **settings)
+        task = Task("t", (3, 32, 32), 10)
+        self.state = self.controller.begin(task, torch.arange(1), priors.find("shipped", "attention_policy"))
+
+    def turns(self, scores):
+        """The policy's share after each of these scores."""
+        found = []
+        for score in scores:
+            self.state = self.controller.learn(
+                self.state, self.controller.propose(self.state, 1), Results(*torch.tensor([[[score]], [[1.0]]]))
+            )
+            found.append(self.controller.prior_weight(self.state).item())
+        return found
+
+
+def test_a_policy_that_no_longer_improves_takes_turns_with_a_search_without_prior_and_is_dropped():
+    run = _Policy(patience=2)
+    assert run.turns([1.0, 2.0, 0.0]) == [1, 1, 1]
+    # Twice idle: the other's turn, whose better score is not the policy's.
+    assert run.turns([0.0, 5.0]) == [0.5, 0.5]
+    assert run.state.idle.tolist() == [2]
+    assert run.state.cold.tolist() == [1]
+    assert run.turns([0.0]) == [0.5]  # The policy again.
+    unlimited, none = torch.zeros(1, 0, dtype=torch.float64), torch.zeros(1, dtype=torch.long)
+    cold = transfer_bo.State(*run.state[:2], none, *run.state[3:6], torch.zeros(1, 6, 0), unlimited, none)
+    assert torch.equal(run.controller.propose(run.state, 2).archs, TransferBO(SPACE).propose(cold, 2).archs)
+    assert run.turns([6.0, 7.0]) == [0.5, 1]  # The second is the policy's: it is alone again.
+    assert run.turns([0.0] * 20)[-1] == 0
+    assert run.state.idle.tolist() == [6]
+
+
+def test_a_policy_without_patience_is_kept_to():
+    run = _Policy(patience=0)
+    assert run.turns([1.0] + [0.0] * 9) == [1] * 10
+
+
+def test_a_policy_without_a_prior_counts_for_nothing():
+    controller = AttentionPolicy(SPACE)
+    state = controller.begin(Task("t", (3, 32, 32), 10), torch.arange(2))
+    assert controller.prior_weight(state).tolist() == [0, 0]
+
+
+def test_a_space_too_large_to_list_has_hypotheses_of_little_noise_and_wider_kernels():
+    space = LargeSpace(units=24)
+    large, small = (transfer_model.make(one) for one in (space, NasBench201()))
+    noise = [sorted({round(x, 3) for x in m.ensemble.hypotheses.noise_ratio.tolist()}) for m in (large, small)]
+    assert noise == [[0.1, 0.4], [0.4]]
+    archs = _sampling.sample(space, torch.arange(1), 0, 2)
+    differ = (archs[0, 0] != archs[0, 1]).sum().item()
+    one_hot = large.features(archs).one_hot[0]
+    # As if six decisions in place of 24.
+    assert (one_hot[0] - one_hot[1]).square().sum().item() == pytest.approx(2 * differ * 6 / 24)
 
 
 def test_one_member_predicts_what_a_gaussian_process_does_by_hand():

@@ -49,6 +49,7 @@ _COLD_KERNELS = (
 """`w_rbf`, `w_one_hot`, `w_pairs`, `w_linear` of the hypotheses that know no other task. The one with one-hot positions alone is
 slow to learn and hard to mislead. Chosen on the development tasks (docs/benchmarks.md, "How the ensemble was chosen"): three of
 them (second, fourth, fifth) need 1.03 as many evaluations from random first moves, within chance, and 1.11 from the prior's."""
+_EXACT_KERNELS = ((0.0, 1.0, 0.0, 0.0), (0.4, 0.4, 0.0, 0.2))
 _P_COLD_STRUCTURE, _P_COLD_SINGLE, _P_MEAN, _P_COMPONENTS = 0.27, 0.03, 0.5, 0.2
 """Probability of each kind of hypothesis, divided evenly within a kind: cold ones that see path statistics, cold ones that see
 one-hot positions or operation pairs alone, those around mean functions, those along components. A few evaluations outweigh
@@ -67,6 +68,9 @@ the same, what it is a part of is not. With 0.1 beside it for three cold kernels
 tasks, within chance."""
 
 
+_P_EXACT, _EXACT_NOISE = 0.3, 0.1
+"""Probability of the hypotheses that cold ones have beside them in a space too large to list, divided evenly, and their
+`noise_ratio`. There a search stays for long among a few neighbors, and has to tell them apart."""
 _P_FIGURES = 0.3
 """Probability of the hypotheses around figures that the space knows, divided evenly: that of cold ones. A few evaluations
 outweigh it."""
@@ -75,12 +79,13 @@ _FIGURE_REMAINDERS = (0.2, 0.6, 1.8)
 (docs/proxies.md). Not ablated."""
 
 
-def hypotheses(mean_weights: Tensor | None, num_figures: int = 0) -> Hypotheses:
+def hypotheses(mean_weights: Tensor | None, num_figures: int = 0, *, listed: bool = True) -> Hypotheses:
     """Seven that know no other task; with a prior three around each of its mean functions and two along its components; and
     three around each figure that the space knows, which are mean functions after those of the prior.
 
     Args:
         mean_weights: `[U]` probability that a new task follows each mean function; None without a prior.
+        listed: whether the space is small enough to list; in a larger one there are cold ones of little noise too.
     """
     cold = {"w_task_rbf": 0.0, "signal_var": 1.0, "noise_ratio": _COLD_NOISE, "mean_index": -1.0, "component_var": 0.0}
     structured = sum(1 for kernel in _COLD_KERNELS if kernel[0])
@@ -94,6 +99,11 @@ def hypotheses(mean_weights: Tensor | None, num_figures: int = 0) -> Hypotheses:
         }
         for kernel in _COLD_KERNELS
     ]
+    if not listed:
+        exact = {**cold, "noise_ratio": _EXACT_NOISE, "log_prior": math.log(_P_EXACT / len(_EXACT_KERNELS))}
+        found += [
+            {**dict(zip(("w_rbf", "w_one_hot", "w_pairs", "w_linear"), kernel)), **exact} for kernel in _EXACT_KERNELS
+        ]
     for index, weight in enumerate([] if mean_weights is None else mean_weights.tolist()):
         around = {"mean_index": float(index), "noise_ratio": _WARM_NOISE}
         around["log_prior"] = math.log(max(_P_MEAN * weight / len(_REMAINDERS), 1e-9))

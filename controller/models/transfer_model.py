@@ -37,6 +37,8 @@ NO_PRIOR = 0
 """The fingerprint of a model without a prior."""
 _SAMPLE = 4096
 """Architectures that stand for a space too large to enumerate."""
+_DECISIONS = 6
+"""Of a space for which the kernels' widths were chosen."""
 _CACHED = 4
 """Models whose features stay in memory, 10 to 30 MB each; others are computed again when they are asked for."""
 
@@ -101,7 +103,8 @@ class TransferModel:
     def ensemble(self) -> Ensemble:
         """All hypotheses."""
         weights = None if self.means is None else self.means.weights
-        return gp_members.ensemble(gp_members.hypotheses(weights, self.num_figures), num_means=self.num_means)
+        every = gp_members.hypotheses(weights, self.num_figures, listed=self.all_archs is not None)
+        return gp_members.ensemble(every, num_means=self.num_means)
 
     @cached_property
     def warm_ensemble(self) -> Ensemble:
@@ -242,7 +245,12 @@ class TransferModel:
 
     def _kernel_inputs(self, described: ArchFeatures, mean: Tensor, components: Tensor) -> KernelInputs:
         path_stats = described.path_stats[..., features.informative(self.space)]
-        return KernelInputs(described.one_hot, path_stats, described.op_pairs, mean, components)
+        # By the number of decisions, so that in a large space neighbors of neighbors are not yet unlike.
+        decisions = len(self.space.choices)
+        one_hot = (
+            described.one_hot * min(1.0, _DECISIONS / decisions) ** 0.5 if self.all_archs is None else described.one_hot
+        )
+        return KernelInputs(one_hot, path_stats, described.op_pairs, mean, components)
 
 
 def make(space: Space, prior: Prior | None = None, task: Task | None = None) -> TransferModel:
