@@ -114,7 +114,7 @@ class AttentionPolicy:
         return State(state.seeds, state.step + 1, state.prior, archs, score, cost, idle, cold)
 
     def prior_weight(self, state: State) -> Tensor:
-        """The share of the next evaluations that the policy gets, `[S]`: 1, a half, or 0 once it is dropped or without a prior."""
+        """The share of the next evaluations that the policy gets, `[S]`: 1, a half, or 0 if dropped or without a prior."""
         share_S = torch.ones_like(state.idle, dtype=torch.float64)
         if self.patience:
             share_S[state.idle >= self.patience] = 0.5

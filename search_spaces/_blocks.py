@@ -60,6 +60,10 @@ def parse(text: str, decisions: tuple[str, ...], operations: tuple[tuple[str, ..
 _POOLINGS = {"max_pool": nn.MaxPool2d, "avg_pool": nn.AvgPool2d}
 
 
+_PLAIN = 3
+"""Layers of a block that does not pool."""
+
+
 def block(inputs: int, outputs: int, halving: str, side: int) -> nn.Sequential:
     """A 3x3 convolution, batch norm and ReLU, of which the stride or a pooling by 2 halves an image of `side`."""
     stride = 2 if halving == "stride" else 1
@@ -94,3 +98,20 @@ class Network(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.body(x))
+
+
+def keep_maps(network: nn.Module, side: int, least: int) -> None:
+    """Leave out, of a `Network` for images of `side`, the halvings after which a map would have fewer than `least` a side.
+
+    Other networks stay as they are.
+    """
+    if not isinstance(network, Network):
+        return
+    for part in network.body:
+        assert isinstance(part, nn.Sequential)
+        if side // 2 >= least:
+            side //= 2
+            continue
+        part[0].stride = (1, 1)
+        if len(part) > _PLAIN:
+            del part[_PLAIN]

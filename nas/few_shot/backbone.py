@@ -11,10 +11,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from search_spaces import Space, Task, UserError
+from search_spaces import Space, Task, UserError, _blocks
 
 Params = dict[str, Tensor]
 """Weights and statistics by name."""
+_LEAST = 4
+"""Positions a side of feature maps that are compared: places are what comparing maps is for."""
 
 
 class Network:
@@ -112,7 +114,7 @@ class Backbone(NamedTuple):
         return Network(lambda: self._module(maps=False), batch_statistics)
 
     def maps(self) -> Network:
-        """Images `[N, C, H, W]` to feature maps `[N, F, h, w]`."""
+        """Images `[N, C, H, W]` to feature maps `[N, F, h, w]`; of a backbone of blocks with h and w of at least 4."""
         return Network(lambda: self._module(maps=True))
 
     def classifier(self, classes: int, *, batch_statistics: bool = False) -> Network:
@@ -135,6 +137,7 @@ class Backbone(NamedTuple):
             )
         layers = list(head)[:-1]
         if maps:
+            _blocks.keep_maps(network, min(self.input_shape[1:]), _LEAST)
             ends = [i for i, layer in enumerate(layers) if isinstance(layer, nn.Flatten | nn.AdaptiveAvgPool2d)]
             layers = layers[: ends[0]] if ends else layers
         network.head = nn.Sequential(*layers)
