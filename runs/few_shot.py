@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -27,6 +29,7 @@ PUBLISHED = {
     "snail": (99.07, 99.78, 97.64, 99.36),
     "mann": (82.8, 94.9, None, None),
 }
+_UNKNOWN = (None, None, None, None)
 SETTINGS = [(5, 1), (5, 5), (20, 1), (20, 5)]
 BF16 = {
     "prototypical", "nearest_centroid", "matching", "siamese", "relation", "leo", "neural_process", "snail", "mann"
@@ -48,6 +51,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--image-size", type=int, default=20)
     parser.add_argument("--table", action="store_true", help="print what is there, and train nothing")
+    parser.add_argument("--rows", type=Path, help="a file that keeps the figures: what is in --out is added to it")
     args = parser.parse_args()
     torch.set_num_threads(1)
     settings = sizes(args.settings)
@@ -58,7 +62,11 @@ def main() -> None:
                     folder = work(args, learner, way, shot, seed)
                     for asked in sizes(args.tests):
                         test(folder, learner, (way, shot), asked)
-    print_table(args.out)
+    found = rows(args.out)
+    if args.rows:
+        keep(args.rows, found)
+        found = read(args.rows)
+    print_table(found)
 
 
 def sizes(text: str) -> list[tuple[int, int]]:
@@ -102,28 +110,74 @@ def few_shot(*command: str) -> None:
     subprocess.run([sys.executable, "-m", "nas", "few-shot", *command], check=True)
 
 
-def print_table(out: Path) -> None:
-    """A row for each learner and test: mean over seeds, the interval over their episodes together, the published figure."""
-    found: dict[tuple[str, int, int, tuple[int, int], str], list[dict]] = {}
+class Row(NamedTuple):
+    """One test of one training."""
+
+    data: str
+    learner: str
+    way: int
+    shot: int
+    trained: str
+    """Way and shot of its training episodes."""
+    minutes: str
+    seed: int
+    accuracy: float
+    interval: float
+
+
+_SAME = 7
+"""Fields that say which test of which training a row is."""
+
+
+def rows(out: Path) -> list[Row]:
+    """What the trainings of a folder came to."""
+    found = []
     for file in sorted(out.glob(f"*/{result.FILE}")):
-        minutes = file.parent.name.split("-")[-2].removesuffix("min")
-        one = json.loads(file.read_text())
-        others = file.parent / result.TESTS
-        for each in [one, *(json.loads(others.read_text()) if others.exists() else [])]:
-            key = (each["learner"], each["way"], each["shot"], (one["way"], one["shot"]), minutes)
-            found.setdefault(key, []).append(each)
-    print("| learner | way | shot | trained for | core-minutes | seeds | accuracy, 95% interval | published |")
-    print("|---|---:|---:|---|---:|---:|---:|---:|")
-    for (learner, way, shot, trained, minutes), documents in sorted(found.items()):
-        tests = [each["test"] for each in documents]
-        mean = sum(test["accuracy"] for test in tests) / len(tests)
-        # All seeds answer the same episodes, so that more seeds make this interval no narrower.
-        half = sum(test["interval"] for test in tests) / len(tests)
-        known = PUBLISHED.get(learner, (None,) * 4)[SETTINGS.index((way, shot))] if (way, shot) in SETTINGS else None
-        print(
-            f"| {learner} | {way} | {shot} | {trained[0]}-way {trained[1]}-shot | {minutes} | {len(tests)} | "
-            f"{mean:.1f} ± {half:.1f} | {known or ''} |"
-        )
+        trained, others = json.loads(file.read_text()), file.parent / result.TESTS
+        minutes, seed = file.parent.name.split("-")[-2:]
+        for each in [trained, *(json.loads(others.read_text()) if others.exists() else [])]:
+            what = (Path(trained["data"]).stem, each["learner"], each["way"], each["shot"])
+            training = (f"{trained['way']}-way {trained['shot']}-shot", minutes.removesuffix("min"), int(seed))
+            found.append(Row(*what, *training, each["test"]["accuracy"], each["test"]["interval"]))
+    return found
+
+
+def read(file: Path) -> list[Row]:
+    return [Row(**json.loads(line)) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def keep(file: Path, new: list[Row]) -> None:
+    """Add rows to a file; a test that it has already is replaced."""
+    every = {row[:_SAME]: row for row in [*read(file), *new]}
+    file.write_text("".join(json.dumps(row._asdict()) + "\n" for row in sorted(every.values())))
+
+
+def print_table(found: list[Row]) -> None:
+    """A row for each learner and training: mean over seeds, the interval over their episodes together, the published figure."""
+    heads = " | ".join(f"{way}-way {shot}-shot" for way, shot in SETTINGS)
+    print(f"| data | learner | trained for | core-minutes | seeds | {heads} |")
+    print(f"|---|---|---|---:|---|{'---:|' * len(SETTINGS)}")
+    trainings: dict[tuple[str, ...], list[Row]] = {}
+    for row in sorted(found):
+        trainings.setdefault((row.data, row.learner, row.trained, row.minutes), []).append(row)
+    for (data, learner, *trained), tests in trainings.items():
+        seeds = ", ".join(map(str, sorted({test.seed for test in tests})))
+        published = PUBLISHED.get(learner, _UNKNOWN) if data.startswith("omniglot") else _UNKNOWN
+        cells = [
+            cell([test for test in tests if (test.way, test.shot) == setting], known)
+            for setting, known in zip(SETTINGS, published, strict=True)
+        ]
+        print(f"| {' | '.join([data, learner, *trained, seeds, *cells])} |")
+
+
+def cell(tests: list[Row], published: float | None) -> str:
+    """Of one test: its mean, and in brackets what was published."""
+    if not tests:
+        return ""
+    mean = statistics.mean(test.accuracy for test in tests)
+    # All seeds answer the same episodes, so that more seeds make this interval no narrower.
+    half = statistics.mean(test.interval for test in tests)
+    return f"{mean:.1f} ± {half:.1f}" + (f" ({published})" if published else "")
 
 
 if __name__ == "__main__":

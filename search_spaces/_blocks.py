@@ -109,9 +109,11 @@ def keep_maps(network: nn.Module, side: int, least: int) -> None:
         return
     for part in network.body:
         assert isinstance(part, nn.Sequential)
+        conv = part[0]
+        assert isinstance(conv, nn.Conv2d)
         if side // 2 >= least:
             side //= 2
             continue
-        part[0].stride = (1, 1)
+        conv.stride = (1, 1)
         if len(part) > _PLAIN:
             del part[_PLAIN]

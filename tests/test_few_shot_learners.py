@@ -45,6 +45,30 @@ def make(name, arch="16:16:0:0:stride", way=3, shot=1, shape=(1, 8, 8), space=No
     return named.make(name, Problem(backbone, way, shot, 40), {k: str(v).lower() for k, v in options.items()})
 
 
+@pytest.mark.parametrize(
+    ("arch", "side", "expected"),
+    [
+        ("64:64:64:64:max_pool", 20, 5),
+        ("16:32:16:0:stride", 28, 7),
+        ("16:16:16:16:max_pool", 64, 4),
+        ("16:16:0:0:stride", 8, 4),
+    ],
+)
+def test_feature_maps_that_are_compared_keep_four_places_a_side(arch, side, expected):
+    backbone = Backbone(Conv4(), Conv4().parse(arch), (1, side, side))
+    maps = backbone.maps()
+    assert backbone.size(maps=True)[1:] == (expected, expected)
+    shown = maps(maps.init(0), torch.zeros(2, 1, side, side))
+    assert shown.shape[-2:] == (expected, expected)
+    # The embedding of other learners is what it was, and the weights have the same names.
+    assert maps.names == [name for name in backbone.embedding().names if name in set(maps.names)]
+
+
+def test_feature_maps_of_cells_are_as_the_space_has_them():
+    space = NasBench201()
+    assert Backbone(space, space.reference_arch, (3, 8, 8)).size(maps=True)[1:] == (2, 2)
+
+
 def double(params):
     return {name: p.double() for name, p in params.items()}
 
@@ -272,7 +296,7 @@ def test_a_class_of_relation_networks_is_as_large_with_any_number_of_images(trai
 def test_the_loss_of_relation_networks_is_the_squared_error_of_scores():
     learner = make("relation", shape=(1, 6, 6))
     params, given = learner.init(0), Episodes(*(x.float() for x in drawn(1, 3, 1, 1)[:2]), torch.arange(3)[None])
-    last = "relation.10"  # A last layer of zeros: every score is 1/2.
+    last = "relation.11"  # A last layer of zeros: every score is 1/2.
     assert params[f"{last}.weight"].shape[0] == 1
     params |= {f"{last}.weight": torch.zeros_like(params[f"{last}.weight"]), f"{last}.bias": torch.zeros(1)}
     torch.testing.assert_close(learner.gradient(params, given, 0, 0).loss, torch.tensor(0.25))
