@@ -431,6 +431,20 @@ class Averages(Protocol):
     @property
     def ensemble(self) -> bool: ...
 
+    @property
+    def mirrored_share(self) -> float | None:
+        """Of what the search's networks without mirror images have right, the share that stays right on mirror images; None
+        where there were none."""
+        ...
+
+    def final_arch(self, arch: Tensor, *, alone: bool) -> Tensor:
+        """How `arch` `[D]` is trained in the end, `[D]`: as it is, or by what short trainings cannot judge.
+
+        Args:
+            alone: whether one network is handed out, which must not answer more slowly than `arch` does.
+        """
+        ...
+
     def second(self, arch: Tensor) -> FinalTraining:
         """What is trained beside `arch` `[D]` where that is the plain network already, for as long: it should err otherwise."""
         ...

@@ -256,6 +256,13 @@ class Pipeline:
         changed[place] = 1 - changed[place]
         return changed
 
+    def with_mirrors(self, arch: Tensor, *, twice: bool) -> Tensor:
+        """`arch` `[D]` trained with mirror images; with `twice` it answers by the mean over an image and its mirror image."""
+        changed = arch.clone()
+        changed[_EDGES + _NAMES.index("mirror")] = 1
+        changed[_EDGES + _NAMES.index("twice")] = int(twice)
+        return changed
+
     def with_reference_cell(self, arch: Tensor) -> Tensor:
         """`arch` `[D]` with the ResNet cell in place of its own, all else as it is."""
         return torch.cat([_cells.reference_arch(_CELL), arch[_EDGES:]])

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import math
+
 import pytest
 import torch
 
 from nas.evaluators._pipeline_final import FinalKey
+from nas.evaluators._pipeline_trainings import Key, PipelineTrainings
 from nas.evaluators.pipeline import PipelineTraining
 from nas.export import ensemble
 from nas.export.export import build
@@ -244,6 +248,60 @@ def test_what_takes_longer_than_planned_by_the_minutes_has_fewer_epochs(tmp_path
         assert [one.share for one in simpler._in_time(run, evaluator, both)] == [0.5, 1.0]
 
 
+@pytest.mark.parametrize(
+    ("share", "expected"), [(0.95, "mirror=yes twice={}"), (0.9, "mirror=yes twice={}"), (0.89, ""), (math.nan, "")]
+)
+@pytest.mark.parametrize("alone", [True, False])
+def test_final_trainings_have_mirror_images_where_they_change_no_answer(share, expected, alone, monkeypatch):
+    evaluator = PipelineTraining.of("digits")
+    monkeypatch.setattr(PipelineTrainings, "mirrored_share", lambda self: share)
+    arch = SPACE.reference_arch
+    words = set(SPACE.describe(evaluator.final_arch(arch, alone=alone)).split()) - set(SPACE.describe(arch).split())
+    assert words == {word for word in expected.format("no" if alone else "yes").split() if word != "twice=no"}
+    # What has them already stays as it is: alone it would answer more slowly than was asked for, or faster.
+    mirrored = SPACE.with_mirrors(arch, twice=True)
+    assert torch.equal(evaluator.final_arch(mirrored, alone=alone), mirrored)
+
+
+def test_mirror_images_are_looked_at_by_networks_that_never_saw_any(tmp_path):
+    evaluator = PipelineTraining.of("digits", unit="0.01")
+    trainings = evaluator.trainings
+    assert math.isnan(trainings.mirrored_share())
+    assert evaluator.mirrored_share is None
+    trainings.cache_to(tmp_path / "cache.jsonl")
+    plain, mirrored = SPACE.reference_arch, SPACE.with_mirrors(SPACE.reference_arch, twice=False)
+    keys = [Key(SPACE.describe(arch), level) for arch in (plain, mirrored) for level in (1, 3)]
+    trainings.train(keys)
+    found = [trainings.results[key] for key in keys]
+    assert [math.isnan(one.mirrored) for one in found] == [False, False, True, True]
+    assert trainings.mirrored_share() == found[1].mirrored / found[1].score
+    # Digits are no mirror images of one another.
+    assert 0 < evaluator.mirrored_share < 0.8
+    again = PipelineTraining.of("digits", unit="0.01").trainings
+    again.cache_to(tmp_path / "cache.jsonl")
+    assert again.mirrored_share() == trainings.mirrored_share()
+    # A training of an earlier version says nothing of mirror images.
+    lines = [json.loads(line) for line in (tmp_path / "cache.jsonl").read_text().splitlines() if line]
+    (tmp_path / "old.jsonl").write_text(
+        "\n".join(json.dumps({k: v for k, v in line.items() if k != "mirrored"}) for line in lines)
+    )
+    old = PipelineTraining.of("digits", unit="0.01").trainings
+    old.cache_to(tmp_path / "old.jsonl")
+    assert len(old.results) == 4
+    assert math.isnan(old.mirrored_share())
+
+
+def test_a_comparison_says_that_final_trainings_have_mirror_images():
+    row = {"kind": comparison.FOUND, "arch": "cell width=16 mirror=yes twice=yes augment=yes"}
+    document = {"searched": "cell width=16 mirror=no twice=no augment=no", "mirrored_share": 0.957}
+    rows = [comparison.Row(**{**dict.fromkeys(comparison.Row._fields), **row})._asdict()]
+    said = comparison._has_mirrors(document | {"rows": rows})
+    assert said.startswith("Final trainings have mirror=yes twice=yes: ")
+    assert "96% stays right" in said
+    assert "preferred that with augment=yes:" in comparison._second_is_exported(document | {"rows": rows})
+    assert comparison._has_mirrors({"searched": "", "rows": rows}) == ""
+
+
 def test_the_second_training_is_named_wherever_it_is_handed_out(nas, tmp_path, monkeypatch):
     options = {"space": "pipeline", "unit": "0.005", "final": "0.005", "ensemble": "false"}
     config = RunConfig("digits", "random_search", prior="none", evals=1, comparison=True, training_options=options)
@@ -264,7 +322,7 @@ def test_the_second_training_is_named_wherever_it_is_handed_out(nas, tmp_path, m
         assert searched == names.of(subject.read(run), SPACE, step_log.history(run).archs[0, 0]).arch != winner.arch
         said = f"validation images preferred that with augment={'no' if 'augment=yes' in searched else 'yes'}: it is the export."
         assert any(said in line for line in comparison.lines(comparison.read(run)))
-        assert "of two trainings of it, validation images preferred this one" in model_card.of(run, winner).search
+        assert "in the end trained otherwise than in the search" in model_card.of(run, winner).search
         assert winner.arch in (run.folder / finish.PAGE).read_text()
     assert said in nas("show", run.folder).stdout
 

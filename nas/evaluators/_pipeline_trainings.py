@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from nas import training
 from nas.evaluators._pipeline_jobs import PipelineJobs
 from nas.training import Job, metrics
@@ -47,6 +49,8 @@ class Trained(NamedTuple):
     """Why there is no score, where training raised an error."""
     loss: tuple[float, ...] = ()
     """Mean training loss of each epoch."""
+    mirrored: float = math.nan
+    """As `score`, on the mirror images of the validation images: of a network that was trained without mirror images."""
 
 
 @dataclass
@@ -68,9 +72,9 @@ class PipelineTrainings(PipelineJobs):
             try:
                 row = json.loads(line)
                 key = Key(row["arch"], row["level"], row["repeat"])
-                found = Trained(
-                    math.nan if row["score"] is None else row["score"], row["seconds"], row["error"], (*row["loss"],)
-                )
+                # A cache of an earlier version has no figure of mirror images.
+                score, mirrored = (math.nan if x is None else x for x in (row["score"], row.get("mirrored")))
+                found = Trained(score, row["seconds"], row["error"], (*row["loss"],), mirrored)
             except (ValueError, KeyError, TypeError):
                 continue
             self.results[key] = found
@@ -90,9 +94,25 @@ class PipelineTrainings(PipelineJobs):
                 "that is mended; then start a new run."
             )
 
+    def mirrored_share(self) -> float:
+        """Of what networks that were trained without mirror images have right, the share that they have right on mirror images.
+
+        Over the trainings at the highest level that has such; NaN before there are any.
+        """
+        known = {
+            key: found for key, found in self.results.items() if found.score > 0 and not math.isnan(found.mirrored)
+        }
+        highest = [found for key, found in known.items() if key.level == max(key.level for key in known)]
+        return sum(found.mirrored for found in highest) / sum(found.score for found in highest) if known else math.nan
+
     def _job_of(self, key: Key) -> Job:
         job = self.job(key.arch, key.level * self.unit, key.repeat, key.level)
-        return self.with_valid(job, key.level, key.repeat)
+        job = self.with_valid(job, key.level, key.repeat)
+        if job.recipe.flip:
+            return job
+        assert job.scored is not None
+        x, y = job.scored.x, job.scored.y
+        return job._replace(scored=job.scored._replace(x=torch.cat([x, x.flip(-1)]), y=torch.cat([y, y])))
 
     def _tell(self, keys: Sequence[Key], last: int, done: int) -> None:
         """Tell that the training at place `last` of those asked for has ended, as the `done`th of them."""
@@ -109,7 +129,8 @@ class PipelineTrainings(PipelineJobs):
         if self.file is None:
             return
         row = key._asdict() | found._asdict()
-        row["score"] = None if math.isnan(found.score) else found.score
+        for name in ("score", "mirrored"):
+            row[name] = None if math.isnan(row[name]) else row[name]
         row["loss"] = [round(loss, 5) for loss in found.loss if not math.isnan(loss)]
         with self.file.open("a", encoding="utf-8") as file:
             # The line break comes first, so that a line cut short by a kill does not spoil the next.
@@ -126,8 +147,10 @@ def _validated(outcome: training.Trained, job: Job, metric: str) -> Trained:
         return Trained(math.nan, outcome.seconds, f"{type(error).__name__}: {reason}")
     assert outcome.logits is not None
     assert job.scored is not None
-    score = math.nan
+    score = mirrored = math.nan
     if not math.isnan(outcome.losses[-1]):
-        seen = outcome.logits.argmax(-1)
-        score = metrics.score(metric, seen[None], job.scored.y.cpu(), outcome.logits.shape[-1]).item()
-    return Trained(score, outcome.seconds, "", tuple(outcome.losses))
+        classes, halves = outcome.logits.shape[-1], 1 if job.recipe.flip else 2
+        pairs = zip(outcome.logits.argmax(-1).chunk(halves), job.scored.y.cpu().chunk(halves), strict=True)
+        score, *rest = (metrics.score(metric, seen[None], y, classes).item() for seen, y in pairs)
+        mirrored = rest[0] if rest else math.nan
+    return Trained(score, outcome.seconds, "", tuple(outcome.losses), mirrored)

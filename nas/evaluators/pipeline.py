@@ -6,6 +6,7 @@ is one more level, the highest, on training and validation images together.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -58,6 +59,8 @@ _AUGMENTED = 0.79
 """Of a network's epochs, those that it has time for with RandAugment: on ten sets it took 1.19 to 1.38 times as long
 (`runs/pipeline_ends.sh`)."""
 _G = 1e9
+_MIRRORS_FROM = 0.9
+"""Share of right answers that stay right on mirror images from which final trainings have them. Chosen on development sets."""
 
 
 @dataclass(frozen=True)
@@ -241,6 +244,21 @@ class PipelineTraining:
         teacher = self.teaching.known
         taught = replace(self._finals, targets=self.teaching.targets_of(teacher), _done={})
         return DistilledTrainings(self._finals, taught, teacher, self.teaching.teacher, self.metric)
+
+    @property
+    def mirrored_share(self) -> float | None:
+        share = self.trainings.mirrored_share()
+        return None if math.isnan(share) else round(share, 4)
+
+    def final_arch(self, arch: Tensor, *, alone: bool) -> Tensor:
+        """With mirror images, where networks that never saw any have nearly as much right on them.
+
+        Short trainings do not show what mirror images are worth: images are new for long without them. A mean over an image and
+        its mirror image takes twice the time of an answer, so that a network that is alone does without it.
+        """
+        if self.space.settings_of(arch).mirror or (self.mirrored_share or 0.0) < _MIRRORS_FROM:
+            return arch
+        return self.space.with_mirrors(arch, twice=not alone)
 
     def second(self, arch: Tensor) -> FinalTraining:
         """With RandAugment where `arch` has none, without it where it has: two networks that saw other images err apart.

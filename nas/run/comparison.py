@@ -21,6 +21,7 @@ KEY, PLAN, SHARES = "comparison", "comparison_plan", "final_shares"
 """What a run keeps of it: the comparison, and beforehand how long the plain network and each final training is trained."""
 FOUND, REFERENCE, MAJORITY, LEARNED, ENSEMBLE = "found", "reference", "majority", "scikit-learn", "ensemble"
 """What kind of model a row is."""
+_MIRROR_WORDS = ("mirror=yes", "twice=yes")
 LEVEL = 0.05
 """The p-value below which a difference counts, as usual."""
 _HEADINGS = ("model", "valid", "test", "95% interval", "balanced", "macro F1", "parameters", "ms an image", "seconds")
@@ -85,7 +86,7 @@ class Row(NamedTuple):
 
 def read(run: Run) -> dict[str, Any] | None:
     """The JSON document: `rows`, `sentence`, `handed_out` (the name of a row), `latency_by`, `metric`, `no_plain` (why
-    the plain ResNet is missing; empty where it is not), `searched`; None before it is made.
+    the plain ResNet is missing; empty where it is not), `searched`, `mirrored_share`; None before it is made.
     """
     document = store.get_meta(run, KEY)
     if document is None:
@@ -162,7 +163,8 @@ def lines(document: dict[str, Any]) -> list[str]:
     """What is said below the table."""
     exported = _plain_is_exported(document) or _ensemble_is_exported(document) or _second_is_exported(document)
     # A comparison of an earlier version does not say why the plain network is missing.
-    said = [line for line in (document["sentence"], exported, document.get("no_plain", "")) if line != ""]
+    lines = (document["sentence"], exported, _has_mirrors(document), document.get("no_plain", ""))
+    said = [line for line in lines if line != ""]
     return [*said, f"Latency by {document['latency_by']}; models of scikit-learn in Python."]
 
 
@@ -192,18 +194,33 @@ def _ensemble_is_exported(document: dict[str, Any]) -> str:
 
 
 def searched(run: Run) -> str | None:
-    """The architecture that the search found, where validation images preferred the second training of it; else None."""
+    """The architecture that the search found, where its network was trained otherwise in the end; else None."""
     return (read(run) or {}).get("searched") or None
 
 
 def _second_is_exported(document: dict[str, Any]) -> str:
-    # A comparison of an earlier version had no such choice.
-    if not document.get("searched"):
+    differs = " ".join(word for word in _differs(document) if word not in _MIRROR_WORDS)
+    if not differs:
         return ""
-    found = next(row for row in rows_of(document) if row.kind == FOUND)
-    # Names of pipelines are long: what differs says it.
-    differs = " ".join(word for word in str(found.arch).split() if word not in document["searched"].split())
     return f"Of two trainings of the network found, validation images preferred that with {differs}: it is the export."
+
+
+def _has_mirrors(document: dict[str, Any]) -> str:
+    words = " ".join(word for word in _differs(document) if word in _MIRROR_WORDS)
+    if not words:
+        return ""
+    return (
+        f"Final trainings have {words}: of what the search's networks without mirror images have right, "
+        f"{document['mirrored_share']:.0%} stays right on mirror images."
+    )
+
+
+def _differs(document: dict[str, Any]) -> list[str]:
+    """The settings in which the network found was trained otherwise in the end than in the search."""
+    # A comparison of an earlier version had no such choice. Names of pipelines are long: what differs says it.
+    searched = (document.get("searched") or "").split()
+    found = next(row for row in rows_of(document) if row.kind == FOUND)
+    return [word for word in str(found.arch).split() if word not in searched] if searched else []
 
 
 def table(document: dict[str, Any]) -> list[tuple[str, ...]]:

@@ -147,9 +147,7 @@ def _architecture(run: Run, setup: Setup, past: step_log.History, winner: Traine
     if winner.members:
         return f"Architectures of the ensemble: {', '.join(map(code, winner.members))}. {found_as}"
     if winner.arch != name.arch:
-        return (
-            f"Architecture: {code(winner.arch)}, which validation images preferred after the final training. {found_as}"
-        )
+        return f"Architecture: {code(winner.arch)}, in the end trained otherwise than in the search. {found_as}"
     return f"Architecture: {code(winner.arch)}{proposed}"
 
 

@@ -28,7 +28,7 @@ def of(run: Run, trained: TrainedNetwork) -> Card:
         if comparison.plain_handed_out(run):
             found = f"The plain ResNet, which was as good as what {searched} found."
         elif comparison.searched(run):
-            found = f"Found by {searched}; of two trainings of it, validation images preferred this one."
+            found = f"Found by {searched}; in the end trained otherwise than in the search."
     return Card(accuracy, figures, data, found)
 
 

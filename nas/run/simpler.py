@@ -95,6 +95,7 @@ def make(run: Run, setup: Setup) -> None:
         "metric": metric,
         "no_plain": "" if REFERENCE in networks else why_no_plain(training, arch),
         "searched": _searched(training, arch, networks[FOUND][1]),
+        "mirrored_share": training.mirrored_share if isinstance(training, Averages) else None,
     }
     store.set_meta(run, comparison.KEY, document)
     final_trainings.forget(run)
@@ -109,6 +110,8 @@ def train(run: Run, setup: Setup, arch: Tensor) -> dict[str, Judged]:
     """
     training = wanted(run.config, setup)
     assert training is not None
+    if isinstance(training, Averages):
+        arch = training.final_arch(arch, alone=_averages(setup.evaluator) is None)
     asked: dict[str, FinalTraining] = {}
     plain = training.reference(arch)
     if plain is not None and not _is_same(training, plain, arch) and _keeps_constraints(run, setup.evaluator, plain):
