@@ -20,7 +20,7 @@ from torch import Tensor
 
 from nas import datasets, training
 from nas.datasets import meta_features
-from nas.evaluators._pipeline_trainings import PipelineTrainings
+from nas.evaluators._pipeline_trainings import Key, PipelineTrainings
 from search_spaces import Task
 from search_spaces.pipeline import Pipeline
 
@@ -30,6 +30,8 @@ import pipelines
 
 SPACE = Pipeline()
 BASE, SEED, MIRRORS = "base", "another seed", "other mirrors"
+SHORT = 28.0
+"""10^9 multiply-accumulates of the lower level of trainings that say what mirror images change."""
 CHANGES: dict[str, str] = {
     BASE: "",
     SEED: "",
@@ -42,6 +44,7 @@ CHANGES: dict[str, str] = {
 """Settings that differ from the base's; the last takes mirrors where the base has none, and none where it has them."""
 _SEED = 409
 """What another seed is, as `PipelineJobs.seed_of` counts them."""
+_CELL = SPACE.describe(SPACE.reference_arch).split()[0]
 _COMMON = {"cells": "0", "stem": "2", "crop": "0.125", "smoothing": "0.1", "average": "0.3"}
 
 
@@ -57,9 +60,20 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, default=Path("runs/pipeline_ends.jsonl"))
     parser.add_argument("--out", type=Path, default=Path("runs/pipeline_ends"), help="the folder of logits")
     parser.add_argument("--table", action="store_true", help="only print the table of what is there")
+    parser.add_argument(
+        "--mirrored",
+        action="store_true",
+        help="only print what short trainings say of mirror images, half a minute a set",
+    )
     asked = parser.parse_args()
     torch.set_num_threads(1)
     names = asked.sets.split(",") if asked.sets else pipelines.sets(asked.images)
+    if asked.mirrored:
+        for name in names:
+            print(
+                f"{name}: {mirrored_share(asked, name):.1%} of what is right stays right on mirror images", flush=True
+            )
+        return
     changes = [name.replace(";", ",") for name in asked.changes.split(",")]
     for change, name in [] if asked.table else [(c, n) for c in changes for n in names][asked.part :: asked.parts]:
         if (name, change, asked.compute) in read(asked.rows):
@@ -83,8 +97,7 @@ def pipeline(archive: Path, name: str, change: str) -> Tensor:
     mirrors = has_mirrors(archive, name) != (change == MIRRORS)
     chosen = _COMMON | {"mirror": "yes" if mirrors else "no", "twice": "yes" if mirrors else "no"}
     chosen |= dict(word.split("=") for word in CHANGES[change].split())
-    cell = SPACE.describe(SPACE.reference_arch).split()[0]
-    return SPACE.canonical(SPACE.parse(" ".join([cell, *(f"{key}={value}" for key, value in chosen.items())])))
+    return SPACE.canonical(SPACE.parse(" ".join([_CELL, *(f"{key}={value}" for key, value in chosen.items())])))
 
 
 def has_mirrors(archive: Path, name: str) -> bool:
@@ -97,15 +110,27 @@ def has_mirrors(archive: Path, name: str) -> bool:
     return statistics.mean(scores["yes"]) > statistics.mean(scores["no"])
 
 
-def train(asked: argparse.Namespace, name: str, change: str) -> dict[str, Any]:
-    """One training in bfloat16, and its validation accuracy in percent."""
+def trainings(asked: argparse.Namespace, name: str, unit: float) -> PipelineTrainings:
+    """Those of a data set, in bfloat16."""
     data = datasets.load(f"npz:{asked.images / name}.npz")
     shape = (data.x_train.shape[1], data.x_train.shape[2], data.x_train.shape[3])
     features = meta_features.features(data.x_train, data.y_train)
     task = Task(name, shape, len(data.class_names), features, pipelines.LEVELS)
-    own = PipelineTrainings(
-        SPACE, task, data, 0, torch.device("cpu"), pipelines.LEVELS, pipelines.UNIT, precision="bf16"
-    )
+    return PipelineTrainings(SPACE, task, data, 0, torch.device("cpu"), pipelines.LEVELS, unit, precision="bf16")
+
+
+def mirrored_share(asked: argparse.Namespace, name: str) -> float:
+    """What a search knows of mirror images after the base without them at its higher level."""
+    own = trainings(asked, name, 1e9 * SHORT)
+    arch = SPACE.describe(SPACE.parse(" ".join([_CELL, *(f"{key}={value}" for key, value in _COMMON.items())])))
+    own.train([Key(arch, pipelines.LEVELS[-1])])
+    return own.mirrored_share()
+
+
+def train(asked: argparse.Namespace, name: str, change: str) -> dict[str, Any]:
+    """One training, and its validation accuracy in percent."""
+    own = trainings(asked, name, pipelines.UNIT)
+    data = own.data
     arch = SPACE.describe(pipeline(asked.archive, name, change))
     job = own.job(arch, 1e9 * asked.compute)
     if change == SEED:  # Not a repeat, which would have a split of its own.
@@ -141,16 +166,19 @@ def table(rows: list[dict[str, Any]]) -> str:
     """Markdown: the validation accuracy of the base, and in points what each change adds, alone and with the base."""
     found = {(row["set"], row["change"]): row for row in rows}
     changes = [name for name in CHANGES if name != BASE and any(row["change"] == name for row in rows)]
-    heads = [f"{change}{both}" for change in changes for both in ("", ", with the base")]
+    names_of = {MIRRORS: "mirrors"}
+    heads = [f"{names_of.get(change, change)}{both}" for change in changes for both in ("", ", with the base")]
     lines = [f"| data set | {BASE} | {' | '.join(heads)} |", "|---|---:|" + "---:|" * len(heads)]
     gains: dict[str, dict[str, float]] = {head: {} for head in heads}
     for name in sorted({name for name, change in found if change == BASE}):
         base = found[name, BASE]["score"]
         for change in changes:
-            row = found.get((name, change), {"score": None, "with_base": None})
-            for head, value in (change, row["score"]), (f"{change}, with the base", row["with_base"]):
+            row = found.get((name, change), {"score": None, "with_base": None, "arch": ""})
+            # Of a base with mirrors the change has none: the gain is that of mirrors all the same.
+            sign, called = (-1 if change == MIRRORS and "mirror=no" in row["arch"] else 1), names_of.get(change, change)
+            for head, value in (called, row["score"]), (f"{called}, with the base", row["with_base"]):
                 if value is not None:
-                    gains[head][name] = value - base
+                    gains[head][name] = sign * (value - base)
         cells = [f"{gains[head][name]:+.1f}" if name in gains[head] else "" for head in heads]
         lines.append(f"| {name}{' *' if name in data_sets.DEVELOPMENT else ''} | {base:.1f} | {' | '.join(cells)} |")
     for title, names in ("all", None), ("development sets, *", data_sets.DEVELOPMENT):
