@@ -1,6 +1,7 @@
 """Few-shot data and episodes, and the command `nas few-shot` from its first step to new classes."""
 
 import csv
+import dataclasses
 import json
 
 import numpy as np
@@ -305,6 +306,28 @@ def test_runs_that_name_no_architecture_keep_the_one_of_their_time(tmp_path):
     setup = run.prepare(former)
     run.save(tmp_path, config, training.begin(setup.learner, 0))
     assert run.read_config(tmp_path).arch == "64:64:64:64:max_pool"
+
+
+def test_runs_of_relation_networks_that_name_no_side_of_maps_keep_the_one_of_their_time(nas, tmp_path):
+    config = run.Config("digits", "relation", way=2, steps=1)
+    setup = run.prepare(config)
+    assert setup.config.options == {"least_side": "4"}
+    assert (
+        setup.learner.embedding(setup.learner._split(setup.learner.init(0))[0], torch.zeros(1, 1, 8, 8)).shape[-1] == 4
+    )
+    # A file of before names no side.
+    before = dataclasses.replace(setup.config, options={})
+    run.save(tmp_path, before, training.begin(setup.learner, 0))
+    kept = run.read_config(tmp_path)
+    assert kept.options == {"least_side": "1"}
+    assert run.prepare(kept).learner.problem.backbone.size(1) == (64, 1, 1)
+    # A second call of the same command goes on with its run.
+    command = ("few-shot", "--data", "digits", "--learner", "relation", "--way", "2", "--steps", "1", "--name", "r")
+    assert nas(*command).returncode == 0
+    again = nas(*command)
+    assert (again.returncode, again.stderr) == (0, "")
+    other = nas(*command, "-l", "least_side=2")
+    assert (other.returncode, "{'least_side': '2'} is asked for" in other.stderr) == (2, True)
 
 
 def test_a_test_that_cannot_be_is_one_line(nas, tmp_path, monkeypatch):

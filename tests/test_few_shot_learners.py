@@ -56,8 +56,8 @@ def make(name, arch="16:16:0:0:stride", way=3, shot=1, shape=(1, 8, 8), space=No
 )
 def test_feature_maps_that_are_compared_keep_four_places_a_side(arch, side, expected):
     backbone = Backbone(Conv4(), Conv4().parse(arch), (1, side, side))
-    maps = backbone.maps()
-    assert backbone.size(maps=True)[1:] == (expected, expected)
+    maps = backbone.maps(4)
+    assert backbone.size(4)[1:] == (expected, expected)
     shown = maps(maps.init(0), torch.zeros(2, 1, side, side))
     assert shown.shape[-2:] == (expected, expected)
     # The embedding of other learners is what it was, and the weights have the same names.
@@ -66,7 +66,7 @@ def test_feature_maps_that_are_compared_keep_four_places_a_side(arch, side, expe
 
 def test_feature_maps_of_cells_are_as_the_space_has_them():
     space = NasBench201()
-    assert Backbone(space, space.reference_arch, (3, 8, 8)).size(maps=True)[1:] == (2, 2)
+    assert Backbone(space, space.reference_arch, (3, 8, 8)).size(4)[1:] == (2, 2)
 
 
 def double(params):

@@ -14,7 +14,7 @@ import click
 from rich.console import Console
 
 from nas.commands import _shared
-from nas.few_shot import result, run, training
+from nas.few_shot import named, result, run, training
 from nas.few_shot.run import Config, Setup
 from nas.few_shot.training import State
 from nas.run.lock import lock
@@ -57,6 +57,7 @@ def work(folder: Path, config: Config, minutes: float | None, episodes: int, *, 
 def _refuse_other(folder: Path, config: Config, minutes: float | None) -> None:
     """Raise `UserError` where a run is there that was asked for in other words."""
     known = run.read_config(folder)
+    config = dataclasses.replace(config, options=named.recorded(config.learner) | config.options)
     for field in dataclasses.fields(Config):
         old, new = getattr(known, field.name), getattr(config, field.name)
         settled = field.name in _UNSETTLED and (new in ("", None, 0) or (field.name == "steps" and minutes is not None))

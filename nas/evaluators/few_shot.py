@@ -90,7 +90,7 @@ class FewShot:
         made = cls(space, task, config, asked, run.source_of(data))
         # A space without an embedding, or a setting that the learner has not, is refused before a run is made.
         setup = made._setup(_sampling.sample(space, torch.tensor([0]), 0, 1)[0, 0])
-        setup.learner.problem.backbone.size(maps=False)
+        setup.learner.problem.backbone.size()
         return made
 
     @property

@@ -15,8 +15,6 @@ from search_spaces import Space, Task, UserError, _blocks
 
 Params = dict[str, Tensor]
 """Weights and statistics by name."""
-_LEAST = 4
-"""Positions a side of feature maps that are compared: places are what comparing maps is for."""
 
 
 class Network:
@@ -111,23 +109,23 @@ class Backbone(NamedTuple):
 
     def embedding(self, *, batch_statistics: bool = False) -> Network:
         """Images `[N, C, H, W]` to `[N, E]`."""
-        return Network(lambda: self._module(maps=False), batch_statistics)
+        return Network(self._module, batch_statistics)
 
-    def maps(self) -> Network:
-        """Images `[N, C, H, W]` to feature maps `[N, F, h, w]`; of a backbone of blocks with h and w of at least 4."""
-        return Network(lambda: self._module(maps=True))
+    def maps(self, least: int = 1) -> Network:
+        """Images `[N, C, H, W]` to feature maps `[N, F, h, w]`; of a backbone of blocks with h and w of at least `least`."""
+        return Network(lambda: self._module(least))
 
     def classifier(self, classes: int, *, batch_statistics: bool = False) -> Network:
         """Images `[N, C, H, W]` to logits `[N, classes]`; the names of the linear layer begin with `head.`."""
-        size = self.size(maps=False)[0]
-        return Network(lambda: _Classifier(self._module(maps=False), size, classes), batch_statistics)
+        size = self.size()[0]
+        return Network(lambda: _Classifier(self._module(), size, classes), batch_statistics)
 
-    def size(self, *, maps: bool) -> tuple[int, ...]:
-        """The shape of one image's embedding or feature maps."""
+    def size(self, least: int = 0) -> tuple[int, ...]:
+        """The shape of one image's embedding, or of its `maps(least)`."""
         with torch.no_grad():
-            return tuple(self._module(maps=maps).eval()(torch.zeros(1, *self.input_shape)).shape[1:])
+            return tuple(self._module(least).eval()(torch.zeros(1, *self.input_shape)).shape[1:])
 
-    def _module(self, *, maps: bool) -> nn.Module:
+    def _module(self, least: int = 0) -> nn.Module:
         network = self.space.build(self.arch, Task("few-shot", self.input_shape, 2))
         head = getattr(network, "head", None)
         if not isinstance(head, nn.Sequential) or not isinstance(head[-1], nn.Linear):
@@ -136,8 +134,8 @@ class Backbone(NamedTuple):
                 "cut out; few-shot takes conv4 and spaces of cells."
             )
         layers = list(head)[:-1]
-        if maps:
-            _blocks.keep_maps(network, min(self.input_shape[1:]), _LEAST)
+        if least:
+            _blocks.keep_maps(network, min(self.input_shape[1:]), least)
             ends = [i for i, layer in enumerate(layers) if isinstance(layer, nn.Flatten | nn.AdaptiveAvgPool2d)]
             layers = layers[: ends[0]] if ends else layers
         network.head = nn.Sequential(*layers)

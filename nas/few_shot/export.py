@@ -106,7 +106,7 @@ def read(folder: Path) -> Exported:
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}
         tensors = safetensors.torch.load_file(path)
-        config = run.with_arch(Config(**json.loads(about["config"])))
+        config = run.as_read(Config(**json.loads(about["config"])))
         shape, num_classes = json.loads(about["input_shape"]), json.loads(about["classes"])
         mean, std = tensors.pop(_MEAN), tensors.pop(_STD)
         inverted, deep = json.loads(about["inverted"]), json.loads(about["deep"])

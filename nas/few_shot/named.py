@@ -33,6 +33,17 @@ def make(name: str, problem: Problem, options: dict[str, str]) -> Learner:
     return found(problem, **settings.typed(name, found, options))
 
 
+def recorded(name: str) -> dict[str, str]:
+    """Settings that a run keeps even at their default, as runs without them mean `former`."""
+    found = component(name)
+    return {setting: str(getattr(found, setting)) for setting in former(name)}
+
+
+def former(name: str) -> dict[str, str]:
+    """What settings are in runs and exports that do not name them: those that came later."""
+    return getattr(component(name), "former", {})
+
+
 def default_arch(name: str) -> str:
     """The architecture of `conv4` that a learner takes where none is named: its paper's, or a faster one."""
     found = component(name)

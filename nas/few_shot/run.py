@@ -78,12 +78,14 @@ def prepare(config: Config) -> Setup:
         )
     if not config.arch and config.space == CONV4:
         config = dataclasses.replace(config, arch=named.default_arch(config.learner))
-    config = dataclasses.replace(config, digest=digest, rotations=data.rotations)
+    options = named.recorded(config.learner) | config.options
+    config = dataclasses.replace(config, digest=digest, rotations=data.rotations, options=options)
     return Setup(config, make_learner(config, tuple(data.images.shape[1:]), data.num_classes), source_of(data))
 
 
-def with_arch(config: Config) -> Config:
-    """What was read from a file, with the architecture of one that names none."""
+def as_read(config: Config) -> Config:
+    """What was read from a file, with the architecture and the settings that are meant where it names none."""
+    config = dataclasses.replace(config, options=named.former(config.learner) | config.options)
     if config.arch or config.space != CONV4:
         return config
     return dataclasses.replace(config, arch=named.former_default_arch(config.learner))
@@ -163,7 +165,7 @@ def _about(folder: Path) -> dict[str, str]:
 
 def _config(folder: Path, about: dict[str, str]) -> Config:
     try:
-        return with_arch(Config(**json.loads(about["config"])))
+        return as_read(Config(**json.loads(about["config"])))
     except (KeyError, ValueError, TypeError) as error:
         raise _damaged(folder, error) from None
 

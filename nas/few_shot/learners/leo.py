@@ -62,7 +62,7 @@ class Leo:
 
     @cached_property
     def coder(self) -> Network:
-        size = self.problem.backbone.size(maps=False)[0]
+        size = self.problem.backbone.size()[0]
         return Network(lambda: Coder(size, self.code))
 
     def init(self, seed: int) -> Params:

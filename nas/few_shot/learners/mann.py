@@ -65,7 +65,7 @@ class Mann:
     @cached_property
     def controller(self) -> Network:
         way = self.problem.way
-        size = self.problem.backbone.size(maps=False)[0] + way
+        size = self.problem.backbone.size()[0] + way
         rows = self.rows or way * self.problem.shot
         return Network(lambda: Controller(size, way, self.hidden, rows, self.columns))
 

@@ -52,7 +52,7 @@ class Matching:
 
     @cached_property
     def context(self) -> Network:
-        size = self.problem.backbone.size(maps=False)[0]
+        size = self.problem.backbone.size()[0]
         return Network(lambda: FullContext(size, self.reads))
 
     def init(self, seed: int) -> Params:

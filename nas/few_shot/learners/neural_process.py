@@ -50,7 +50,7 @@ class NeuralProcess:
     @cached_property
     def networks(self) -> tuple[Network, Network]:
         """h, of an embedding; g, of a query's embedding beside the support's vector."""
-        size, way, hidden = self.problem.backbone.size(maps=False)[0], self.problem.way, self.hidden
+        size, way, hidden = self.problem.backbone.size()[0], self.problem.way, self.hidden
         return (
             Network(lambda: nn.Sequential(nn.Linear(size, hidden), nn.ReLU(), nn.Linear(hidden, hidden))),
             Network(

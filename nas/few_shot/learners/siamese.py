@@ -49,7 +49,7 @@ class Siamese:
         return self.problem.backbone.embedding()
 
     def init(self, seed: int) -> Params:
-        size = self.problem.backbone.size(maps=False)[0]
+        size = self.problem.backbone.size()[0]
         pair = {_ALPHA: torch.full((size,), -_SLOPE / size), _BIAS: torch.full((1,), _SLOPE * _BORDER)}
         return self.embedding.init(seed) | pair
 

@@ -50,7 +50,7 @@ class Snail:
     @cached_property
     def reader(self) -> Network:
         way, shot = self.problem.way, self.problem.shot
-        size = self.problem.backbone.size(maps=False)[0] + way
+        size = self.problem.backbone.size()[0] + way
         return Network(lambda: Reader(size, way, way * shot + 1, self.filters))
 
     def init(self, seed: int) -> Params:
