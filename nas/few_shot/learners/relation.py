@@ -40,7 +40,7 @@ class Relation:
     train_queries: int = 10
     """The paper has 19 at 5-way 1-shot."""
     least_side: Annotated[int, Range(1)] = 4
-    """Places a side that feature maps keep, as those of the paper do (section 3.4): the backbone's last halvings are left out. With
+    """Places a side that feature maps keep, as those of the paper do (section 3.4): the last halvings are left out. With
     1 the comparison sees single numbers: 94.7 in place of 97.6 on Omniglot, 5-way 1-shot, in eight core-minutes."""
 
     former = {"least_side": "1"}
