@@ -5,5 +5,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PYTHONPATH="$PWD" OMP_NUM_THREADS=1
-if [ $# -eq 0 ]; then set -- digits sign_language_digits usps; fi
+if [ $# -eq 0 ]; then set -- digits sign_language_digits; fi
 exec "${PYTHON:-.venv/bin/python}" runs/own_space.py "${IMAGES:-../shared/images}" "${SEEDS:-24}" "$@"
