@@ -10,17 +10,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from controller import transfer_bo
 from controller._base import Prior, Proposal, Results
 from controller._settings_types import Range
-from controller.candidates import exploration
+from controller.candidates import exploration, named
 from controller.models import prior_file, transfer_model
-from controller.models.transfer_model import TransferModel
 from controller.policies import attention
 from search_spaces import Space, Task, UserError, _sampling
 
@@ -28,6 +26,8 @@ __all__ = ["AttentionPolicy"]
 
 _POLICY = 1
 """Stream of random numbers."""
+_COLD = "transfer_bo"
+"""The search without a prior."""
 _DROPPED = 3
 """Times `patience`, evaluations of the policy without a better one after which it is dropped. Not ablated."""
 
@@ -49,6 +49,8 @@ class State(NamedTuple):
     """int64 `[S]` evaluations of the policy since one of them was the best so far."""
     cold: Tensor
     """int64 `[S]` evaluations without it since then."""
+    without: Any
+    """The state of a search without a prior that has evaluated the same."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,17 @@ class AttentionPolicy:
         S, D = len(seeds), len(self.space.choices)
         prior_S, none_SE = torch.full_like(seeds, model.fingerprint), torch.zeros(S, 0)
         zero_S = torch.zeros_like(seeds)
-        return State(seeds, zero_S, prior_S, seeds.new_zeros(S, 0, D), none_SE, none_SE, zero_S, zero_S)
+        return State(
+            seeds,
+            zero_S,
+            prior_S,
+            seeds.new_zeros(S, 0, D),
+            none_SE,
+            none_SE,
+            zero_S,
+            zero_S,
+            self._cold.begin(task, seeds),
+        )
 
     def propose(self, state: State, batch: int) -> Proposal:
         model = transfer_model.find(self.space, state.prior)
@@ -84,8 +96,13 @@ class AttentionPolicy:
         for of_policy in (True, False):
             at_R = (turn_S == of_policy).nonzero().squeeze(-1)
             if len(at_R):
-                some = State(*(leaf[at_R] for leaf in state))
-                archs_SBD[at_R] = self._sampled(model, some, batch) if of_policy else self._cold(some, batch)
+                if of_policy:
+                    some = state._replace(
+                        **{name: getattr(state, name)[at_R] for name in ("seeds", "archs", "score", "cost")}
+                    )
+                    archs_SBD[at_R] = attention.sample(model, some, batch, state.archs.shape[1], _POLICY)
+                else:
+                    archs_SBD[at_R] = self._cold.propose(_rows(state.without, at_R), batch).archs
         return Proposal(archs_SBD)
 
     def _policy_turn(self, state: State) -> Tensor:
@@ -93,16 +110,9 @@ class AttentionPolicy:
         taking_turns_S = (state.idle < _DROPPED * self.patience) & (state.idle - self.patience < state.cold)
         return (state.idle < self.patience) | taking_turns_S if self.patience else torch.ones_like(state.idle == 0)
 
-    def _sampled(self, model: TransferModel, state: State, batch: int) -> Tensor:
-        return attention.sample(model, state, batch, state.archs.shape[1], _POLICY)
-
-    def _cold(self, state: State, batch: int) -> Tensor:
-        """What a search without a prior would evaluate next, had it evaluated the same."""
-        none_S, S = torch.full_like(state.prior, transfer_model.NO_PRIOR), len(state.seeds)
-        ratio, weights = torch.zeros(*state.score.shape, 0), torch.zeros(S, 0, dtype=torch.float64)
-        evaluated = state.archs, state.score, state.cost
-        same = transfer_bo.State(state.seeds, state.step, none_S, *evaluated, ratio, weights, torch.zeros_like(none_S))
-        return transfer_bo.TransferBO(self.space).propose(same, batch).archs
+    @property
+    def _cold(self) -> Any:
+        return named.controller(self.space, _COLD)
 
     def learn(self, state: State, proposal: Proposal, results: Results) -> State:
         archs, score = torch.cat([state.archs, proposal.archs], 1), torch.cat([state.score, results.score], 1)
@@ -111,7 +121,8 @@ class AttentionPolicy:
         improves_S = turn_S & ~exploration.no_improvement(score, batch)
         idle = torch.where(improves_S, 0, state.idle + batch * turn_S)
         cold = torch.where(improves_S, 0, state.cold + batch * ~turn_S)
-        return State(state.seeds, state.step + 1, state.prior, archs, score, cost, idle, cold)
+        without = self._cold.learn(state.without, proposal, results)
+        return State(state.seeds, state.step + 1, state.prior, archs, score, cost, idle, cold, without)
 
     def prior_weight(self, state: State) -> Tensor:
         """The share of the next evaluations that the policy gets, `[S]`: 1, a half, or 0 if dropped or without a prior."""
@@ -120,6 +131,11 @@ class AttentionPolicy:
             share_S[state.idle >= self.patience] = 0.5
             share_S[state.idle >= _DROPPED * self.patience] = 0.0
         return share_S * (state.prior != transfer_model.NO_PRIOR)
+
+
+def _rows(state: Any, at: Tensor) -> Any:
+    """The state of some of the searches."""
+    return type(state)(*(leaf[at] for leaf in state))
 
 
 @lru_cache(maxsize=4)

@@ -91,7 +91,7 @@ class Network(nn.Module):
                 size = [-(-side // 2) for side in size]
             elif min(size) > 1:
                 size = [side // 2 for side in size]
-        self.body = nn.Sequential(*blocks)
+        self.side, self.body = min(task.input_shape[1:]), nn.Sequential(*blocks)
         features = widths[-1] * (1 if mean else size[0] * size[1])
         end = [nn.AdaptiveAvgPool2d(1)] if mean else []
         self.head = nn.Sequential(*end, nn.Flatten(), nn.Linear(features, task.num_classes))
@@ -99,21 +99,16 @@ class Network(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.body(x))
 
-
-def keep_maps(network: nn.Module, side: int, least: int) -> None:
-    """Leave out, of a `Network` for images of `side`, the halvings after which a map would have fewer than `least` a side.
-
-    Other networks stay as they are.
-    """
-    if not isinstance(network, Network):
-        return
-    for part in network.body:
-        assert isinstance(part, nn.Sequential)
-        conv = part[0]
-        assert isinstance(conv, nn.Conv2d)
-        if side // 2 >= least:
-            side //= 2
-            continue
-        conv.stride = (1, 1)
-        if len(part) > _PLAIN:
-            del part[_PLAIN]
+    def keep_maps(self, least: int) -> None:
+        """Leave out the halvings after which a feature map would have fewer than `least` places a side."""
+        side = self.side
+        for part in self.body:
+            assert isinstance(part, nn.Sequential)
+            conv = part[0]
+            assert isinstance(conv, nn.Conv2d)
+            if side // 2 >= least:
+                side //= 2
+                continue
+            conv.stride = (1, 1)
+            if len(part) > _PLAIN:
+                del part[_PLAIN]

@@ -6,15 +6,22 @@ Shapes: `N` images, `E` numbers of an embedding.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from search_spaces import Space, Task, UserError, _blocks
+from search_spaces import Space, Task, UserError
 
 Params = dict[str, Tensor]
 """Weights and statistics by name."""
+
+
+@runtime_checkable
+class _KeepsMaps(Protocol):
+    """A network that can leave out its last halvings."""
+
+    def keep_maps(self, least: int) -> None: ...
 
 
 class Network:
@@ -135,7 +142,8 @@ class Backbone(NamedTuple):
             )
         layers = list(head)[:-1]
         if least:
-            _blocks.keep_maps(network, min(self.input_shape[1:]), least)
+            if isinstance(network, _KeepsMaps):
+                network.keep_maps(least)
             ends = [i for i, layer in enumerate(layers) if isinstance(layer, nn.Flatten | nn.AdaptiveAvgPool2d)]
             layers = layers[: ends[0]] if ends else layers
         network.head = nn.Sequential(*layers)

@@ -105,8 +105,11 @@ def improved(component: Any, seed: int) -> tuple[int, int]:
     """Of how many held-out tasks made up by `seed` training makes a search better, and of how many worse."""
     training, known = _trained(component, seed), synthetic_tasks.scores(seed)
     *_, last = training.stages.values()
+    # A controller that may give its prior up would hide what the prior is worth.
+    settings = getattr(component, "keeps_prior", {})
     untrained, trained = (
-        synthetic_tasks.best_on_average(training.learner.prior(state), known) for state in (training.untrained, last)
+        synthetic_tasks.best_on_average(training.learner.prior(state), known, settings)
+        for state in (training.untrained, last)
     )
     return int((trained > untrained).sum()), int((trained < untrained).sum())
 

@@ -5,6 +5,9 @@ Shapes: `N` architectures of the space, `F` families, `K` tasks of each.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -52,14 +55,18 @@ def task_set(scores_FKN: Tensor) -> TaskSet:
     return TaskSet(tuple(tasks), (SPACE,))
 
 
-def best_on_average(prior: Prior, scores_FKN: Tensor) -> Tensor:
+def best_on_average(prior: Prior, scores_FKN: Tensor, settings: Mapping[str, Any]) -> Tensor:
     """Of a search of each held-out task, `[F x HELD_OUT]`: the best score so far, averaged over the steps.
 
     A task has one search: seeds of a prior that leaves nothing to chance would count one result several times.
+
+    Args:
+        settings: of the prior's controller.
     """
     found = []
     for task, scores_KN in zip(TASKS.values(), scores_FKN):
-        controller, score_SN = plugins.load("controller", prior.about["controller"])(SPACE), scores_KN[TRAINED:]
+        component, score_SN = plugins.load("controller", prior.about["controller"]), scores_KN[TRAINED:]
+        controller = component(SPACE, **settings)
         state, steps = controller.begin(task, torch.arange(len(score_SN)), prior), []
         for _ in range(STEPS):
             proposal = controller.propose(state, BATCH)

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
-from controller._settings_types import Range
 from nas.few_shot import learner
 from nas.few_shot.backbone import Network, Params
 from nas.few_shot.episodes import Episodes
@@ -39,7 +37,7 @@ class Relation:
     train_shot: int = 0
     train_queries: int = 10
     """The paper has 19 at 5-way 1-shot."""
-    least_side: Annotated[int, Range(1)] = 4
+    least_side: int = 4
     """Places a side that feature maps keep, as those of the paper do (section 3.4): the last halvings are left out. With
     1 the comparison sees single numbers: 94.7 in place of 97.6 on Omniglot, 5-way 1-shot, in eight core-minutes."""
 
@@ -51,11 +49,11 @@ class Relation:
 
     @cached_property
     def embedding(self) -> Network:
-        return self.problem.backbone.maps(self.least_side)
+        return self.problem.backbone.maps(max(self.least_side, 1))
 
     @cached_property
     def comparison(self) -> Network:
-        channels, height, width = self.problem.backbone.size(self.least_side)
+        channels, height, width = self.problem.backbone.size(max(self.least_side, 1))
         return Network(lambda: comparison(channels, height, width))
 
     def init(self, seed: int) -> Params:
