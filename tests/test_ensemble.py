@@ -291,6 +291,21 @@ def test_mirror_images_are_looked_at_by_networks_that_never_saw_any(tmp_path):
     assert math.isnan(old.mirrored_share())
 
 
+def test_a_run_that_was_killed_in_the_end_knows_what_its_search_saw_of_mirror_images(tmp_path):
+    options = {"space": "pipeline", "unit": "0.01", "final": "0.01"}
+    config = RunConfig("digits", "random_search", prior="none", evals=2, comparison=True, training_options=options)
+    with session.start(tmp_path / "run", config, session.load(config)) as run:
+        setup = session.load(config)
+        list(session.resume(run, setup))
+        before = setup.evaluator.training.mirrored_share
+        assert before is not None
+    with store.open_run(tmp_path / "run", write=True) as run:
+        setup = session.load(run.config)
+        assert setup.evaluator.training.mirrored_share is None
+        assert list(session.resume(run, setup)) == []
+        assert setup.evaluator.training.mirrored_share == before
+
+
 def test_a_comparison_says_that_final_trainings_have_mirror_images():
     row = {"kind": comparison.FOUND, "arch": "cell width=16 mirror=yes twice=yes augment=yes"}
     document = {"searched": "cell width=16 mirror=no twice=no augment=no", "mirrored_share": 0.957}

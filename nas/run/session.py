@@ -166,10 +166,10 @@ def resume(run: Run, setup: Setup) -> Iterator[Progress]:
     # Also where nothing is left to search: the report may have been stopped, and goes on from these files.
     if training is None and isinstance(setup.evaluator, KeepsFiles):
         setup.evaluator.cache_to(run.folder)
-    if budget.spent(config, past):
-        return
     if training is not None:
         training.cache_to(run.folder)
+    if budget.spent(config, past):
+        return
     before, earlier = tables.column_read_counts(), Counter(store.get_meta(run, _COLUMNS_READ) or {})
     kept = dict(earlier)
     with TensorBoardLog(run.folder, setup.controller, past.score.shape[1]) as log:
