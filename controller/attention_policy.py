@@ -83,8 +83,8 @@ class AttentionPolicy:
             none_SE,
             none_SE,
             zero_S,
-            zero_S,
-            self._cold.begin(task, seeds),
+            zero_S.clone(),
+            self._cold.begin(task, seeds.clone()),
         )
 
     def propose(self, state: State, batch: int) -> Proposal:

@@ -106,7 +106,7 @@ class Network(nn.Module):
             assert isinstance(part, nn.Sequential)
             conv = part[0]
             assert isinstance(conv, nn.Conv2d)
-            if side // 2 >= least:
+            if side // 2 >= least or least == 1:
                 side //= 2
                 continue
             conv.stride = (1, 1)

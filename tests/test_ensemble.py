@@ -312,7 +312,7 @@ def test_a_comparison_says_that_final_trainings_have_mirror_images():
     rows = [comparison.Row(**{**dict.fromkeys(comparison.Row._fields), **row})._asdict()]
     said = comparison._has_mirrors(document | {"rows": rows})
     assert said.startswith("Final trainings have mirror=yes twice=yes: ")
-    assert "96% stays right" in said
+    assert "have 96% as much right" in said
     assert "preferred that with augment=yes:" in comparison._second_is_exported(document | {"rows": rows})
     assert comparison._has_mirrors({"searched": "", "rows": rows}) == ""
 

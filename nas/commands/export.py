@@ -76,7 +76,7 @@ def command(
         rows = [row for row in summary(opened)["best"] if row["arch"] is not None]
         stored = trained_network.load(opened.folder)
         by_function = evaluation_file.weights(opened.folder) if stored is None else None
-        searched = comparison.searched(opened)
+        searched = None if comparison.plain_handed_out(opened) else comparison.searched(opened)
     arch = _pick(rows, seed) if seed is not None or stored is None else stored.arch
     if stored is not None and arch == searched:  # Its other training was handed out.
         arch = stored.arch

@@ -248,7 +248,7 @@ class PipelineTraining:
     @property
     def mirrored_share(self) -> float | None:
         share = self.trainings.mirrored_share()
-        return None if math.isnan(share) else round(share, 4)
+        return None if math.isnan(share) else round(min(share, 1.0), 4)
 
     def final_arch(self, arch: Tensor, *, alone: bool) -> Tensor:
         """With mirror images, where networks that never saw any have nearly as much right on them.

@@ -210,8 +210,8 @@ def _has_mirrors(document: dict[str, Any]) -> str:
     if not words:
         return ""
     return (
-        f"Final trainings have {words}: of what the search's networks without mirror images have right, "
-        f"{document['mirrored_share']:.0%} stays right on mirror images."
+        f"Final trainings have {words}: the search's networks without mirror images have "
+        f"{document['mirrored_share']:.0%} as much right on mirror images."
     )
 
 

@@ -15,7 +15,7 @@ from nas.run.store import Run
 from nas.tasks import network_bound
 from nas.text import counted
 from nas.types import TrainedNetwork, Watched
-from search_spaces import Space, Task, UserError, representatives
+from search_spaces import HasMirror, Space, Task, UserError, representatives
 
 _FOLDER = "picked"
 
@@ -88,10 +88,13 @@ def network(
         return None
     folder = run.folder / _FOLDER / hashlib.sha256(point.arch.encode()).hexdigest()[:16]
     arch = space.parse(point.arch)
+    searched = None if comparison.plain_handed_out(run) else comparison.searched(run)
     for known in (run.folder, *sorted(folder.parent.glob("*"))):
         kept = trained_network.load(known)
-        # What was handed out for it may differ in its training alone, as validation images preferred.
-        is_its_own = known == run.folder and point.arch == comparison.searched(run)
+        # What was handed out for it may differ in its training alone; not if it answers twice, or is the plain network.
+        is_its_own = known == run.folder and point.arch == searched
+        if is_its_own and kept is not None:
+            is_its_own = kept.mirror == (isinstance(space, HasMirror) and space.mirrors(arch))
         # An ensemble is as large as its members together.
         if kept is not None and not kept.members and (is_its_own or _alike(space, kept.arch, point.arch)):
             return kept

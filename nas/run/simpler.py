@@ -165,6 +165,7 @@ def _searched(training: ComparableTraining, arch: Tensor, network: TrainedNetwor
 
 def _averages(evaluator: Evaluator) -> Averages | None:
     """The evaluator, if an ensemble may be handed out: not where something is constrained, as it costs as much as two."""
+    evaluator = evaluator.inner if isinstance(evaluator, MultiObjective) else evaluator
     training = evaluator.training
     if isinstance(training, Averages) and training.ensemble and not isinstance(evaluator, Constrained):
         return training
