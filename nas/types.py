@@ -433,8 +433,8 @@ class Averages(Protocol):
 
     @property
     def mirrored_share(self) -> float | None:
-        """Of what the search's networks without mirror images have right, the share that stays right on mirror images; None
-        where there were none."""
+        """What the search's networks without mirror images have right on mirror images, as a share, at most 1, of what they have
+        right; None where there were none."""
         ...
 
     def final_arch(self, arch: Tensor, *, alone: bool) -> Tensor:

@@ -70,9 +70,7 @@ def main() -> None:
     names = asked.sets.split(",") if asked.sets else pipelines.sets(asked.images)
     if asked.mirrored:
         for name in names:
-            print(
-                f"{name}: {mirrored_share(asked, name):.1%} of what is right stays right on mirror images", flush=True
-            )
+            print(f"{name}: {mirrored_share(asked, name):.1%} as much is right on mirror images", flush=True)
         return
     changes = [name.replace(";", ",") for name in asked.changes.split(",")]
     for change, name in [] if asked.table else [(c, n) for c in changes for n in names][asked.part :: asked.parts]:

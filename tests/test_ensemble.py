@@ -10,6 +10,8 @@ import torch
 
 from nas.evaluators._pipeline_final import FinalKey
 from nas.evaluators._pipeline_trainings import Key, PipelineTrainings
+from nas.evaluators.constrained import Constrained
+from nas.evaluators.multi_objective import MultiObjective
 from nas.evaluators.pipeline import PipelineTraining
 from nas.export import ensemble
 from nas.export.export import build
@@ -304,6 +306,21 @@ def test_a_run_that_was_killed_in_the_end_knows_what_its_search_saw_of_mirror_im
         assert setup.evaluator.training.mirrored_share is None
         assert list(session.resume(run, setup)) == []
         assert setup.evaluator.training.mirrored_share == before
+
+
+def test_more_is_not_right_on_mirror_images_than_on_others(monkeypatch):
+    monkeypatch.setattr(PipelineTrainings, "mirrored_share", lambda self: 1.1)
+    assert PipelineTraining.of("digits").mirrored_share == 1
+
+
+def test_no_ensemble_is_handed_out_under_a_bound_beside_several_objectives():
+    bound = object.__new__(Constrained)
+    object.__setattr__(bound, "inner", PipelineTraining.of("digits"))
+    both = object.__new__(MultiObjective)
+    object.__setattr__(both, "inner", bound)
+    assert simpler._averages(both) is None
+    object.__setattr__(both, "inner", bound.inner)
+    assert simpler._averages(both) is bound.inner
 
 
 def test_a_comparison_says_that_final_trainings_have_mirror_images():

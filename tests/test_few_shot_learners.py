@@ -64,6 +64,13 @@ def test_feature_maps_that_are_compared_keep_four_places_a_side(arch, side, expe
     assert maps.names == [name for name in backbone.embedding().names if name in set(maps.names)]
 
 
+@pytest.mark.parametrize("side", [7, 12, 15, 28])
+def test_feature_maps_that_may_be_single_numbers_keep_every_halving(side):
+    backbone = Backbone(Conv4(), Conv4().parse("16:16:16:16:stride"), (1, side, side))
+    flat = backbone.size()[0]
+    assert torch.Size(backbone.size(1)).numel() == flat
+
+
 def test_feature_maps_of_cells_are_as_the_space_has_them():
     space = NasBench201()
     assert Backbone(space, space.reference_arch, (3, 8, 8)).size(4)[1:] == (2, 2)

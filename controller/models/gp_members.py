@@ -50,6 +50,8 @@ _COLD_KERNELS = (
 slow to learn and hard to mislead. Chosen on the development tasks (docs/benchmarks.md, "How the ensemble was chosen"): three of
 them (second, fourth, fifth) need 1.03 as many evaluations from random first moves, within chance, and 1.11 from the prior's."""
 _EXACT_KERNELS = ((0.0, 1.0, 0.0, 0.0), (0.4, 0.4, 0.0, 0.2))
+"""The same of those of little noise that a space too large to list has beside them. Chosen among four sets of one to four kernels
+on made-up functions of 30 decisions that no table shows (docs/benchmarks.md, "Spaces too large to list")."""
 _P_COLD_STRUCTURE, _P_COLD_SINGLE, _P_MEAN, _P_COMPONENTS = 0.27, 0.03, 0.5, 0.2
 """Probability of each kind of hypothesis, divided evenly within a kind: cold ones that see path statistics, cold ones that see
 one-hot positions or operation pairs alone, those around mean functions, those along components. A few evaluations outweigh

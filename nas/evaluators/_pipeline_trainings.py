@@ -95,7 +95,7 @@ class PipelineTrainings(PipelineJobs):
             )
 
     def mirrored_share(self) -> float:
-        """Of what networks that were trained without mirror images have right, the share that they have right on mirror images.
+        """What networks that were trained without mirror images have right on mirror images, as a share of what they have right.
 
         Over the trainings at the highest level that has such; NaN before there are any.
         """

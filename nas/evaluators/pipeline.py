@@ -60,7 +60,7 @@ _AUGMENTED = 0.79
 (`runs/pipeline_ends.sh`)."""
 _G = 1e9
 _MIRRORS_FROM = 0.9
-"""Share of right answers that stay right on mirror images from which final trainings have them. Chosen on development sets."""
+"""What is right on mirror images, as a share of what is right, from which final trainings have them. By development sets."""
 
 
 @dataclass(frozen=True)
