@@ -19,8 +19,10 @@ from nas.run import (
     averaged,
     comparison,
     finish,
+    front,
     model_card,
     names,
+    pick,
     session,
     simpler,
     step_log,
@@ -365,3 +367,37 @@ def test_the_second_training_is_named_wherever_it_is_handed_out(nas, tmp_path, m
     # It is what the search found, trained: nothing is trained anew, and nothing is written without its weights.
     for asked in (["--pick", "params<=1G"], ["--seed", 0]):
         assert f"{winner.arch} is written." in nas("export", run.folder, *asked, "--to", tmp_path / "out").stderr
+
+
+def test_a_pick_is_no_network_that_answers_twice_and_not_the_plain_one(nas, tmp_path, monkeypatch):
+    config = RunConfig(
+        "digits",
+        "random_search",
+        prior="none",
+        evals=1,
+        comparison=False,
+        training_options={"space": "pipeline", "unit": "0.005", "final": "0.005"},
+    )
+    monkeypatch.setattr(trained_network, "write_export", lambda *_, **__: None)
+    setup = session.load(config)
+    with session.start(tmp_path / "run", config, setup) as run:
+        list(session.resume(run, setup))
+        finish.finish(run, setup)
+        winner, (point,) = trained_network.load(run.folder), front.points(run)
+        assert winner is not None
+        monkeypatch.setattr(comparison, "searched", lambda run: point.arch)
+        settings = SPACE.settings_of(SPACE.parse(point.arch))
+        cell = SPACE.cell_of(SPACE.parse(point.arch))
+        other = SPACE.describe(SPACE.arch_of(cell, settings._replace(augment=not settings.augment)))
+        for plain, stored, trains in (
+            (False, winner._replace(arch=other), False),  # Another training of what was searched.
+            (False, winner._replace(arch=other, mirror=not winner.mirror), True),
+            (True, winner._replace(arch=other), True),
+        ):
+            monkeypatch.setattr(comparison, "plain_handed_out", lambda run, plain=plain: plain)
+            trained_network.save(run.folder, stored)
+            said = []
+            monkeypatch.setattr(pick, "_FOLDER", f"picked-{plain}-{trains}")
+            picked = pick.network(run, point, SPACE, trusted=False, say=said.append)
+            assert picked is not None
+            assert (picked.arch, len(said)) == ((point.arch, 1) if trains else (stored.arch, 0))
