@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nas.evaluators._pipeline_final import FinalKey
-from nas.evaluators._pipeline_trainings import Key, PipelineTrainings
+from nas.evaluators._pipeline_trainings import Key, PipelineTrainings, Trained
 from nas.evaluators.constrained import Constrained
 from nas.evaluators.multi_objective import MultiObjective
 from nas.evaluators.pipeline import PipelineTraining
@@ -295,9 +295,21 @@ def test_mirror_images_are_looked_at_by_networks_that_never_saw_any(tmp_path):
     assert math.isnan(old.mirrored_share())
 
 
+@pytest.mark.parametrize("metric", ["accuracy", "balanced_accuracy", "macro_f1"])
+def test_networks_at_chance_say_nothing_of_mirror_images(metric):
+    trainings = PipelineTraining.of("digits", unit="0.01", metric=metric).trainings
+    # Of ten classes alike; two standard errors of a share of 0.1 on the validation images.
+    same, images = (10.0 if metric != "macro_f1" else 2.0), len(trainings.data.y_valid)
+    assert same < trainings.chance < same + 1 + 200 * math.sqrt(0.1 * 0.9 / images)
+    trainings.results[Key("at chance", 3)] = Trained(trainings.chance - 0.01, 1.0, mirrored=trainings.chance)
+    assert math.isnan(trainings.mirrored_share())
+    trainings.results[Key("learned", 1)] = Trained(80.0, 1.0, mirrored=20.0)
+    assert trainings.mirrored_share() == 0.25
+
+
 def test_a_run_that_was_killed_in_the_end_knows_what_its_search_saw_of_mirror_images(tmp_path):
-    options = {"space": "pipeline", "unit": "0.01", "final": "0.01"}
-    config = RunConfig("digits", "random_search", prior="none", evals=2, comparison=True, training_options=options)
+    options = {"space": "pipeline", "unit": "0.03", "final": "0.01"}
+    config = RunConfig("digits", "random_search", prior="none", evals=6, comparison=True, training_options=options)
     with session.start(tmp_path / "run", config, session.load(config)) as run:
         setup = session.load(config)
         list(session.resume(run, setup))

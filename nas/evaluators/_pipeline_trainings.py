@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -97,13 +98,24 @@ class PipelineTrainings(PipelineJobs):
     def mirrored_share(self) -> float:
         """What networks that were trained without mirror images have right on mirror images, as a share of what they have right.
 
-        Over the trainings at the highest level that has such; NaN before there are any.
+        Over the trainings that beat chance, at the highest level that has such; NaN before there are any. A network at chance
+        has as many right on any images.
         """
         known = {
-            key: found for key, found in self.results.items() if found.score > 0 and not math.isnan(found.mirrored)
+            key: found
+            for key, found in self.results.items()
+            if found.score > self.chance and not math.isnan(found.mirrored)
         }
         highest = [found for key, found in known.items() if key.level == max(key.level for key in known)]
         return sum(found.mirrored for found in highest) / sum(found.score for found in highest) if known else math.nan
+
+    @cached_property
+    def chance(self) -> float:
+        """A score that one answer for all validation images rarely has: its own, and two standard errors."""
+        y, classes = self.data.y_valid, len(self.data.class_names)
+        same = y.bincount().argmax().expand(1, len(y))
+        share = metrics.score(self.metric, same, y, classes).item() / 100
+        return 100 * (share + 2 * math.sqrt(share * (1 - share) / metrics.effective_images(self.metric, y)))
 
     def _job_of(self, key: Key) -> Job:
         job = self.job(key.arch, key.level * self.unit, key.repeat, key.level)
