@@ -322,6 +322,44 @@ def test_a_run_that_was_killed_in_the_end_knows_what_its_search_saw_of_mirror_im
         assert setup.evaluator.training.mirrored_share == before
 
 
+@pytest.mark.parametrize("compared", [True, False])
+def test_every_final_training_of_a_run_has_mirror_images(compared, tmp_path, monkeypatch):
+    options = {"space": "pipeline", "unit": "0.005", "final": "0.005", "ensemble": "false"}
+    config = RunConfig(
+        "digits", "random_search", prior="none", evals=1, seeds=2, comparison=compared, training_options=options
+    )
+    monkeypatch.setattr(PipelineTrainings, "mirrored_share", lambda self: 0.95)
+    monkeypatch.setattr(trained_network, "write_export", lambda *_, **__: None)
+    # What takes seconds, and is tested elsewhere.
+    monkeypatch.setattr(PipelineTraining, "reference", lambda self, arch: None)
+    monkeypatch.setattr(simpler.latency, "of_networks", lambda modules, shape: ([1.0] * len(modules), "x"))
+    monkeypatch.setattr(
+        simpler.baselines, "fit_best", lambda images, *_: simpler.baselines.majority(images, tuple("0123456789"))
+    )
+    setup, asked = session.load(config), []
+    networks = PipelineTraining.final_networks
+    monkeypatch.setattr(
+        PipelineTraining, "final_networks", lambda self, each: (asked.extend(each), networks(self, each))[1]
+    )
+    with session.start(tmp_path / "run", config, setup) as run:
+        list(session.resume(run, setup))
+        archs = step_log.history(run).archs[:, 0]
+        # Otherwise this shows nothing.
+        assert not all(SPACE.settings_of(arch).mirror for arch in archs)
+        finish.finish(run, setup)
+        winner, values = trained_network.load(run.folder), store.get_meta(run, "report")
+        assert winner is not None
+        assert all(SPACE.settings_of(one.arch).mirror for one in asked)
+        # No architecture is trained for longer than it takes: of two, once each; the second training of the best.
+        finals = {(SPACE.describe(SPACE.canonical(one.arch)), one.seed, one.held_out) for one in asked}
+        assert len(finals) == (5 if compared else 2)
+        assert len(values) == 2
+        assert winner.metrics["test_accuracy"] in values
+        if True: print("X", comparison.searched(run), winner.arch)
+        assert comparison.searched(run) in [SPACE.describe(SPACE.canonical(arch)) for arch in archs]
+        assert winner.arch != comparison.searched(run)
+
+
 def test_more_is_not_right_on_mirror_images_than_on_others(monkeypatch):
     monkeypatch.setattr(PipelineTrainings, "mirrored_share", lambda self: 1.1)
     assert PipelineTraining.of("digits").mirrored_share == 1

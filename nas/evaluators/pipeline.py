@@ -187,7 +187,8 @@ class PipelineTraining:
         return [Key(self.space.describe(arch), level, repeat) for arch, level in zip(distinct, levels, strict=True)]
 
     def report(self, archs: Tensor) -> Tensor:
-        tested = [self.final_network(arch).metrics["test_accuracy"] for arch in archs.flatten(0, -2)]
+        finals = [self.final_arch(arch, alone=True) for arch in archs.flatten(0, -2)]
+        tested = [self.final_network(arch).metrics["test_accuracy"] for arch in finals]
         return torch.tensor(tested).view(archs.shape[:-1])
 
     @property

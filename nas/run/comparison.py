@@ -17,7 +17,7 @@ from nas.run.store import Run
 from nas.training.metrics import METRIC_NAMES
 from search_spaces import UserError
 
-KEY, PLAN, SHARES = "comparison", "comparison_plan", "final_shares"
+KEY, PLAN, SHARES, SEARCHED = "comparison", "comparison_plan", "final_shares", "searched"
 """What a run keeps of it: the comparison, and beforehand how long the plain network and each final training is trained."""
 FOUND, REFERENCE, MAJORITY, LEARNED, ENSEMBLE = "found", "reference", "majority", "scikit-learn", "ensemble"
 """What kind of model a row is."""
@@ -195,7 +195,7 @@ def _ensemble_is_exported(document: dict[str, Any]) -> str:
 
 def searched(run: Run) -> str | None:
     """The architecture that the search found, where its network was trained otherwise in the end; else None."""
-    return (read(run) or {}).get("searched") or None
+    return (read(run) or {}).get("searched") or store.get_meta(run, SEARCHED)
 
 
 def _second_is_exported(document: dict[str, Any]) -> str:

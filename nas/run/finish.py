@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from nas.export.export import Export
 from nas.run import (
@@ -35,7 +36,7 @@ from nas.run.markdown import code, escape
 from nas.run.session import Setup
 from nas.run.stages import Enter
 from nas.run.store import Run
-from nas.types import TrainedNetwork
+from nas.types import Averages, TrainedNetwork, TrainingEvaluator
 from search_spaces._files import atomic_write
 
 PAGE = "report.md"
@@ -98,17 +99,35 @@ def write_report(run: Run, setup: Setup, enter: Enter = stages.nobody) -> None:
     top = found.archs[choice.top(run, past, found)]
     # All final trainings of a comparison first: it then finds them where it looks for them.
     compared = simpler.train(run, setup, top)[FOUND][1] if simpler.wanted(run.config, setup) else None
-    archs = found.archs[succeeded]
-    if compared is not None and len(archs) == 1:
-        values = torch.tensor([compared.metrics["test_accuracy"]])
-    elif (values := setup.evaluator.report(archs)) is None:
+    if (values := _reported(setup, found.archs[succeeded], top, compared)) is None:
         return
     if setup.evaluator.training is not None:
-        trained_network.save(run.folder, compared or setup.evaluator.training.final_network(top))
+        trained_network.save(run.folder, compared or _alone(run, setup.evaluator.training, top))
         store.set_meta(run, SECONDS, {"final training": round(time.perf_counter() - began, 3)})
     reports = torch.full_like(found.score, torch.nan).masked_scatter(succeeded, values.float())
     test_place.save(run, setup.evaluator, found.archs, reports)
     store.set_meta(run, "report", [None if math.isnan(v) else round(v, 4) for v in reports.tolist()])
+
+
+def _reported(setup: Setup, archs: Tensor, top: Tensor, compared: TrainedNetwork | None) -> Tensor | None:
+    """The report column of `archs` `[N, D]`, `[N]`; of `top` `[D]` that of its network, where it was trained already."""
+    if compared is None:
+        return setup.evaluator.report(archs)
+    others = (archs != top).any(-1)
+    values = torch.full((len(archs),), compared.metrics["test_accuracy"])
+    if others.any():
+        reported = setup.evaluator.report(archs[others])
+        assert reported is not None
+        values[others] = reported.float()
+    return values
+
+
+def _alone(run: Run, training: TrainingEvaluator, top: Tensor) -> TrainedNetwork:
+    """The network that is handed out without a comparison, of the architecture `top` `[D]`."""
+    arch = training.final_arch(top, alone=True) if isinstance(training, Averages) else top
+    if not torch.equal(arch, top):
+        store.set_meta(run, comparison.SEARCHED, training.final_space.describe(training.equivalents(top)))
+    return training.final_network(arch)
 
 
 def page(run: Run, setup: Setup, winner: TrainedNetwork) -> str:

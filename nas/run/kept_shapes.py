@@ -38,6 +38,7 @@ KEPT: dict[str, Shape] = {
     "test_place": {"functions": int, "seeds": [([(float, int)], None)]},
     "comparison_plan": {"share": (float, int)},
     "final_shares": [(float, int)],
+    "searched": str,
 }  # fmt: skip
 """By key; readers that check by themselves ask for the outermost alone."""
 

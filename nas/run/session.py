@@ -250,7 +250,7 @@ def extend(run: Run, **budgets: float | None) -> tuple[Run, list[str]]:
     past, lines = step_log.history(run), []
     config = budget.extended(run.config, past, given)
     # They are of the best so far; the new best is read and trained anew.
-    for key in ("report", comparison.KEY, comparison.PLAN, comparison.SHARES):
+    for key in ("report", comparison.KEY, comparison.PLAN, comparison.SHARES, comparison.SEARCHED):
         store.set_meta(run, key, None)
     last = past.score.shape[1] % run.config.batch
     if last and not step_log.undo_cut(run) and past.steps:
