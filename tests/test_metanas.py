@@ -1,5 +1,7 @@
 """A learned start of a supernet: what is kept of its weights, the outer loop's rules, a search that begins with it."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -191,3 +193,12 @@ def test_a_temperature_hardens_the_mixture_of_darts_along_a_line():
         expected = (params["alpha"] / temperature).softmax(-1)[:, None]
         torch.testing.assert_close(hard.mix(params, now, 1), expected)
         torch.testing.assert_close(plain.mix(params, now, 1), params["alpha"].softmax(-1)[:, None])
+
+
+def test_it_is_listed_among_the_meta_learners_with_its_settings(nas):
+    rows = json.loads(nas("components", "--kind", "meta-learner", "--json").stdout)
+    assert [row["name"] for row in rows] == sorted(row["name"] for row in rows)
+    (listed,) = [row for row in rows if row["name"] == "metanas"]
+    assert listed["settings"]["rounds"] == 6
+    assert "sets" not in listed["settings"]
+    assert "--images" in nas("meta-train", "--learner", "metanas", "-l", "rounds=1").stderr

@@ -10,6 +10,7 @@ import click
 
 from nas import plugins
 from nas.commands import _shared
+from nas.meta import metanas
 from search_spaces import UserError
 
 
@@ -40,7 +41,10 @@ def command(kind: str | None, settings: bool, as_json: bool) -> None:
 
 def _components(kind: str) -> list[dict[str, Any]]:
     entries = plugins.installed(kind)
-    return [_row(kind, name, "metacell") for name in plugins.names(kind)] + [
+    own = [_row(kind, name, "metacell") for name in plugins.names(kind)]
+    if kind == "meta-learner":  # It learns from images where the others learn from tables, so it is not in their room.
+        own = sorted([*own, _described(kind, metanas.NAME, "metacell", metanas.MetaNas)], key=lambda row: row["name"])
+    return own + [
         _row(kind, name, entry.dist.name if entry.dist else entry.module) for name, entry in sorted(entries.items())
     ]
 
@@ -50,14 +54,18 @@ def _row(kind: str, name: str, package: str) -> dict[str, Any]:
         component = plugins.load(kind, name)
     except UserError as error:  # Another package's that cannot be imported must not hide the rest.
         return {"kind": kind, "name": name, "from": package, "summary": str(error), "settings": {}}
+    return _described(kind, name, package, component)
+
+
+def _described(kind: str, name: str, package: str, component: Any) -> dict[str, Any]:
     summary = (inspect.getdoc(component) or "").splitlines() or [""]
     known = fields(component) if is_dataclass(component) and kind != "evaluator" else ()
     shown = {f.name: _default(f) for f in known if f.init and f.name not in _GIVEN and not f.name.startswith("_")}
     return {"kind": kind, "name": name, "from": package, "summary": summary[0], "settings": shown}
 
 
-_GIVEN = ("space", "task")
-"""Fields that a search fills in; they are no settings."""
+_GIVEN = ("space", "task", "sets")
+"""Fields that a search or a training fills in; they are no settings."""
 
 
 def _default(field: Any) -> Any:

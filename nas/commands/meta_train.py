@@ -22,8 +22,6 @@ from nas.tune import settings_file
 from nas.tune.ranges import as_text
 from search_spaces import UserError
 
-_IMAGES = "metanas"
-"""The learner that learns from images."""
 _GEOMETRY = ("channels", "cells", "image_size")
 """What a search must have in common with the prior of a supernet."""
 
@@ -34,7 +32,7 @@ _GEOMETRY = ("channels", "cells", "image_size")
     "--settings", "tuned", type=GivenPath(path_type=Path), help="A file of `nas tune`: the learner and its settings."
 )
 @click.option(
-    "--learner-option", "options", multiple=True, metavar="NAME=VALUE", help="A setting of it, as pca_steps=600."
+    "--learner-option", "-l", "options", multiple=True, metavar="NAME=VALUE", help="A setting of it, as pca_steps=600."
 )
 @click.option(
     "--split", default="everything", show_default=True, help="What to hold out, as nas/data/splits.json declares it."
@@ -89,10 +87,10 @@ def command(
             raise UserError(f"--from-runs trains nothing and adds to a prior that is trained; leave {option} out.")
         _learn_from_runs(folder or _shared.runs_root() / f"prior-{split}", start, [*runs, *more], command_line)
         return
-    if images or learner == _IMAGES:
+    if images or learner == metanas.NAME:
         given = _options.pairs(options, "--learner-option")
         folder = folder or _shared.runs_root() / "metanas"
-        _learn_from_images(learner or _IMAGES, given, image_sets.named(images), folder, seed, command_line)
+        _learn_from_images(learner or metanas.NAME, given, image_sets.named(images), folder, seed, command_line)
         return
     learner, given = _settings(learner, tuned, _options.pairs(options, "--learner-option"))
     name = plugins.absolute(learner)
@@ -132,10 +130,10 @@ def _learn_from_images(
     learner: str, given: dict[str, str], sets: tuple[str, ...], folder: Path, seed: int, command_line: str
 ) -> None:
     """The start of a supernet. Its learner is no component: tables are nothing to it."""
-    if learner != _IMAGES:
-        raise UserError(f"--learner is {learner}, which learns from tables; --images is for {_IMAGES}.")
+    if learner != metanas.NAME:
+        raise UserError(f"--learner is {learner}, which learns from tables; --images is for {metanas.NAME}.")
     torch.set_num_threads(1)
-    made = metanas.MetaNas(sets, **typed(_IMAGES, metanas.MetaNas, given))
+    made = metanas.MetaNas(sets, **typed(metanas.NAME, metanas.MetaNas, given))
     digests = [one.data_digest for one in made.evaluators]
     config = {
         "learner": learner, "options": given, "images": list(sets), "digests": digests, "seed": seed, "tasks": len(sets),

@@ -28,6 +28,8 @@ from nas.training import supernet_slope, supernet_start
 from nas.training.supernet_program import Weights
 from search_spaces import UserError, _noise
 
+NAME = "metanas"
+"""As `nas meta-train --learner` has it; it is the learner that learns from images."""
 _ROUND, _SEARCH = 1, 2
 """Streams of random numbers: the order of the sets in a round, the seed of a search."""
 
