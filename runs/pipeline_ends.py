@@ -29,7 +29,7 @@ import data_sets
 import pipelines
 
 SPACE = Pipeline()
-BASE, SEED, MIRRORS = "base", "another seed", "other mirrors"
+BASE, SEED, MIRRORS, END = "base", "another seed", "other mirrors", "end"
 SHORT = 28.0
 """10^9 multiply-accumulates of the lower level of trainings that say what mirror images change."""
 CHANGES: dict[str, str] = {
@@ -40,8 +40,15 @@ CHANGES: dict[str, str] = {
     "RandAugment": "augment=yes",
     "mixup, cutout": "mixup=0.2 cutout=0.25",
     MIRRORS: "",
+    END: "augment=yes",
+    f"{END}, stem 1": "augment=yes stem=1",
+    f"{END}, width 32": "augment=yes width=32",
 }
-"""Settings that differ from the base's; the last takes mirrors where the base has none, and none where it has them."""
+"""Settings that differ from the base's. `other mirrors` has mirrors where the base has none, and none where it has them; the last
+three have them where a search's final trainings do."""
+ENDS = tuple(name for name in CHANGES if name.startswith(END))
+OFTEN = 0.9
+"""The share right on mirror images from which final trainings have mirrors."""
 _SEED = 409
 """What another seed is, as `PipelineJobs.seed_of` counts them."""
 _CELL = SPACE.describe(SPACE.reference_arch).split()[0]
@@ -52,7 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("images", type=Path, help="the folder of .npz files")
     parser.add_argument("--sets", help="comma-separated; by default all of the folder")
-    parser.add_argument("--changes", default=",".join(name.replace(",", ";") for name in CHANGES))
+    parser.add_argument("--changes", default=",".join(n.replace(",", ";") for n in CHANGES if n not in ENDS))
     parser.add_argument("--compute", type=float, default=1024.0, help="10^9 multiply-accumulates of each training")
     parser.add_argument("--part", type=int, default=0, help="which of the parts that the trainings are dealt to")
     parser.add_argument("--parts", type=int, default=1, help="processes that share the work")
@@ -60,6 +67,7 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, default=Path("runs/pipeline_ends.jsonl"))
     parser.add_argument("--out", type=Path, default=Path("runs/pipeline_ends"), help="the folder of logits")
     parser.add_argument("--table", action="store_true", help="only print the table of what is there")
+    parser.add_argument("--sizes", action="store_true", help="of larger networks alone, whatever the compute")
     parser.add_argument(
         "--mirrored",
         action="store_true",
@@ -73,6 +81,7 @@ def main() -> None:
             print(f"{name}: {mirrored_share(asked, name):.1%} as much is right on mirror images", flush=True)
         return
     changes = [name.replace(";", ",") for name in asked.changes.split(",")]
+    changes = list(ENDS) if asked.sizes else changes
     for change, name in [] if asked.table else [(c, n) for c in changes for n in names][asked.part :: asked.parts]:
         if (name, change, asked.compute) in read(asked.rows):
             continue
@@ -81,7 +90,8 @@ def main() -> None:
         with asked.rows.open("a") as opened:
             opened.write(f"\n{json.dumps(row)}")
         print(name, change, row["score"], f"{row['seconds']} s", file=sys.stderr)
-    print(table([row for row in read(asked.rows).values() if row["compute"] == asked.compute]))
+    rows = read(asked.rows).values()
+    print(sizes(list(rows)) if asked.sizes else table([row for row in rows if row["compute"] == asked.compute]))
 
 
 def read(file: Path) -> dict[tuple[str, str, float], dict[str, Any]]:
@@ -90,9 +100,11 @@ def read(file: Path) -> dict[tuple[str, str, float], dict[str, Any]]:
     return {(row["set"], row["change"], row["compute"]): row for row in rows}
 
 
-def pipeline(archive: Path, name: str, change: str) -> Tensor:
+def pipeline(asked: argparse.Namespace, name: str, change: str) -> Tensor:
     """The architecture `[D]` of a change on a data set."""
-    mirrors = has_mirrors(archive, name) != (change == MIRRORS)
+    mirrors = has_mirrors(asked.archive, name) != (change == MIRRORS)
+    if change in ENDS:
+        mirrors = mirrored_share(asked, name) >= OFTEN
     chosen = _COMMON | {"mirror": "yes" if mirrors else "no", "twice": "yes" if mirrors else "no"}
     chosen |= dict(word.split("=") for word in CHANGES[change].split())
     return SPACE.canonical(SPACE.parse(" ".join([_CELL, *(f"{key}={value}" for key, value in chosen.items())])))
@@ -129,7 +141,7 @@ def train(asked: argparse.Namespace, name: str, change: str) -> dict[str, Any]:
     """One training, and its validation accuracy in percent."""
     own = trainings(asked, name, pipelines.UNIT)
     data = own.data
-    arch = SPACE.describe(pipeline(asked.archive, name, change))
+    arch = SPACE.describe(pipeline(asked, name, change))
     job = own.job(arch, 1e9 * asked.compute)
     if change == SEED:  # Not a repeat, which would have a split of its own.
         job = job._replace(recipe=job.recipe._replace(seed=_SEED))
@@ -163,7 +175,7 @@ def with_base(asked: argparse.Namespace, name: str, change: str) -> float | None
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown: the validation accuracy of the base, and in points what each change adds, alone and with the base."""
     found = {(row["set"], row["change"]): row for row in rows}
-    changes = [name for name in CHANGES if name != BASE and any(row["change"] == name for row in rows)]
+    changes = [name for name in CHANGES if any(row["change"] == name for row in rows) and name not in (BASE, *ENDS)]
     names_of = {MIRRORS: "mirrors"}
     heads = [f"{names_of.get(change, change)}{both}" for change in changes for both in ("", ", with the base")]
     lines = [f"| data set | {BASE} | {' | '.join(heads)} |", "|---|---:|" + "---:|" * len(heads)]
@@ -184,6 +196,17 @@ def table(rows: list[dict[str, Any]]) -> str:
             _mean([gain for name, gain in own.items() if names is None or name in names]) for own in gains.values()
         ]
         lines.append(f"| mean ± standard error (sets), {title} | | {' | '.join(means)} |")
+    return "\n".join(lines)
+
+
+def sizes(rows: list[dict[str, Any]]) -> str:
+    """Markdown: the validation accuracy of networks of three sizes after equal compute, with their epochs in brackets."""
+    found = {(row["set"], row["compute"], row["change"]): row for row in rows if row["change"] in ENDS}
+    lines = ["| data set | compute | as found | stem of stride 1 | 32 channels |", "|---|---:|---:|---:|---:|"]
+    for name, compute in sorted({key[:2] for key in found}, key=lambda key: key[::-1]):
+        each = [found.get((name, compute, change)) for change in ENDS]
+        cells = [f"{row['score']:.1f} ({row['epochs']})" if row else "" for row in each]
+        lines.append(f"| {name} | {compute:,.0f} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

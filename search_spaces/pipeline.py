@@ -250,6 +250,13 @@ class Pipeline:
         made = made[sorted(range(len(made)), key=lambda n: (int(weights[n]), int(flops[n])), reverse=True)]
         return made[(made != arch).any(1)]
 
+    def larger(self, arch: Tensor) -> list[Tensor]:
+        """`arch` `[D]` in the next larger networks: one that sees the whole image from the stem on, and one of the next width."""
+        own, cell, widths = self.settings_of(arch), self.cell_of(arch), _OPTIONS["width"]
+        made = [own._replace(stem=1)] if own.stem > 1 else []
+        made += [own._replace(width=int(width)) for width in widths if width > own.width][:1]
+        return [self.arch_of(cell, settings) for settings in made]
+
     def with_other_augmentation(self, arch: Tensor) -> Tensor:
         """`arch` `[D]` with RandAugment where it has none, and without it where it has."""
         changed, place = arch.clone(), _EDGES + _NAMES.index("augment")

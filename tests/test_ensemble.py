@@ -37,7 +37,7 @@ from nas.run.session import Setup
 from nas.training import metrics
 from nas.types import FinalTraining, TrainedNetwork
 from search_spaces import Task, UserError
-from search_spaces.pipeline import Pipeline
+from search_spaces.pipeline import Pipeline, Settings
 
 SPACE, TASK = Pipeline(), Task("made-up", (3, 12, 12), 4)
 ARCHS = [
@@ -267,6 +267,43 @@ def test_final_trainings_have_mirror_images_where_they_change_no_answer(share, e
     assert torch.equal(evaluator.final_arch(mirrored, alone=alone), mirrored)
 
 
+def test_a_final_network_is_the_largest_that_sees_its_images_often():
+    arch = SPACE.arch_of(SPACE.cell_of(SPACE.reference_arch), Settings(cells=0, stem=2))
+    assert [SPACE.describe(one).split()[1:4:2] for one in SPACE.larger(arch)] == [
+        ["width=16", "stem=1"],
+        ["width=24", "stem=2"],
+    ]
+    assert SPACE.larger(SPACE.arch_of(SPACE.cell_of(arch), Settings(width=48))) == []
+    task = PipelineTraining.of("digits").task
+    images = sum(len(y) for _, y in list(PipelineTraining.of("digits").images.values())[:2])
+
+    def final(epochs, size):  # 10^9 multiply-accumulates by which a network of that size has so many epochs.
+        made = SPACE.arch_of(SPACE.cell_of(arch), Settings(cells=0, **size))
+        return str(epochs * images * int(SPACE.cost(made, task)[1]) / 1e9)
+
+    for epochs, size in ((100.5, {"stem": 1}), (100.5, {"stem": 2, "width": 24}), (100.5, {"stem": 1, "width": 24})):
+        evaluator = PipelineTraining.of("digits", final=final(epochs, size))
+        settings = SPACE.settings_of(evaluator.final_arch(arch, alone=False))
+        assert settings == Settings(cells=0, **size)
+        # One network alone must not be slower than what was asked for.
+        assert torch.equal(evaluator.final_arch(arch, alone=True), arch)
+    few = PipelineTraining.of("digits", final=final(99, {"stem": 2, "width": 24}))
+    assert torch.equal(few.final_arch(arch, alone=False), arch)
+    # The time for the end is that of all the compute, though so small a network would have its most epochs in a part of it.
+    much = PipelineTraining.of("digits", final=final(1000, {"stem": 2}))
+    assert much.final_seconds() > 2 * much.final_seconds(arch)
+
+
+def test_a_comparison_says_that_final_networks_are_larger():
+    row = {"kind": comparison.FOUND, "arch": "cell width=24 stem=1 mirror=yes"}
+    document = {"searched": "cell width=16 stem=2 mirror=yes", "mirrored_share": None}
+    rows = [comparison.Row(**{**dict.fromkeys(comparison.Row._fields), **row})._asdict()]
+    assert comparison._is_larger(document | {"rows": rows}).startswith("Final trainings have width=24 stem=1: ")
+    assert comparison._second_is_exported(document | {"rows": rows}) == ""
+    assert comparison._has_mirrors(document | {"rows": rows}) == ""
+    assert comparison._is_larger({"searched": "", "rows": rows}) == ""
+
+
 def test_mirror_images_are_looked_at_by_networks_that_never_saw_any(tmp_path):
     evaluator = PipelineTraining.of("digits", unit="0.01")
     trainings = evaluator.trainings
@@ -439,16 +476,19 @@ def test_a_pick_is_no_network_that_answers_twice_and_not_the_plain_one(nas, tmp_
         monkeypatch.setattr(comparison, "searched", lambda run: point.arch)
         settings = SPACE.settings_of(SPACE.parse(point.arch))
         cell = SPACE.cell_of(SPACE.parse(point.arch))
-        other = SPACE.describe(SPACE.arch_of(cell, settings._replace(augment=not settings.augment)))
+        augmented = settings._replace(augment=not settings.augment)
+        other = SPACE.describe(SPACE.arch_of(cell, augmented))
+        wider = SPACE.describe(SPACE.arch_of(cell, augmented._replace(width=32 if settings.width != 32 else 16)))
         for plain, stored, trains in (
             (False, winner._replace(arch=other), False),  # Another training of what was searched.
             (False, winner._replace(arch=other, mirror=not winner.mirror), True),
+            (False, winner._replace(arch=wider), True),
             (True, winner._replace(arch=other), True),
         ):
             monkeypatch.setattr(comparison, "plain_handed_out", lambda run, plain=plain: plain)
             trained_network.save(run.folder, stored)
             said = []
-            monkeypatch.setattr(pick, "_FOLDER", f"picked-{plain}-{trains}")
+            monkeypatch.setattr(pick, "_FOLDER", f"picked-{len(list(run.folder.iterdir()))}")
             picked = pick.network(run, point, SPACE, trusted=False, say=said.append)
             assert picked is not None
             assert (picked.arch, len(said)) == ((point.arch, 1) if trains else (stored.arch, 0))

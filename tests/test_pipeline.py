@@ -242,9 +242,9 @@ def test_in_bfloat16_narrow_networks_see_fewer_images_for_their_compute(width):
     half, plain = (
         PipelineTraining.of("digits", unit="0.05", final="0.3", precision=one).trainings for one in ("bf16", "float32")
     )
-    seen = half._seen(arch(width=width), 1e9) / plain._seen(arch(width=width), 1e9)
+    seen = half.seen(arch(width=width), 1e9) / plain.seen(arch(width=width), 1e9)
     assert seen == pytest.approx((1 + 26 / 16) / (1 + 26 / width))
-    epochs = seen * plain._seen(arch(width=width), 1e9) / 1438
+    epochs = seen * plain.seen(arch(width=width), 1e9) / 1438
     assert half.recipe(arch(width=width), 1e9, 1438).epochs == max(1, round(epochs))
 
 

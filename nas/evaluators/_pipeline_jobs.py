@@ -71,7 +71,7 @@ class PipelineJobs:
         index = None if final else self.split(level, repeat)[0]
         count = len(y) if index is None else len(index)
         recipe = self.recipe(arch, compute, count)._replace(seed=self.seed_of(repeat))
-        seen = self._seen(arch, compute)
+        seen = self.seen(arch, compute)
         if seen < count:  # Less than one epoch: fewer images, but at least a batch.
             picked = datasets.pick(count, max(round(seen), min(count, settings.batch)))
             index = picked if index is None else index[picked]
@@ -84,14 +84,14 @@ class PipelineJobs:
         settings, task = self.space.settings_of(arch), self.space.sized(arch, self.task)
         side = min(task.input_shape[1:])
         return Recipe(
-            max(1, min(MOST_EPOCHS, round(self._seen(arch, compute) / count))),
+            max(1, min(MOST_EPOCHS, round(self.seen(arch, compute) / count))),
             settings.batch, settings.lr, weight_decay=settings.decay, crop=round(settings.crop * side), flip=settings.mirror,
             cutout=round(settings.cutout * side), warmup=settings.warmup, label_smoothing=settings.smoothing,
             mixup=settings.mixup, average=settings.average, randaugment=_RANDAUGMENT if settings.augment else 0,
             precision=self.precision,
         )  # fmt: skip
 
-    def _seen(self, arch: Tensor, compute: float) -> float:
+    def seen(self, arch: Tensor, compute: float) -> float:
         """How many images pass through the network: fewer than their number says through one that is slow for its size."""
         seen = compute / max(1, int(self.space.cost(arch, self.task)[1]))
         if self.precision != "bf16":

@@ -59,6 +59,8 @@ _AUGMENTED = 0.79
 """Of a network's epochs, those that it has time for with RandAugment: on ten sets it took 1.19 to 1.38 times as long
 (`runs/pipeline_ends.sh`)."""
 _G = 1e9
+_OFTEN = 100
+"""Epochs that a larger network must have in the final training to take the place of what was found. By development sets."""
 _MIRRORS_FROM = 0.9
 """What is right on mirror images, as a share of what is right, from which final trainings have them. By development sets."""
 
@@ -252,14 +254,23 @@ class PipelineTraining:
         return None if math.isnan(share) else round(min(share, 1.0), 4)
 
     def final_arch(self, arch: Tensor, *, alone: bool) -> Tensor:
-        """With mirror images, where networks that never saw any have nearly as much right on them.
+        """With mirror images, where networks that never saw any have nearly as much right on them; larger, where there is time.
 
         Short trainings do not show what mirror images are worth: images are new for long without them. A mean over an image and
-        its mirror image takes twice the time of an answer, so that a network that is alone does without it.
+        its mirror image takes twice the time of an answer, so that a network that is alone does without it. Nor do they show what
+        a large network is worth, which sees its images less often for the same compute.
         """
-        if self.space.settings_of(arch).mirror or (self.mirrored_share or 0.0) < _MIRRORS_FROM:
-            return arch
-        return self.space.with_mirrors(arch, twice=not alone)
+        if not self.space.settings_of(arch).mirror and (self.mirrored_share or 0.0) >= _MIRRORS_FROM:
+            arch = self.space.with_mirrors(arch, twice=not alone)
+        return arch if alone else self._grown(arch)
+
+    def _grown(self, arch: Tensor) -> Tensor:
+        """`arch` `[D]` in the largest network that still sees its images often enough."""
+        images = len(self.data.y_train) + len(self.data.y_valid)
+        for larger in self.space.larger(arch):
+            if self.trainings.seen(larger, self.final) >= _OFTEN * images:
+                return self._grown(larger)
+        return arch
 
     def second(self, arch: Tensor) -> FinalTraining:
         """With RandAugment where `arch` has none, without it where it has: two networks that saw other images err apart.
@@ -278,7 +289,12 @@ class PipelineTraining:
         return COMPARED if self.teaching else 0.0
 
     def final_seconds(self, arch: Tensor | None = None) -> float:
-        return self._finals.seconds(self._timed if arch is None else self.equivalents(arch))
+        # Of what is not known yet: where few images pass a small network often enough, a larger one takes the rest of the time.
+        return (
+            self._finals.seconds(self._timed, longest=True)
+            if arch is None
+            else self._finals.seconds(self.equivalents(arch))
+        )
 
     @property
     def _timed(self) -> Tensor:

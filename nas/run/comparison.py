@@ -22,6 +22,8 @@ KEY, PLAN, SHARES, SEARCHED = "comparison", "comparison_plan", "final_shares", "
 FOUND, REFERENCE, MAJORITY, LEARNED, ENSEMBLE = "found", "reference", "majority", "scikit-learn", "ensemble"
 """What kind of model a row is."""
 _MIRROR_WORDS = ("mirror=yes", "twice=yes")
+_SIZES = ("stem=", "width=")
+"""How settings of a network's size begin."""
 LEVEL = 0.05
 """The p-value below which a difference counts, as usual."""
 _HEADINGS = ("model", "valid", "test", "95% interval", "balanced", "macro F1", "parameters", "ms an image", "seconds")
@@ -163,7 +165,8 @@ def lines(document: dict[str, Any]) -> list[str]:
     """What is said below the table."""
     exported = _plain_is_exported(document) or _ensemble_is_exported(document) or _second_is_exported(document)
     # A comparison of an earlier version does not say why the plain network is missing.
-    lines = (document["sentence"], exported, _has_mirrors(document), document.get("no_plain", ""))
+    in_the_end = (_has_mirrors(document), _is_larger(document))
+    lines = (document["sentence"], exported, *in_the_end, document.get("no_plain", ""))
     said = [line for line in lines if line != ""]
     return [*said, f"Latency by {document['latency_by']}; models of scikit-learn in Python."]
 
@@ -199,7 +202,7 @@ def searched(run: Run) -> str | None:
 
 
 def _second_is_exported(document: dict[str, Any]) -> str:
-    differs = " ".join(word for word in _differs(document) if word not in _MIRROR_WORDS)
+    differs = " ".join(word for word in _differs(document) if word not in _MIRROR_WORDS and not word.startswith(_SIZES))
     if not differs:
         return ""
     return f"Of two trainings of the network found, validation images preferred that with {differs}: it is the export."
@@ -213,6 +216,13 @@ def _has_mirrors(document: dict[str, Any]) -> str:
         f"Final trainings have {words}: the search's networks without mirror images have "
         f"{document['mirrored_share']:.0%} as much right on mirror images."
     )
+
+
+def _is_larger(document: dict[str, Any]) -> str:
+    words = " ".join(word for word in _differs(document) if word.startswith(_SIZES))
+    if not words:
+        return ""
+    return f"Final trainings have {words}: there is time for a larger network than in the search."
 
 
 def _differs(document: dict[str, Any]) -> list[str]:

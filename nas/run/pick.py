@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
+import torch
+
 from nas.export.device import Device
 from nas.run import comparison, front, provenance, session, subject, trained_network, trust
 from nas.run.front import Point
@@ -15,7 +17,7 @@ from nas.run.store import Run
 from nas.tasks import network_bound
 from nas.text import counted
 from nas.types import TrainedNetwork, Watched
-from search_spaces import HasMirror, Space, Task, UserError, representatives
+from search_spaces import HasCost, HasMirror, Space, Task, UserError, representatives
 
 _FOLDER = "picked"
 
@@ -88,15 +90,12 @@ def network(
         return None
     folder = run.folder / _FOLDER / hashlib.sha256(point.arch.encode()).hexdigest()[:16]
     arch = space.parse(point.arch)
-    searched = None if comparison.plain_handed_out(run) else comparison.searched(run)
     for known in (run.folder, *sorted(folder.parent.glob("*"))):
         kept = trained_network.load(known)
-        # What was handed out for it may differ in its training alone; not if it answers twice, or is the plain network.
-        is_its_own = known == run.folder and point.arch == searched
-        if is_its_own and kept is not None:
-            is_its_own = kept.mirror == (isinstance(space, HasMirror) and space.mirrors(arch))
         # An ensemble is as large as its members together.
-        if kept is not None and not kept.members and (is_its_own or _alike(space, kept.arch, point.arch)):
+        if kept is None or kept.members:
+            continue
+        if _alike(space, kept.arch, point.arch) or (known == run.folder and _is_training_of(run, kept, point, space)):
             return kept
     config = provenance.located(run)
     if not trusted:
@@ -109,6 +108,20 @@ def network(
     folder.mkdir(parents=True, exist_ok=True)
     trained_network.save(folder, made)
     return made
+
+
+def _is_training_of(run: Run, kept: TrainedNetwork, point: Point, space: Space) -> bool:
+    """Whether what the run handed out is the network of `point`, trained in the end by other settings than in the search.
+
+    Not if it is the plain network, answers twice, or is larger.
+    """
+    if comparison.plain_handed_out(run) or point.arch != comparison.searched(run):
+        return False
+    arch, own = space.parse(point.arch), trained_network.arch_of(space, kept)
+    if kept.mirror != (isinstance(space, HasMirror) and space.mirrors(arch)):
+        return False
+    costs = space.cost(torch.stack([arch, own]), subject.read(run).task) if isinstance(space, HasCost) else ()
+    return all(int(of_arch) == int(of_own) for of_arch, of_own in costs)
 
 
 def _alike(space: Space, one: str, other: str) -> bool:
