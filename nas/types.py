@@ -437,12 +437,17 @@ class Averages(Protocol):
         right; None where there were none."""
         ...
 
-    def final_arch(self, arch: Tensor, *, alone: bool) -> Tensor:
+    def final_arch(self, arch: Tensor, *, twice: bool, larger: bool) -> Tensor:
         """How `arch` `[D]` is trained in the end, `[D]`: as it is, or by what short trainings cannot judge.
 
         Args:
-            alone: whether one network is handed out, which must not answer more slowly than `arch` does.
+            twice: it may answer by the mean over an image and its mirror image, which takes twice the time.
+            larger: it may be a larger network.
         """
+        ...
+
+    def longest_seconds(self) -> float:
+        """As `final_seconds()`, where the network may be a larger one."""
         ...
 
     def second(self, arch: Tensor) -> FinalTraining:

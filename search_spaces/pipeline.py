@@ -250,12 +250,16 @@ class Pipeline:
         made = made[sorted(range(len(made)), key=lambda n: (int(weights[n]), int(flops[n])), reverse=True)]
         return made[(made != arch).any(1)]
 
-    def larger(self, arch: Tensor) -> list[Tensor]:
-        """`arch` `[D]` in the next larger networks: one that sees the whole image from the stem on, and one of the next width."""
-        own, cell, widths = self.settings_of(arch), self.cell_of(arch), _OPTIONS["width"]
-        made = [own._replace(stem=1)] if own.stem > 1 else []
-        made += [own._replace(width=int(width)) for width in widths if width > own.width][:1]
-        return [self.arch_of(cell, settings) for settings in made]
+    def with_whole_image(self, arch: Tensor) -> Tensor | None:
+        """`arch` `[D]` with a stem of stride 1, which halves no image; None where it has that."""
+        own = self.settings_of(arch)
+        return None if own.stem == 1 else self.arch_of(self.cell_of(arch), own._replace(stem=1))
+
+    def wider(self, arch: Tensor) -> Tensor | None:
+        """`arch` `[D]` with the next width; None where it has the largest."""
+        own, widths = self.settings_of(arch), [int(width) for width in _OPTIONS["width"]]
+        at = widths.index(own.width) + 1
+        return self.arch_of(self.cell_of(arch), own._replace(width=widths[at])) if at < len(widths) else None
 
     def with_other_augmentation(self, arch: Tensor) -> Tensor:
         """`arch` `[D]` with RandAugment where it has none, and without it where it has."""

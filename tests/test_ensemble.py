@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from nas.evaluators._pipeline_final import FinalKey
-from nas.evaluators._pipeline_trainings import Key, PipelineTrainings, Trained
+from nas.evaluators._pipeline_trainings import Key, PipelineTrainings
 from nas.evaluators.constrained import Constrained
 from nas.evaluators.multi_objective import MultiObjective
 from nas.evaluators.pipeline import PipelineTraining
@@ -25,6 +26,7 @@ from nas.run import (
     pick,
     session,
     simpler,
+    stages,
     step_log,
     store,
     subject,
@@ -237,6 +239,7 @@ def test_what_takes_longer_than_planned_by_the_minutes_has_fewer_epochs(tmp_path
         return seconds[None if arch is None else SPACE.describe(arch)]
 
     monkeypatch.setattr(PipelineTraining, "final_seconds", measured)
+    monkeypatch.setattr(PipelineTraining, "longest_seconds", measured)
     both = [second, FinalTraining(SPACE.reference_arch)]
     config = RunConfig(task="digits", comparison=True)
     with store.create(tmp_path / "free", config, {"controller": {}}, {}) as run:
@@ -255,43 +258,70 @@ def test_what_takes_longer_than_planned_by_the_minutes_has_fewer_epochs(tmp_path
 @pytest.mark.parametrize(
     ("share", "expected"), [(0.95, "mirror=yes twice={}"), (0.9, "mirror=yes twice={}"), (0.89, ""), (math.nan, "")]
 )
-@pytest.mark.parametrize("alone", [True, False])
-def test_final_trainings_have_mirror_images_where_they_change_no_answer(share, expected, alone, monkeypatch):
+@pytest.mark.parametrize("twice", [True, False])
+def test_final_trainings_have_mirror_images_where_they_change_no_answer(share, expected, twice, monkeypatch):
     evaluator = PipelineTraining.of("digits")
     monkeypatch.setattr(PipelineTrainings, "mirrored_share", lambda self: share)
     arch = SPACE.reference_arch
-    words = set(SPACE.describe(evaluator.final_arch(arch, alone=alone)).split()) - set(SPACE.describe(arch).split())
-    assert words == {word for word in expected.format("no" if alone else "yes").split() if word != "twice=no"}
+    made = SPACE.describe(evaluator.final_arch(arch, twice=twice, larger=False))
+    words = set(made.split()) - set(SPACE.describe(arch).split())
+    assert words == {word for word in expected.format("yes" if twice else "no").split() if word != "twice=no"}
     # What has them already stays as it is: alone it would answer more slowly than was asked for, or faster.
     mirrored = SPACE.with_mirrors(arch, twice=True)
-    assert torch.equal(evaluator.final_arch(mirrored, alone=alone), mirrored)
+    assert torch.equal(evaluator.final_arch(mirrored, twice=twice, larger=False), mirrored)
 
 
 def test_a_final_network_is_the_largest_that_sees_its_images_often():
-    arch = SPACE.arch_of(SPACE.cell_of(SPACE.reference_arch), Settings(cells=0, stem=2))
-    assert [SPACE.describe(one).split()[1:4:2] for one in SPACE.larger(arch)] == [
-        ["width=16", "stem=1"],
-        ["width=24", "stem=2"],
-    ]
-    assert SPACE.larger(SPACE.arch_of(SPACE.cell_of(arch), Settings(width=48))) == []
-    task = PipelineTraining.of("digits").task
-    images = sum(len(y) for _, y in list(PipelineTraining.of("digits").images.values())[:2])
+    cell = SPACE.cell_of(SPACE.reference_arch)
+    arch = SPACE.arch_of(cell, Settings(cells=0, stem=2))
+    digits = PipelineTraining.of("digits")
+    images = sum(len(digits.images[split][1]) for split in ("train", "valid"))
 
-    def final(epochs, size):  # 10^9 multiply-accumulates by which a network of that size has so many epochs.
-        made = SPACE.arch_of(SPACE.cell_of(arch), Settings(cells=0, **size))
-        return str(epochs * images * int(SPACE.cost(made, task)[1]) / 1e9)
+    def trained(epochs, size):  # With as much compute as a network of that size has so many epochs by.
+        made = SPACE.arch_of(cell, Settings(cells=0, **size))
+        return PipelineTraining.of("digits", final=str(epochs * images * int(SPACE.cost(made, digits.task)[1]) / 1e9))
 
-    for epochs, size in ((100.5, {"stem": 1}), (100.5, {"stem": 2, "width": 24}), (100.5, {"stem": 1, "width": 24})):
-        evaluator = PipelineTraining.of("digits", final=final(epochs, size))
-        settings = SPACE.settings_of(evaluator.final_arch(arch, alone=False))
-        assert settings == Settings(cells=0, **size)
-        # One network alone must not be slower than what was asked for.
-        assert torch.equal(evaluator.final_arch(arch, alone=True), arch)
-    few = PipelineTraining.of("digits", final=final(99, {"stem": 2, "width": 24}))
-    assert torch.equal(few.final_arch(arch, alone=False), arch)
-    # The time for the end is that of all the compute, though so small a network would have its most epochs in a part of it.
-    much = PipelineTraining.of("digits", final=final(1000, {"stem": 2}))
-    assert much.final_seconds() > 2 * much.final_seconds(arch)
+    for epochs, size in ((100.5, {"stem": 1}), (200.5, {"stem": 2, "width": 24}), (200.5, {"stem": 1, "width": 24})):
+        evaluator = trained(epochs, size)
+        found = SPACE.settings_of(evaluator.final_arch(arch, twice=True, larger=True))
+        # Either step, whichever has time; the stem first.
+        assert found == Settings(cells=0, **(size if epochs < 200 or size["stem"] == 1 else {"stem": 1}))
+        assert torch.equal(evaluator.final_arch(arch, twice=True, larger=False), arch)
+    whole = SPACE.arch_of(cell, Settings(cells=0, stem=1))
+    assert SPACE.settings_of(trained(200.5, {"width": 24}).final_arch(whole, twice=True, larger=True)).width == 24
+    for epochs, size, small in ((99, {"stem": 1}, arch), (199, {"width": 24}, whole)):
+        assert torch.equal(trained(epochs, size).final_arch(small, twice=True, larger=True), small)
+    # The plain network of that size, which it is compared with, has as many epochs.
+    lean = SPACE.arch_of(torch.tensor([1] * 6), Settings(cells=0, stem=2))
+    assert SPACE.settings_of(trained(100.5, {"stem": 1}).final_arch(lean, twice=True, larger=True)).stem == 1
+    assert torch.equal(trained(99, {"stem": 1}).final_arch(lean, twice=True, larger=True), lean)
+    # The largest there is stays as it is; the end takes no longer than it does.
+    most = PipelineTraining.of("digits", final="1e6")
+    largest = most.final_arch(arch, twice=True, larger=True)
+    assert SPACE.settings_of(largest) == Settings(cells=0, width=48)
+    assert torch.equal(most.final_arch(largest, twice=True, larger=True), largest)
+
+
+def test_the_time_of_the_end_is_that_of_the_largest_network_where_final_networks_may_be_larger(monkeypatch):
+    options = {"space": "pipeline", "unit": "0.02", "final": "1"}
+    monkeypatch.setattr(PipelineTraining, "longest_seconds", lambda self: 100.0)
+    monkeypatch.setattr(PipelineTraining, "final_seconds", lambda self, arch=None: 10.0)
+    for more, longest in (({}, True), ({"ensemble": "false"}, False)):
+        for compared in (True, False):
+            config = RunConfig("digits", "random_search", prior="none", evals=1, comparison=compared)
+            setup = session.load(dataclasses.replace(config, training_options=options | more))
+            ending = stages.expected(config, setup.evaluator)[stages.FINAL]
+            assert (ending >= 100) == (longest and compared)
+
+
+def test_networks_do_not_grow_where_small_ones_are_asked_for():
+    evaluator = PipelineTraining.of("digits")
+    assert averaged.grows(evaluator) is evaluator
+    assert averaged.grows(PipelineTraining.of("digits", ensemble="false")) is None
+    several = object.__new__(MultiObjective)
+    object.__setattr__(several, "inner", evaluator)
+    assert averaged.grows(several) is None
+    assert averaged.wanted(several) is evaluator
 
 
 def test_a_comparison_says_that_final_networks_are_larger():
@@ -305,7 +335,7 @@ def test_a_comparison_says_that_final_networks_are_larger():
 
 
 def test_mirror_images_are_looked_at_by_networks_that_never_saw_any(tmp_path):
-    evaluator = PipelineTraining.of("digits", unit="0.01")
+    evaluator = PipelineTraining.of("digits", unit="1")
     trainings = evaluator.trainings
     assert math.isnan(trainings.mirrored_share())
     assert evaluator.mirrored_share is None
@@ -318,7 +348,7 @@ def test_mirror_images_are_looked_at_by_networks_that_never_saw_any(tmp_path):
     assert trainings.mirrored_share() == found[1].mirrored / found[1].score
     # Digits are no mirror images of one another.
     assert 0 < evaluator.mirrored_share < 0.8
-    again = PipelineTraining.of("digits", unit="0.01").trainings
+    again = PipelineTraining.of("digits", unit="1").trainings
     again.cache_to(tmp_path / "cache.jsonl")
     assert again.mirrored_share() == trainings.mirrored_share()
     # A training of an earlier version says nothing of mirror images.
@@ -326,22 +356,33 @@ def test_mirror_images_are_looked_at_by_networks_that_never_saw_any(tmp_path):
     (tmp_path / "old.jsonl").write_text(
         "\n".join(json.dumps({k: v for k, v in line.items() if k != "mirrored"}) for line in lines)
     )
-    old = PipelineTraining.of("digits", unit="0.01").trainings
+    old = PipelineTraining.of("digits", unit="1").trainings
     old.cache_to(tmp_path / "old.jsonl")
     assert len(old.results) == 4
     assert math.isnan(old.mirrored_share())
 
 
-@pytest.mark.parametrize("metric", ["accuracy", "balanced_accuracy", "macro_f1"])
-def test_networks_at_chance_say_nothing_of_mirror_images(metric):
-    trainings = PipelineTraining.of("digits", unit="0.01", metric=metric).trainings
-    # Of ten classes alike; two standard errors of a share of 0.1 on the validation images.
-    same, images = (10.0 if metric != "macro_f1" else 2.0), len(trainings.data.y_valid)
-    assert same < trainings.chance < same + 1 + 200 * math.sqrt(0.1 * 0.9 / images)
-    trainings.results[Key("at chance", 3)] = Trained(trainings.chance - 0.01, 1.0, mirrored=trainings.chance)
+def test_networks_at_chance_say_nothing_of_mirror_images(monkeypatch):
+    trainings = PipelineTraining.of("digits", unit="1").trainings
+    key = Key(SPACE.describe(SPACE.reference_arch), 3)
+    monkeypatch.setattr(metrics, "beats_chance", lambda seen, y, classes: False)
+    trainings.train([key])
     assert math.isnan(trainings.mirrored_share())
-    trainings.results[Key("learned", 1)] = Trained(80.0, 1.0, mirrored=20.0)
-    assert trainings.mirrored_share() == 0.25
+    assert trainings.results[key].score > 50
+
+
+@pytest.mark.parametrize("images", [100, 1000])
+def test_chance_is_what_answers_that_look_at_no_image_have_right(images):
+    generator = torch.Generator().manual_seed(images)
+    y = torch.multinomial(torch.tensor([0.6, 0.3, 0.1]), images, True, generator=generator)
+    assert metrics.beats_chance(y, y, 3)
+    for answer in range(3):
+        assert not metrics.beats_chance(torch.full_like(y, answer), y, 3)
+    at_random = [metrics.beats_chance(y[torch.randperm(images, generator=generator)], y, 3) for _ in range(200)]
+    # Two standard errors are one in forty; some more, as answers that are shuffled vary by their own counts.
+    assert sum(at_random) <= 14
+    half = torch.where(torch.rand(images, generator=generator) < 0.5, y, y.flip(0))
+    assert metrics.beats_chance(half, y, 3)
 
 
 def test_a_run_that_was_killed_in_the_end_knows_what_its_search_saw_of_mirror_images(tmp_path):
@@ -408,9 +449,9 @@ def test_no_ensemble_is_handed_out_under_a_bound_beside_several_objectives():
     object.__setattr__(bound, "inner", PipelineTraining.of("digits"))
     both = object.__new__(MultiObjective)
     object.__setattr__(both, "inner", bound)
-    assert simpler._averages(both) is None
+    assert averaged.wanted(both) is None
     object.__setattr__(both, "inner", bound.inner)
-    assert simpler._averages(both) is bound.inner
+    assert averaged.wanted(both) is bound.inner
 
 
 def test_a_comparison_says_that_final_trainings_have_mirror_images():

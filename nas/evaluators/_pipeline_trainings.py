@@ -10,7 +10,6 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,7 +50,8 @@ class Trained(NamedTuple):
     loss: tuple[float, ...] = ()
     """Mean training loss of each epoch."""
     mirrored: float = math.nan
-    """As `score`, on the mirror images of the validation images: of a network that was trained without mirror images."""
+    """As `score`, on the mirror images of the validation images: of a network that was trained without mirror images, and is
+    better than chance."""
 
 
 @dataclass
@@ -98,24 +98,13 @@ class PipelineTrainings(PipelineJobs):
     def mirrored_share(self) -> float:
         """What networks that were trained without mirror images have right on mirror images, as a share of what they have right.
 
-        Over the trainings that beat chance, at the highest level that has such; NaN before there are any. A network at chance
-        has as many right on any images.
+        Over the trainings at the highest level that has such; NaN before there are any.
         """
         known = {
-            key: found
-            for key, found in self.results.items()
-            if found.score > self.chance and not math.isnan(found.mirrored)
+            key: found for key, found in self.results.items() if found.score > 0 and not math.isnan(found.mirrored)
         }
         highest = [found for key, found in known.items() if key.level == max(key.level for key in known)]
         return sum(found.mirrored for found in highest) / sum(found.score for found in highest) if known else math.nan
-
-    @cached_property
-    def chance(self) -> float:
-        """A score that one answer for all validation images rarely has: its own, and two standard errors."""
-        y, classes = self.data.y_valid, len(self.data.class_names)
-        same = y.bincount().argmax().expand(1, len(y))
-        share = metrics.score(self.metric, same, y, classes).item() / 100
-        return 100 * (share + 2 * math.sqrt(share * (1 - share) / metrics.effective_images(self.metric, y)))
 
     def _job_of(self, key: Key) -> Job:
         job = self.job(key.arch, key.level * self.unit, key.repeat, key.level)
@@ -162,7 +151,7 @@ def _validated(outcome: training.Trained, job: Job, metric: str) -> Trained:
     score = mirrored = math.nan
     if not math.isnan(outcome.losses[-1]):
         classes, halves = outcome.logits.shape[-1], 1 if job.recipe.flip else 2
-        pairs = zip(outcome.logits.argmax(-1).chunk(halves), job.scored.y.cpu().chunk(halves), strict=True)
+        pairs = list(zip(outcome.logits.argmax(-1).chunk(halves), job.scored.y.cpu().chunk(halves), strict=True))
         score, *rest = (metrics.score(metric, seen[None], y, classes).item() for seen, y in pairs)
-        mirrored = rest[0] if rest else math.nan
+        mirrored = rest[0] if rest and metrics.beats_chance(*pairs[0], classes) else math.nan
     return Trained(score, outcome.seconds, "", tuple(outcome.losses), mirrored)

@@ -59,8 +59,9 @@ _AUGMENTED = 0.79
 """Of a network's epochs, those that it has time for with RandAugment: on ten sets it took 1.19 to 1.38 times as long
 (`runs/pipeline_ends.sh`)."""
 _G = 1e9
-_OFTEN = 100
-"""Epochs that a larger network must have in the final training to take the place of what was found. By development sets."""
+_WITH_WHOLE_IMAGE, _WIDER = 100, 200
+"""Epochs that a network with a stem of stride 1, and a wider one, must have in the final training to take the place of what was
+found. By development sets (`runs/pipeline_ends.sh --sizes`)."""
 _MIRRORS_FROM = 0.9
 """What is right on mirror images, as a share of what is right, from which final trainings have them. By development sets."""
 
@@ -189,7 +190,7 @@ class PipelineTraining:
         return [Key(self.space.describe(arch), level, repeat) for arch, level in zip(distinct, levels, strict=True)]
 
     def report(self, archs: Tensor) -> Tensor:
-        finals = [self.final_arch(arch, alone=True) for arch in archs.flatten(0, -2)]
+        finals = [self.final_arch(arch, twice=False, larger=False) for arch in archs.flatten(0, -2)]
         tested = [self.final_network(arch).metrics["test_accuracy"] for arch in finals]
         return torch.tensor(tested).view(archs.shape[:-1])
 
@@ -253,22 +254,24 @@ class PipelineTraining:
         share = self.trainings.mirrored_share()
         return None if math.isnan(share) else round(min(share, 1.0), 4)
 
-    def final_arch(self, arch: Tensor, *, alone: bool) -> Tensor:
+    def final_arch(self, arch: Tensor, *, twice: bool, larger: bool) -> Tensor:
         """With mirror images, where networks that never saw any have nearly as much right on them; larger, where there is time.
 
-        Short trainings do not show what mirror images are worth: images are new for long without them. A mean over an image and
-        its mirror image takes twice the time of an answer, so that a network that is alone does without it. Nor do they show what
-        a large network is worth, which sees its images less often for the same compute.
+        Short trainings do not show what mirror images are worth: images are new for long without them. Nor do they show what a
+        large network is worth, which sees its images less often for the same compute.
         """
         if not self.space.settings_of(arch).mirror and (self.mirrored_share or 0.0) >= _MIRRORS_FROM:
-            arch = self.space.with_mirrors(arch, twice=not alone)
-        return arch if alone else self._grown(arch)
+            arch = self.space.with_mirrors(arch, twice=twice)
+        return self._grown(arch) if larger else arch
 
     def _grown(self, arch: Tensor) -> Tensor:
-        """`arch` `[D]` in the largest network that still sees its images often enough."""
+        """`arch` `[D]` in the largest network that still sees its images often enough, and with which the plain one does."""
         images = len(self.data.y_train) + len(self.data.y_valid)
-        for larger in self.space.larger(arch):
-            if self.trainings.seen(larger, self.final) >= _OFTEN * images:
+        for larger, epochs in (self.space.with_whole_image(arch), _WITH_WHOLE_IMAGE), (self.space.wider(arch), _WIDER):
+            if larger is None:
+                continue
+            seen = [self.trainings.seen(one, self.final) for one in (larger, self.space.with_reference_cell(larger))]
+            if min(seen) >= epochs * images:
                 return self._grown(larger)
         return arch
 
@@ -289,12 +292,10 @@ class PipelineTraining:
         return COMPARED if self.teaching else 0.0
 
     def final_seconds(self, arch: Tensor | None = None) -> float:
-        # Of what is not known yet: where few images pass a small network often enough, a larger one takes the rest of the time.
-        return (
-            self._finals.seconds(self._timed, longest=True)
-            if arch is None
-            else self._finals.seconds(self.equivalents(arch))
-        )
+        return self._finals.seconds(self._timed if arch is None else self.equivalents(arch))
+
+    def longest_seconds(self) -> float:
+        return self._finals.seconds(self._grown(self._timed))
 
     @property
     def _timed(self) -> Tensor:

@@ -5,9 +5,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nas.evaluators.constrained import Constrained
+from nas.evaluators.multi_objective import MultiObjective
 from nas.export import ensemble
 from nas.training import metrics
-from nas.types import TrainedNetwork
+from nas.types import Averages, Evaluator, TrainedNetwork
+
+
+def wanted(evaluator: Evaluator) -> Averages | None:
+    """The evaluator, if an ensemble may be handed out: not where something is constrained, as it costs as much as two."""
+    inner = evaluator.inner if isinstance(evaluator, MultiObjective) else evaluator
+    training = inner.training
+    if isinstance(training, Averages) and training.ensemble and not isinstance(inner, Constrained):
+        return training
+    return None
+
+
+def grows(evaluator: Evaluator) -> Averages | None:
+    """The evaluator, if final networks may be larger than what was found: not where small ones are asked for."""
+    return None if isinstance(evaluator, MultiObjective) else wanted(evaluator)
 
 
 def of(first: TrainedNetwork, second: TrainedNetwork) -> TrainedNetwork:

@@ -101,8 +101,11 @@ def write_report(run: Run, setup: Setup, enter: Enter = stages.nobody) -> None:
     compared = simpler.train(run, setup, top)[FOUND][1] if simpler.wanted(run.config, setup) else None
     if (values := _reported(setup, found.archs[succeeded], top, compared)) is None:
         return
-    if setup.evaluator.training is not None:
-        trained_network.save(run.folder, compared or _alone(run, setup.evaluator.training, top))
+    if (training := setup.evaluator.training) is not None:
+        network = compared or training.final_network(_alone(training, top))
+        trained_network.save(run.folder, network)
+        # Before the comparison, in which a run may be killed.
+        store.set_meta(run, comparison.SEARCHED, simpler.searched_name(training, top, network) or None)
         store.set_meta(run, SECONDS, {"final training": round(time.perf_counter() - began, 3)})
     reports = torch.full_like(found.score, torch.nan).masked_scatter(succeeded, values.float())
     test_place.save(run, setup.evaluator, found.archs, reports)
@@ -111,23 +114,19 @@ def write_report(run: Run, setup: Setup, enter: Enter = stages.nobody) -> None:
 
 def _reported(setup: Setup, archs: Tensor, top: Tensor, compared: TrainedNetwork | None) -> Tensor | None:
     """The report column of `archs` `[N, D]`, `[N]`; of `top` `[D]` that of its network, where it was trained already."""
-    if compared is None:
+    training = setup.evaluator.training
+    if compared is None or training is None:
         return setup.evaluator.report(archs)
-    others = (archs != top).any(-1)
     values = torch.full((len(archs),), compared.metrics["test_accuracy"])
-    if others.any():
-        reported = setup.evaluator.report(archs[others])
-        assert reported is not None
-        values[others] = reported.float()
+    for n in (archs != top).any(-1).nonzero()[:, 0].tolist():
+        network = training.final_network(simpler.final_arch(setup.evaluator, training, archs[n]))
+        values[n] = network.metrics["test_accuracy"]
     return values
 
 
-def _alone(run: Run, training: TrainingEvaluator, top: Tensor) -> TrainedNetwork:
-    """The network that is handed out without a comparison, of the architecture `top` `[D]`."""
-    arch = training.final_arch(top, alone=True) if isinstance(training, Averages) else top
-    if not torch.equal(arch, top):
-        store.set_meta(run, comparison.SEARCHED, training.final_space.describe(training.equivalents(top)))
-    return training.final_network(arch)
+def _alone(training: TrainingEvaluator, top: Tensor) -> Tensor:
+    """The architecture `[D]` that is trained without a comparison, of the best, `top` `[D]`."""
+    return training.final_arch(top, twice=False, larger=False) if isinstance(training, Averages) else top
 
 
 def page(run: Run, setup: Setup, winner: TrainedNetwork) -> str:

@@ -23,7 +23,16 @@ from nas.run.config import RunConfig
 from nas.run.session import Setup
 from nas.run.store import Run
 from nas.training import metrics
-from nas.types import Averages, ComparableTraining, Evaluator, FinalTraining, TrainedNetwork, Watched, as_comparable
+from nas.types import (
+    Averages,
+    ComparableTraining,
+    Evaluator,
+    FinalTraining,
+    TrainedNetwork,
+    TrainingEvaluator,
+    Watched,
+    as_comparable,
+)
 from search_spaces import Space, Task
 
 _MOST = 4.0
@@ -68,7 +77,7 @@ def make(run: Run, setup: Setup) -> None:
     learned = baselines.fit_best(images, comparison.learned_seconds(searched), metric)
     named = [(MAJORITY, baselines.majority(images, winner.class_names)), (LEARNED, learned)]
     rows = [_row_of_baseline(kind, one, images, metric) for kind, one in named]
-    if (others := [pair for kind, pair in networks.items() if kind != FOUND]) and _averages(
+    if (others := [pair for kind, pair in networks.items() if kind != FOUND]) and averaged.wanted(
         setup.evaluator
     ) is not None:
         networks = {kind: pair for kind, pair in networks.items() if kind != _SECOND}
@@ -94,7 +103,7 @@ def make(run: Run, setup: Setup) -> None:
         "latency_by": latency_by,
         "metric": metric,
         "no_plain": "" if REFERENCE in networks else why_no_plain(training, arch),
-        "searched": _searched(training, arch, networks[FOUND][1]),
+        "searched": searched_name(training, arch, networks[FOUND][1]),
         "mirrored_share": training.mirrored_share if isinstance(training, Averages) else None,
     }
     store.set_meta(run, comparison.KEY, document)
@@ -110,13 +119,12 @@ def train(run: Run, setup: Setup, arch: Tensor) -> dict[str, Judged]:
     """
     training = wanted(run.config, setup)
     assert training is not None
-    if isinstance(training, Averages):
-        arch = training.final_arch(arch, alone=_averages(setup.evaluator) is None)
+    arch = final_arch(setup.evaluator, training, arch)
     asked: dict[str, FinalTraining] = {}
     plain = training.reference(arch)
     if plain is not None and not _is_same(training, plain, arch) and _keeps_constraints(run, setup.evaluator, plain):
         asked[REFERENCE] = FinalTraining(plain, share=_share(run, training, arch, plain))
-    elif (averages := _averages(setup.evaluator)) is not None:
+    elif (averages := averaged.wanted(setup.evaluator)) is not None:
         both = _in_time(run, training, [averages.second(arch), FinalTraining(arch)])
         longer = [one._replace(share=one.share * comparison.UNJUDGED) for one in both]
         second, found = final_trainings.networks(run, training, longer)
@@ -134,6 +142,14 @@ def train(run: Run, setup: Setup, arch: Tensor) -> dict[str, Judged]:
     return pairs
 
 
+def final_arch(evaluator: Evaluator, training: TrainingEvaluator, arch: Tensor) -> Tensor:
+    """How `arch` `[D]` is trained in the end, `[D]`, where the run ends with a comparison."""
+    if not isinstance(training, Averages):
+        return arch
+    twice, larger = averaged.wanted(evaluator) is not None, averaged.grows(evaluator) is not None
+    return training.final_arch(arch, twice=twice, larger=larger)
+
+
 def _in_time(run: Run, training: ComparableTraining, asked: list[FinalTraining]) -> list[FinalTraining]:
     """With fewer epochs where one takes longer than what the minutes of a run were planned by.
 
@@ -145,7 +161,7 @@ def _in_time(run: Run, training: ComparableTraining, asked: list[FinalTraining])
         return asked
     kept = store.get_meta(run, comparison.SHARES)
     if kept is None or len(kept) != len(asked):
-        planned = training.final_seconds()
+        planned = training.longest_seconds()
         kept = [round(min(one.share, planned / training.final_seconds(one.arch)), 3) for one in asked]
         store.set_meta(run, comparison.SHARES, kept)
     return [one._replace(share=share) for one, share in zip(asked, kept, strict=True)]
@@ -157,19 +173,10 @@ def _preferred(first: Judged, second: Judged, metric: str) -> Judged:
     return second if scores[1] > scores[0] else first
 
 
-def _searched(training: ComparableTraining, arch: Tensor, network: TrainedNetwork) -> str:
-    """The name of `arch` `[D]` where `network` is the second training of it; else empty."""
+def searched_name(training: TrainingEvaluator, arch: Tensor, network: TrainedNetwork) -> str:
+    """The name of `arch` `[D]` where `network` is of another training of it than the search's; else empty."""
     name = training.space.describe(training.equivalents(arch))
     return name if isinstance(training, Averages) and network.arch != name else ""
-
-
-def _averages(evaluator: Evaluator) -> Averages | None:
-    """The evaluator, if an ensemble may be handed out: not where something is constrained, as it costs as much as two."""
-    evaluator = evaluator.inner if isinstance(evaluator, MultiObjective) else evaluator
-    training = evaluator.training
-    if isinstance(training, Averages) and training.ensemble and not isinstance(evaluator, Constrained):
-        return training
-    return None
 
 
 def _leads(network: TrainedNetwork | None, ensemble: TrainedNetwork | None) -> bool:

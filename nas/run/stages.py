@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from nas.run import comparison
+from nas.run import averaged, comparison
 from nas.run.config import RunConfig
 from nas.types import Comparable, Evaluator, Taught, Timed, Watched
 
@@ -33,7 +33,8 @@ def expected(config: RunConfig, evaluator: Evaluator) -> dict[str, float]:
     training = evaluator.training
     if not isinstance(training, Watched):
         return {}
-    final = training.final_seconds()
+    grows = averaged.grows(evaluator) if config.comparison else None
+    final = training.final_seconds() if grows is None else grows.longest_seconds()
     # The report trains the best of each seed to the end.
     ending = {FINAL: config.seeds * final}
     if isinstance(training, Taught):

@@ -71,6 +71,17 @@ def effective_images(metric: str, y: Tensor) -> int:
     return max(1, round((len(counts) ** 2 / (1 / counts).sum()).item()))
 
 
+def beats_chance(seen: Tensor, y: Tensor, classes: int) -> bool:
+    """Whether predictions `[N]` are right more often than if they did not depend on the images, by two standard errors.
+
+    Chance is the share in which both agree by how often each class is in them, as in Cohen's kappa (1960): one answer for all
+    images is at chance.
+    """
+    shares = [one.bincount(minlength=classes).double() / len(y) for one in (seen, y)]
+    chance = float((shares[0] * shares[1]).sum())
+    return float((seen == y).double().mean()) > chance + 2 * math.sqrt(chance * (1 - chance) / len(y))
+
+
 def calibration_error(p_PNK: Tensor, y: Tensor, bins: int = 15) -> Tensor:
     """Percent by which confidence and accuracy differ, float32 `[P]`: ECE = sum over bins of |B| / N |acc(B) - conf(B)|.
 
