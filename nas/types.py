@@ -450,6 +450,10 @@ class Averages(Protocol):
         """As `final_seconds()`, where the network may be a larger one."""
         ...
 
+    def planned_seconds(self) -> float:
+        """What the minutes of a run leave for a final training."""
+        ...
+
     def second(self, arch: Tensor) -> FinalTraining:
         """What is trained beside `arch` `[D]` where that is the plain network already, for as long: it should err otherwise."""
         ...

@@ -202,7 +202,8 @@ def table(rows: list[dict[str, Any]]) -> str:
 def sizes(rows: list[dict[str, Any]]) -> str:
     """Markdown: the validation accuracy of networks of three sizes after equal compute, with their epochs in brackets."""
     found = {(row["set"], row["compute"], row["change"]): row for row in rows if row["change"] in ENDS}
-    lines = ["| data set | compute | stem of stride 2 | stem of stride 1 | stem of stride 2, 32 channels |", "|---|---:|---:|---:|---:|"]
+    heads = ("stem of stride 2", "stem of stride 1", "stem of stride 2, 32 channels")
+    lines = [f"| data set | compute | {' | '.join(heads)} |", "|---|---:|---:|---:|---:|"]
     for name, compute in sorted({key[:2] for key in found}, key=lambda key: key[::-1]):
         each = [found.get((name, compute, change)) for change in ENDS]
         cells = [f"{row['score']:.1f} ({row['epochs']})" if row else "" for row in each]

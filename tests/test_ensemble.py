@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -36,7 +37,7 @@ from nas.run.classify import of_network
 from nas.run.comparison import ENSEMBLE, FOUND, LEARNED, REFERENCE, Row
 from nas.run.config import RunConfig
 from nas.run.session import Setup
-from nas.training import metrics
+from nas.training import metrics, step_time
 from nas.types import FinalTraining, TrainedNetwork
 from search_spaces import Task, UserError
 from search_spaces.pipeline import Pipeline, Settings
@@ -239,7 +240,7 @@ def test_what_takes_longer_than_planned_by_the_minutes_has_fewer_epochs(tmp_path
         return seconds[None if arch is None else SPACE.describe(arch)]
 
     monkeypatch.setattr(PipelineTraining, "final_seconds", measured)
-    monkeypatch.setattr(PipelineTraining, "longest_seconds", measured)
+    monkeypatch.setattr(PipelineTraining, "planned_seconds", measured)
     both = [second, FinalTraining(SPACE.reference_arch)]
     config = RunConfig(task="digits", comparison=True)
     with store.create(tmp_path / "free", config, {"controller": {}}, {}) as run:
@@ -312,6 +313,36 @@ def test_the_time_of_the_end_is_that_of_the_largest_network_where_final_networks
             setup = session.load(dataclasses.replace(config, training_options=options | more))
             ending = stages.expected(config, setup.evaluator)[stages.FINAL]
             assert (ending >= 100) == (longest and compared)
+
+
+def test_the_end_takes_no_longer_than_planned_though_its_network_is_larger(monkeypatch):
+    evaluator = PipelineTraining.of("digits", final="1000")
+    timed = evaluator._timed
+    grown = evaluator.final_arch(timed, twice=True, larger=True)
+    assert not torch.equal(grown, timed)
+    # Seconds an image: a larger network takes more for its multiply-accumulates than the one that minutes are planned by.
+    for slower in (1.0, 4.0):
+        ratio = slower * int(SPACE.cost(grown, evaluator.task)[1]) / int(SPACE.cost(timed, evaluator.task)[1])
+        monkeypatch.setattr(
+            step_time,
+            "measure_side_by_side",
+            lambda job, beside, device, ratio=ratio: (
+                1e-6 * (ratio if job.space.skeleton == SPACE.skeleton_of(grown) else 1.0)
+            ),
+        )
+        assert evaluator.planned_seconds() == pytest.approx(1e-6 * evaluator.trainings.seen(timed, evaluator.final))
+        assert evaluator.longest_seconds() == pytest.approx(
+            min(evaluator.planned_seconds(), evaluator.final_seconds(grown))
+        )
+        # Of so few images a small network takes a part of it.
+        assert evaluator.final_seconds() < 0.7 * evaluator.planned_seconds()
+        slow = [FinalTraining(grown)]
+        limited = RunConfig(task="digits", comparison=True, minutes=3.0)
+        monkeypatch.setattr(store, "get_meta", lambda run, key: None)
+        monkeypatch.setattr(store, "set_meta", lambda run, key, value: None)
+        run = SimpleNamespace(config=limited)
+        (share,) = [one.share for one in simpler._in_time(run, evaluator, slow)]
+        assert share * evaluator.final_seconds(grown) <= evaluator.planned_seconds() * 1.01
 
 
 def test_networks_do_not_grow_where_small_ones_are_asked_for():

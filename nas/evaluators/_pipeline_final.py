@@ -37,13 +37,17 @@ class PipelineFinals:
     """As in `FinalTrainings`: a teacher's, of images at the data's own size; None: the labels."""
     _done: dict[FinalKey, TrainedNetwork] = field(default_factory=dict)
 
-    def seconds(self, arch: Tensor) -> float:
-        """About how many seconds the training of `arch` `[D]` takes here, by a few steps."""
+    def seconds(self, arch: Tensor, *, whole: bool = False) -> float:
+        """About how many seconds the training of `arch` `[D]` takes here, by a few steps.
+
+        Args:
+            whole: with all the compute that there is, also where images pass a network of this size no more often.
+        """
         job, device = self.job(FinalKey(self.trainings.space.describe(arch))), self.trainings.device
         # Beside the network that it is compared with: a core each.
         beside = min(2, torch.get_num_threads()) if device.type == "cpu" else 1
         seconds = step_time.measure_side_by_side(job, beside, device)
-        return seconds * len(job.images.y) * job.recipe.epochs
+        return seconds * (self.trainings.seen(arch, self.final) if whole else len(job.images.y) * job.recipe.epochs)
 
     def networks(self, asked: Sequence[FinalTraining], watch: Watch | None = None) -> list[TrainedNetwork]:
         """The trained networks, in order. Of pipelines that compute the same, the caller asks for one.

@@ -294,8 +294,11 @@ class PipelineTraining:
     def final_seconds(self, arch: Tensor | None = None) -> float:
         return self._finals.seconds(self._timed if arch is None else self.equivalents(arch))
 
+    def planned_seconds(self) -> float:
+        return self._finals.seconds(self._timed, whole=True)
+
     def longest_seconds(self) -> float:
-        return self._finals.seconds(self._grown(self._timed))
+        return min(self._finals.seconds(self._grown(self._timed)), self.planned_seconds())
 
     @property
     def _timed(self) -> Tensor:

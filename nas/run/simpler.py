@@ -161,7 +161,7 @@ def _in_time(run: Run, training: ComparableTraining, asked: list[FinalTraining])
         return asked
     kept = store.get_meta(run, comparison.SHARES)
     if kept is None or len(kept) != len(asked):
-        planned = training.longest_seconds()
+        planned = training.planned_seconds()
         kept = [round(min(one.share, planned / training.final_seconds(one.arch)), 3) for one in asked]
         store.set_meta(run, comparison.SHARES, kept)
     return [one._replace(share=share) for one, share in zip(asked, kept, strict=True)]
