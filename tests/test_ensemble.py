@@ -464,8 +464,8 @@ def test_every_final_training_of_a_run_has_mirror_images(compared, tmp_path, mon
         assert len(finals) == (5 if compared else 2)
         assert len(values) == 2
         assert winner.metrics["test_accuracy"] in values
-        if True:
-            print("X", comparison.searched(run), winner.arch)
+        # Kept before the comparison, in which a run may be killed.
+        assert store.get_meta(run, comparison.SEARCHED) == comparison.searched(run)
         assert comparison.searched(run) in [SPACE.describe(SPACE.canonical(arch)) for arch in archs]
         assert winner.arch != comparison.searched(run)
 
