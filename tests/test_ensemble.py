@@ -345,6 +345,20 @@ def test_the_end_takes_no_longer_than_planned_though_its_network_is_larger(monke
         assert share * evaluator.final_seconds(grown) <= evaluator.planned_seconds() * 1.01
 
 
+def test_seeds_are_reported_by_networks_of_one_kind(monkeypatch):
+    evaluator, asked = PipelineTraining.of("digits"), []
+    result = SimpleNamespace(metrics={"test_accuracy": 70.0})
+    monkeypatch.setattr(PipelineTraining, "final_network", lambda self, arch: result)
+    monkeypatch.setattr(
+        PipelineTraining, "final_arch", lambda self, arch, **how: (asked.append(how), arch)[1]
+    )  # As that of the best is trained where an ensemble may be handed out.
+    archs = torch.stack([SPACE.reference_arch, ARCHS[0], SPACE.reference_arch])
+    best = SimpleNamespace(metrics={"test_accuracy": 90.0})
+    values = finish._reported(SimpleNamespace(evaluator=evaluator), archs, SPACE.reference_arch, best)
+    assert values.tolist() == [90, 70, 90]
+    assert asked == [{"twice": True, "larger": True}]
+
+
 def test_networks_do_not_grow_where_small_ones_are_asked_for():
     evaluator = PipelineTraining.of("digits")
     assert averaged.grows(evaluator) is evaluator

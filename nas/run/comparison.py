@@ -18,7 +18,8 @@ from nas.training.metrics import METRIC_NAMES
 from search_spaces import UserError
 
 KEY, PLAN, SHARES, SEARCHED = "comparison", "comparison_plan", "final_shares", "searched"
-"""What a run keeps of it: the comparison, and beforehand how long the plain network and each final training is trained."""
+"""What a run keeps of it: the comparison, and beforehand how long the plain network and each final training is trained, and what
+the search found where its network was trained otherwise."""
 FOUND, REFERENCE, MAJORITY, LEARNED, ENSEMBLE = "found", "reference", "majority", "scikit-learn", "ensemble"
 """What kind of model a row is."""
 _MIRROR_WORDS = ("mirror=yes", "twice=yes")
