@@ -80,8 +80,13 @@ def _mann():
 
 def _snail():
     net = snail.Reader(CONTEXTS + 2, 2, ROUNDS, WIDTH)
-    unknown = torch.tensor([1.0] * (ROUNDS - 1) + [0.0])[:, None]
-    return net, lambda seen, arm: net(torch.cat([seen, arm * unknown], -1))
+    known = torch.tensor([1.0] * (ROUNDS - 1) + [0.0])[:, None]
+
+    def answer(seen, arm):
+        rounds = torch.cat([seen, arm * known], -1)
+        return net(rounds[:, :-1], rounds[:, -1:])[:, 0]
+
+    return net, answer
 
 
 @pytest.mark.parametrize(("make", "steps"), [(_mann, 220), (_snail, 60)], ids=["mann", "snail"])

@@ -372,11 +372,26 @@ def test_every_learner_beats_chance_on_classes_that_it_has_not_seen(name, source
 
 
 def test_what_comes_later_changes_nothing_that_snail_has_read():
-    x, changed = torch.randn(1, 6, 5), torch.tensor([0.0, 0, 0, 1, 1])
+    x, changed = torch.randn(1, 5, 6), torch.tensor([0.0, 0, 0, 1, 1])[:, None]
     for layer in (snail.Dense(6, 4, 2), snail.Attention(6, 4, 3)):
-        one, two = layer(x), layer(x + changed)
-        assert torch.equal(one[..., :3], two[..., :3])
-        assert not torch.equal(one[..., 3], two[..., 3])
+        one, two = layer(x, 5), layer(x + changed, 5)
+        assert torch.equal(one[:, :3], two[:, :3])
+        assert not torch.equal(one[:, 3], two[:, 3])
+
+
+def test_a_block_of_snail_is_a_causal_convolution_with_a_gate():
+    block, x = snail.Dense(6, 4, 2), torch.randn(3, 5, 6)
+    past = torch.nn.functional.pad(x.mT, (2, 0))
+    torch.testing.assert_close(block(x, 5), torch.cat([x, (block.value(past).tanh() * block.gate(past).sigmoid()).mT], -1))
+
+
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_each_query_of_snail_is_the_last_place_of_a_sequence_of_its_own(count):
+    reader, known, query = snail.Reader(6, 3, count + 1, 4), torch.randn(2, count, 6), torch.randn(2, 4, 6)
+    rows = torch.cat([known[:, None].expand(-1, 4, -1, -1), query[:, :, None]], 2).flatten(0, 1)
+    for layer in reader.layers:
+        rows = layer(rows, count + 1)
+    torch.testing.assert_close(reader(known, query), reader.last(rows[:, -1]).unflatten(0, (2, 4)))
 
 
 def test_mann_writes_into_the_row_that_was_used_least_or_where_it_has_read_by_hand():

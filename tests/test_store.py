@@ -61,12 +61,12 @@ def _kill_after(args, steps, sent=signal.SIGKILL):
 
 @pytest.mark.parametrize("controller", ["evolution", "reinforce"])
 def test_a_run_killed_at_several_instants_ends_as_one_never_stopped(controller, nasbench201, tmp_path):
-    evals = 200
+    evals = 80
     expected, expected_state = _unbroken(tmp_path / "unbroken", controller, evals)
     folder = tmp_path / "killed"
     options = ["--task", _TASK, "--controller", controller, "--seeds", "3", "--batch", "2", "--evals", str(evals)]
     args = ["search", *options, "--name", str(folder)]
-    for number, steps in enumerate((1, 40, 90), 1):
+    for number, steps in enumerate((1, 15, 35), 1):
         process, _ = _kill_after(args, steps)
         assert process.returncode == -signal.SIGKILL
         args = ["resume", str(folder)]

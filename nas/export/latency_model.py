@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.optimize import nnls
 from torch import Tensor
 
 from search_spaces import Space, Task, representatives
@@ -62,6 +61,8 @@ def fit(space: Space, task: Task, measured: Sequence[tuple[str, float]]) -> Late
 
 def _weights(loads_NF: np.ndarray, target_N: np.ndarray) -> np.ndarray:
     """Non-negative least squares of relative errors (Lawson & Hanson 1974), `[F]`."""
+    from scipy.optimize import nnls  # Not above: it takes half a second, and most commands do without.
+
     relative_NF = loads_NF / target_N[:, None]
     scale_F = np.maximum(np.linalg.norm(relative_NF, axis=0), 1e-30)  # Columns of one length: loads differ by 10^6.
     return nnls(relative_NF / scale_F, np.ones(len(target_N)))[0] / scale_F

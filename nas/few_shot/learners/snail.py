@@ -80,46 +80,52 @@ class Snail:
 
     def _answer(self, params: Params, known: Tensor, query: Tensor) -> Tensor:
         """Each query ends a sequence of its own; known `[T, W K, E + W]`, query `[T, N, E]`."""
-        T, N = query.shape[:2]
-        last = torch.cat([query, query.new_zeros(T, N, self.problem.way)], -1)
-        whole = torch.cat([known[:, None].expand(-1, N, -1, -1), last[:, :, None]], 2)
-        return self.reader(learner.part(params, _PREFIX), whole.flatten(0, 1)).unflatten(0, (T, N))
+        last = torch.cat([query, query.new_zeros(*query.shape[:2], self.problem.way)], -1)
+        return self.reader(learner.part(params, _PREFIX), known, last)
+
+
+# Sequences that begin alike are read together: `rows` `[T, S + N, F]` are the S places of what is known and N queries, each of
+# which stands at place S after them and sees no other. Nothing that is known sees a query, so that it is computed once.
 
 
 class Dense(nn.Module):
-    """`[B, F, S]` to `[B, F + filters, S]`."""
+    """`[T, S + N, F]` to `[T, S + N, F + filters]`: a causal convolution of width 2."""
 
     def __init__(self, inputs: int, filters: int, dilation: int):
         super().__init__()
         self.dilation = dilation
         self.value, self.gate = (nn.Conv1d(inputs, filters, 2, dilation=dilation) for _ in range(2))
 
-    def forward(self, x: Tensor) -> Tensor:
-        past = nn.functional.pad(x, (self.dilation, 0))
-        return torch.cat([x, self.value(past).tanh() * self.gate(past).sigmoid()], 1)
+    def forward(self, rows: Tensor, known: int) -> Tensor:
+        past = nn.functional.pad(rows[:, :known], (0, 0, self.dilation, 0))
+        before = torch.cat([past[:, :known], past[:, known, None].expand(-1, rows.shape[1] - known, -1)], 1)
+        # As one product of matrices: on sequences as short as these a convolution takes several times as long.
+        weight = torch.cat([self.value.weight, self.gate.weight]).mT.flatten(1)
+        bias = torch.cat([self.value.bias, self.gate.bias])  # pyright: ignore[reportArgumentType]
+        value, gate = nn.functional.linear(torch.cat([before, rows], -1), weight, bias).chunk(2, -1)
+        return torch.cat([rows, value.tanh() * gate.sigmoid()], -1)
 
 
 class Attention(nn.Module):
-    """`[B, F, S]` to `[B, F + values, S]`; a place sees itself and what came before."""
+    """`[T, S + N, F]` to `[T, S + N, F + values]`; a place sees itself and what came before."""
 
     def __init__(self, inputs: int, keys: int, values: int):
         super().__init__()
         self.query, self.key, self.value = (nn.Linear(inputs, size) for size in (keys, keys, values))
 
-    def forward(self, x: Tensor) -> Tensor:
-        rows = x.mT
+    def forward(self, rows: Tensor, known: int) -> Tensor:
         score = self.query(rows) @ self.key(rows).mT / math.sqrt(self.key.out_features)
-        later = torch.ones_like(score, dtype=torch.bool).triu(1)
-        read = score.masked_fill(later, -torch.inf).softmax(-1) @ self.value(rows)
-        return torch.cat([x, read.mT], 1)
+        seen = torch.ones(score.shape[1:], dtype=torch.bool).tril()
+        seen[known:, known:] = torch.eye(len(seen) - known, dtype=torch.bool)
+        return torch.cat([rows, score.masked_fill(~seen, -torch.inf).softmax(-1) @ self.value(rows)], -1)
 
 
 class Reader(nn.Module):
-    """Sequences `[B, S, F]` to the logits at their last place, `[B, way]` (section 5.1, with its widths by `filters`)."""
+    """What is known `[T, S, F]` and queries `[T, N, F]` to logits `[T, N, way]` (section 5.1, with its widths by `filters`)."""
 
     def __init__(self, inputs: int, way: int, length: int, filters: int):
         super().__init__()
-        layers: list[nn.Module] = [Attention(inputs, filters, filters // 2)]
+        layers: list[Dense | Attention] = [Attention(inputs, filters, filters // 2)]
         width = inputs + filters // 2
         for _ in range(2):
             for level in range(math.ceil(math.log2(length))):
@@ -127,7 +133,10 @@ class Reader(nn.Module):
                 width += filters
             layers.append(Attention(width, 2 * filters, filters))
             width += filters
-        self.layers, self.last = nn.Sequential(*layers), nn.Linear(width, way)
+        self.layers, self.last = nn.ModuleList(layers), nn.Linear(width, way)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.last(self.layers(x.mT)[..., -1])
+    def forward(self, known: Tensor, query: Tensor) -> Tensor:
+        rows, count = torch.cat([known, query], 1), known.shape[1]
+        for layer in self.layers:
+            rows = layer(rows, count)
+        return self.last(rows[:, count:])
