@@ -8,7 +8,6 @@ import sys
 
 import pytest
 
-
 SEARCH = ("search", "--task", "nasbench201/cifar10@12", "--controller", "evolution", "--evals", "30", "--seeds", "3")
 
 

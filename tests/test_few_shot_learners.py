@@ -382,7 +382,9 @@ def test_what_comes_later_changes_nothing_that_snail_has_read():
 def test_a_block_of_snail_is_a_causal_convolution_with_a_gate():
     block, x = snail.Dense(6, 4, 2), torch.randn(3, 5, 6)
     past = torch.nn.functional.pad(x.mT, (2, 0))
-    torch.testing.assert_close(block(x, 5), torch.cat([x, (block.value(past).tanh() * block.gate(past).sigmoid()).mT], -1))
+    torch.testing.assert_close(
+        block(x, 5), torch.cat([x, (block.value(past).tanh() * block.gate(past).sigmoid()).mT], -1)
+    )
 
 
 @pytest.mark.parametrize("count", [1, 2, 9])
