@@ -190,24 +190,34 @@ def test_second_order_differs_from_first_order():
     assert any((one.by_name[n] - two.by_name[n]).abs().max() > 1e-4 for n in one.by_name)
 
 
-def test_reptile_moves_by_the_mean_of_what_adam_without_momentum_did_on_each_task():
-    learner = make("reptile", shape=(1, 6, 6), inner_batch=6, inner_steps=3)
+@pytest.mark.parametrize("carry", [False, True])
+def test_reptile_moves_by_the_mean_of_what_adam_without_momentum_did_on_each_task(carry):
+    learner = make("reptile", shape=(1, 6, 6), inner_batch=6, inner_steps=3, carry_squares=carry)
     params, given = double(learner.init(0)), drawn(2, 3, 2, 0)
-    found = learner.gradient(params, given, 0, 0)
-    target, ends = torch.arange(3).repeat_interleave(2), []
-    for task in range(2):
-        leaves = {n: p.clone().requires_grad_() for n, p in params.items()}
-        optimizer = torch.optim.Adam(leaves.values(), lr=learner.inner_lr, betas=(0.0, 0.999))
-        for _ in range(3):  # A batch is the whole support, in another order: its loss is the same.
-            optimizer.zero_grad()
-            F.cross_entropy(learner.network(leaves, given.support[task].flatten(0, 1)), target).backward()
-            optimizer.step()
-        ends.append(leaves)
-    for name, p in params.items():
-        mean = (p - ends[0][name].detach() + p - ends[1][name].detach()) / 2
-        # Where a slope is 0 but for rounding, as before a batch norm, Adam makes a step of its sign.
-        if not name.endswith(".0.bias"):
-            torch.testing.assert_close(found.by_name[name], mean, rtol=1e-6, atol=1e-9)
+    target, names = torch.arange(3).repeat_interleave(2), learner.network.names
+    squares, steps = {n: torch.zeros_like(params[n]) for n in names}, 0.0
+    for _ in range(2):  # The second begins with the squares of the first, or with fresh ones.
+        found, ends, ended = learner.gradient(params, given, 0, 0), [], []
+        for task in range(2):
+            leaves = {n: params[n].clone().requires_grad_() for n in names}
+            optimizer = torch.optim.Adam(leaves.values(), lr=learner.inner_lr, betas=(0.0, 0.999))
+            for n, p in leaves.items():
+                state = {"exp_avg": torch.zeros_like(p), "exp_avg_sq": squares[n].clone(), "step": torch.tensor(steps)}
+                optimizer.state[p] = state
+            for _ in range(3):  # A batch is the whole support, in another order: its loss is the same.
+                optimizer.zero_grad()
+                F.cross_entropy(learner.network(leaves, given.support[task].flatten(0, 1)), target).backward()
+                optimizer.step()
+            ends.append({n: p.detach() for n, p in leaves.items()})
+            ended.append({n: optimizer.state[p]["exp_avg_sq"] for n, p in leaves.items()})
+        for name in names:
+            mean = (2 * params[name] - ends[0][name] - ends[1][name]) / 2
+            # Where a slope is 0 but for rounding, as before a batch norm, Adam makes a step of its sign.
+            if not name.endswith(".0.bias"):
+                torch.testing.assert_close(found.by_name[name], mean, rtol=1e-6, atol=1e-9)
+        if carry:
+            squares, steps = {n: (ended[0][n] + ended[1][n]) / 2 for n in names}, steps + 3
+        params = params | {n: params[n] - g for n, g in found.by_name.items()} | found.statistics
 
 
 def test_probabilistic_maml_without_spread_and_divergence_is_maml_from_where_the_prior_stands():

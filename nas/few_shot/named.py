@@ -36,7 +36,12 @@ def make(name: str, problem: Problem, options: dict[str, str]) -> Learner:
 def recorded(name: str) -> dict[str, str]:
     """Settings that a run keeps even at their default, as runs without them mean `former`."""
     found = component(name)
-    return {setting: str(getattr(found, setting)) for setting in former(name)}
+    return {setting: _text(getattr(found, setting)) for setting in former(name)}
+
+
+def _text(value: Any) -> str:
+    """A setting as `settings.typed` reads it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def former(name: str) -> dict[str, str]:
