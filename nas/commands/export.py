@@ -12,7 +12,17 @@ from nas import evaluation_file, tasks
 from nas.commands import _few_shot_export, _shared
 from nas.commands._kinds import GivenPath
 from nas.export.export import Export, export
-from nas.run import comparison, model_card, objective_front, objective_pick, pick, store, subject, trained_network
+from nas.run import (
+    comparison,
+    model_card,
+    objective_front,
+    objective_pick,
+    pick,
+    seed_networks,
+    store,
+    subject,
+    trained_network,
+)
 from nas.run.store import Run
 from nas.run.summary import summary, top_row
 from nas.terminal import printable
@@ -77,10 +87,12 @@ def command(
         stored = trained_network.load(opened.folder)
         by_function = evaluation_file.weights(opened.folder) if stored is None else None
         searched = None if comparison.plain_handed_out(opened) else comparison.searched(opened)
-    arch = _pick(rows, seed) if seed is not None or stored is None else stored.arch
-    if stored is not None and arch == searched:  # Its other training was handed out.
-        arch = stored.arch
-    weights = stored if stored is not None and stored.arch == arch else None
+        arch = _pick(rows, seed) if seed is not None or stored is None else stored.arch
+        if stored is not None and arch == searched:  # Its other training was handed out.
+            arch = stored.arch
+        weights = stored if stored is not None and stored.arch == arch else None
+        if weights is None and seed is not None and (own := seed_networks.load(opened, seed, arch)) is not None:
+            arch, weights = own.arch, own
     if by_function is not None and by_function[0] == arch:  # Which normalizes its images as its function did.
         weights = TrainedNetwork(arch, by_function[1], None, None, (), {})  # pyright: ignore[reportArgumentType]
     space = subject.final_space(about, run, trusted=trusted)

@@ -20,6 +20,7 @@ from nas.run import (
     leaders,
     names,
     report,
+    seed_networks,
     session,
     simpler,
     stages,
@@ -102,11 +103,15 @@ def write_report(run: Run, setup: Setup, enter: Enter = stages.nobody) -> None:
     if (values := _reported(setup, found.archs[succeeded], top, compared)) is None:
         return
     if (training := setup.evaluator.training) is not None:
-        network = compared or training.final_network(_alone(training, top))
+        network = compared or _trained(setup, training, top, None)
         trained_network.save(run.folder, network)
         # Before the comparison, in which a run may be killed.
         store.set_meta(run, comparison.SEARCHED, simpler.searched_name(training, top, network) or None)
         store.set_meta(run, SECONDS, {"final training": round(time.perf_counter() - began, 3)})
+        others = [s for s in succeeded.nonzero()[:, 0].tolist() if (found.archs[s] != top).any()]
+        trained = {s: _trained(setup, training, found.archs[s], compared) for s in others}
+        first, name = run.config.first_seed, {s: _name(run, setup, found.archs[s]).arch for s in others}
+        seed_networks.save(run, {first + s: (name[s], network) for s, network in trained.items()})
     reports = torch.full_like(found.score, torch.nan).masked_scatter(succeeded, values.float())
     test_place.save(run, setup.evaluator, found.archs, reports)
     store.set_meta(run, "report", [None if math.isnan(v) else round(v, 4) for v in reports.tolist()])
@@ -119,9 +124,16 @@ def _reported(setup: Setup, archs: Tensor, top: Tensor, compared: TrainedNetwork
         return setup.evaluator.report(archs)
     values = torch.full((len(archs),), compared.metrics["test_accuracy"])
     for n in (archs != top).any(-1).nonzero()[:, 0].tolist():
-        network = training.final_network(simpler.final_arch(setup.evaluator, training, archs[n]))
-        values[n] = network.metrics["test_accuracy"]
+        values[n] = _trained(setup, training, archs[n], compared).metrics["test_accuracy"]
     return values
+
+
+def _trained(
+    setup: Setup, training: TrainingEvaluator, arch: Tensor, compared: TrainedNetwork | None
+) -> TrainedNetwork:
+    """The network of what a search found, `[D]`, trained as the one handed out was."""
+    final = _alone(training, arch) if compared is None else simpler.final_arch(setup.evaluator, training, arch)
+    return training.final_network(final)
 
 
 def _alone(training: TrainingEvaluator, top: Tensor) -> Tensor:
@@ -157,7 +169,7 @@ def page(run: Run, setup: Setup, winner: TrainedNetwork) -> str:
 def _architecture(run: Run, setup: Setup, past: step_log.History, winner: TrainedNetwork) -> str:
     """A line that names the network handed out, and what was found where it is another one."""
     found = choice.handed_out(run, past, session.best(run.config, past))
-    name = names.of(subject.read(run), setup.evaluator.space, found.archs[choice.top(run, past, found)])
+    name = _name(run, setup, found.archs[choice.top(run, past, found)])
     proposed = "" if name.proposed_as is None else f", proposed as {code(name.proposed_as)}"
     found_as = f"The search found {code(name.arch)}{proposed}."
     if comparison.plain_handed_out(run):
@@ -167,6 +179,10 @@ def _architecture(run: Run, setup: Setup, past: step_log.History, winner: Traine
     if winner.arch != name.arch:
         return f"Architecture: {code(winner.arch)}, in the end trained otherwise than in the search. {found_as}"
     return f"Architecture: {code(winner.arch)}{proposed}"
+
+
+def _name(run: Run, setup: Setup, arch: Tensor) -> names.Name:
+    return names.of(subject.read(run), setup.evaluator.space, arch)
 
 
 def _is_exported(run: Run, winner: TrainedNetwork) -> bool:

@@ -39,6 +39,7 @@ KEPT: dict[str, Shape] = {
     "comparison_plan": {"share": (float, int)},
     "final_shares": [(float, int)],
     "searched": str,
+    "seed_networks": dict,
 }  # fmt: skip
 """By key; readers that check by themselves ask for the outermost alone."""
 
