@@ -81,6 +81,7 @@ def main() -> None:
     parser.add_argument(
         "--transfer-seeds", type=int, default=20, help="searches by transfer_bo, for each budget and prior; 0: none"
     )
+    parser.add_argument("--together", action="store_true", help="with --table: one table of all sets")
     parser.add_argument("--steps", action="store_true", help="time the steps of a supernet beside those of cells")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -105,6 +106,9 @@ def main() -> None:
                     with out.open("a") as file:
                         file.write(json.dumps(rows[-1]) + "\n")
     collapse()
+    if args.together:
+        show_together(rows, args)
+        return
     for name in args.sets.split(","):
         show(name, [r for r in rows if r["set"] == name], args)
 
@@ -164,6 +168,11 @@ def cell_seconds(name: str, args: argparse.Namespace) -> float:
     return (time.process_time() - began) / 16
 
 
+def undisturbed(rows: list[dict]) -> float:
+    """CPU seconds of a method on a set: the least of its searches, which do the same work. What runs beside costs the others more."""
+    return min(row["seconds"] for row in rows)
+
+
 def best_of(draws: int, share: float) -> int:
     """The rank that the best of so many random cells reaches with that probability."""
     return math.ceil(ALL * (1 - (1 - share) ** (1 / draws)))
@@ -199,12 +208,13 @@ def show(name: str, rows: list[dict], args: argparse.Namespace) -> None:
         ours = [r for r in rows if r["method"] == method]
         if ours:
             ranks = sorted(r["rank"] for r in ours)
-            mean = {key: statistics.mean(r[key] for r in ours) for key in ("seconds", "spearman", "free", "none")}
-            costs.append(mean["seconds"] / cell)
+            mean = {key: statistics.mean(r[key] for r in ours) for key in ("spearman", "free", "none")}
+            seconds = undisturbed(ours)
+            costs.append(seconds / cell)
             shown, edges = ", ".join(map(str, ranks)), f"{mean['free']:.1f} / {mean['none']:.1f}"
             print(
                 f"| {method} | {len(ours)} | {statistics.median(ranks):.0f} | {shown} | {edges} | {mean['spearman']:.2f} | "
-                f"{mean['seconds']:.1f} | {costs[-1]:.0f} |"
+                f"{seconds:.1f} | {costs[-1]:.0f} |"
             )
     for cells in sorted({round(min(costs)), round(statistics.median(costs))}):
         low, middle, high = (best_of(cells, share) for share in (0.25, 0.5, 0.75))
@@ -213,6 +223,42 @@ def show(name: str, rows: list[dict], args: argparse.Namespace) -> None:
         for prior in ("none", "shipped") if args.transfer_seeds else ():
             found = transfer(name, cells, prior, score_N, args.transfer_seeds)
             print(f"| transfer_bo, prior {prior} | {args.transfer_seeds} | {found:.0f} | | | | {cost} |")
+
+
+def show_together(rows: list[dict], args: argparse.Namespace) -> None:
+    """One table of all sets: the median rank, its quartiles, in brackets Spearman correlation and cost in trained cells.
+
+    The last column counts searches that are ahead of the median rank of random search at their method's cost, of all sets.
+    """
+    names = args.sets.split(",")
+    cells = {name: cell_seconds(name, args) for name in names}
+    costs: dict[str, list[float]] = {name: [] for name in names}
+    print(f"| method | {' | '.join(names)} | ahead of random search |\n|---|{'---|' * len(names)}---:|")
+    for method in METHODS:
+        shown, ahead, count = [], 0, 0
+        for name in names:
+            ours = [r for r in rows if (r["set"], r["method"]) == (name, method)]
+            if len(ours) < 2:
+                shown.append("")
+                continue
+            cost = undisturbed(ours) / cells[name]
+            costs[name].append(cost)
+            low, middle, high = statistics.quantiles([r["rank"] for r in ours], n=4, method="inclusive")
+            spearman = statistics.mean(r["spearman"] for r in ours)
+            shown.append(f"**{middle:.0f}**, {low:.0f} to {high:.0f} ({spearman:.2f}, {cost:.0f})")
+            ahead += sum(r["rank"] < best_of(round(cost), 0.5) for r in ours)
+            count += len(ours)
+        if count:
+            print(f"| {method} | {' | '.join(shown)} | {ahead} of {count} |")
+    for what, asked in (("least", min), ("median", statistics.median)):
+        at = {name: round(asked(costs[name])) for name in names}
+        ranks = [[best_of(at[name], share) for share in (0.5, 0.25, 0.75)] for name in names]
+        random = [f"**{m}**, {low} to {high} ({at[name]})" for (m, low, high), name in zip(ranks, names)]
+        print(f"| random search at the {what} cost | {' | '.join(random)} | |")
+        if args.transfer_seeds:
+            found = [transfer(name, at[name], "none", column(name), args.transfer_seeds) for name in names]
+            ours = [f"**{rank:.0f}** ({at[name]})" for rank, name in zip(found, names)]
+            print(f"| transfer_bo without a prior at the {what} cost | {' | '.join(ours)} | |")
 
 
 def collapse() -> None:
