@@ -154,23 +154,24 @@ def searched(one: Supernet, name: str, method: str, seed: int) -> dict:
     correlation = spearmanr(scores, score_N[_ops.index(archs[0], SPACE.choices)]).statistic
     free, none = int(torch.isin(found, torch.tensor(FREE)).sum()), int((found == 0).sum())
     return {
-        "seconds": seconds, "rank": rank(score_N, found), "arch": SPACE.describe(found), "spearman": float(correlation),
-        "one_shot": best, "free": free, "none": none,
+        "seconds": seconds, "cell": cell_seconds(one), "rank": rank(score_N, found), "arch": SPACE.describe(found),
+        "spearman": float(correlation), "one_shot": best, "free": free, "none": none,
     }  # fmt: skip
 
 
-def cell_seconds(name: str, args: argparse.Namespace) -> float:
-    """CPU seconds of one trained cell of the table, the mean of 16 random ones."""
-    alone = evaluator(name, args).alone
-    archs = _sampling.sample(SPACE, torch.tensor([7]), 0, 16)
+def cell_seconds(one: Supernet) -> float:
+    """CPU seconds of one trained cell of the table, the mean of four random ones, whose FLOPs are 1.03 times the space's mean."""
+    archs = _sampling.sample(SPACE, torch.tensor([10]), 0, 4)
     began = time.process_time()
-    alone.load(torch.tensor([7]))(Proposal(archs))
-    return (time.process_time() - began) / 16
+    one.alone.load(torch.tensor([10]))(Proposal(archs))
+    return (time.process_time() - began) / 4
 
 
-def undisturbed(rows: list[dict]) -> float:
-    """CPU seconds of a method on a set: the least of its searches, which do the same work. What runs beside costs the others more."""
-    return min(row["seconds"] for row in rows)
+def cost(rows: list[dict], cell: float) -> float:
+    """Of a method on a set in trained cells: each search by the cells that were timed beside it, so that a busy machine changes
+    little; `cell` seconds of one where none were."""
+    beside = [row["seconds"] / row["cell"] for row in rows if "cell" in row]
+    return statistics.mean(beside or [row["seconds"] / cell for row in rows])
 
 
 def best_of(draws: int, share: float) -> int:
@@ -197,7 +198,7 @@ def show(name: str, rows: list[dict], args: argparse.Namespace) -> None:
     """The table of a set."""
     if not rows:
         return
-    score_N, cell = column(name), cell_seconds(name, args)
+    score_N, cell = column(name), cell_seconds(evaluator(name, args))
     print(f"\n{name}: a cell of the table trains in {cell:.3f} CPU s\n")
     print(
         "| method | seeds | rank, median | ranks | skip, pooling / none, of 6 edges | one-shot Spearman | CPU s | cells |"
@@ -208,21 +209,20 @@ def show(name: str, rows: list[dict], args: argparse.Namespace) -> None:
         ours = [r for r in rows if r["method"] == method]
         if ours:
             ranks = sorted(r["rank"] for r in ours)
-            mean = {key: statistics.mean(r[key] for r in ours) for key in ("spearman", "free", "none")}
-            seconds = undisturbed(ours)
-            costs.append(seconds / cell)
+            mean = {key: statistics.mean(r[key] for r in ours) for key in ("seconds", "spearman", "free", "none")}
+            costs.append(cost(ours, cell))
             shown, edges = ", ".join(map(str, ranks)), f"{mean['free']:.1f} / {mean['none']:.1f}"
             print(
                 f"| {method} | {len(ours)} | {statistics.median(ranks):.0f} | {shown} | {edges} | {mean['spearman']:.2f} | "
-                f"{seconds:.1f} | {costs[-1]:.0f} |"
+                f"{mean['seconds']:.1f} | {costs[-1]:.0f} |"
             )
     for cells in sorted({round(min(costs)), round(statistics.median(costs))}):
         low, middle, high = (best_of(cells, share) for share in (0.25, 0.5, 0.75))
-        cost = f"{cells * cell:.1f} | {cells}"
-        print(f"| random search, {cells} trained cells | exact | {middle} | quartiles {low}, {high} | | | {cost} |")
+        spent = f"{cells * cell:.1f} | {cells}"
+        print(f"| random search, {cells} trained cells | exact | {middle} | quartiles {low}, {high} | | | {spent} |")
         for prior in ("none", "shipped") if args.transfer_seeds else ():
             found = transfer(name, cells, prior, score_N, args.transfer_seeds)
-            print(f"| transfer_bo, prior {prior} | {args.transfer_seeds} | {found:.0f} | | | | {cost} |")
+            print(f"| transfer_bo, prior {prior} | {args.transfer_seeds} | {found:.0f} | | | | {spent} |")
 
 
 def show_together(rows: list[dict], args: argparse.Namespace) -> None:
@@ -231,7 +231,7 @@ def show_together(rows: list[dict], args: argparse.Namespace) -> None:
     The last column counts searches that are ahead of the median rank of random search at their method's cost, of all sets.
     """
     names = args.sets.split(",")
-    cells = {name: cell_seconds(name, args) for name in names}
+    cells = {name: cell_seconds(evaluator(name, args)) for name in names}
     costs: dict[str, list[float]] = {name: [] for name in names}
     print(f"| method | {' | '.join(names)} | ahead of random search |\n|---|{'---|' * len(names)}---:|")
     for method in METHODS:
@@ -241,12 +241,12 @@ def show_together(rows: list[dict], args: argparse.Namespace) -> None:
             if len(ours) < 2:
                 shown.append("")
                 continue
-            cost = undisturbed(ours) / cells[name]
-            costs[name].append(cost)
+            spent = cost(ours, cells[name])
+            costs[name].append(spent)
             low, middle, high = statistics.quantiles([r["rank"] for r in ours], n=4, method="inclusive")
             spearman = statistics.mean(r["spearman"] for r in ours)
-            shown.append(f"**{middle:.0f}**, {low:.0f} to {high:.0f} ({spearman:.2f}, {cost:.0f})")
-            ahead += sum(r["rank"] < best_of(round(cost), 0.5) for r in ours)
+            shown.append(f"**{middle:.0f}**, {low:.0f} to {high:.0f} ({spearman:.2f}, {spent:.0f})")
+            ahead += sum(r["rank"] < best_of(round(spent), 0.5) for r in ours)
             count += len(ours)
         if count:
             print(f"| {method} | {' | '.join(shown)} | {ahead} of {count} |")
