@@ -49,6 +49,7 @@ class Posterior(NamedTuple):
         return (self.weight[..., None] * expected_improvement(self.mean, self.std, best)).sum(1)
 
 
+@torch.inference_mode()
 def predict(ensemble: Ensemble, seen: KernelInputs, scores_Sn: Tensor, ahead: KernelInputs) -> Posterior:
     """The posterior at `ahead` `[S, M]` of the likeliest hypotheses after normal scores `scores_Sn` of `seen` `[S, n]`."""
     width = len(KernelInputs._fields)
