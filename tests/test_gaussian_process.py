@@ -94,7 +94,7 @@ def test_the_likeliest_hypotheses_are_kept():
     seen = kernels.KernelInputs(*(torch.randn(1, 9, f, generator=generator).double() for f in (3, 2, 4, 3, 5)))
     y = scores.normal_scores(torch.randn(1, 9, generator=generator))
     kinds = gp_members.unique_covariances(members)
-    factors = gp_ensemble._factorise(kinds.unique, seen, y)
+    factors = gp_ensemble._factorise(kinds.unique, kernels.kernel_matrices(seen, seen), seen.mean, y)
     evidence = gp_ensemble._fit(members, kinds.index, factors).log_marginal_likelihood[0]
     assert len(evidence) > gp_ensemble._KEEP
     expected = evidence.sort(descending=True).values[: gp_ensemble._KEEP].softmax(0)

@@ -153,7 +153,7 @@ def test_members_of_one_kind_are_weighed_together_as_each_would_be_alone(n):
     assert kinds.unique.w_rbf.shape == (1, 7 + 3 + 2)
     seen = kernels.KernelInputs(*(torch.randn(4, n, f, generator=generator).double() for f in (3, 2, 4, 3, 5)))
     standing, among = scores.normal_scores(torch.randn(4, n, generator=generator)), kernels.kernel_matrices(seen, seen)
-    found = gp_ensemble._fit(members, kinds.index, gp_ensemble._factorise(kinds.unique, seen, standing))
+    found = gp_ensemble._fit(members, kinds.index, gp_ensemble._factorise(kinds.unique, among, seen.mean, standing))
     C_SHnn = gp_ensemble.covariance(among, gp_members.Hypotheses(*(x[None] for x in members)))
     for h, (at, noise) in enumerate(zip(members.mean_index.int().tolist(), members.signal_var * members.noise_ratio)):
         mean_Sn = (
@@ -428,7 +428,7 @@ def test_members_expect_the_spread_of_the_cells_seen():
     seen = kernels.KernelInputs(*(x[None, :30] for x in transfer_model.make(SPACE).all_features))
     members = gp_members.Hypotheses(*(x[None, :1] for x in gp_members.hypotheses(None)))
     among = kernels.kernel_matrices(seen, seen)
-    factors = gp_ensemble._factorise(members, seen, torch.zeros(1, 30, dtype=torch.float64))
+    factors = gp_ensemble._factorise(members, among, seen.mean, torch.zeros(1, 30, dtype=torch.float64))
     fit = gp_ensemble._fit(members.take(0), torch.zeros(1, dtype=torch.long), factors)
     own = members.signal_var * members.noise_ratio
     root = torch.linalg.cholesky(

@@ -92,6 +92,7 @@ def ridge_features(every: ConstraintInputs) -> tuple[Tensor, float]:
     return torch.cat([every.factors, scaled], -1), _RIDGE_NOISE_BY_FACTORS if known else _RIDGE_NOISE
 
 
+@torch.inference_mode()
 def predict(every: ConstraintInputs, at_SE: Tensor, log_SE: Tensor, ahead_SM: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation `[S, M]` at rows `ahead_SM` of `every`, after `log_SE` at its rows `at_SE`."""
     found = (

@@ -106,7 +106,7 @@ class GaussianProcess:
         best_S = torch.full(target_SE.shape[:1], -torch.inf)
         root, length_S, share_S = torch.zeros_like(distance_SEE), torch.ones_like(best_S), torch.ones_like(best_S)
         for share, length in itertools.product(_SHARES if figures else (1.0,), _LENGTHS):
-            covariance_SEE = (-distance_SEE / length).exp()
+            covariance_SEE = (distance_SEE / -length).exp_()
             if figures and share < 1:
                 covariance_SEE = share * covariance_SEE + (1 - share) * figures.known
             chol_SEE = torch.linalg.cholesky(covariance_SEE + self.noise * identity)
@@ -117,7 +117,7 @@ class GaussianProcess:
             root = torch.where(wins_S[:, None, None], chol_SEE, root)
             length_S, best_S = torch.where(wins_S, length, length_S), torch.where(wins_S, evidence_S, best_S)
             share_S = torch.where(wins_S, share, share_S)
-        cross_SEM, own_SM = (-distance_SEM / length_S[:, None, None]).exp(), torch.ones(())
+        cross_SEM, own_SM = (distance_SEM / -length_S[:, None, None]).exp_(), torch.ones(())
         if figures:
             cross_SEM = share_S[:, None, None] * cross_SEM + (1 - share_S[:, None, None]) * figures.cross
             own_SM = share_S[:, None] + (1 - share_S[:, None]) * figures.own
@@ -169,4 +169,4 @@ def _figures(space: Space, archs_SED: Tensor, candidates_SMD: Tensor) -> _Linear
 def _distance(ours_SEF: Tensor, theirs_SMF: Tensor) -> Tensor:
     """How many features differ, `[S, E, M]`: whole numbers, so that no order of summation changes them."""
     shared_SEM = torch.bmm(ours_SEF, theirs_SMF.transpose(1, 2))
-    return ours_SEF.sum(-1)[:, :, None] + theirs_SMF.sum(-1)[:, None] - 2 * shared_SEM
+    return (ours_SEF.sum(-1)[:, :, None] + theirs_SMF.sum(-1)[:, None]).sub_(shared_SEM, alpha=2)

@@ -49,6 +49,7 @@ class Posterior(NamedTuple):
         return (self.weight[..., None] * expected_improvement(self.mean, self.std, best)).sum(1)
 
 
+@torch.inference_mode()
 def predict(ensemble: Ensemble, seen: KernelInputs, scores_Sn: Tensor, ahead: KernelInputs) -> Posterior:
     """The posterior at `ahead` `[S, M]` of the likeliest hypotheses after normal scores `scores_Sn` of `seen` `[S, n]`."""
     width = len(KernelInputs._fields)
@@ -63,14 +64,15 @@ def _predict(ensemble: Ensemble, seen: KernelInputs, scores_Sn: Tensor, ahead: K
     """The same for one search, S = 1: which covariances those kept share is its own."""
     n, every, shared = scores_Sn.shape[1], ensemble.hypotheses, ensemble.shared
     subset = torch.arange(min(n, _SCREEN)) * n // min(n, _SCREEN)
-    few = KernelInputs(*(x[:, subset] for x in seen))
-    screened = _fit(every, shared.index, _factorise(shared.unique, few, scores_Sn[:, subset])).log_marginal_likelihood
+    among = kernel_matrices(seen, seen)
+    few = among[:, :, subset[:, None], subset], seen.mean[:, subset], scores_Sn[:, subset]
+    screened = _fit(every, shared.index, _factorise(shared.unique, *few)).log_marginal_likelihood
     # Beyond the screen's length half as many are kept: each then costs more, and fewer still matter.
     chosen = screened.argsort(dim=-1, descending=True, stable=True)[0, : _KEEP if n <= _SCREEN else _KEEP // 2]
     kept = every.take(chosen)
     used, index = shared.index[chosen].unique(return_inverse=True)
     unique = Hypotheses(*(x[:, used] for x in shared.unique))
-    factors = _factorise(unique, seen, scores_Sn)
+    factors = _factorise(unique, among, seen.mean, scores_Sn)
     fit = _fit(kept, index, factors)
     weight = fit.log_marginal_likelihood.softmax(1)
     mean, std = _at(kept, index, fit, factors, _kernel_weights(unique), kernel_matrices(seen, ahead), ahead)
@@ -92,14 +94,14 @@ class _Factors(NamedTuple):
     """`[S, U + 1]` their averages over what was seen."""
 
 
-def _factorise(unique: Hypotheses, seen: KernelInputs, scores_Sn: Tensor) -> _Factors:
+def _factorise(unique: Hypotheses, among: Tensor, mean_SnU: Tensor, scores_Sn: Tensor) -> _Factors:
     n = scores_Sn.shape[1]
-    C_SGnn, noise_1G = covariance(kernel_matrices(seen, seen), unique), unique.signal_var * unique.noise_ratio
+    C_SGnn, noise_1G = covariance(among, unique), unique.signal_var * unique.noise_ratio
     expected_SG = C_SGnn.diagonal(dim1=-2, dim2=-1).mean(-1) - C_SGnn.mean((-1, -2)) + noise_1G * (1 - 1 / n)
     C_SGnn.diagonal(dim1=-2, dim2=-1).add_(noise_1G[..., None])
     chol = torch.linalg.cholesky(C_SGnn)
-    offset_S1U = seen.mean.mean(1, keepdim=True)
-    mean_SnU = torch.nn.functional.pad(seen.mean - offset_S1U, (1, 0))
+    offset_S1U = mean_SnU.mean(1, keepdim=True)
+    mean_SnU = torch.nn.functional.pad(mean_SnU - offset_S1U, (1, 0))
     columns = torch.cat([torch.ones_like(scores_Sn[..., None]), scores_Sn[..., None], mean_SnU], -1)
     whitened = torch.linalg.solve_triangular(chol, columns[:, None], upper=False)
     offset_SU = torch.nn.functional.pad(offset_S1U.squeeze(1), (1, 0))
@@ -142,12 +144,12 @@ def _at(
     """Means and standard deviations `[S, K, M]` (Rasmussen & Williams 2006, algorithm 2.1 and equation 2.42).
 
     Args:
-        weights: `[S or 1, G, 6]` of the kernels in each covariance.
-        cross: kernels `[S, 6, n, M]` of what was seen and `ahead`.
+        weights: `[1, G, 6]` of the kernels in each covariance.
+        cross: kernels `[1, 6, n, M]` of what was seen and `ahead`.
     """
     products, explained = [], []
     # One covariance at a time, for the cache.
-    for chol, whitened, weight in zip(*(x.split(1, 1) for x in (factors.chol, factors.whitened, weights))):
+    for chol, whitened, weight in zip(factors.chol.split(1, 1), factors.whitened.split(1, 1), weights[0].tolist()):
         half = _weighted_sum(weight, cross)
         torch.linalg.solve_triangular(chol, half, upper=False, out=half)
         products.append(whitened.mT @ half)
@@ -169,7 +171,7 @@ def _at(
 
 def covariance(kernels: Tensor, h: Hypotheses) -> Tensor:
     """`[S, K, n, M]` for kernels `[S, 6, n, M]` and hypotheses `[S or 1, K]`."""
-    return _weighted_sum(_kernel_weights(h), kernels)
+    return (_kernel_weights(h) @ kernels.flatten(2)).unflatten(-1, kernels.shape[2:])
 
 
 def _kernel_weights(h: Hypotheses) -> Tensor:
@@ -178,5 +180,10 @@ def _kernel_weights(h: Hypotheses) -> Tensor:
     return torch.cat([weight, h.component_var[..., None]], -1)
 
 
-def _weighted_sum(weight: Tensor, kernels: Tensor) -> Tensor:
-    return (weight @ kernels.flatten(2)).unflatten(-1, kernels.shape[2:])
+def _weighted_sum(weights: list[float], kernels: Tensor) -> Tensor:
+    """One covariance `[S, 1, n, M]` of kernels `[S, 6, n, M]`; it reads only those with a weight, half of them as a rule."""
+    (weight, kernel), *others = (pair for pair in zip(weights, kernels.split(1, 1)) if pair[0])
+    found = kernel * weight
+    for weight, kernel in others:
+        found.add_(kernel, alpha=weight)
+    return found

@@ -56,12 +56,15 @@ def kernel_matrices(a: KernelInputs, b: KernelInputs) -> Tensor:
     found = a.path_stats.new_empty(len(a.path_stats), 6, a.path_stats.shape[1], b.path_stats.shape[1])
     rbf, one_hot, pairs, linear, task_rbf, components = found.unbind(1)
     torch.matmul(a.path_stats, b.path_stats.mT, out=linear)
-    torch.matmul(a.components, b.components.mT, out=components)
     torch.div(squared_distances_from_gram(a.path_stats, b.path_stats, linear), -G, out=rbf)
-    torch.exp(
-        squared_distances_from_gram(a.components, b.components, components).div_(-_TASK_WIDTH).add_(rbf), out=task_rbf
-    )
-    rbf.exp_()
+    if a.components.shape[-1]:
+        torch.matmul(a.components, b.components.mT, out=components)
+        apart = squared_distances_from_gram(a.components, b.components, components)
+        torch.exp(apart.div_(-_TASK_WIDTH).add_(rbf), out=task_rbf)
+        rbf.exp_()
+    else:  # The same without the work: all distances along the components are zero.
+        components.zero_()
+        task_rbf.copy_(rbf.exp_())
     linear.div_(G)
     torch.exp(squared_distances(a.one_hot, b.one_hot).div_(-_ONE_HOT_WIDTH), out=one_hot)
     torch.exp(squared_distances(a.op_pairs, b.op_pairs).neg_(), out=pairs)
@@ -76,7 +79,7 @@ def squared_distances(a: Tensor, b: Tensor) -> Tensor:
 def squared_distances_from_gram(a: Tensor, b: Tensor, gram: Tensor) -> Tensor:
     """The same, where `gram` = `a @ b.mT` is known."""
     sizes = a.square().sum(-1)[..., :, None] + b.square().sum(-1)[..., None, :]
-    return (gram * -2).add_(sizes).clamp_min_(0)
+    return sizes.add_(gram, alpha=-2).clamp_min_(0)
 
 
 def rows(table: Tensor, index: Tensor) -> Tensor:
