@@ -79,7 +79,7 @@ def _mann():
 
 
 def _snail():
-    net = snail.Reader(CONTEXTS + 2, 2, ROUNDS, WIDTH)
+    net = snail.Reader(CONTEXTS, 0, 2, ROUNDS, WIDTH)
     known = torch.tensor([1.0] * (ROUNDS - 1) + [0.0])[:, None]
 
     def answer(seen, arm):

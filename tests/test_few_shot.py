@@ -330,6 +330,14 @@ def test_runs_of_relation_networks_that_name_no_side_of_maps_keep_the_one_of_the
     assert (other.returncode, "{'least_side': '2'} is asked for" in other.stderr) == (2, True)
 
 
+def test_runs_of_snail_that_name_no_features_read_the_embedding(tmp_path):
+    setup = run.prepare(run.Config("digits", "snail", way=2, steps=1))
+    assert setup.config.options == {"features": "64"}
+    run.save(tmp_path, dataclasses.replace(setup.config, options={}), training.begin(setup.learner, 0))
+    learner = run.prepare(run.read_config(tmp_path)).learner
+    assert not any(".features." in name for name in learner.init(0))
+
+
 def test_runs_of_reptile_that_name_no_squares_begin_each_task_with_fresh_ones(tmp_path):
     setup = run.prepare(run.Config("digits", "reptile", way=2, steps=1))
     assert setup.config.options == {"carry_squares": "true", "inner_lr": "0.008"}

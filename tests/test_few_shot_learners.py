@@ -397,9 +397,17 @@ def test_a_block_of_snail_is_a_causal_convolution_with_a_gate():
     )
 
 
+def test_snail_reads_an_image_as_so_many_numbers_and_its_label_as_it_is():
+    reader, known, query = snail.Reader(8, 2, 3, 5, 4), torch.randn(2, 4, 11), torch.randn(2, 1, 11)
+    expected = snail.Reader(2, 0, 3, 5, 4)
+    expected.load_state_dict({n: p for n, p in reader.state_dict().items() if not n.startswith("features")})
+    told = [torch.cat([reader.features(x[..., :8]), x[..., 8:]], -1) for x in (known, query)]
+    torch.testing.assert_close(reader(known, query), expected(*told))
+
+
 @pytest.mark.parametrize("count", [1, 2, 9])
 def test_each_query_of_snail_is_the_last_place_of_a_sequence_of_its_own(count):
-    reader, known, query = snail.Reader(6, 3, count + 1, 4), torch.randn(2, count, 6), torch.randn(2, 4, 6)
+    reader, known, query = snail.Reader(3, 0, 3, count + 1, 4), torch.randn(2, count, 6), torch.randn(2, 4, 6)
     rows = torch.cat([known[:, None].expand(-1, 4, -1, -1), query[:, :, None]], 2).flatten(0, 1)
     for layer in reader.layers:
         rows = layer(rows, count + 1)

@@ -10,8 +10,28 @@ import torch
 
 from nas.run import seed_networks, step_log, store, trained_network
 
-FAST = ("-tepochs=1", "-tchannels=4", "-tcells=1", "-texamples=96", "-tfinal_epochs=2", "-tfinal_channels=4", "-tfinal_cells=1")
-SEARCH = ("search", "--task", "digits", "--controller", "random_search", "--seeds", "2", "--first-seed", "3", "--leaders", "0")
+FAST = (
+    "-tepochs=1",
+    "-tchannels=4",
+    "-tcells=1",
+    "-texamples=96",
+    "-tfinal_epochs=2",
+    "-tfinal_channels=4",
+    "-tfinal_cells=1",
+)
+SEARCH = (
+    "search",
+    "--task",
+    "digits",
+    "--controller",
+    "random_search",
+    "--seeds",
+    "2",
+    "--first-seed",
+    "3",
+    "--leaders",
+    "0",
+)
 
 
 @pytest.mark.parametrize("how", [(*FAST, "--no-comparison"), FAST], ids=["alone", "compared"])
