@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from nas.datasets import RawData, hub
+from nas.evaluators.few_shot import FewShot
 from nas.export import formats
 from nas.few_shot import classes, episodes, evaluate, export, load, run, training
 from nas.few_shot.episodes import Size
@@ -336,6 +337,18 @@ def test_runs_of_snail_that_name_no_features_read_the_embedding(tmp_path):
     run.save(tmp_path, dataclasses.replace(setup.config, options={}), training.begin(setup.learner, 0))
     learner = run.prepare(run.read_config(tmp_path)).learner
     assert not any(".features." in name for name in learner.init(0))
+
+
+@pytest.mark.parametrize("learner", ["snail", "reptile", "relation"])
+def test_what_a_search_for_a_backbone_trains_is_read_back_with_the_settings_it_had(learner):
+    config = FewShot.of("digits", learner=learner).config
+    assert config.options == run.prepare(run.Config("digits", learner, way=2)).config.options
+    assert run.as_read(config).options == config.options
+
+
+def test_fewer_features_than_none_are_one_line(nas):
+    done = nas("few-shot", "--learner", "snail", "-l", "features=-3", "--steps", 1)
+    assert (done.returncode, "Setting features is '-3'; it takes a whole number" in done.stderr) == (2, True)
 
 
 def test_runs_of_reptile_that_name_no_squares_begin_each_task_with_fresh_ones(tmp_path):

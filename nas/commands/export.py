@@ -201,5 +201,5 @@ def print_export(done: Export, arch: str) -> None:
         console.print(f"  no {file.file}: {printable(file.reason)}")
     if not done.trained:
         console.print(
-            "The weights are untrained: tables hold none, and a run those of its best. Train network.py on your data."
+            "The weights are untrained: nothing trained this network to the end here. Train network.py on your data."
         )

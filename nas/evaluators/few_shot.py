@@ -73,7 +73,7 @@ class FewShot:
         asked = Settings(name, **typed)
         data = load.load(name, asked.image_size or None, asked.rotated, asked.split_seed)
         classes.check(data, asked.way, asked.shot + asked.queries)
-        options = {k: v for k, v in given.items() if k not in own}
+        options = named.recorded(learner) | {k: v for k, v in given.items() if k not in own}
         config = Config(
             name, learner, asked.way, asked.shot, asked.queries, asked.seed, options=options, space=asked.space,
             image_size=asked.image_size or None, rotations=data.rotations, split_seed=asked.split_seed,

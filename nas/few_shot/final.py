@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from nas.few_shot import result, run, training
+from nas.few_shot import named, result, run, training
 from nas.few_shot.run import Setup
 
 FOLDER = "few_shot"
@@ -28,9 +28,10 @@ def train(setup: Setup, folder: Path | None) -> float:
     folder.mkdir(parents=True, exist_ok=True)
     state = training.begin(setup.learner, setup.config.seed)
     if (folder / run.FILE).is_file():
-        # What was settled when it began: steps that were timed would be others now.
+        # What was settled when it began: steps that were timed, and settings of an earlier version, would be others now.
         config, state = run.read(folder)
-        setup = setup._replace(config=config)
+        learner = named.make(config.learner, setup.learner.problem, config.options)
+        setup = setup._replace(config=config, learner=learner)
     for step in training.train(setup.learner, setup.source, setup.config.plan, state):
         state = step.state
         if step.accuracy is not None:  # Ten times in a training.

@@ -8,14 +8,15 @@ from pathlib import Path
 from nas.run import store, trained_network
 from nas.run.store import Run
 from nas.types import TrainedNetwork
+from search_spaces import UserError
 
 FOLDER = "seeds"
 KEPT = "seed_networks"
-"""Kept with a run: what each seed found, by which it was known then; its network may be trained otherwise."""
+"""Kept with a run: what each seed had found when its network was trained, by name."""
 
 
 def save(run: Run, by_seed: Mapping[int, tuple[str, TrainedNetwork]]) -> None:
-    """Keep what a seed found, and its network; in place of earlier ones."""
+    """Keep what each seed found, and its network."""
     for seed, (_, network) in by_seed.items():
         folder = _folder(run, seed)
         folder.mkdir(parents=True, exist_ok=True)
@@ -25,9 +26,16 @@ def save(run: Run, by_seed: Mapping[int, tuple[str, TrainedNetwork]]) -> None:
 
 
 def load(run: Run, seed: int, arch: str) -> TrainedNetwork | None:
-    """The network of a seed that found `arch`; None where none was kept, or where the seed has found another since."""
-    kept = store.get_meta(run, KEPT) or {}
-    return trained_network.load(_folder(run, seed)) if kept.get(str(seed)) == arch else None
+    """The network of a seed that found `arch`; None where none was kept, or where the seed has found another since.
+
+    Raises `UserError` where it is damaged or gone.
+    """
+    if (store.get_meta(run, KEPT) or {}).get(str(seed)) != arch:
+        return None
+    if (network := trained_network.load(_folder(run, seed))) is None:
+        path = _folder(run, seed) / trained_network.FILE
+        raise UserError(f"'{path}' is gone, the trained network of seed {seed}; export another seed, or search again.")
+    return network
 
 
 def _folder(run: Run, seed: int) -> Path:

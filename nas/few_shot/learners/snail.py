@@ -11,10 +11,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
+from controller import Range
 from nas.few_shot import learner
 from nas.few_shot.backbone import Network, Params
 from nas.few_shot.episodes import Episodes
@@ -36,9 +38,9 @@ class Snail:
     train_shot: int = 0
     train_queries: int = 1
     """The paper has one query an episode."""
-    filters: int = 64
+    filters: Annotated[int, Range(1)] = 64
     """Of a dense block; the paper has 128, in twice the time."""
-    features: int = 64
+    features: Annotated[int, Range(0)] = 64
     """Numbers that an image is read as, by a linear layer above the embedding (the paper's); 0: the embedding itself. After 1.5
     core-minutes on Omniglot (5-way 1-shot, validation classes) 72% with it, 58% without."""
 
