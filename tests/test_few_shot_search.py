@@ -123,6 +123,18 @@ def test_a_final_training_goes_on_with_the_steps_it_began_with(tmp_path):
     assert run.read(tmp_path)[1].step == 10
 
 
+def test_a_final_training_goes_on_with_the_settings_it_began_with(tmp_path):
+    now = run.prepare(run.Config("digits", "reptile", 3, 1, 3, steps=2, options={"tasks": "1", "test_steps": "1"}))
+    # As a file of before, which names no squares and keeps none.
+    before = run.prepare(dataclasses.replace(now.config, options=now.config.options | {"carry_squares": "false"}))
+    begun = dataclasses.replace(now.config, options={"tasks": "1", "test_steps": "1"})
+    run.save(tmp_path, begun, training.begin(before.learner, 0))
+    final.train(now, tmp_path)
+    config, state = run.read(tmp_path)
+    assert (config.options["carry_squares"], state.step) == ("false", 2)
+    assert state.params.keys() == before.learner.init(0).keys()
+
+
 def test_a_backbone_of_other_halvings_has_the_weights_of_conv4_and_where_all_are_alike_its_answers():
     blocks, conv4 = plugins.load("space", "conv_blocks")(), plugins.load("space", "conv4")()
     task, images = Task("toy", (3, 12, 12), 2), torch.randn(2, 3, 12, 12, generator=torch.Generator().manual_seed(0))
