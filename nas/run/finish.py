@@ -108,12 +108,11 @@ def write_report(run: Run, setup: Setup, enter: Enter = stages.nobody) -> None:
         # Before the comparison, in which a run may be killed.
         store.set_meta(run, comparison.SEARCHED, simpler.searched_name(training, top, network) or None)
         store.set_meta(run, SECONDS, {"final training": round(time.perf_counter() - began, 3)})
+        is_top = (found.archs == top).all(-1).tolist()
         # After a comparison the plain network may be handed out in place of the best.
-        others = [
-            s for s in succeeded.nonzero()[:, 0].tolist() if compared is not None or (found.archs[s] != top).any()
-        ]
-        trained = {s: _trained(setup, training, found.archs[s], compared) for s in others}
-        first, name = run.config.first_seed, {s: _name(run, setup, found.archs[s]).arch for s in others}
+        kept = [s for s in succeeded.nonzero()[:, 0].tolist() if compared is not None or not is_top[s]]
+        trained = {s: network if is_top[s] else _trained(setup, training, found.archs[s], compared) for s in kept}
+        first, name = run.config.first_seed, {s: _name(run, setup, found.archs[s]).arch for s in kept}
         seed_networks.save(run, {first + s: (name[s], network) for s, network in trained.items()})
     reports = torch.full_like(found.score, torch.nan).masked_scatter(succeeded, values.float())
     test_place.save(run, setup.evaluator, found.archs, reports)
