@@ -14,6 +14,7 @@ import json
 import math
 import statistics
 import time
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -230,7 +231,8 @@ def show_together(rows: list[dict], args: argparse.Namespace) -> None:
 
     The last column counts searches that are ahead of the median rank of random search at their method's cost, of all sets.
     """
-    names = args.sets.split(",")
+    searches = Counter((row["set"], row["method"]) for row in rows)
+    names = [name for name in args.sets.split(",") if any(searches[name, method] > 1 for method in METHODS)]
     cells = {name: cell_seconds(evaluator(name, args)) for name in names}
     costs: dict[str, list[float]] = {name: [] for name in names}
     print(f"| method | {' | '.join(names)} | ahead of random search |\n|---|{'---|' * len(names)}---:|")
@@ -238,7 +240,7 @@ def show_together(rows: list[dict], args: argparse.Namespace) -> None:
         shown, ahead, count = [], 0, 0
         for name in names:
             ours = [r for r in rows if (r["set"], r["method"]) == (name, method)]
-            if len(ours) < 2:
+            if len(ours) < 2:  # Which has no quartiles.
                 shown.append("")
                 continue
             spent = cost(ours, cells[name])

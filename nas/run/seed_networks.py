@@ -1,4 +1,4 @@
-"""Trained networks of searches whose best is not the one handed out: what `nas export --seed` writes."""
+"""The trained network of each search of a run beside the one handed out: what `nas export --seed` writes."""
 
 from __future__ import annotations
 
