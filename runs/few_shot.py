@@ -51,6 +51,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=8.0, help="core-minutes of each training")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--image-size", type=int, default=20)
+    parser.add_argument(
+        "--rotations",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="each rotation of a class is a class, as is usual for Omniglot and nothing else",
+    )
     parser.add_argument("--table", action="store_true", help="print what is there, and train nothing")
     parser.add_argument("--rows", type=Path, help="a file that keeps the figures: what is in --out is added to it")
     args = parser.parse_args()
@@ -86,16 +92,17 @@ def work(args: argparse.Namespace, learner: str, way: int, shot: int, seed: int)
     else:
         precision = "bf16" if learner in BF16 else "float32"
         config = Config(
-            args.data, learner, way, shot, seed=seed, image_size=args.image_size, rotations=True, precision=precision
-        )
+            args.data, learner, way, shot,
+            seed=seed, image_size=args.image_size, rotations=args.rotations, precision=precision,
+        )  # fmt: skip
         setup = run.prepare(config)
         # Processor time and not the clock's: what runs beside this one does not shorten the training.
         seconds = training.seconds_of_step(setup.learner, setup.source, config.plan, time.process_time)
         steps = max(1, round(60 * args.minutes / seconds))
         command = [
             "--data", args.data, "--learner", learner, "--way", str(way), "--shot", str(shot), "--seed", str(seed),
-            "--image-size", str(args.image_size), "--rotations", "--precision", precision, "--steps", str(steps),
-            "--name", str(folder),
+            "--image-size", str(args.image_size), "--rotations" if args.rotations else "--no-rotations",
+            "--precision", precision, "--steps", str(steps), "--name", str(folder),
         ]  # fmt: skip
     few_shot(*command)
     return folder
