@@ -144,7 +144,7 @@ def test_parameters_without_a_rate_stay():
 DIFFERENTIATED = [
     ("maml", {}), ("maml", {"inner_steps": 2}), ("meta_sgd", {}), ("anil", {"inner_steps": 2}), ("prototypical", {}),
     ("matching", {}), ("matching", {"full_context": True}), ("relation", {}), ("siamese", {}),
-    ("neural_process", {}), ("snail", {"filters": 8}), ("mann", {"hidden": 8, "columns": 5}), ("leo", {"code": 4}),
+    ("neural_process", {}), ("neural_process", {"joined": True}), ("snail", {"filters": 8}), ("mann", {"hidden": 8, "columns": 5}), ("leo", {"code": 4}),
     ("probabilistic_maml", {}), ("learned_optimizer", {"hidden": 3, "first_order": False, "inner_steps": 2}),
 ]  # fmt: skip
 
@@ -359,7 +359,7 @@ def test_a_training_goes_on_from_a_saved_state_as_if_never_stopped(name, source,
 
 SHORT = {
     "reptile": (25, {"tasks": 4, "test_steps": 10}),
-    "neural_process": (50, {"lr": 3e-3}),
+    "neural_process": (50, {}),
     "snail": (100, {"lr": 3e-3, "filters": 32}),
     "learned_optimizer": (12, {"tasks": 2, "hidden": 4}),
     "probabilistic_maml": (20, {"tasks": 3, "samples": 2}),
@@ -430,10 +430,40 @@ def test_mann_writes_into_the_row_that_was_used_least_or_where_it_has_read_by_ha
         torch.testing.assert_close(after.use, 0.95 * use + after.read + one_hot)
 
 
-def test_a_neural_process_does_not_ask_in_which_order_a_class_was_seen():
-    learner = make("neural_process", shot=3)
+@pytest.mark.parametrize("joined", [False, True])
+def test_a_neural_process_does_not_ask_in_which_order_a_class_was_seen(joined):
+    learner = make("neural_process", shot=3, joined=joined)
     params, support = learner.init(0), drawn(2, 3, 3, 0, (1, 8, 8)).support.float()
     torch.testing.assert_close(learner.adapt(params, support.flip(2)), learner.adapt(params, support))
+
+
+def test_a_neural_process_answers_for_each_class_by_the_same_network_whatever_their_number():
+    learner = make("neural_process", hidden=4)
+    assert not learner.fixed_way
+    params = learner.init(0)
+    for way in (3, 5):
+        given = drawn(1, way, 2, 1, (1, 8, 8))
+        support, query = given.support.float(), shared.flat(given.query.float())
+        inner = {n: params[n] for n in learner.embedding.names}
+        read, asked = (
+            learner.networks[0](shared.part(params, "h."), learner.embedding(inner, images[0]))
+            for images in (shared.flat(support), query)
+        )
+        r = read.view(way, 2, 4).mean(1)
+        rows = torch.stack([torch.cat([x, r[k], r.mean(0)]) for x in asked for k in range(way)])
+        expected = learner.networks[1](shared.part(params, "g."), rows).view(-1, way)
+        torch.testing.assert_close(learner.logits(params, learner.adapt(params, support), query)[0], expected)
+
+
+def test_a_neural_process_that_joins_its_classes_reads_the_weights_of_earlier_exports():
+    """Their names and shapes: h and g of two layers, g over the places of all classes."""
+    learner = make("neural_process", way=3, **named.former("neural_process"))
+    shapes = {n: tuple(p.shape) for n, p in learner.init(0).items() if n.startswith(("h.", "g."))}
+    size = learner.problem.backbone.size()[0]
+    assert learner.fixed_way and shapes == {
+        "h.0.weight": (64, size), "h.0.bias": (64,), "h.2.weight": (64, 64), "h.2.bias": (64,),
+        "g.0.weight": (128, size + 3 * 64), "g.0.bias": (128,), "g.2.weight": (3, 128), "g.2.bias": (3,),
+    }  # fmt: skip
 
 
 def test_leo_without_steps_answers_by_what_it_decodes_from_the_mean_code():
