@@ -68,7 +68,7 @@ def main() -> None:
                 for learner in args.learners.split(","):
                     folder = work(args, learner, way, shot, seed)
                     for asked in sizes(args.tests):
-                        test(folder, learner, (way, shot), asked)
+                        test(folder, (way, shot), asked)
     found = rows(args.out)
     if args.rows:
         keep(args.rows, found)
@@ -108,10 +108,15 @@ def work(args: argparse.Namespace, learner: str, way: int, shot: int, seed: int)
     return folder
 
 
-def test(folder: Path, learner: str, trained: tuple[int, int], asked: tuple[int, int]) -> None:
+def test(folder: Path, trained: tuple[int, int], asked: tuple[int, int]) -> None:
     """Another test of one training, where its learner can answer for so many classes."""
-    if asked != trained and (asked[0] == trained[0] or not named.component(learner).fixed_way):
+    if asked != trained and (asked[0] == trained[0] or not fixed_way(folder)):
         few_shot("test", str(folder), "--way", str(asked[0]), "--shot", str(asked[1]))
+
+
+def fixed_way(folder: Path) -> bool:
+    config, _ = run.read(folder)
+    return run.prepare(config).learner.fixed_way
 
 
 def few_shot(*command: str) -> None:
