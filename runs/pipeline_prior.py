@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import sys
@@ -29,6 +30,7 @@ PLACES = 8
 _DRAWN = 2000
 """Configurations that the portfolio may hold beside those that were trained, drawn as those are."""
 _CHECKPOINTS = (1, 3, 5, 10)
+_EARLY = (1, 2, 3, 4, 5)
 _ORDERS = 200
 """Random orders that the regret of random search is the mean of."""
 
@@ -123,12 +125,7 @@ def evaluate(trainings: Path, images: Path) -> None:
     The regret is how far the best of the first `k` is below the best of all, by validation accuracy at the highest level.
     """
     names, scores = load(trainings, images)
-    at_level = scores.rows(scores.level == scores.level.max())
-    keys = [tuple(arch.tolist()) for arch in at_level.archs]
-    of_set: list[dict[tuple[int, ...], float]] = [{} for _ in names]
-    for key, place, score in zip(keys, at_level.data.tolist(), at_level.score.tolist()):
-        of_set[place][key] = score
-    shared = [key for key in dict.fromkeys(keys) if all(key in own for own in of_set)]
+    shared, values = trained_everywhere(scores, names)
     click.echo(f"{len(names)} sets, {len(scores.score)} trainings, {len(shared)} configurations on all sets")
     archs = torch.tensor(shared)
     regrets: dict[str, list[list[float]]] = {
@@ -139,10 +136,9 @@ def evaluate(trainings: Path, images: Path) -> None:
     }
     plain = shared.index(tuple(SPACE.canonical(SPACE.reference_arch).tolist()))
     for place in range(len(names)):
-        value = torch.tensor([of_set[place][key] for key in shared], dtype=torch.float64).nan_to_num(0.0)
+        value = values[place]
         rest = scores.without(place)
-        first = configuration_prior.fit(SPACE, rest, archs, len(shared)).params["first"]
-        order = [shared.index(key) for key in map(tuple, first.tolist()) if key in shared]
+        order = places(shared, configuration_prior.fit(SPACE, rest, archs, len(shared)).params["first"])
         regrets["prior"].append(curve(value, torch.tensor(order)[None]))
         regrets["in the order by hand"].append(curve(value, torch.arange(len(shared))[None]))
         shuffled = _noise.bits(torch.arange(_ORDERS), 0, len(shared)).argsort(-1)
@@ -153,6 +149,64 @@ def evaluate(trainings: Path, images: Path) -> None:
     for name, rows in regrets.items():
         means = torch.tensor(rows).mean(0)
         click.echo(f"| {name} | " + " | ".join(f"{float(mean):.2f}" for mean in means) + " |")
+
+
+def trained_everywhere(scores: Scores, names: list[str]) -> tuple[list[tuple[int, ...]], Tensor]:
+    """Configurations that were trained on all sets at the highest level, and their scores `[S, M]`; 0 where training failed."""
+    high = scores.rows(scores.level == scores.level.max())
+    keys = [tuple(arch.tolist()) for arch in high.archs]
+    of_set: list[dict[tuple[int, ...], float]] = [{} for _ in names]
+    for key, place, score in zip(keys, high.data.tolist(), high.score.tolist()):
+        of_set[place][key] = score
+    shared = [key for key in dict.fromkeys(keys) if all(key in own for own in of_set)]
+    return shared, torch.tensor([[own[key] for key in shared] for own in of_set], dtype=torch.float64).nan_to_num(0.0)
+
+
+def places(shared: list[tuple[int, ...]], order: Tensor) -> list[int]:
+    """Of those of `order` `[P, D]` that are among the shared ones."""
+    return [shared.index(key) for key in map(tuple, order.tolist()) if key in shared]
+
+
+@main.command()
+@_with_options
+def from_runs(trainings: Path, images: Path) -> None:
+    """What one earlier search adds to the prior, over all ordered pairs of sets, by a prior of the other sets.
+
+    The search on the first set tries the first eight of the prior, and its best is put behind the first of the prior, or behind
+    some more. Behind how many is chosen for each second set on the pairs without it: the fewest with the lowest mean regret.
+    """
+    names, scores = load(trainings, images)
+    shared, values = trained_everywhere(scores, names)
+    archs, trusts = torch.tensor(shared), [0, 1, 2, 3, 4, len(shared)]
+    regrets = torch.full((len(names), len(names), len(trusts), len(_EARLY)), math.nan, dtype=torch.float64)
+    for before, now in itertools.permutations(range(len(names)), 2):
+        first = configuration_prior.fit(SPACE, scores.without(before).without(now), archs, len(shared)).params["first"]
+        begun = places(shared, first)[:PLACES]
+        found = archs[begun[int(values[before, begun].argmax())]][None]
+        for at, trusted in enumerate(trusts):
+            order = torch.tensor([places(shared, configuration_prior.with_own(first, found, trusted))])
+            regrets[before, now, at] = torch.tensor(curve(values[now], order, _EARLY))
+    click.echo(f"{len(names)} sets, {len(names) * (len(names) - 1)} pairs, {len(shared)} configurations on all sets")
+    click.echo("| behind | " + " | ".join(map(str, _EARLY)) + " | better | worse |")
+    click.echo("|---|" + "---:|" * (len(_EARLY) + 2))
+    chosen = []
+    for now in range(len(names)):
+        others = [place for place in range(len(names)) if place != now]
+        mean = regrets[others][:, others].nanmean((0, 1)).mean(-1)
+        chosen.append(int((mean <= mean.min() + 1e-9).nonzero()[0]))
+    rows = {
+        f"the first {trusted}" if trusted < len(shared) else "all: no runs": regrets[:, :, at]
+        for at, trusted in enumerate(trusts)
+    }
+    nested = torch.stack([regrets[:, now, at] for now, at in enumerate(chosen)], 1)
+    for name, own in {**rows, "chosen on the other sets": nested}.items():
+        change = (own - regrets[:, :, -1]).mean(-1)
+        share = [f"{100 * float((change[~change.isnan()] * sign > 1e-9).double().mean()):.0f}%" for sign in (-1, 1)]
+        click.echo(f"| {name} | " + " | ".join([f"{m:.2f}" for m in own.nanmean((0, 1)).tolist()] + share) + " |")
+    counts = {trusts[at]: chosen.count(at) for at in sorted(set(chosen))}
+    click.echo(
+        "chosen: " + ", ".join(f"behind the first {trusted} for {count} sets" for trusted, count in counts.items())
+    )
 
 
 @main.command()
@@ -180,10 +234,10 @@ def shapes(trainings: Path, images: Path) -> None:
         click.echo(f"{recipe}: {float(values.mean()):+.1f} ± {error:.1f} points over {len(own)} of {len(names)} sets")
 
 
-def curve(value: Tensor, orders: Tensor) -> list[float]:
+def curve(value: Tensor, orders: Tensor, checkpoints: tuple[int, ...] = _CHECKPOINTS) -> list[float]:
     """The mean regret over orders `[R, M]` of values `[M]` after each checkpoint."""
     best = value[orders].cummax(-1).values
-    return [float((value.max() - best[:, min(k, len(value)) - 1]).mean()) for k in _CHECKPOINTS]
+    return [float((value.max() - best[:, min(k, len(value)) - 1]).mean()) for k in checkpoints]
 
 
 if __name__ == "__main__":

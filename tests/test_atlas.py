@@ -241,6 +241,6 @@ def test_a_run_says_nothing_by_failures_alone_and_by_two_whole_trainings(nas, tm
         ({"epochs": torch.tensor([[1, 3, 3, 1]])}, "has 2 evaluations of its longest training; it takes at least 3"),
     ):
         other = past._replace(**changed)
-        monkeypatch.setattr(from_runs.step_log, "history", lambda _, other=other: other)
+        monkeypatch.setattr(step_log, "history", lambda _, other=other: other)
         with pytest.raises(UserError, match=said):
             from_runs.fit(prior, tmp_path / "run")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nas.commands import _default_space
+from nas.run import priors
 
 MINUTES = {"minutes": 10.0, "controller": None, "evaluator": None, "aim": ""}
 
@@ -32,3 +33,14 @@ def test_who_asks_for_another_search_of_cells_gets_it(more):
 )
 def test_who_sets_what_trainings_of_cells_have_gets_cells(setting):
     assert _default_space.named("folder:photos", MINUTES, setting) == {}
+
+
+@pytest.mark.parametrize("minutes", [None, 10.0])
+def test_a_prior_from_a_file_asks_for_the_space_that_it_was_learned_on(minutes):
+    asked = MINUTES | {"minutes": minutes}
+    of_pipelines, of_cells = (asked | {"prior": str(file)} for file in (priors.SHIPPED_PIPELINES, priors.SHIPPED))
+    assert _default_space.named("folder:photos", of_pipelines, {}) == {"space": "pipeline"}
+    assert _default_space.named("folder:photos", of_cells, {}) == {}
+    assert _default_space.named("folder:photos", of_pipelines | {"controller": "evolution"}, {}) == {}
+    for name in ("shipped", "none"):
+        assert bool(_default_space.named("folder:photos", asked | {"prior": name}, {})) == bool(minutes)

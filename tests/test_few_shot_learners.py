@@ -144,7 +144,8 @@ def test_parameters_without_a_rate_stay():
 DIFFERENTIATED = [
     ("maml", {}), ("maml", {"inner_steps": 2}), ("meta_sgd", {}), ("anil", {"inner_steps": 2}), ("prototypical", {}),
     ("matching", {}), ("matching", {"full_context": True}), ("relation", {}), ("siamese", {}),
-    ("neural_process", {}), ("neural_process", {"joined": True}), ("snail", {"filters": 8}), ("mann", {"hidden": 8, "columns": 5}), ("leo", {"code": 4}),
+    ("neural_process", {}), ("neural_process", {"joined": True}), ("snail", {"filters": 8}),
+    ("mann", {"hidden": 8, "columns": 5}), ("leo", {"code": 4}),
     ("probabilistic_maml", {}), ("learned_optimizer", {"hidden": 3, "first_order": False, "inner_steps": 2}),
 ]  # fmt: skip
 
@@ -460,7 +461,8 @@ def test_a_neural_process_that_joins_its_classes_reads_the_weights_of_earlier_ex
     learner = make("neural_process", way=3, **named.former("neural_process"))
     shapes = {n: tuple(p.shape) for n, p in learner.init(0).items() if n.startswith(("h.", "g."))}
     size = learner.problem.backbone.size()[0]
-    assert learner.fixed_way and shapes == {
+    assert learner.fixed_way
+    assert shapes == {
         "h.0.weight": (64, size), "h.0.bias": (64,), "h.2.weight": (64, 64), "h.2.bias": (64,),
         "g.0.weight": (128, size + 3 * 64), "g.0.bias": (128,), "g.2.weight": (3, 128), "g.2.bias": (3,),
     }  # fmt: skip

@@ -13,7 +13,8 @@ from controller.models import configuration_prior, multi_fidelity_gp, prior_file
 from controller.models.configuration_prior import Scores
 from controller.models.multi_fidelity_gp import MultiFidelityGP, Observed, features, targets
 from controller.multi_fidelity_bo import MultiFidelityBO
-from nas.run import priors
+from nas.run import choice, leaders, priors, session, step_log
+from nas.run.config import RunConfig
 from search_spaces import Task, UserError, _ops, _sampling
 from search_spaces._measured import bounded
 from search_spaces.nasbench201 import NasBench201
@@ -244,6 +245,61 @@ def test_a_prior_begins_under_a_bound_with_smaller_networks_of_its_recipes(most)
     other = prior._replace(params=prior.params | {"first": shipped + 9})
     with pytest.raises(UserError, match="no architecture of space 'pipeline'"):
         configuration_prior.applied(other, small, task)
+
+
+def test_what_ones_own_runs_found_comes_behind_the_first_three_of_the_prior_and_the_latest_before_others():
+    first, own = torch.arange(6)[:, None], torch.tensor([[10], [1], [11], [5]])
+    assert configuration_prior.with_own(first, own).flatten().tolist() == [0, 1, 2, 5, 3, 11, 4, 10]
+    assert torch.equal(configuration_prior.with_own(first, own[:0]), first)
+    assert configuration_prior.with_own(first, own[:1], 0).flatten().tolist() == [10, 0, 1, 2, 3, 4, 5]
+
+
+@pytest.fixture(scope="module")
+def pipelines_run(tmp_path_factory):
+    """A finished run that has trained four pipelines for a moment."""
+    options = {"space": "pipeline", "unit": "0.001", "final": "0.001"}
+    config = RunConfig("digits", "multi_fidelity_bo", prior="none", evals=4, comparison=False, training_options=options)
+    folder = tmp_path_factory.mktemp("pipelines") / "run"
+    setup = session.load(config)
+    with session.start(folder, config, setup) as run:
+        list(session.resume(run, setup))
+        leaders.choose(run, setup.evaluator)
+        past = step_log.history(run)
+        return folder, choice.handed_out(run, past, session.best(config, past)).archs
+
+
+def test_a_search_begins_with_what_an_earlier_run_found_behind_the_first_of_the_prior(nas, pipelines_run, tmp_path):
+    folder, found = pipelines_run
+    learned = nas("meta-train", "--from-runs", folder, "--out", tmp_path / "mine")
+    assert (learned.returncode, "has learned from 1 run" in learned.stdout) == (0, True), learned.stderr
+    file = tmp_path / "mine" / "prior.safetensors"
+    again = nas("meta-train", "--from-runs", folder, "--prior", file, "--out", tmp_path / "twice")
+    assert (again.returncode, "has learned from 1 run" in again.stdout) == (0, True), again.stderr
+    shipped = configuration_prior.applied(prior_file.read(str(priors.SHIPPED_PIPELINES)), PIPELINES, TASK)[0]
+    assert not (shipped[:3] == found).all(1).any()
+    for prior in (file, tmp_path / "twice" / "prior.safetensors"):
+        first = configuration_prior.applied(priors.find(str(prior), "multi_fidelity_bo"), PIPELINES, TASK)[0]
+        assert torch.equal(first[:4], torch.cat([shipped[:3], PIPELINES.canonical(found)]))
+
+
+def test_runs_of_cells_and_of_pipelines_make_a_prior_each(nas, pipelines_run, tmp_path):
+    folder, _ = pipelines_run
+    made = ("search", "--task", "own201/digits", "--controller", "random_search")
+    assert nas(*made, "--evals", 4, "--name", tmp_path / "cells").returncode == 0
+    refused = nas("meta-train", "--from-runs", folder, tmp_path / "cells", "--out", tmp_path / "out")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "searched space 'nasbench201'; this prior begins searches of space 'pipeline'" in refused.stderr
+    assert not (tmp_path / "out").exists()
+    # A search of cells over levels of compute makes a run of cells like any other.
+    made = (*made[:4], "multi_fidelity_bo", "--evals", 40, "--name", tmp_path / "levels")
+    assert nas(*made).returncode == 0
+    learned = nas("meta-train", "--from-runs", tmp_path / "levels", tmp_path / "cells", "--out", tmp_path / "both")
+    assert (learned.returncode, "has learned from 2 runs" in learned.stdout) == (0, True), learned.stderr
+    prior = prior_file.read(str(priors.SHIPPED_PIPELINES))
+    own = prior.params["first"][:1, 1:].clone()
+    other = prior._replace(params=prior.params | {configuration_prior.OWN: own})
+    with pytest.raises(UserError, match="another version"):
+        configuration_prior.applied(other, PIPELINES, TASK)
 
 
 def test_the_model_prefers_what_scored_well_at_any_level():

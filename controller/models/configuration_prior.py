@@ -9,6 +9,7 @@ Shapes: `N` scores, `D` decisions, `F` features of a configuration, `T` of a dat
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -29,6 +30,10 @@ _DRAWS = 32
 _ENOUGH = 20
 """Configurations at the highest level from which on a mean function is learned: about as many as there are settings. From fewer
 it would only tell the handful apart, which the portfolio does."""
+OWN = "own"
+"""The name of what the user's own runs found, in the order in which they were added."""
+_TRUSTED = 3
+"""Configurations of the prior that come before those of the user's runs (`runs/pipeline_prior.py from-runs`)."""
 _LEAST = 3
 """Scores of a data set at a level that can be standardized."""
 
@@ -111,15 +116,30 @@ def applied(prior: Prior | None, space: Space, task: Task) -> tuple[Tensor, Tens
     F = features(space, torch.zeros(1, D).long()).shape[1]
     T = len(describe(task))
     fits = {"weights": (2 + T, F), "centre": (T,), "scale": (T,)}
-    if any(name not in p or tuple(p[name].shape) != shape for name, shape in fits.items()) or p["first"].shape[1:] != (
-        D,
-    ):
+    fitting = all(name in p and tuple(p[name].shape) == shape for name, shape in fits.items())
+    if not fitting or not tuple(p["first"].shape[1:]) == tuple(own(prior).shape[1:]) == (D,):
         raise UserError(f"The prior does not fit space '{space.name}'; it was made for another version of it.")
-    first = p["first"].long()
+    first = with_own(p["first"].long(), own(prior))
     if not bool(_measured.whole_of(space).valid(first).all()):
         raise UserError(f"The prior begins with what is no architecture of space '{space.name}'.")
     first = space.fitting(first) if isinstance(space, _measured.Bounded) else first[space.valid(first)]
     return first, MeanFunction(*(p[name].double() for name in MeanFunction._fields)).on(describe(task))
+
+
+def own(prior: Prior) -> Tensor:
+    """What the user's own runs found, int64 `[n, D]`."""
+    return prior.params[OWN].long() if OWN in prior.params else prior.params["first"][:0].long()
+
+
+def with_own(first: Tensor, found: Tensor, trusted: int = _TRUSTED) -> Tensor:
+    """What to begin with `[P, D]`: `trusted` of the prior's, then by turns one of the user's runs and one of the prior's.
+
+    The latest run comes before the others. One that both have stays where the prior has it, or comes earlier.
+    """
+    known = [tuple(arch) for arch in first.tolist()]
+    pairs = itertools.zip_longest(map(tuple, found.flip(0).tolist()), known[trusted:])
+    turns = [arch for pair in pairs for arch in pair if arch is not None]
+    return torch.tensor([*dict.fromkeys(known[:trusted] + turns)]).view(-1, first.shape[1])
 
 
 def _tried(scores: Scores) -> tuple[Tensor, Tensor]:

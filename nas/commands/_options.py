@@ -155,7 +155,7 @@ def configure(
     known_proxy = _proxy(proxy, proxy_as, task, training)
     task = _objective(task, training, objective=objective, timeout=timeout, workers=workers, ray=ray)
     asked = {"controller": controller, "evaluator": evaluator, "proxy": proxy}
-    asked |= {name: rest.get(name) for name in ("aim", "minutes")}
+    asked |= {name: rest.get(name) for name in ("aim", "minutes", "prior")}
     training |= _default_space.named(task, asked, training)
     if "space" in training:
         training["space"] = plugins.absolute(training["space"])

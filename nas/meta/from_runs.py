@@ -5,7 +5,6 @@ Shapes: `n` evaluations of a run, `N` architectures of its space, `R` directions
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import NamedTuple
@@ -13,11 +12,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from controller import Prior, penalty
-from controller.models import features, prior_file, scores, task_features, transfer_model
+from controller import Prior
+from controller.models import configuration_prior, features, prior_file, scores, task_features, transfer_model
 from controller.models.prior_file import Families, Runs, Tasks
-from nas.run import priors, step_log, store, stored_space, subject, trust
-from nas.text import counted
+from nas.meta import configurations_from_runs, finished_runs
+from nas.run import priors
 from search_spaces import UserError, _measured
 
 _FAMILY = "runs"
@@ -48,13 +47,17 @@ def extend(start: Path | None, folders: list[Path], command: str) -> Prior:
     """The prior `start` (by default the shipped one) with what `folders` of runs teach beside what runs before have taught it.
 
     Each run is a task that others may be told to be like; their mean is a family of its own. A run that the prior knows already
-    counts once. `UserError` for a run that cannot be learned from.
+    counts once. To a prior over configurations, as pipelines are, each adds what it found (`configurations_from_runs`). Which
+    shipped prior is meant the space of the first run says. `UserError` for a run that cannot be learned from.
     """
-    prior = prior_file.read(str(start or priors.SHIPPED))
+    prior = prior_file.read(str(start or _default(folders)))
+    if prior.about["controller"] == configuration_prior.CONTROLLER:
+        return configurations_from_runs.extend(prior, folders, command)
     if prior_file.unpack(prior.params).families is None or not {"tasks", "families"} <= prior.about.keys():
         raise UserError(
-            f"'{start}' is a prior of {prior.about['controller']}; runs are added to one of transfer_bo: give --prior a file of "
-            "`nas meta-train --learner transfer_gp` or --from-runs, or leave it out for the shipped one."
+            f"'{start}' is a prior of {prior.about['controller']}; runs are added to one of transfer_bo or of "
+            f"{configuration_prior.CONTROLLER}: give --prior a file of `nas meta-train --learner transfer_gp` or --from-runs, or "
+            "leave it out for the shipped one."
         )
     taught, runs = json.loads(prior.about.get("runs", "{}")), _runs(prior)
     trained = _without(prior)
@@ -67,6 +70,12 @@ def extend(start: Path | None, folders: list[Path], command: str) -> Prior:
     known = dict.fromkeys([*json.loads(prior.about["tasks"]), *(task for _, task in taught.values())])
     about = {"command": command, "runs": json.dumps(taught), "tasks": json.dumps([*known])}
     return _with(trained, runs, about)
+
+
+def _default(folders: list[Path]) -> Path:
+    """The shipped prior for the space of the first run: that over pipelines, or that of `transfer_bo`."""
+    pipelines = prior_file.read(str(priors.SHIPPED_PIPELINES)).about["space"]
+    return priors.SHIPPED_PIPELINES if finished_runs.space_name(folders[0]) == pipelines else priors.SHIPPED
 
 
 def _runs(prior: Prior) -> Runs:
@@ -142,44 +151,22 @@ def fit(prior: Prior, folder: Path) -> RunFit:
     The run's folder says all of it: neither its data nor its evaluator are loaded. `UserError` for a run of fewer than 3
     evaluations, and for one in a space whose code this user has not run.
     """
-    with store.open_run(folder) as run:
-        past, config, over, about = step_log.history(run), run.config, step_log.constraint_ratio(run), subject.read(run)
-        if not about.space.ours:
-            trust.refuse_unknown(str(folder), trust.outside(config))
-        space = stored_space.built(about.space)
-    if past.score.shape[1] < _LEAST:
-        raise _too_few(folder, past.score.shape[1], "")
-    longest = torch.ones_like(past.score, dtype=torch.bool) if past.epochs is None else past.epochs == past.epochs.max()
-    if int(longest.sum()) < _LEAST:
-        raise _too_few(folder, int(longest.sum()), " of its longest training")
-    if past.candidates[longest].isnan().all():
-        raise UserError(f"Run '{folder}' has no evaluation that succeeded; there is nothing to learn from.")
-    score_SE = past.candidates
-    if over is not None:  # Rounded, as what was taken off and is put back leaves ties a rounding error apart.
-        score_SE = (score_SE + penalty(over, torch.tensor(about.task.constraints))).round(decimals=3)
-    archs_nD, score_n = past.archs[longest], score_SE[longest]
-    digest = hashlib.sha256(archs_nD.numpy().tobytes() + score_n.numpy().tobytes()).hexdigest()[:16]
-    known = transfer_model.make(space, prior).prior
+    run = finished_runs.read(folder, _LEAST)
+    known = transfer_model.make(run.space, prior).prior
     assert known is not None
     assert known.families is not None
-    _, mean, span = known.encode(space, features.describe(space, archs_nD))
-    stand = scores.normal_scores(score_n[None]).squeeze(0)
+    _, mean, span = known.encode(run.space, features.describe(run.space, run.archs))
+    stand = scores.normal_scores(run.score[None]).squeeze(0)
     coords, scale, weights = known.families
     prior_mean = weights @ coords
     coefficients = prior_mean + scale @ _ridge(stand - (mean + span @ prior_mean), span @ scale)
     place = None
-    if space.name in known.spaces:
-        directions, everywhere = known.spaces[space.name].components, known.spaces[space.name].mean
-        at = features.row_of(_measured.whole_of(space), archs_nD)
+    if run.space.name in known.spaces:
+        directions, everywhere = known.spaces[run.space.name].components, known.spaces[run.space.name].mean
+        at = features.row_of(_measured.whole_of(run.space), run.archs)
         place = _ridge(stand - everywhere[at], directions[at]).float()
-    known_features = task_features.task_features(about.task)
-    return RunFit(folder.name, digest, config.task, space.name, known_features, coefficients.float(), place)
-
-
-def _too_few(folder: Path, count: int, of: str) -> UserError:
-    return UserError(
-        f"Run '{folder}' has {counted(count, 'evaluation')}{of}; it takes at least {_LEAST} to learn from."
-    )
+    known_features = task_features.task_features(run.task)
+    return RunFit(run.name, run.digest, run.task_name, run.space.name, known_features, coefficients.float(), place)
 
 
 def _ridge(rest: Tensor, along: Tensor) -> Tensor:

@@ -18,11 +18,11 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
+from controller import Range
 from nas.few_shot import learner
 from nas.few_shot.backbone import Network, Params
 from nas.few_shot.episodes import Episodes
 from nas.few_shot.learner import Gradient, Problem
-from controller import Range
 
 __all__ = ["NeuralProcess"]
 
