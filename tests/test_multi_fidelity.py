@@ -13,7 +13,7 @@ from controller.models import configuration_prior, multi_fidelity_gp, prior_file
 from controller.models.configuration_prior import Scores
 from controller.models.multi_fidelity_gp import MultiFidelityGP, Observed, features, targets
 from controller.multi_fidelity_bo import MultiFidelityBO
-from nas.run import choice, leaders, priors, session, step_log
+from nas.run import choice, leaders, priors, session, step_log, store
 from nas.run.config import RunConfig
 from search_spaces import Task, UserError, _ops, _sampling
 from search_spaces._measured import bounded
@@ -275,11 +275,21 @@ def test_a_search_begins_with_what_an_earlier_run_found_behind_the_first_of_the_
     file = tmp_path / "mine" / "prior.safetensors"
     again = nas("meta-train", "--from-runs", folder, "--prior", file, "--out", tmp_path / "twice")
     assert (again.returncode, "has learned from 1 run" in again.stdout) == (0, True), again.stderr
+    assert len(prior_file.read(str(tmp_path / "twice" / "prior.safetensors")).params[configuration_prior.OWN]) == 1
     shipped = configuration_prior.applied(prior_file.read(str(priors.SHIPPED_PIPELINES)), PIPELINES, TASK)[0]
     assert not (shipped[:3] == found).all(1).any()
     for prior in (file, tmp_path / "twice" / "prior.safetensors"):
         first = configuration_prior.applied(priors.find(str(prior), "multi_fidelity_bo"), PIPELINES, TASK)[0]
         assert torch.equal(first[:4], torch.cat([shipped[:3], PIPELINES.canonical(found)]))
+    # On images of one's own its file says what is searched, without minutes too.
+    random = np.random.default_rng(0)
+    images = {f"x_{part}": random.integers(0, 255, (40, 8, 8), dtype=np.uint8) for part in ("train", "test")}
+    np.savez(tmp_path / "own.npz", **images, y_train=np.arange(40) % 2, y_test=np.arange(40) % 2)
+    options = ("--evals", 1, "-t", "unit=0.001", "-t", "final=0.001", "--no-comparison", "--name", tmp_path / "next")
+    made = nas("search", "--task", f"npz:{tmp_path / 'own.npz'}", "--prior", file, *options)
+    assert made.returncode == 0, made.stderr
+    with store.open_run(tmp_path / "next") as run:
+        assert torch.equal(step_log.history(run).archs[0], first[:1])
 
 
 def test_runs_of_cells_and_of_pipelines_make_a_prior_each(nas, pipelines_run, tmp_path):
