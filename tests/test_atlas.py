@@ -10,7 +10,7 @@ from controller.meta.transfer_gp import TransferGp
 from controller.models import features, prior_file, task_features, transfer_model
 from controller.models.task_pca import fit_components, normal_scores
 from nas import tasks
-from nas.meta import from_runs, outer_loop, splits, task_distribution
+from nas.meta import finished_runs, from_runs, outer_loop, splits, task_distribution
 from nas.run import priors, step_log, store
 from nas.tasks import full_columns
 from search_spaces import Task, UserError
@@ -177,6 +177,40 @@ def test_a_run_teaches_a_landscape_of_its_whole_space(nas, tmp_path):
     assert all(same.values()), same
 
 
+def test_a_run_that_goes_on_after_it_was_learned_from_counts_once_as_it_is_then(nas, tmp_path):
+    for name, task in (("a", "own201/digits"), ("b", "own201/rsscn7_aerial")):
+        options = ("--task", task, "--controller", "random_search", "--evals", 20, "--name", tmp_path / name)
+        assert nas("search", *options).returncode == 0
+    early = from_runs.extend(None, [tmp_path / "a", tmp_path / "b"], "early")
+    prior_file.write(tmp_path / "p.safetensors", early)
+    assert nas("resume", tmp_path / "a", "--evals", 60).returncode == 0
+    later = from_runs.extend(tmp_path / "p.safetensors", [tmp_path / "a"], "later")
+    fresh = from_runs.extend(None, [tmp_path / "a", tmp_path / "b"], "fresh")
+    assert (later.about["runs"], len(json.loads(later.about["runs"]))) == (fresh.about["runs"], 2)
+    different = {n for n, t in later.params.items() if not torch.equal(t.nan_to_num(7), fresh.params[n].nan_to_num(7))}
+    moved = {n for n, t in early.params.items() if not torch.equal(t.nan_to_num(7), fresh.params[n].nan_to_num(7))}
+    assert (different, "runs/coords" in moved) == (set(), True)
+    # What an earlier version has learned from is told by all evaluations, and is no other run now.
+    run = finished_runs.read(tmp_path / "b", 3)
+    prior_file.write(
+        tmp_path / "p.safetensors",
+        Prior(
+            later.params,
+            later.about
+            | {
+                "runs": json.dumps(
+                    {
+                        digest if name == "a" else run.whole_digest: [name, task]
+                        for digest, (name, task) in json.loads(later.about["runs"]).items()
+                    }
+                )
+            },
+        ),
+    )
+    again = from_runs.extend(tmp_path / "p.safetensors", [tmp_path / "b"], "again")
+    assert len(json.loads(again.about["runs"])) == len(again.params["runs/share"]) == 2
+
+
 def test_runs_of_several_tasks_add_up_in_any_order_and_each_is_there_for_tasks_like_it(nas, tmp_path):
     for task, name in (("own201/digits", "a"), ("own201/rsscn7_aerial", "b")):
         options = ("--task", task, "--controller", "random_search", "--evals", 60, "--name", tmp_path / name)
@@ -205,7 +239,7 @@ def test_a_run_with_a_limit_teaches_what_it_would_have_without(nas, table, tmp_p
     limit = "nasbench201-hardware/pixel3/latency<=q30"
     assert nas(*options, "--name", tmp_path / "plain").returncode == 0
     assert nas(*options, "--limit", limit, "--name", tmp_path / "limited").returncode == 0
-    plain, limited = (from_runs.fit(prior, tmp_path / name) for name in ("plain", "limited"))
+    plain, limited = (from_runs.fit(prior, finished_runs.read(tmp_path / name, 3)) for name in ("plain", "limited"))
     torch.testing.assert_close(limited.component_coords, plain.component_coords, rtol=0, atol=1e-4)
     torch.testing.assert_close(limited.network_coords, plain.network_coords, rtol=0, atol=1e-4)
 
@@ -233,7 +267,6 @@ def test_runs_that_cannot_be_learned_from_leave_nothing_behind(nas, tmp_path):
 def test_a_run_says_nothing_by_failures_alone_and_by_two_whole_trainings(nas, tmp_path, monkeypatch):
     asked = ("search", "--task", "own201/digits", "--controller", "random_search", "--evals", 4)
     assert nas(*asked, "--name", tmp_path / "run").returncode == 0
-    prior = prior_file.read(str(priors.SHIPPED))
     with store.open_run(tmp_path / "run") as run:
         past = step_log.history(run)
     for changed, said in (
@@ -243,4 +276,4 @@ def test_a_run_says_nothing_by_failures_alone_and_by_two_whole_trainings(nas, tm
         other = past._replace(**changed)
         monkeypatch.setattr(step_log, "history", lambda _, other=other: other)
         with pytest.raises(UserError, match=said):
-            from_runs.fit(prior, tmp_path / "run")
+            finished_runs.read(tmp_path / "run", 3)

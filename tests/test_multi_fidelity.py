@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from controller.models import configuration_prior, multi_fidelity_gp, prior_file
 from controller.models.configuration_prior import Scores
 from controller.models.multi_fidelity_gp import MultiFidelityGP, Observed, features, targets
 from controller.multi_fidelity_bo import MultiFidelityBO
+from nas.meta import configurations_from_runs, finished_runs
 from nas.run import choice, leaders, priors, session, step_log, store
 from nas.run.config import RunConfig
 from search_spaces import Task, UserError, _ops, _sampling
@@ -290,6 +293,34 @@ def test_a_search_begins_with_what_an_earlier_run_found_behind_the_first_of_the_
     assert made.returncode == 0, made.stderr
     with store.open_run(tmp_path / "next") as run:
         assert torch.equal(step_log.history(run).archs[0], first[:1])
+
+
+def test_a_run_that_goes_on_after_it_was_learned_from_counts_once_by_what_it_hands_out_then(
+    pipelines_run, tmp_path, monkeypatch
+):
+    folder, _ = pipelines_run
+    config = session.load(store.open_run(folder).config)
+    other, more = tmp_path / "other", tmp_path / "more"
+    shutil.copytree(folder, more)
+    seeded = RunConfig(**vars(store.open_run(folder).config) | {"first_seed": 7})
+    with session.start(other, seeded, session.load(seeded)) as run:
+        list(session.resume(run, session.load(seeded)))
+    prior = configurations_from_runs.extend(prior_file.read(str(priors.SHIPPED_PIPELINES)), [more, other], "early")
+    before = configuration_prior.own(prior)
+    assert (len(json.loads(prior.about["runs"])), len(before)) == (2, 2)
+    with store.open_run(more, write=True) as run:
+        store.set_config(run, RunConfig(**vars(run.config) | {"evals": 12}))
+        list(session.resume(run, config))
+    now_best = finished_runs.read(more, 1)._replace(best=PIPELINES.reference_arch[None])
+    monkeypatch.setattr(finished_runs, "read", lambda folder, least: now_best)
+    later = configurations_from_runs.extend(prior, [more], "later")
+    assert json.loads(later.about["runs"]) == json.loads(prior.about["runs"])
+    now = configuration_prior.own(later)
+    assert torch.equal(now[1], before[1])
+    assert torch.equal(now[0], PIPELINES.canonical(PIPELINES.reference_arch))
+    assert not torch.equal(now[0], before[0])
+    with pytest.raises(UserError, match="add them to the shipped one again"):
+        configurations_from_runs.extend(Prior(later.params | {"own": now[:1]}, later.about), [more], "cut")
 
 
 def test_runs_of_cells_and_of_pipelines_make_a_prior_each(nas, pipelines_run, tmp_path):

@@ -1,6 +1,6 @@
 """What a user's own runs teach a prior over configurations: what to begin with, beside what was good on other data sets.
 
-Shapes: `n` runs, `D` decisions.
+Shapes: `n` configurations, `D` decisions.
 """
 
 from __future__ import annotations
@@ -16,14 +16,21 @@ from controller.models import configuration_prior
 from nas.meta import finished_runs
 from search_spaces import UserError
 
+_OF_RUN = "own_of_run"
+"""The name of which run each is of, int64 `[n]`."""
+
 
 def extend(prior: Prior, folders: list[Path], command: str) -> Prior:
-    """The prior with what the searches of each run hand out; a run that it knows already counts once.
+    """The prior with what the searches of each run hand out; of a run that it knows already, what it hands out now.
 
     Raises `UserError` for a run that cannot be learned from, or whose space is not the prior's.
     """
     taught = json.loads(prior.about.get("runs", "{}"))
     own = configuration_prior.own(prior)
+    of_run = prior.params.get(_OF_RUN, torch.zeros(0).long())
+    if of_run.shape != own.shape[:1] or not bool(((of_run >= 0) & (of_run < len(taught))).all()):
+        raise UserError("The prior does not say which of its runs found what; add them to the shipped one again.")
+    found = {digest: own[of_run == place] for place, digest in enumerate(taught)}
     for folder in folders:
         run = finished_runs.read(folder, least=1)
         if run.space.name != prior.about["space"]:
@@ -33,11 +40,12 @@ def extend(prior: Prior, folders: list[Path], command: str) -> Prior:
             )
         if run.best.shape[1] != own.shape[1]:
             raise UserError(f"Run '{folder}' was made by another version of space '{run.space.name}'.")
-        if run.digest not in taught:
-            taught[run.digest] = [run.name, run.task_name]
-            own = torch.cat([own, _without_repeats(run.space.canonical(run.best))])
+        taught[run.digest] = [run.name, run.task_name]
+        found[run.digest] = _without_repeats(run.space.canonical(run.best))
     about = {"command": command, "runs": json.dumps(taught)}
-    return Prior(prior.params | {configuration_prior.OWN: own}, prior.about | about)
+    own, counts = torch.cat([*found.values()]), torch.tensor([len(archs) for archs in found.values()])
+    of_run = torch.arange(len(counts)).repeat_interleave(counts)
+    return Prior(prior.params | {configuration_prior.OWN: own, _OF_RUN: of_run}, prior.about | about)
 
 
 def _without_repeats(archs: Tensor) -> Tensor:

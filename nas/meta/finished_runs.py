@@ -17,13 +17,18 @@ from nas.run import choice, session, step_log, store, stored_space, subject, tru
 from nas.text import counted
 from search_spaces import Space, Task, UserError
 
+_FIRST = 3
+"""Evaluations of each search that tell its run from others that began as it did."""
+
 
 class FinishedRun(NamedTuple):
     """Without its data and its evaluator: the folder says all of it."""
 
     name: str
     digest: str
-    """Tells the run's evaluations from any other's."""
+    """Tells the run from any other; the same after more evaluations."""
+    whole_digest: str
+    """Of all its evaluations: what told runs apart in priors of before."""
     task_name: str
     task: Task
     space: Space
@@ -64,8 +69,13 @@ def read(folder: Path, least: int) -> FinishedRun:
     if over is not None:  # Rounded, as what was taken off and is put back leaves ties a rounding error apart.
         score_SE = (score_SE + penalty(over, torch.tensor(about.task.constraints))).round(decimals=3)
     archs, score = past.archs[longest], score_SE[longest]
-    digest = hashlib.sha256(archs.numpy().tobytes() + score.numpy().tobytes()).hexdigest()[:16]
-    return FinishedRun(folder.name, digest, config.task, about.task, space, archs, score, best)
+    began = f"{config.task} {config.controller} {config.first_seed} {config.seeds}".encode()
+    digest = _digest(past.archs[:, :_FIRST], past.score[:, :_FIRST], began)
+    return FinishedRun(folder.name, digest, _digest(archs, score), config.task, about.task, space, archs, score, best)
+
+
+def _digest(archs: Tensor, score: Tensor, began: bytes = b"") -> str:
+    return hashlib.sha256(began + archs.numpy().tobytes() + score.numpy().tobytes()).hexdigest()[:16]
 
 
 def _too_few(folder: Path, count: int, of: str, least: int) -> UserError:

@@ -16,6 +16,7 @@ from controller import Prior
 from controller.models import configuration_prior, features, prior_file, scores, task_features, transfer_model
 from controller.models.prior_file import Families, Runs, Tasks
 from nas.meta import configurations_from_runs, finished_runs
+from nas.meta.finished_runs import FinishedRun
 from nas.run import priors
 from search_spaces import UserError, _measured
 
@@ -30,10 +31,6 @@ _LEAST = 3
 class RunFit(NamedTuple):
     """What one run says of its task."""
 
-    name: str
-    digest: str
-    """Tells the run's evaluations from any other's."""
-    task: str
     space: str
     task_features: Tensor
     """float32 `[T]`."""
@@ -47,8 +44,9 @@ def extend(start: Path | None, folders: list[Path], command: str) -> Prior:
     """The prior `start` (by default the shipped one) with what `folders` of runs teach beside what runs before have taught it.
 
     Each run is a task that others may be told to be like; their mean is a family of its own. A run that the prior knows already
-    counts once. To a prior over configurations, as pipelines are, each adds what it found (`configurations_from_runs`). Which
-    shipped prior is meant the space of the first run says. `UserError` for a run that cannot be learned from.
+    counts once, as it is now. To a prior over configurations, as pipelines are, each adds what it found
+    (`configurations_from_runs`). The space of the first run says which shipped prior is meant. `UserError` for a run that cannot
+    be learned from.
     """
     prior = prior_file.read(str(start or _default(folders)))
     if prior.about["controller"] == configuration_prior.CONTROLLER:
@@ -63,10 +61,12 @@ def extend(start: Path | None, folders: list[Path], command: str) -> Prior:
     trained = _without(prior)
     trained_on = prior_file.unpack(trained.params).tasks
     share = torch.ones(()) if trained_on is None else trained_on.share.mean()
-    for learned in (fit(trained, run) for run in folders):
-        if learned.digest not in taught:
-            taught[learned.digest] = [learned.name, learned.task]
-            runs = _added(runs, learned, share)
+    for run in (finished_runs.read(folder, _LEAST) for folder in folders):
+        if run.whole_digest in taught:
+            continue
+        place = [*taught].index(run.digest) if run.digest in taught else len(taught)
+        taught[run.digest] = [run.name, run.task_name]
+        runs = _added(runs, place, fit(trained, run), share)
     known = dict.fromkeys([*json.loads(prior.about["tasks"]), *(task for _, task in taught.values())])
     about = {"command": command, "runs": json.dumps(taught), "tasks": json.dumps([*known])}
     return _with(trained, runs, about)
@@ -90,15 +90,15 @@ def _runs(prior: Prior) -> Runs:
     return Runs(nothing, {n: torch.zeros(0, memory.components.shape[1]) for n, memory in contents.spaces.items()})
 
 
-def _added(runs: Runs, learned: RunFit, share: Tensor) -> Runs:
-    """With a row more, which counts `share` `[]` among the tasks of the prior."""
+def _added(runs: Runs, place: int, learned: RunFit, share: Tensor) -> Runs:
+    """With its row at a place, or one more; it counts `share` `[]` among the tasks of the prior."""
     row = Tasks(learned.task_features, share, learned.network_coords)
     coords = {name: t.new_full((1, t.shape[1]), torch.nan) for name, t in runs.task_coords.items()}
     if learned.component_coords is not None:
         coords[learned.space] = learned.component_coords[None]
     return Runs(
-        Tasks(*(torch.cat([t, new[None]]) for t, new in zip(runs.tasks, row))),
-        {name: torch.cat([t, coords[name]]) for name, t in runs.task_coords.items()},
+        Tasks(*(torch.cat([t[:place], new[None], t[place + 1 :]]) for t, new in zip(runs.tasks, row))),
+        {name: torch.cat([t[:place], coords[name], t[place + 1 :]]) for name, t in runs.task_coords.items()},
     )
 
 
@@ -145,13 +145,8 @@ def _with(prior: Prior, runs: Runs, about: dict[str, str]) -> Prior:
     return Prior(params, prior.about | {"families": names} | about)
 
 
-def fit(prior: Prior, folder: Path) -> RunFit:
-    """What explains a run's scores best, given how tasks vary; without what its limits took off.
-
-    The run's folder says all of it: neither its data nor its evaluator are loaded. `UserError` for a run of fewer than 3
-    evaluations, and for one in a space whose code this user has not run.
-    """
-    run = finished_runs.read(folder, _LEAST)
+def fit(prior: Prior, run: FinishedRun) -> RunFit:
+    """What explains a run's scores best, given how tasks vary."""
     known = transfer_model.make(run.space, prior).prior
     assert known is not None
     assert known.families is not None
@@ -166,7 +161,7 @@ def fit(prior: Prior, folder: Path) -> RunFit:
         at = features.row_of(_measured.whole_of(run.space), run.archs)
         place = _ridge(stand - everywhere[at], directions[at]).float()
     known_features = task_features.task_features(run.task)
-    return RunFit(run.name, run.digest, run.task_name, run.space.name, known_features, coefficients.float(), place)
+    return RunFit(run.space.name, known_features, coefficients.float(), place)
 
 
 def _ridge(rest: Tensor, along: Tensor) -> Tensor:
