@@ -32,16 +32,21 @@ class Matching:
 
     problem: Problem
     lr: float = 2e-3
-    tasks: int = 4
-    train_way: int = 20
+    tasks: int = 2
+    train_way: int = 40
     """More than 5 make training harder, as for prototypical networks; `tasks` of them are a batch."""
     train_shot: int = 0
     train_queries: int = 3
-    scale: float = 10.0
-    """Of the cosine before the softmax; the paper has 1, with which no answer on 5 images can be surer than 0.65."""
+    scale: float = 40.0
+    """Of the cosine before the softmax; the paper has 1, with which no answer on 5 images can be surer than 0.65. Embeddings end
+    in a rectifier, so that no cosine is negative and most are alike. After 0.75 core-minutes on Omniglot (20-way 1-shot,
+    validation classes, 20 classes in training) 84% with 10, 87% with 20, 89% with 40 and with 80; with 40 classes in training 90%.
+    """
     full_context: bool = False
     reads: int = 3
 
+    former = {"scale": "10.0", "train_way": "20", "tasks": "4"}
+    """Of runs and exports that do not name them."""
     optimizer = "adam"
     transductive = False
     fixed_way = False
