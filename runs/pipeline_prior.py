@@ -187,7 +187,7 @@ def from_runs(trainings: Path, images: Path) -> None:
             order = torch.tensor([places(shared, configuration_prior.with_own(first, found, trusted))])
             regrets[before, now, at] = torch.tensor(curve(values[now], order, _EARLY))
     click.echo(f"{len(names)} sets, {len(names) * (len(names) - 1)} pairs, {len(shared)} configurations on all sets")
-    click.echo("| behind | " + " | ".join(map(str, _EARLY)) + " | better | worse |")
+    click.echo("| tried before it | " + " | ".join(map(str, _EARLY)) + " | better | worse |")
     click.echo("|---|" + "---:|" * (len(_EARLY) + 2))
     chosen = []
     for now in range(len(names)):
@@ -195,7 +195,7 @@ def from_runs(trainings: Path, images: Path) -> None:
         mean = regrets[others][:, others].nanmean((0, 1)).mean(-1)
         chosen.append(int((mean <= mean.min() + 1e-9).nonzero()[0]))
     rows = {
-        f"the first {trusted}" if trusted < len(shared) else "all: no runs": regrets[:, :, at]
+        ("all: no runs" if trusted == len(shared) else f"the first {trusted}" if trusted else "none"): regrets[:, :, at]
         for at, trusted in enumerate(trusts)
     }
     nested = torch.stack([regrets[:, now, at] for now, at in enumerate(chosen)], 1)

@@ -10,6 +10,8 @@ from controller import Proposal
 from nas import plugins, tasks
 from nas.few_shot import evaluate, export, final, result, run, training
 from nas.few_shot.episodes import Size
+from nas.run import learner_defaults, session, store
+from nas.run.config import RunConfig
 from nas.tasks import TaskName
 from search_spaces import Task
 
@@ -83,6 +85,23 @@ def test_bad_settings_are_one_line_and_leave_nothing(settings, said, nas, tmp_pa
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert said in done.stderr
     assert [*tmp_path.iterdir()] == []
+
+
+def test_a_search_goes_on_with_the_settings_of_its_learner_that_were_the_default_when_it_began(tmp_path):
+    options = {**SETTINGS, "learner": "neural_process"}
+    config = RunConfig("few_shot:digits", "random_search", prior="none", evals=1, batch=1, training_options=options)
+    session.start(tmp_path / "new", config, session.load(config)).close()
+    with store.open_run(tmp_path / "new") as run:
+        assert session.load(run.config).evaluator.config.options["joined"] == "false"
+    # An earlier version named none of them.
+    with store.open_run(tmp_path / "new", write=True) as run:
+        store.set_config(run, config)
+    with store.open_run(tmp_path / "new") as run:
+        asked = session.load(run.config).evaluator.config.options
+    assert (asked["joined"], asked["lr"]) == ("true", "0.001")
+    for task, learner in (("few_shot:digits", "of_another_version"), ("digits", "neural_process")):
+        other = dataclasses.replace(config, task=task, training_options={"learner": learner})
+        assert learner_defaults.as_read(other) == other
 
 
 def test_names_of_few_shot_tasks_lead_to_the_same_data_from_any_folder(tmp_path, monkeypatch):

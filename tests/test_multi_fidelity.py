@@ -18,6 +18,7 @@ from controller.multi_fidelity_bo import MultiFidelityBO
 from nas.meta import configurations_from_runs, finished_runs
 from nas.run import choice, leaders, priors, session, step_log, store
 from nas.run.config import RunConfig
+from nas.run.incumbent import Best
 from search_spaces import Task, UserError, _ops, _sampling
 from search_spaces._measured import bounded
 from search_spaces.nasbench201 import NasBench201
@@ -253,6 +254,9 @@ def test_a_prior_begins_under_a_bound_with_smaller_networks_of_its_recipes(most)
 def test_what_ones_own_runs_found_comes_behind_the_first_three_of_the_prior_and_the_latest_before_others():
     first, own = torch.arange(6)[:, None], torch.tensor([[10], [1], [11], [5]])
     assert configuration_prior.with_own(first, own).flatten().tolist() == [0, 1, 2, 5, 3, 11, 4, 10]
+    # What the prior begins with anyway, and what was found twice, puts off nothing.
+    repeats = torch.tensor([[10], [11], [0], [11], [2]])
+    assert configuration_prior.with_own(first, repeats).flatten().tolist() == [0, 1, 2, 11, 3, 10, 4, 5]
     assert torch.equal(configuration_prior.with_own(first, own[:0]), first)
     assert configuration_prior.with_own(first, own[:1], 0).flatten().tolist() == [10, 0, 1, 2, 3, 4, 5]
 
@@ -332,6 +336,9 @@ def test_runs_of_cells_and_of_pipelines_make_a_prior_each(nas, pipelines_run, tm
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert "searched space 'nasbench201'; this prior begins searches of space 'pipeline'" in refused.stderr
     assert not (tmp_path / "out").exists()
+    refused = nas("meta-train", "--from-runs", tmp_path / "cells", folder, "--out", tmp_path / "out")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "searched space 'pipeline', and the first run did not" in refused.stderr
     # A search of cells over levels of compute makes a run of cells like any other.
     made = (*made[:4], "multi_fidelity_bo", "--evals", 40, "--name", tmp_path / "levels")
     assert nas(*made).returncode == 0
@@ -342,6 +349,43 @@ def test_runs_of_cells_and_of_pipelines_make_a_prior_each(nas, pipelines_run, tm
     other = prior._replace(params=prior.params | {configuration_prior.OWN: own})
     with pytest.raises(UserError, match="another version"):
         configuration_prior.applied(other, PIPELINES, TASK)
+
+
+@pytest.mark.parametrize(
+    ("part", "tensor", "said"),
+    [
+        ("first", None, "it has no 'first'"),
+        ("first", torch.zeros(22), "it has no 'first' of 2"),
+        ("first", torch.zeros(0, 22), "begins with nothing"),
+        ("own", torch.tensor(1), "its 'own' has not 2"),
+        ("weights", torch.full((5, 3), math.nan), "holds NaN"),
+        ("space", None, "names no space"),
+    ],
+)
+def test_a_prior_over_configurations_that_lacks_a_part_is_refused(part, tensor, said, pipelines_run):
+    prior = prior_file.read(str(priors.SHIPPED_PIPELINES))
+    params, about = {**prior.params, part: tensor}, {**prior.about}
+    if tensor is None:
+        del params[part]
+        about = {name: text for name, text in about.items() if name != part}
+    broken = Prior(params, about)
+    with pytest.raises(UserError, match=said):
+        configuration_prior.applied(broken, PIPELINES, TASK)
+    with pytest.raises(UserError, match=said):
+        configurations_from_runs.extend(broken, [pipelines_run[0]], "")
+
+
+def test_of_several_searches_the_best_is_tried_first_and_one_of_failures_says_nothing(pipelines_run, monkeypatch):
+    folder, _ = pipelines_run
+    archs = PIPELINES.canonical(_sampling.sample(PIPELINES, torch.arange(3), 0, 1)[:, 0])
+    found = Best(archs, torch.tensor([50.0, math.nan, 60.0]), torch.ones(3).long())
+    monkeypatch.setattr(finished_runs.choice, "handed_out", lambda *_: found)
+    run = finished_runs.read(folder, 1)
+    assert torch.equal(run.best, archs[[2, 0]])
+    prior = configurations_from_runs.extend(prior_file.read(str(priors.SHIPPED_PIPELINES)), [folder], "")
+    first = configuration_prior.applied(prior, PIPELINES, TASK)[0]
+    assert torch.equal(first[[3, 5]], archs[[2, 0]])
+    assert json.loads(prior.about["tasks"]) == ["digits"]
 
 
 def test_the_model_prefers_what_scored_well_at_any_level():

@@ -133,6 +133,13 @@ def test_the_file_of_settings_is_taken_by_the_command_that_it_is_for(nas, tmp_pa
     assert "is no file of settings" in nas(*asked).stderr
 
 
+def test_settings_that_runs_name_by_default_are_searched_too(nas, tmp_path):
+    asked = ("--learner", "neural_process", "--setting", "lr=0.001,0.01", "--method", "grid", "--steps", 1, "--way", 3)
+    tuned = nas("tune", "few-shot", *asked, "--queries", 2, "--arch", "16:0:0:0:stride", "--out", tmp_path / "tuned")
+    assert tuned.returncode == 0, tuned.stderr
+    assert settings_file.read(tmp_path / "tuned" / "best.json", "few-shot").settings.keys() == {"lr"}
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [

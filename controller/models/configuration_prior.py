@@ -110,8 +110,12 @@ def fit(space: Space, scores: Scores, candidates: Tensor, places: int) -> Prior:
 def applied(prior: Prior | None, space: Space, task: Task) -> tuple[Tensor, Tensor]:
     """What to begin with `[P, D]` and the weights `[F]` of the mean function on a task; none of another space's prior."""
     D = len(space.choices)
-    if prior is None or prior.about.get("space") != space.name:
-        return torch.zeros(0, D).long(), torch.zeros(0, dtype=torch.float64)
+    nothing = torch.zeros(0, D).long(), torch.zeros(0, dtype=torch.float64)
+    if prior is None:
+        return nothing
+    check(prior)
+    if prior.about["space"] != space.name:
+        return nothing
     p = prior.params
     F = features(space, torch.zeros(1, D).long()).shape[1]
     T = len(describe(task))
@@ -126,6 +130,24 @@ def applied(prior: Prior | None, space: Space, task: Task) -> tuple[Tensor, Tens
     return first, MeanFunction(*(p[name].double() for name in MeanFunction._fields)).on(describe(task))
 
 
+def check(prior: Prior) -> None:
+    """Raises `UserError` for a prior that lacks a part, or has one that is none."""
+    p = prior.params
+    dims = {"first": 2, "weights": 2, "centre": 1, "scale": 1}
+    for name, dim in dims.items():
+        if name not in p or p[name].dim() != dim:
+            raise UserError(f"The prior is none over configurations: it has no '{name}' of {dim} dimensions.")
+    if "space" not in prior.about:
+        raise UserError("The prior is none over configurations: its header names no space.")
+    if OWN in p and p[OWN].dim() != 2:
+        raise UserError(f"The prior is none over configurations: its '{OWN}' has not 2 dimensions.")
+    if not len(p["first"]):
+        raise UserError("The prior is none over configurations: it begins with nothing.")
+    for name, tensor in p.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise UserError(f"The prior is none over configurations: its '{name}' holds NaN or infinity.")
+
+
 def own(prior: Prior) -> Tensor:
     """What the user's own runs found, int64 `[n, D]`."""
     return prior.params[OWN].long() if OWN in prior.params else prior.params["first"][:0].long()
@@ -134,12 +156,14 @@ def own(prior: Prior) -> Tensor:
 def with_own(first: Tensor, found: Tensor, trusted: int = _TRUSTED) -> Tensor:
     """What to begin with `[P, D]`: `trusted` of the prior's, then by turns one of the user's runs and one of the prior's.
 
-    The latest run comes before the others. One that both have stays where the prior has it, or comes earlier.
+    The latest of them comes before the others. One that both have comes once, where it comes first.
     """
     known = [tuple(arch) for arch in first.tolist()]
-    pairs = itertools.zip_longest(map(tuple, found.flip(0).tolist()), known[trusted:])
+    # Before they take turns: a repeat would take one, and put off what is new.
+    new = [arch for arch in dict.fromkeys(map(tuple, found.flip(0).tolist())) if arch not in known[:trusted]]
+    pairs = itertools.zip_longest(new, [arch for arch in known[trusted:] if arch not in new])
     turns = [arch for pair in pairs for arch in pair if arch is not None]
-    return torch.tensor([*dict.fromkeys(known[:trusted] + turns)]).view(-1, first.shape[1])
+    return torch.tensor(known[:trusted] + turns).view(-1, first.shape[1])
 
 
 def _tried(scores: Scores) -> tuple[Tensor, Tensor]:

@@ -116,8 +116,8 @@ def _tested(document: dict[str, Any]) -> str:
 def test(trained: str, way: int | None, shot: int | None, queries: int | None, episodes: int, as_json: bool) -> None:
     """Test RUN, a finished run of `nas few-shot`, by episodes of another size than it was trained for.
 
-    Learners of distances and LEO take any --way. The others answer for as many classes as they were trained for. What was
-    asked is kept in the run's tests.json.
+    Learners of distances, LEO and neural processes take any --way. The others answer for as many classes as they were trained
+    for. What was asked is kept in the run's tests.json.
 
     \b
     Example:

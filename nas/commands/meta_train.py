@@ -11,7 +11,7 @@ import click
 import torch
 
 from controller import Prior
-from controller.models import prior_file
+from controller.models import configuration_prior, prior_file
 from nas import plugins
 from nas.commands import _meta_training, _options, _shared
 from nas.commands._former_options import refuse_former
@@ -72,6 +72,7 @@ def command(
 
     Ctrl-C keeps a checkpoint; the same command continues from it bitwise. With --from-runs, no training: the prior gains
     a family of tasks made of what each of your own finished runs found, beside those that it has from runs before (--prior).
+    Of runs that searched pipelines, the prior over pipelines gains what they found.
 
     \b
     Example:
@@ -85,7 +86,7 @@ def command(
         given = {"--learner": learner, "--settings": tuned, "--learner-option": options, "--images": images}
         for option in (name for name, value in given.items() if value):
             raise UserError(f"--from-runs trains nothing and adds to a prior that is trained; leave {option} out.")
-        _learn_from_runs(folder or _shared.runs_root() / f"prior-{split}", start, [*runs, *more], command_line)
+        _learn_from_runs(folder, split, start, [*runs, *more], command_line)
         return
     if images or learner == metanas.NAME:
         given = _options.pairs(options, "--learner-option")
@@ -158,8 +159,10 @@ def _settings(learner: str | None, file: Path | None, given: dict[str, str]) -> 
     return tuned.learner, as_text(tuned.settings) | given
 
 
-def _learn_from_runs(folder: Path, start: Path | None, runs: list[Path], command_line: str) -> None:
+def _learn_from_runs(folder: Path | None, split: str, start: Path | None, runs: list[Path], command_line: str) -> None:
     prior = from_runs.extend(start, runs, command_line)
+    of_pipelines = prior.about["controller"] == configuration_prior.CONTROLLER
+    folder = folder or _shared.runs_root() / ("prior-pipelines" if of_pipelines else f"prior-{split}")
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "prior.safetensors", prior)
     count = len(json.loads(prior.about["runs"]))

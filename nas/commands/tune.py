@@ -81,10 +81,11 @@ def few_shot(pruner: Any, folder: Path | None, **asked: Any) -> None:
     """
     search = {n: asked.pop(n) for n in ("ranges_", "method", "trials", "jobs", "tune_seed", "as_json")}
     config = _few_shot_options.config(**asked)
+    given = config.options
     config = few_shot_run.prepare(config).config  # What cannot be is refused before a folder is made.
     component = named.component(config.learner)
     again, objective = ["--data", config.data], objectives.FewShot(config)
-    _tune("few-shot", config.learner, component, objective, pruner, folder, config.options, again, **search)
+    _tune("few-shot", config.learner, component, objective, pruner, folder, given, again, **search)
 
 
 @command.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -110,7 +111,15 @@ def make_learner(config: Config, input_shape: tuple[int, ...], num_classes: int)
         raise UserError(f"--space is {config.space}, and --arch names no architecture of it.")
     channels, height, width = input_shape
     backbone = Backbone(space, space.parse(config.arch), (channels, height, width))
-    return named.make(config.learner, Problem(backbone, config.way, config.shot, num_classes), config.options)
+    learner = named.make(config.learner, Problem(backbone, config.way, config.shot, num_classes), config.options)
+    if not 0 < learner.lr < math.inf:
+        raise UserError(f"lr is {learner.lr}; it takes a number above 0.")
+    if learner.fixed_way and learner.train_way not in (0, config.way):
+        raise UserError(
+            f"train_way is {learner.train_way}; {config.learner} answers for as many classes as it is trained for, so it takes "
+            f"{config.way}, as --way, or 0."
+        )
+    return learner
 
 
 def save(folder: Path, config: Config, state: State) -> None:

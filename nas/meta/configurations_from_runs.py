@@ -25,6 +25,7 @@ def extend(prior: Prior, folders: list[Path], command: str) -> Prior:
 
     Raises `UserError` for a run that cannot be learned from, or whose space is not the prior's.
     """
+    configuration_prior.check(prior)
     taught = json.loads(prior.about.get("runs", "{}"))
     own = configuration_prior.own(prior)
     of_run = prior.params.get(_OF_RUN, torch.zeros(0).long())
@@ -39,10 +40,15 @@ def extend(prior: Prior, folders: list[Path], command: str) -> Prior:
                 f"'{prior.about['space']}'. Runs of each make a prior of their own."
             )
         if run.best.shape[1] != own.shape[1]:
-            raise UserError(f"Run '{folder}' was made by another version of space '{run.space.name}'.")
+            raise UserError(
+                f"Run '{folder}' and the prior were made by different versions of space '{run.space.name}', of "
+                f"{run.best.shape[1]} and {own.shape[1]} decisions."
+            )
         taught[run.digest] = [run.name, run.task_name]
-        found[run.digest] = _without_repeats(run.space.canonical(run.best))
-    about = {"command": command, "runs": json.dumps(taught)}
+        # The best last, as what was added last is tried first.
+        found[run.digest] = _without_repeats(run.space.canonical(run.best)).flip(0)
+    known = dict.fromkeys([*json.loads(prior.about.get("tasks", "[]")), *(task for _, task in taught.values())])
+    about = {"command": command, "runs": json.dumps(taught), "tasks": json.dumps([*known])}
     own, counts = torch.cat([*found.values()]), torch.tensor([len(archs) for archs in found.values()])
     of_run = torch.arange(len(counts)).repeat_interleave(counts)
     return Prior(prior.params | {configuration_prior.OWN: own, _OF_RUN: of_run}, prior.about | about)

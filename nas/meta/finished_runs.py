@@ -37,7 +37,7 @@ class FinishedRun(NamedTuple):
     score: Tensor
     """float32 `[n]` without what its limits took off; NaN where evaluation failed."""
     best: Tensor
-    """int64 `[S, D]` what each search hands out."""
+    """int64 `[S, D]` what each search found, the best first; fewer where one has only failures."""
 
 
 def space_name(folder: Path) -> str:
@@ -57,7 +57,7 @@ def read(folder: Path, least: int) -> FinishedRun:
         if not about.space.ours:
             trust.refuse_unknown(str(folder), trust.outside(config))
         space = stored_space.built(about.space)
-        best = choice.handed_out(run, past, session.best(config, past)).archs if past.steps else past.archs[:, :0]
+        found = choice.handed_out(run, past, session.best(config, past)) if past.steps else None
     if past.score.shape[1] < least:
         raise _too_few(folder, past.score.shape[1], "", least)
     longest = torch.ones_like(past.score, dtype=torch.bool) if past.epochs is None else past.epochs == past.epochs.max()
@@ -65,6 +65,9 @@ def read(folder: Path, least: int) -> FinishedRun:
         raise _too_few(folder, int(longest.sum()), " of its longest training", least)
     if past.candidates[longest].isnan().all():
         raise UserError(f"Run '{folder}' has no evaluation that succeeded; there is nothing to learn from.")
+    assert found is not None
+    order = found.score.nan_to_num(-torch.inf).argsort(descending=True, stable=True)
+    best = found.archs[order[~found.score[order].isnan()]]
     score_SE = past.candidates
     if over is not None:  # Rounded, as what was taken off and is put back leaves ties a rounding error apart.
         score_SE = (score_SE + penalty(over, torch.tensor(about.task.constraints))).round(decimals=3)

@@ -61,7 +61,12 @@ def extend(start: Path | None, folders: list[Path], command: str) -> Prior:
     trained = _without(prior)
     trained_on = prior_file.unpack(trained.params).tasks
     share = torch.ones(()) if trained_on is None else trained_on.share.mean()
-    for run in (finished_runs.read(folder, _LEAST) for folder in folders):
+    for folder in folders:
+        if start is None and finished_runs.space_name(folder) == _pipelines():
+            raise UserError(
+                f"Run '{folder}' searched space '{_pipelines()}', and the first run did not. Runs of each make their own prior."
+            )
+        run = finished_runs.read(folder, _LEAST)
         if run.whole_digest in taught:
             continue
         place = [*taught].index(run.digest) if run.digest in taught else len(taught)
@@ -74,8 +79,12 @@ def extend(start: Path | None, folders: list[Path], command: str) -> Prior:
 
 def _default(folders: list[Path]) -> Path:
     """The shipped prior for the space of the first run: that over pipelines, or that of `transfer_bo`."""
-    pipelines = prior_file.read(str(priors.SHIPPED_PIPELINES)).about["space"]
-    return priors.SHIPPED_PIPELINES if finished_runs.space_name(folders[0]) == pipelines else priors.SHIPPED
+    return priors.SHIPPED_PIPELINES if finished_runs.space_name(folders[0]) == _pipelines() else priors.SHIPPED
+
+
+def _pipelines() -> str:
+    """The name of the space of pipelines."""
+    return prior_file.read(str(priors.SHIPPED_PIPELINES)).about["space"]
 
 
 def _runs(prior: Prior) -> Runs:

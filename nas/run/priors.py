@@ -44,7 +44,10 @@ def find(name: str, controller: str, evaluator: str | None = None) -> Prior | No
         return prior
     if evaluator == SUPERNET and has_weights(prior):
         return None
-    raise UserError(f"Prior '{name}' is for controller '{trained_for}'; this search's is '{controller}'.")
+    raise UserError(
+        f"Prior '{name}' is for controller '{trained_for}'; this search's is '{controller}'. Say --controller {trained_for}"
+        + (f" and --space {prior.about['space']}." if "space" in prior.about else ".")
+    )
 
 
 def of_weights(name: str) -> Prior | None:

@@ -23,6 +23,7 @@ from nas.run import (
     database,
     evaluators,
     incumbent,
+    learner_defaults,
     priors,
     provenance,
     stages,
@@ -83,6 +84,7 @@ def load(config: RunConfig) -> Setup:
 
 def start(folder: Path, config: RunConfig, setup: Setup) -> Run:
     """A new run in `folder`, its state before the first step stored, and with it all that shows and resumes it."""
+    config = learner_defaults.recorded(config)
     if config.minutes is not None:
         config = dataclasses.replace(config, ending_seconds=sum(stages.expected(config, setup.evaluator).values()))
     origins = _origins(config)

@@ -17,7 +17,7 @@ from typing import Any
 from filelock import BaseFileLock
 
 from controller import State
-from nas.run import database, kept_shapes, lock, state_tree, stored, trials
+from nas.run import database, kept_shapes, learner_defaults, lock, state_tree, stored, trials
 from nas.run.config import RunConfig
 from nas.types import Memory
 from search_spaces import UserError, unknown
@@ -150,11 +150,13 @@ def _config(folder: Path, connection: sqlite3.Connection) -> RunConfig:
     if about.get("format") != FORMAT:
         raise UserError(f"Run '{folder}' has format '{about.get('format')}'; this version reads '{FORMAT}'.")
     try:
-        return RunConfig.from_json(about["config"] if "config" in about else about["asked"])  # 0.1 wrote `asked`.
+        # 0.1 wrote `asked`.
+        config = RunConfig.from_json(about["config"] if "config" in about else about["asked"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"Run '{folder}' has a configuration that cannot be read ({error!r}).") from None
+    return learner_defaults.as_read(config)
 
 
 def runs_in(root: Path) -> list[Path]:

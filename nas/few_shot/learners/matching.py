@@ -40,7 +40,7 @@ class Matching:
     scale: float = 40.0
     """Of the cosine before the softmax; the paper has 1, with which no answer on 5 images can be surer than 0.65. Embeddings end
     in a rectifier, so that no cosine is negative and most are alike. After 0.75 core-minutes on Omniglot (20-way 1-shot,
-    validation classes, 20 classes in training) 84% with 10, 87% with 20, 89% with 40 and with 80; with 40 classes in training 90%.
+    validation classes, 20 classes in training) 84% with 10, 87% with 20, 89% with 40 and 80; with 40 classes in training 90%.
     """
     full_context: bool = False
     reads: int = 3
