@@ -189,6 +189,25 @@ def test_the_classes_of_all_splits_of_the_hub_are_split_anew_and_keep_their_name
 
 
 @pytest.mark.parametrize(
+    ("learner", "before"),
+    [
+        ("snail", {"features": "0"}),
+        ("relation", {"least_side": "1"}),
+        ("reptile", {"carry_squares": "false", "inner_lr": "0.003"}),
+        ("matching", {"scale": "10.0", "train_way": "20", "tasks": "4"}),
+        ("neural_process", {"joined": "true", "lr": "0.001"}),
+        ("maml", {}),
+    ],
+)
+def test_a_run_that_names_no_setting_has_the_defaults_of_its_version(learner, before):
+    assert run.as_read(run.Config("digits", learner, 5, 1)).options == before
+    now = run.prepare(run.Config("digits", learner, 5, 1)).config.options
+    assert now.keys() == before.keys()
+    assert run.as_read(run.Config("digits", learner, 5, 1, options=now)).options == now
+    assert all(now[name] != value for name, value in before.items())
+
+
+@pytest.mark.parametrize(
     ("args", "said"),
     [
         (("--learner", "protoypical"), "Did you mean 'prototypical'"),

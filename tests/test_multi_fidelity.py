@@ -280,6 +280,8 @@ def test_a_search_begins_with_what_an_earlier_run_found_behind_the_first_of_the_
     learned = nas("meta-train", "--from-runs", folder, "--out", tmp_path / "mine")
     assert (learned.returncode, "has learned from 1 run" in learned.stdout) == (0, True), learned.stderr
     file = tmp_path / "mine" / "prior.safetensors"
+    # Beside that of runs of cells, which has another name.
+    assert "prior-pipelines/prior.safetensors" in nas("meta-train", "--from-runs", folder).stdout
     again = nas("meta-train", "--from-runs", folder, "--prior", file, "--out", tmp_path / "twice")
     assert (again.returncode, "has learned from 1 run" in again.stdout) == (0, True), again.stderr
     assert len(prior_file.read(str(tmp_path / "twice" / "prior.safetensors")).params[configuration_prior.OWN]) == 1
