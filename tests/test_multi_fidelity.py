@@ -294,11 +294,8 @@ def test_a_search_begins_with_what_an_earlier_run_found_behind_the_first_of_the_
     random = np.random.default_rng(0)
     images = {f"x_{part}": random.integers(0, 255, (40, 8, 8), dtype=np.uint8) for part in ("train", "test")}
     np.savez(tmp_path / "own.npz", **images, y_train=np.arange(40) % 2, y_test=np.arange(40) % 2)
-    options = ("--evals", 1, "-t", "unit=0.001", "-t", "final=0.001", "--no-comparison", "--name", tmp_path / "next")
-    made = nas("search", "--task", f"npz:{tmp_path / 'own.npz'}", "--prior", file, *options)
-    assert made.returncode == 0, made.stderr
-    with store.open_run(tmp_path / "next") as run:
-        assert torch.equal(step_log.history(run).archs[0], first[:1])
+    refused = nas("search", "--task", f"npz:{tmp_path / 'own.npz'}", "--prior", file, "-t", "unit=-1")
+    assert (refused.returncode, "unit is -1; it takes a number" in refused.stderr) == (2, True), refused.stderr
 
 
 def test_a_run_that_goes_on_after_it_was_learned_from_counts_once_by_what_it_hands_out_then(
