@@ -385,6 +385,10 @@ def test_of_several_searches_the_best_is_tried_first_and_one_of_failures_says_no
     first = configuration_prior.applied(prior, PIPELINES, TASK)[0]
     assert torch.equal(first[[3, 5]], archs[[2, 0]])
     assert json.loads(prior.about["tasks"]) == ["digits"]
+    failed = found._replace(score=torch.full((3,), math.nan))
+    monkeypatch.setattr(finished_runs.choice, "handed_out", lambda *_: failed)
+    with pytest.raises(UserError, match="has found nothing yet"):
+        configurations_from_runs.extend(prior, [folder], "")
 
 
 def test_the_model_prefers_what_scored_well_at_any_level():

@@ -21,7 +21,7 @@ _OF_RUN = "own_of_run"
 
 
 def extend(prior: Prior, folders: list[Path], command: str) -> Prior:
-    """The prior with what the searches of each run hand out; of a run that it knows already, what it hands out now.
+    """The prior with what the searches of each run found; of a run that it knows already, what it has found now.
 
     Raises `UserError` for a run that cannot be learned from, or whose space is not the prior's.
     """
@@ -44,6 +44,8 @@ def extend(prior: Prior, folders: list[Path], command: str) -> Prior:
                 f"Run '{folder}' and the prior were made by different versions of space '{run.space.name}', of "
                 f"{run.best.shape[1]} and {own.shape[1]} decisions."
             )
+        if not len(run.best):
+            raise UserError(f"Run '{folder}' has found nothing yet; there is nothing to learn from.")
         taught[run.digest] = [run.name, run.task_name]
         # The best last, as what was added last is tried first.
         found[run.digest] = _without_repeats(run.space.canonical(run.best)).flip(0)
