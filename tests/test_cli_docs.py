@@ -45,11 +45,19 @@ def test_every_command_has_help_an_example_and_a_word_for_each_option(path):
         assert not isinstance(parameter, click.Option) or parameter.help, f"{parameter.name} says nothing"
 
 
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory):
+    """A folder with the run that the examples speak of, searched once for all of them."""
+    folder = tmp_path_factory.mktemp("home")
+    search = ["search", "--task", "nasbench201/cifar10@12", "--evals", "10", "--name", "digits-evolution-1"]
+    subprocess.run([sys.executable, "-m", "nas", *search], cwd=folder, check=True, capture_output=True)
+    return folder
+
+
 @pytest.fixture
-def home(nas, nasbench201, nats_sample, tmp_path):
+def home(nasbench201, nats_sample, request, tmp_path):
     """What the examples speak of: a finished run, a NATS-Bench download and results of one's own."""
-    done = nas("search", "--task", "nasbench201/cifar10@12", "--evals", "10", "--name", "digits-evolution-1")
-    assert done.returncode == 0, done.stderr
+    shutil.copytree(request.getfixturevalue("finished_run"), tmp_path, dirs_exist_ok=True)
     download = tmp_path / "NATS-tss-v1_0-3ffb9-simple"
     download.mkdir()
     for name in ("000000", "000001", "meta"):

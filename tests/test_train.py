@@ -160,7 +160,7 @@ def test_a_search_on_data_killed_by_ctrl_c_in_the_final_training_finishes_on_res
         assert json.dumps(summary(run)["best"][0]["report"])
 
 
-def test_the_best_so_far_of_a_folder_of_pictures_is_a_search_in_one_command(tmp_path):
+def test_the_best_so_far_of_a_folder_of_pictures_is_a_search_in_one_command(nas, tmp_path):
     from PIL import Image
 
     x, y = tasks.find("digits", **SMALL).data[1:3]
@@ -169,19 +169,8 @@ def test_the_best_so_far_of_a_folder_of_pictures_is_a_search_in_one_command(tmp_
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image[0].numpy()).save(folder / f"{i}.png")
     given = [f"--with={key}={value}" for key, value in SMALL.items()]
-    command = [
-        sys.executable,
-        "-m",
-        "nas",
-        "search",
-        "--task",
-        f"folder:{tmp_path / 'pictures'}",
-        "--evals",
-        "3",
-        *given,
-    ]
-    command += ["--controller", "random_search", "--name", str(tmp_path / "run"), "--json"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    where = ("--task", f"folder:{tmp_path / 'pictures'}", "--name", tmp_path / "run")
+    done = nas("search", *where, "--evals", "3", *given, "--controller", "random_search", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["best"][0]["report"] > 40
     assert (tmp_path / "run/export/network.py").is_file()
