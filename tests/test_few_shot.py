@@ -196,7 +196,9 @@ def test_the_classes_of_all_splits_of_the_hub_are_split_anew_and_keep_their_name
         ("reptile", {"carry_squares": "false", "inner_lr": "0.003"}),
         ("matching", {"scale": "10.0", "train_way": "20", "tasks": "4"}),
         ("neural_process", {"joined": "true", "lr": "0.001"}),
-        ("maml", {}),
+        ("maml", {"tasks": "16", "train_queries": "5"}),
+        ("meta_sgd", {"tasks": "16", "train_queries": "5"}),
+        ("siamese", {}),
     ],
 )
 def test_a_run_that_names_no_setting_has_the_defaults_of_its_version(learner, before):
