@@ -126,7 +126,10 @@ def test_the_file_of_settings_is_taken_by_the_command_that_it_is_for(nas, tmp_pa
     )
     assert nas(*asked, "-l", "tasks=2", "--name", "few").returncode == 0
     config = run.read_config(tmp_path / "runs" / "few")
-    assert (config.learner, config.options) == ("maml", {"inner_lr": "0.2", "first_order": "true", "tasks": "2"})
+    assert (config.learner, config.options) == (
+        "maml",
+        {"inner_lr": "0.2", "first_order": "true", "tasks": "2", "train_queries": "3"},
+    )
     assert "settings of maml" in nas(*asked, "--learner", "anil").stderr
     assert "has settings for nas few-shot --learner maml" in nas("meta-train", "--settings", file).stderr
     file.write_text(json.dumps({"format": "other"}))
