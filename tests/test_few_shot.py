@@ -192,7 +192,7 @@ def test_the_classes_of_all_splits_of_the_hub_are_split_anew_and_keep_their_name
     ("learner", "before"),
     [
         ("snail", {"features": "0"}),
-        ("relation", {"least_side": "1"}),
+        ("relation", {"least_side": "1", "tasks": "4", "train_queries": "10"}),
         ("reptile", {"carry_squares": "false", "inner_lr": "0.003"}),
         ("matching", {"scale": "10.0", "train_way": "20", "tasks": "4"}),
         ("neural_process", {"joined": "true", "lr": "0.001"}),
@@ -336,7 +336,7 @@ def test_runs_that_name_no_architecture_keep_the_one_of_their_time(tmp_path):
 def test_runs_of_relation_networks_that_name_no_side_of_maps_keep_the_one_of_their_time(nas, tmp_path):
     config = run.Config("digits", "relation", way=2, steps=1)
     setup = run.prepare(config)
-    assert setup.config.options == {"least_side": "4"}
+    assert setup.config.options["least_side"] == "4"
     assert (
         setup.learner.embedding(setup.learner._split(setup.learner.init(0))[0], torch.zeros(1, 1, 8, 8)).shape[-1] == 4
     )
@@ -344,7 +344,7 @@ def test_runs_of_relation_networks_that_name_no_side_of_maps_keep_the_one_of_the
     before = dataclasses.replace(setup.config, options={})
     run.save(tmp_path, before, training.begin(setup.learner, 0))
     kept = run.read_config(tmp_path)
-    assert kept.options == {"least_side": "1"}
+    assert kept.options["least_side"] == "1"
     assert run.prepare(kept).learner.problem.backbone.size(1) == (64, 1, 1)
     # A second call of the same command goes on with its run.
     command = ("few-shot", "--data", "digits", "--learner", "relation", "--way", "2", "--steps", "1", "--name", "r")
@@ -352,7 +352,7 @@ def test_runs_of_relation_networks_that_name_no_side_of_maps_keep_the_one_of_the
     again = nas(*command)
     assert (again.returncode, again.stderr) == (0, "")
     other = nas(*command, "-l", "least_side=2")
-    assert (other.returncode, "{'least_side': '2'} is asked for" in other.stderr) == (2, True)
+    assert (other.returncode, "'least_side': '2'" in other.stderr and "asked for" in other.stderr) == (2, True)
 
 
 def test_runs_of_snail_that_name_no_features_read_the_embedding(tmp_path):

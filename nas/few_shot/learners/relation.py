@@ -32,16 +32,17 @@ class Relation:
 
     problem: Problem
     lr: float = 1e-3
-    tasks: int = 4
+    tasks: int = 1
     train_way: int = 0
     train_shot: int = 0
-    train_queries: int = 10
-    """The paper has 19 at 5-way 1-shot."""
+    train_queries: int = 5
+    """The paper has 19 at 5-way 1-shot, one episode a step. After 1.5 core-minutes on Omniglot (5-way 1-shot, validation classes)
+    93% with 4 tasks of 10 queries, 96% with 4 of 3 and with 1 of 5."""
     least_side: int = 4
     """Places a side that feature maps keep, as those of the paper do (section 3.4): the last halvings are left out. With
     1 the comparison sees single numbers: 94.7 in place of 97.6 on Omniglot, 5-way 1-shot, in eight core-minutes."""
 
-    former = {"least_side": "1"}
+    former = {"least_side": "1", "tasks": "4", "train_queries": "10"}
     """Of runs and exports that do not name it."""
     optimizer = "adam"
     transductive = False
