@@ -30,8 +30,8 @@ class MetaSgd:
     problem: Problem
     lr: float = 3e-3
     tasks: int = 8
-    """As of MAML. After 1.5 core-minutes on Omniglot (5-way 1-shot, validation classes) 82% with 16 tasks of 5 queries, 90% with 8
-    of 3."""
+    """As of MAML. After 1.5 core-minutes on Omniglot (5-way 1-shot, validation classes) 82% with 16 tasks of 5 queries, 90%
+    with 8 of 3."""
     train_way: int = 0
     train_shot: int = 0
     train_queries: int = 3
