@@ -198,6 +198,7 @@ def test_the_classes_of_all_splits_of_the_hub_are_split_anew_and_keep_their_name
         ("neural_process", {"joined": "true", "lr": "0.001"}),
         ("maml", {"tasks": "16", "train_queries": "5"}),
         ("meta_sgd", {"tasks": "16", "train_queries": "5"}),
+        ("probabilistic_maml", {"tasks": "16", "train_queries": "5"}),
         ("siamese", {}),
     ],
 )

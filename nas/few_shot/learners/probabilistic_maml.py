@@ -39,11 +39,13 @@ class ProbabilisticMaml:
 
     problem: Problem
     lr: float = 3e-3
-    """This, `tasks` and `inner_lr` as MAML's."""
-    tasks: int = 16
+    """This and `inner_lr` as MAML's."""
+    tasks: int = 4
+    """After 1.5 core-minutes on Omniglot (5-way 1-shot, validation classes) 68% with 16 tasks of 5 queries, 71% with 8 of 3, 74%
+    with 4 of 3."""
     train_way: int = 0
     train_shot: int = 0
-    train_queries: int = 5
+    train_queries: int = 3
     inner_lr: float = 0.4
     prior_lr: float = 0.01
     """Gamma_p and gamma_q before training: small beside alpha, so that training begins as MAML's does. Not ablated."""
@@ -54,6 +56,8 @@ class ProbabilisticMaml:
     inner_steps: int = 1
     samples: int = 5
     """Of weights, in a test; the answer is the mean of their probabilities."""
+
+    former = {"tasks": "16", "train_queries": "5"}
 
     optimizer = "adam"
     transductive = True
