@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+from fnmatch import fnmatchcase
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +20,7 @@ import torch.nn.functional as F
 from nas import tables, training
 from nas.datasets import corruptions
 from nas.export import latency
+from nas.meta import splits
 from nas.tables import Column, measure_latency, measure_tasks, pack_tasks, shard_archive, task_plans
 from nas.tables.seed_noise import noise
 from nas.tables.task_plans import Plan
@@ -491,3 +493,22 @@ def test_a_latency_is_the_least_mean_of_a_round_by_a_clock_of_ours(monkeypatch):
     monkeypatch.setattr(latency, "time", SimpleNamespace(perf_counter=lambda: now))
     assert latency._least(run) == pytest.approx(2.0)
     assert calls == 2 + latency._ROUNDS * round(latency._SECONDS / 0.002)
+
+
+@pytest.mark.parametrize(
+    ("split", "out", "kept"),
+    [
+        (
+            "shipped",
+            ("digits@16", "mnist-noise_1@8", "usps@8", "rsscn7_aerial-pgd_4@8"),
+            ("cifar10@8", "gtsrb-blur_1@8"),
+        ),
+        ("own201", ("cifar10@8", "gtsrb-calibration@8"), ()),
+        ("robustness", ("cifar10-fgsm_2@8", "gtsrb-pgd_16@8"), ("cifar10@8", "gtsrb-noise_1@8")),
+        ("cifar10", ("cifar10@8", "cifar10-blur_1@8", "cifar10:quarter@16"), ("gtsrb@8",)),
+    ],
+)
+def test_a_split_of_priors_holds_out_what_its_tasks_are_of_in_the_unpacked_table_too(split, out, kept):
+    patterns = splits.split(split).held_out
+    found = {t: any(fnmatchcase(f"own201-many/{t}", pattern) for pattern in patterns) for t in (*out, *kept)}
+    assert found == dict.fromkeys(out, True) | dict.fromkeys(kept, False)
