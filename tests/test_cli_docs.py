@@ -48,7 +48,7 @@ def test_every_command_has_help_an_example_and_a_word_for_each_option(path):
 @pytest.fixture(scope="module")
 def finished_run(tmp_path_factory):
     """A folder with the run that the examples speak of, searched once for all of them."""
-    folder = tmp_path_factory.mktemp("home")
+    folder = tmp_path_factory.mktemp("examples")
     search = ["search", "--task", "nasbench201/cifar10@12", "--evals", "10", "--name", "digits-evolution-1"]
     subprocess.run([sys.executable, "-m", "nas", *search], cwd=folder, check=True, capture_output=True)
     return folder

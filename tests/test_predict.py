@@ -192,12 +192,11 @@ def test_the_folder_of_the_run_and_that_of_its_export_answer_alike(command, resu
 
 def test_no_folder_above_the_one_that_was_named_says_the_class(home, result):
     """A class is often called as something that lies far above: `home`, `photos`, `2024`."""
-    found = classify.of_run(result.folder)._replace(class_names=("home0", "dog"))
+    found = classify.of_run(result.folder)._replace(class_names=(home.name, "dog"))
     labels = {a.label for a in classify.classify(found, classify.images([str(home / "photos")]))}
-    assert home.name == "home0"
     assert labels == {None, "dog"}
     inside = classify.classify(found, classify.images([str(home)]))
-    assert {a.label for a in inside if "new" in a.image} == {"home0"}
+    assert {a.label for a in inside if "new" in a.image} == {home.name}
 
 
 def test_a_file_that_cannot_be_read_is_a_line_and_stops_nothing(command):
