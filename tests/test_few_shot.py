@@ -15,7 +15,7 @@ from nas.evaluators.few_shot import FewShot
 from nas.export import formats
 from nas.few_shot import classes, episodes, evaluate, export, load, run, training
 from nas.few_shot.episodes import Size
-from search_spaces import UserError
+from search_spaces import UserError, _noise
 
 
 def toy(count=10, each=6, rotations=False):
@@ -42,6 +42,13 @@ def test_an_episode_is_a_pure_function_of_seed_and_step():
     assert all(map(torch.equal, first, again))
     for seed, step in ((8, 3), (7, 4)):
         assert not torch.equal(source().draw("train", SIZE, seed, step).classes, first.classes)
+
+
+def test_classes_of_an_episode_are_those_with_the_smallest_of_the_noise_of_its_step():
+    known = toy().classes("train")
+    noise = _noise.bits(torch.tensor([7]), 3, SIZE.tasks, len(known), stream=0)[0]
+    expected = known[noise.argsort(dim=-1, stable=True)[:, : SIZE.way]]
+    assert torch.equal(source().draw("train", SIZE, 7, 3).classes, expected)
 
 
 @pytest.mark.parametrize("rotations", [False, True])
