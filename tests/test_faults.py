@@ -147,10 +147,10 @@ def test_a_full_disk_is_one_line_and_the_same_again_ends_well(tmp_path):
         "2",
         "--batch",
         "2",
-        "--controller",
-        "random_search",
         "--name",
         "a",
+        "--controller",
+        "random_search",
     )
     options = [word for key, value in SMALL.items() for word in ("-t", f"{key}={value}")]
     _on_a_full_disk(50_000, *search, *options, cwd=tmp_path)
