@@ -24,6 +24,7 @@ from nas import tables
 from nas.run import choice, leaders, session, step_log, store
 from nas.run.config import RunConfig
 from nas.tables import pack_tasks, task_plans
+from nas.tables.functions import function_index
 from nas.tasks import TaskName
 from search_spaces import Task, _noise, _ops
 from search_spaces.nasbench201 import NasBench201
@@ -70,7 +71,7 @@ def main() -> None:
 def repeated_scores(shards: Path) -> dict[str, tuple[Tensor, Tensor]]:
     """By task: validation and test accuracy `[P, K]` of the functions measured with every seed."""
     table, found = tables.find("own201"), {}
-    functions = task_plans.representatives().unique()
+    functions = function_index(NasBench201()).unique()
     for name in (n for n in table.columns if "/valid_accuracy_per_seed" in n):
         both = [table.by_index(n, NasBench201.choices)[functions] for n in (name, name.replace("valid", "test"))]
         found[f"own201/{name.split('/')[0]}"] = both

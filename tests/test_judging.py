@@ -16,7 +16,8 @@ from controller import Proposal
 from nas import plugins, tables, tasks
 from nas.compare import comparison, statistics, summary
 from nas.tables import Column
-from nas.tasks import families, full_columns, top
+from nas.tables.functions import function_index
+from nas.tasks import families, full_columns
 from search_spaces import UserError, _ops
 
 ARCHS = _ops.enumerate_all((5,) * 6)
@@ -24,7 +25,7 @@ ARCHS = _ops.enumerate_all((5,) * 6)
 
 def function_ranks():
     """For each architecture the place of its function, 0 to 4,929, in an order that no controller knows."""
-    functions, of = top.function_index(plugins.load("space", "nasbench201")()).unique(return_inverse=True)
+    functions, of = function_index(plugins.load("space", "nasbench201")()).unique(return_inverse=True)
     return torch.randperm(len(functions), generator=torch.Generator().manual_seed(0))[of]
 
 

@@ -21,7 +21,7 @@ from nas import tables, training
 from nas.datasets import corruptions
 from nas.export import latency
 from nas.meta import splits
-from nas.tables import Column, measure_latency, measure_tasks, pack_tasks, shard_archive, task_plans
+from nas.tables import Column, functions, measure_latency, measure_tasks, pack_tasks, shard_archive, task_plans
 from nas.tables.seed_noise import noise
 from nas.tables.task_plans import Plan
 from nas.tables.verify import verify
@@ -246,7 +246,7 @@ def test_packed_metrics_are_those_of_the_shards_within_half_a_step(three, tmp_pa
 def test_an_unpacked_table_is_one_that_nas_reads_and_equal_functions_share_their_metrics(three, tmp_path, monkeypatch):
     packed(tmp_path)
     nearest = FUNCTIONS[(torch.searchsorted(FUNCTIONS, torch.arange(15625), right=True) - 1)]
-    monkeypatch.setattr(task_plans, "representatives", lambda: nearest)
+    monkeypatch.setattr(functions, "function_index", lambda space: nearest)
     pack_tasks.unpack(tmp_path / "packed.safetensors", tmp_path / "plain.safetensors")
     table = tables.read(tmp_path / "plain.safetensors")
     assert verify(table) == []

@@ -21,10 +21,10 @@ PLAN = Plan("digits", epochs=2, channels=2, cells=1, train_images=64, noise_samp
 @pytest.fixture
 def few(monkeypatch):
     """Eight functions, spread over the space so that every architecture has a twin among them."""
-    real = build._representatives(NasBench201()).unique()
+    real = build.function_index(NasBench201()).unique()
     kept = real[:: len(real) // 8][:8].contiguous()
     nearest = torch.searchsorted(kept, torch.arange(15625), right=True).clamp_min(1) - 1
-    monkeypatch.setattr(build, "_representatives", lambda space: kept[nearest])
+    monkeypatch.setattr(build, "function_index", lambda space: kept[nearest])
     return kept
 
 

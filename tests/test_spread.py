@@ -44,10 +44,10 @@ def test_a_call_whose_process_dies_is_made_once_more_and_a_user_s_error_is_one(r
 
 
 def test_a_shard_of_a_worker_is_that_of_this_process(tmp_path, monkeypatch):
-    real = build._representatives(NasBench201()).unique()
+    real = build.function_index(NasBench201()).unique()
     kept = real[:: len(real) // 4][:4].contiguous()
     nearest = torch.searchsorted(kept, torch.arange(15625), right=True).clamp_min(1) - 1
-    monkeypatch.setattr(build, "_representatives", lambda space: kept[nearest])
+    monkeypatch.setattr(build, "function_index", lambda space: kept[nearest])
     left = build.missing(PLAN, tmp_path)
     train = build.worker(PLAN)
     for number in left[::-1]:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from nas import plugins, tasks
+from nas.tables.functions import function_index
 from nas.tasks import top
 from search_spaces import _ops
 
@@ -21,7 +22,7 @@ def space():
 @pytest.fixture(scope="module")
 def by_function(space):
     """A score for each architecture: the same for all that compute the same, else distinct."""
-    return top.function_index(space).float()
+    return function_index(space).float()
 
 
 def test_the_top_has_one_in_a_thousand_functions_rounded_up(space, by_function):
@@ -81,7 +82,7 @@ def test_a_function_that_was_trained_under_several_names_has_the_best_of_their_s
 def test_a_space_without_cells_counts_by_canonical(table):
     table("natsbench-size")
     size = tasks.find("natsbench-size/cifar10@90").space
-    assert torch.equal(top.function_index(size), torch.arange(_ops.size(size.choices)))
+    assert torch.equal(function_index(size), torch.arange(_ops.size(size.choices)))
 
 
 def test_the_list_of_tasks_says_split_seeds_and_top(nas):

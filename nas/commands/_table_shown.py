@@ -26,13 +26,14 @@ def describe(table: Table, as_json: bool) -> None:
         grid.add_column(
             heading, justify="left" if heading in ("column", "unit") else "right", no_wrap=heading == "column"
         )
-    for row in document(table, columns=True)["columns"]:
+    rows = document(table, columns=True)["columns"]
+    for row in rows:
         numbers = ("-" if row[k] is None else f"{row[k]:.4g}" for k in ("lowest", "median", "highest"))
         name, unit = printable(row["name"]), printable(row["unit"] or "")
         seeds = "-" if row["seeds"] is None else str(row["seeds"])
         grid.add_row(name, unit, seeds, f"{row['known']:.1%}", *numbers)
     _shared.print_grid(grid)
-    for row in document(table, columns=True)["columns"]:
+    for row in rows:
         if row["noise"]:
             spread = row["noise"]
             console.print(
@@ -56,7 +57,7 @@ def document(table: Table, *, columns: bool) -> dict:
             {"name": name, **column._asdict(), "seeds": training_seeds.count(table, name)}
             | {
                 "known": len(known) / values.numel(),
-                "noise": measured._asdict() if (measured := noise(values)) else None,
+                "noise": measured._asdict() if (measured := noise(values)) else table.noise.get(name),
             }
             | dict(zip(("lowest", "median", "highest"), [round(v.item(), 6) for v in spread] or [None] * 3))
         )

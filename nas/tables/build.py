@@ -18,6 +18,7 @@ from torch import Tensor
 from nas import datasets, training
 from nas.datasets import DataSet, meta_features
 from nas.tables import plan_file
+from nas.tables.functions import function_index
 from nas.tables.table import Column
 from nas.training import Images, Recipe
 from search_spaces import CellSpace, Task, UserError, _noise, _ops
@@ -63,7 +64,7 @@ class Shard(NamedTuple):
 
 def shards(plan: Plan) -> list[Shard]:
     """All there is to train: every function with seed 0, `noise_sample` of them with the other seeds."""
-    functions = _representatives(_space(plan)).unique()
+    functions = function_index(_space(plan)).unique()
     # One fixed order, so that a larger `noise_sample` contains a smaller.
     order = _noise.bits(torch.tensor([0]), 0, len(functions))[0].argsort()
     again = functions[order[: plan.noise_sample]].sort().values
@@ -140,7 +141,7 @@ def columns(plan: Plan, folder: Path, name: str) -> dict[str, tuple[Column, Tens
     Accuracies are of seed 0; the `_per_seed` columns hold all seeds of the last fidelity, NaN where a cell had one only.
     """
     space = _space(plan)
-    representatives = _representatives(space)
+    representatives = function_index(space)
     parts = [safetensors.torch.load(path.read_bytes()) for path in sorted(folder.glob("*.safetensors"))]
     if len(parts) < len(shards(plan)):
         raise UserError(f"'{folder}' holds {len(parts)} of {len(shards(plan))} shards; build the rest first.")
@@ -170,11 +171,6 @@ def columns(plan: Plan, folder: Path, name: str) -> dict[str, tuple[Column, Tens
 
 def _space(plan: Plan) -> CellSpace:
     return NasBench201(plan.channels, plan.cells, plan.stem_stride)
-
-
-def _representatives(space: CellSpace) -> Tensor:
-    """For each cell by index, the index of the one that is trained in its place, int64 `[N]`."""
-    return _ops.index(space.equivalents(_ops.enumerate_all(space.choices), deep=True), space.choices)
 
 
 def _task(plan: Plan, data: DataSet) -> Task:

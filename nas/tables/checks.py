@@ -31,8 +31,12 @@ def knows_space(space: str) -> bool:
     return space.replace("-", "_") in plugins.names("space")
 
 
-def about(name: str, given: Any) -> str | None:
-    """What is wrong with what a header says of a column; None where nothing is."""
+def about(name: str, given: Any, *, packed: bool = False) -> str | None:
+    """What is wrong with what a header says of a column; None where nothing is.
+
+    Args:
+        packed: of a table of functions, whose columns have a scale and say how their seeds differ, too.
+    """
     if not isinstance(given, dict):
         return f"says '{given}' of column '{name}', where a column has task, metric and split"
     for key, type_ in _ABOUT.items():
@@ -42,7 +46,7 @@ def about(name: str, given: Any) -> str | None:
             not isinstance(value, type_) or (isinstance(value, bool) and type_ is not bool)
         ):
             return f"says that column '{name}' has {key} '{value}'"
-    unknown = sorted(given.keys() - _ABOUT.keys())
+    unknown = sorted(given.keys() - _ABOUT.keys() - ({"scale", "noise"} if packed else set()))
     if unknown:
         return f"says '{unknown[0]}' of column '{name}', which no column has"
     if given.get("split") not in _SPLITS:
@@ -50,6 +54,32 @@ def about(name: str, given: Any) -> str | None:
     # No epochs: a score at initialization, as zero-cost proxies are.
     if any(given.get(key) is not None and given[key] < least for key, least in (("epochs", 0), ("seeds", 1))):
         return f"says that column '{name}' has epochs below 0 or seeds below 1"
+    return _stored(name, given) if packed else None
+
+
+def _stored(name: str, given: dict[str, Any]) -> str | None:
+    scale, noise = given.get("scale"), given.get("noise")
+    if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < float("inf"):
+        return f"says that column '{name}' has scale '{scale}'; it takes a number above 0"
+    if noise is not None and not (isinstance(noise, dict) and noise.keys() == {"archs", "deviation", "ceiling"}):
+        return f"says that column '{name}' has noise '{noise}'; it takes archs, deviation and ceiling"
+    return None
+
+
+def families(given: dict[str, Any]) -> str | None:
+    """What is wrong with the families that a header gives its tasks; None where nothing is."""
+    return next((f"says that task '{t}' is of family '{f}'" for t, f in given.items() if not isinstance(f, str)), None)
+
+
+def images(given: dict[str, Any]) -> str | None:
+    """What is wrong with what a header says of the images behind its tasks; None where nothing is."""
+    for task, about in given.items():
+        shape = about.get("input_shape") if isinstance(about, dict) else None
+        counts = (
+            [*shape, about.get("classes"), about.get("examples")] if isinstance(shape, list) and len(shape) == 3 else []
+        )
+        if not counts or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in counts):
+            return f"says '{about}' of the images of task '{task}'; it takes input_shape (three numbers), classes and examples"
     return None
 
 

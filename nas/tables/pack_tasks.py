@@ -1,8 +1,7 @@
 """One table of one row a function from the finished trainings of `measure_tasks`, two bytes a value.
 
-The format `nas-table/2` is `nas-table/1` (see `nas.tables.table`) with two differences. A row stands for every architecture that
-computes the same function, `archs` holding the cheapest (`rows` in the header is "functions"). A column may be int16: its
-value is `scale` times what is stored, and below zero means not measured. `noise` in the header says how its seeds differ.
+The format is `nas-table/2` (`nas.tables.table`); a search reads it as it is.
+
 Shapes: `P` functions, `R` functions with several seeds, `S` seeds.
 """
 
@@ -27,7 +26,8 @@ from search_spaces import Task, UserError, _ops
 from search_spaces._files import atomic_write
 from search_spaces.nasbench201 import NasBench201
 
-FORMAT = "nas-table/2"
+FAMILY = "many-{}"
+"""What a family of these tasks is called among those of all tables, whose accuracies are a family too."""
 _STEP = 0.01
 """Of what is no count of images, in percent: less than a tenth of the standard deviation over seeds."""
 _LAST = 2
@@ -92,7 +92,7 @@ def columns(done: Finished) -> dict[str, PackedColumn]:
         stored = (values_PS[:, 0].double() / scale).round()
         if not (stored[~stored.isnan()] < 2**15).all():
             raise ValueError(f"{task}/{metric} does not fit into 16 bits by steps of {scale}.")
-        about = Column(task, metric, split, epochs, "percent", True)
+        about = Column(task, metric, split, epochs, "percent", True, seeds=1)
         packed = PackedColumn(about, stored.nan_to_num(-1).short(), scale, _noise(values_PS))
         kept[f"{task}/{split}_{metric}@{epochs}"] = packed
 
@@ -136,6 +136,7 @@ def cost_columns(indices: Tensor) -> dict[str, PackedColumn]:
 def pack(work: Path, out: Path, more: dict[str, PackedColumn] | None = None) -> list[str]:
     """Write every finished training below `work`, and `more`, into one table; returns the trainings that are not finished."""
     kept: dict[str, PackedColumn] = {}
+    images: dict[str, Any] = {}
     notes, missing = [], []
     for plan in task_plans.plans():
         done = finished(plan, work / plan.folder)
@@ -143,6 +144,8 @@ def pack(work: Path, out: Path, more: dict[str, PackedColumn] | None = None) -> 
             missing.append(plan.folder)
         else:
             kept |= columns(done)
+            shape, classes, examples = done.about["shape"], done.about["classes"], done.about["pictures"]["train"]
+            images[plan.name] = {"input_shape": shape, "classes": classes, "examples": examples}
             notes.append(f"{plan.name}: {describe(done)}")
     if not kept:
         raise UserError(f"No training in '{work}' is finished; a table takes one or more.")
@@ -152,6 +155,7 @@ def pack(work: Path, out: Path, more: dict[str, PackedColumn] | None = None) -> 
         _ops.from_index(indices, NasBench201.choices),
         kept | cost_columns(indices) | (more or {}),
         "; ".join(notes),
+        images,
     )
     return missing
 
@@ -169,14 +173,24 @@ def describe(done: Finished) -> str:
     )
 
 
-def write(path: Path, archs: Tensor, kept: dict[str, PackedColumn], source: str) -> None:
-    """A packed table with its checksum, whole or not at all."""
+def write(
+    path: Path, archs: Tensor, kept: dict[str, PackedColumn], source: str, images: dict[str, Any] | None = None
+) -> None:
+    """A packed table with its checksum, whole or not at all.
+
+    Args:
+        images: by the name of a training, `input_shape`, `classes` and `examples` of its images.
+    """
     tensors = {name: packed.values.contiguous() for name, packed in kept.items()} | {"archs": archs.to(torch.int8)}
     header = {
-        "format": FORMAT, "space": NasBench201.name, "rows": "functions", "source": source, "licence": "MIT",
+        "format": tables.PACKED, "space": NasBench201.name, "rows": "functions", "source": source, "licence": "MIT",
         "columns": json.dumps({
             name: packed.about._asdict() | {"scale": packed.scale, "noise": packed.noise} for name, packed in kept.items()
         }),
+        "families": json.dumps({
+            task: FAMILY.format(task_plans.families(task)[0]) for task in sorted({c.about.task for c in kept.values()})
+        }),
+        "images": json.dumps(images or {}),
         "sha256": tables.checksum(tensors),
     }  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -188,8 +202,8 @@ def read(path: Path) -> tuple[Tensor, dict[str, PackedColumn], str]:
     """Architectures int8 `[P, 6]`, columns and source of a packed table."""
     with safe_open(path, framework="pt") as file:
         header = file.metadata() or {}
-        if header.get("format") != FORMAT:
-            raise UserError(f"'{path}' has format '{header.get('format')}'; a packed table has '{FORMAT}'.")
+        if header.get("format") != tables.PACKED:
+            raise UserError(f"'{path}' has format '{header.get('format')}'; a packed table has '{tables.PACKED}'.")
         kept = {}
         for name, about in json.loads(header["columns"]).items():
             scale, of_seeds = about.pop("scale"), about.pop("noise")
@@ -198,10 +212,7 @@ def read(path: Path) -> tuple[Tensor, dict[str, PackedColumn], str]:
 
 
 def unpack(path: Path, out: Path) -> None:
-    """Write a `nas-table/1` of all 15,625 architectures from a packed table: the format that searches read."""
-    archs, kept, source = read(path)
-    row = torch.full((15625,), -1)
-    row[_ops.index(archs, NasBench201.choices)] = torch.arange(len(archs))
-    row = row[task_plans.representatives()]
-    spread = {name: (packed.about, packed.numbers[row]) for name, packed in kept.items()}
-    tables.write(out, NasBench201.name, _ops.enumerate_all(NasBench201.choices), spread, source, "MIT")
+    """Write a packed table as `nas-table/1`, a row for each architecture: what earlier versions and other programs read."""
+    table = tables.read(path)
+    spread = {name: (about, table.column(name)) for name, about in table.columns.items()}
+    tables.write(out, table.space, table.archs, spread, table.source, table.licence)

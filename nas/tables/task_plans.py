@@ -8,14 +8,14 @@ from __future__ import annotations
 import fnmatch
 import json
 import re
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from nas.paths import DATA
-from search_spaces import _noise, _ops
+from nas.tables.functions import function_index
+from search_spaces import _noise
 from search_spaces.nasbench201 import NasBench201
 
 _WORK = DATA / "many_tasks.json"
@@ -80,16 +80,9 @@ def fidelities(plan: Plan) -> list[int]:
     return [*[2**k for k in range(plan.epochs.bit_length()) if 2**k < plan.epochs], plan.epochs]
 
 
-@lru_cache
-def representatives() -> Tensor:
-    """For each cell by index, the index of the cheapest one that computes the same, int64 `[15625]`."""
-    space = NasBench201()
-    return _ops.index(space.equivalents(_ops.enumerate_all(space.choices), deep=True), space.choices)
-
-
 def functions(plan: Plan) -> Tensor:
     """The index of the cheapest cell of each function, int64 `[P]`, ascending."""
-    return representatives().unique()[: plan.functions]
+    return function_index(NasBench201()).unique()[: plan.functions]
 
 
 class Shard(NamedTuple):

@@ -29,10 +29,14 @@ def _problems(table: Table) -> Iterator[str]:
     # Before all else: whatever else is wrong with a file that was damaged on the way is only its consequence.
     if table.sha256 is not None and tables.checksum(tensors) != table.sha256:
         yield "its values are not those it was written with: the checksum differs"
-    yield from checks.archs(archs, table.space)
+    wrong = list(checks.archs(archs, table.space))
+    yield from wrong
+    if wrong and table.packing is not None:
+        return  # No value of it can be read: each is found by its architecture.
     for name, about in table.columns.items():
-        yield from (f"column '{name}' {what}" for what in checks.column(about.unit, tensors[name], len(archs)))
-        if bool(torch.isnan(tensors[name]).all()):
+        values = table.spread(name, tensors[name])
+        yield from (f"column '{name}' {what}" for what in checks.column(about.unit, values, table.rows))
+        if bool(torch.isnan(values).all()):
             yield f"column '{name}' holds no value at all"
 
 

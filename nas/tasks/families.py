@@ -13,7 +13,7 @@ from nas.tasks.name import TaskName, split_seeds
 from search_spaces import unknown
 
 _NAMED = {"nasbench201": "accuracy", "nasbench201-robustness": "robustness", "nasbench201-ninapro": "domain"}
-"""Tables whose family is not called like them."""
+"""Tables whose family is not called like them, and whose header names none."""
 _LIMITED = "nasbench201/cifar100@200"
 """The task that the devices limit."""
 _LIMITS = "nasbench201-hardware"
@@ -29,7 +29,9 @@ def families() -> dict[str, list[str]]:
         table = tables.find(name)
         full = _at_full_length(table)
         if full and table.space.replace("-", "_") in plugins.names("space"):
-            found.setdefault(_NAMED.get(name, name), []).extend(full)
+            for task in full:
+                family = table.families.get(TaskName.parse(task).dataset, _NAMED.get(name, name))
+                found.setdefault(family, []).append(task)
     if _LIMITED in found.get("accuracy", []) and _LIMITS in tables.names():
         found["device"] = [f"{_LIMITED}+{_LIMITS}/{c}<={_QUANTILE}" for c in devices(tables.find(_LIMITS))]
     return found

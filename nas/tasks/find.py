@@ -11,7 +11,7 @@ from nas import plugins, tables
 from nas.datasets import meta_features, refuse_path
 from nas.evaluators.constrained import Constrained
 from nas.evaluators.tabular import Fidelity, Tabular
-from nas.tables import Column, Table, training_seeds
+from nas.tables import Column, Images, Table, training_seeds
 from nas.tasks import constraints, described_data, fitted_size, network_constraints
 from nas.tasks.described_data import base_dataset
 from nas.tasks.name import TaskName
@@ -144,7 +144,8 @@ def _tabular(name: TaskName, table: Table) -> Tabular:
         for s in every
         if s.epochs and _is_shorter(s, chosen)
     }
-    task = replace(describe_task(str(name), name.dataset), fidelities=(*sorted(lower), *filter(None, [chosen.epochs])))
+    described = describe_task(str(name), name.dataset, table.images.get(name.dataset.partition("-")[0]))
+    task = replace(described, fidelities=(*sorted(lower), *filter(None, [chosen.epochs])))
     return Tabular(
         space_of(table), task, table, (one_seed and chosen.drawable) or chosen.objective, chosen.test_metric, chosen.cost,
         chosen.cost_scale, drawn=one_seed, lower=lower,
@@ -175,13 +176,20 @@ def _measured_space(path: Path, _modified: int, space: str) -> Space:
     return _measured.measured(whole, tables.read(path).archs)
 
 
-def describe_task(name: str, data: str) -> Task:
+def describe_task(name: str, data: str, stated: Images | None = None) -> Task:
     """The task called `name`, on the dataset `data` of a table. Where it is not described the task says so, and has the shape of
     CIFAR-10, for which a network can be built.
 
     Features are those of the dataset itself where it is described, and none where it is not.
+
+    Args:
+        stated: what the table says of the images; it counts before what is known of a dataset of this name.
     """
     plain = base_dataset(data)
+    features = meta_features.known(plain)
+    if stated is not None:
+        features = (float(stated.examples), *features[1:]) if features else ()
+        return Task(name, stated.input_shape, stated.classes, features)
     known = described_data.SHAPES.get(plain)
     shape = known or described_data.SHAPES["cifar10"]
-    return Task(name, *shape, meta_features.known(plain), data_known=known is not None)
+    return Task(name, *shape, features, data_known=known is not None)

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from search_spaces import Space, _ops, as_cell_space
+from nas.tables.functions import function_index
+from search_spaces import Space
 
 TOP_SHARE = 0.001
 """Of the functions of a space, the best that a search is to find: 1 in 1,000, the 5 best of NAS-Bench-201."""
@@ -38,21 +39,6 @@ class Top(NamedTuple):
         """Whether the top is much larger than it is meant to be, by ties of functions or by one function of many names."""
         # By architectures too: it is those that a search draws, and the one that lets nothing through has hundreds of names.
         return self.share > COARSE_SHARE or self.functions > max(COARSE_SHARE * self.all_functions, 1)
-
-
-_FUNCTIONS: dict[tuple, Tensor] = {}
-"""Of each space that was asked for: a fraction of a second each, for every task of a list."""
-
-
-def function_index(space: Space) -> Tensor:
-    """For every architecture by index, the index of the one that stands for all that compute the same, int64 `[N]`."""
-    key = (type(space), space.name, space.choices)
-    if key not in _FUNCTIONS:
-        archs_ND, cells = _ops.enumerate_all(space.choices), as_cell_space(space)
-        # Deep: tables that copy the scores of equivalent cells count them so (`nas table build`).
-        same_ND = cells.equivalents(archs_ND, deep=True) if cells else space.canonical(archs_ND)
-        _FUNCTIONS[key] = _ops.index(same_ND, space.choices)
-    return _FUNCTIONS[key]
 
 
 def best_of_functions(score_N: Tensor, space: Space) -> Tensor:
