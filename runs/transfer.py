@@ -21,8 +21,8 @@ SHIPPED = "shipped"
 trained where that is asked for."""
 DEVELOPMENT = "development-"
 """Splits that settings are chosen on, and no result is shown of."""
-TUNED = ("own201",)
-"""Splits of tune.py alone: their tasks are in others."""
+ASKED = ("own201", "shipped-many", "robustness-many")
+"""Splits that only a recipe of their own or a name asks for: their tasks are in others."""
 COPIES = {"portfolio": "", "portfolio, families": ":order=families", "portfolio, fastest": ":order=fastest"}
 """Portfolios of the same prior: greedy; the best of each family in turn; the best of those fastest on the known devices. Random
 searches without repeats where the prior knows no task of the space."""
@@ -39,7 +39,7 @@ def main() -> None:
     wanted = sys.argv[5:] or [
         name
         for name, split in splits.splits().items()
-        if split.held_out and not name.startswith(DEVELOPMENT) and name not in TUNED
+        if split.held_out and not name.startswith(DEVELOPMENT) and name not in ASKED
     ]
     found: list[Tried] = []
     for split in wanted:

@@ -9,6 +9,7 @@ import safetensors.torch
 import torch
 
 from nas import tables, tasks
+from nas.meta import task_distribution
 from nas.tables import functions
 from nas.tables.verify import verify
 from nas.tasks import families
@@ -83,6 +84,23 @@ def test_a_task_of_it_is_of_the_family_and_of_the_images_that_the_table_states(w
     assert (evaluator.task.input_shape, evaluator.task.num_classes) == ((1, 12, 14), 6)
     assert evaluator.task.data_known
     assert evaluator.task.features == ()
+
+
+def test_a_prior_counts_all_tasks_of_a_table_with_families_as_one_family(write):
+    write()
+    known = {x.name: x.family for x in task_distribution.task_set("everything").tasks}
+    assert known["some/birds-fog@8"] == "some"
+    assert known["own201/digits@4"] == "own201"
+
+
+def test_the_list_of_tasks_counts_those_of_a_table_with_families_and_lists_them_when_asked(write, nas):
+    write()
+    listed = nas("tasks").stdout
+    assert "Table some has 1 more, which --family FAMILY or --json lists: weather (1)." in listed
+    assert "some/birds-fog" not in listed
+    assert "own201/digits@4" in listed
+    assert "some/birds-fog@8" in nas("tasks", "--family", "weather").stdout
+    assert "some/birds-fog@8" in nas("tasks", "--json").stdout
 
 
 def test_features_of_known_images_keep_their_description_and_take_the_table_s_number_of_examples(write):

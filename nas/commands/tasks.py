@@ -9,6 +9,7 @@ import click
 from nas.commands import _shared
 from nas.tasks import catalog
 from nas.tasks.catalog import Entry
+from nas.terminal import printable
 
 
 @click.command()
@@ -19,13 +20,15 @@ def command(family: str | None, as_json: bool) -> None:
 
     Split `test*` means that the only column is a test column: it is searched, and there is no further test estimate. Top 0.1% is
     counted by function: the architectures in it, their share, the distinct functions. `coarse`: ties at least double it.
+    Tasks of a table that has families of its own are only counted, unless one is asked for.
 
     \b
     Example:
       nas tasks
     """
     passed_over: list[str] = []
-    entries = list(catalog.entries(family, passed_over))
+    divided = {} if family or as_json else catalog.families_of_tables()
+    entries = list(catalog.entries(family, passed_over, {name for families in divided.values() for name in families}))
     _shared.say_passed_over(passed_over)
     if as_json:
         _shared.print_json([entry._asdict() for entry in entries])
@@ -43,6 +46,11 @@ def command(family: str | None, as_json: bool) -> None:
         "task",
     )
     _shared.print_lines([headings, *map(_row, entries)])
+    for table, families in divided.items():
+        listed = ", ".join(f"{printable(name)} ({count})" for name, count in families.items())
+        click.echo(
+            f"Table {printable(table)} has {families.total()} more, which --family FAMILY or --json lists: {listed}."
+        )
     click.echo("Your own: npz:FILE, folder:DIR, hf:NAME (trained); nats:PATH/TASK@EPOCHS (NATS-Bench's own files).")
 
 

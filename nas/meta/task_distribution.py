@@ -168,4 +168,6 @@ def _family(name: str) -> str:
     parsed = tasks.TaskName.parse(name)
     if parsed.constraints:
         return "device"
+    if tables.find(parsed.table).families:
+        return parsed.table  # One family: each of its own would weigh as much as one of another table.
     return families.family_of(str(parsed._replace(epochs=200)) if parsed.table == "nasbench201" else name)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -42,10 +43,15 @@ class Entry(NamedTuple):
     """The best 0.1% of the functions (`nas.tasks.top.Top`), and whether this is `coarse`; None where only training would tell."""
 
 
-def entries(family: str | None = None, passed_over: list[str] | None = None) -> Iterator[Entry]:
+def entries(
+    family: str | None = None, passed_over: list[str] | None = None, without: Collection[str] = ()
+) -> Iterator[Entry]:
     """Datasets that are always there, then the tables' tasks, then constrained ones; of one family if it is named.
 
     Raises `UserError` for a family that is not there. Of a table that cannot be read the reason goes to `passed_over`, once.
+
+    Args:
+        without: families that are left out.
     """
     passed_over = [] if passed_over is None else passed_over
     passed_over += tables.unreadable()
@@ -60,7 +66,7 @@ def entries(family: str | None = None, passed_over: list[str] | None = None) -> 
         yield from map(_dataset, datasets.names())
     for found in (s for name in tables.names() for s in task_columns(tables.find(name))):
         plain = TaskName("table", found.table.name, found.name)
-        if plain in family_of and family in (None, family_of[plain]):
+        if plain in family_of and family in (None, family_of[plain]) and family_of[plain] not in without:
             yield from _readable(
                 lambda f=found, p=plain: _entry(p._replace(epochs=f.epochs), family_of[p], f), passed_over
             )
@@ -69,6 +75,17 @@ def entries(family: str | None = None, passed_over: list[str] | None = None) -> 
             for task in members:
                 if task.constraints:
                     yield from _readable(lambda t=task, n=name: _constrained(t, n), passed_over)
+
+
+def families_of_tables() -> dict[str, Counter[str]]:
+    """Of each table that divides its tasks into families, how many tasks each has, at whatever length."""
+    found = {}
+    for name in tables.names():
+        table = tables.find(name)
+        counted = Counter(f for column in task_columns(table) if (f := table.families.get(column.name)) is not None)
+        if counted and table.space.replace("-", "_") in plugins.names("space"):
+            found[name] = counted
+    return found
 
 
 def _readable(entry: Callable[[], Entry], passed_over: list[str]) -> Iterator[Entry]:
