@@ -1,8 +1,8 @@
 """What the table of many tasks is worth to a prior of transfer_bo, family by family that is left out.
 
-Called by many_worth.sh: SEARCHES DRAWS. A prior is trained with the table and without it, on each draw of the training tasks. Both
-search the tasks of a fold (`runs/left_out.py`), which they have not seen, as does a search without a prior. Families are chosen so
-that the table holds tasks beside the fold's: `own201` is the same images, and the other spaces are not the table's.
+Called by many_worth.sh: SEARCHES DRAWS. A prior is trained with the table and without it, on each draw of the training tasks.
+Both search the tasks of a fold (`runs/left_out.py`), which they have not seen, as does a search without a prior. Not all folds
+are here: `own201` is of the same images, and other spaces are not the table's.
 """
 
 from __future__ import annotations
