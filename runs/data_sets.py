@@ -205,7 +205,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     names = sorted({row["set"] for row in rows})
     head = ["data set", *arms, *(f"found - {arm}" for arm in arms[1:])]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    gains: dict[str, list[float]] = {arm: [] for arm in arms[1:]}
+    gains: dict[str, dict[str, float]] = {arm: {} for arm in arms[1:]}
     verdicts: dict[str, list[str]] = {arm: [] for arm in arms[1:]}
     for name in names:
         hits = {arm: found for arm in arms if (found := _hits(rows, name, arm)) is not None}
@@ -217,19 +217,19 @@ def table(rows: list[dict[str, Any]]) -> str:
             gain = 100 * (hits[arms[0]] - hits[arm])
             p = stats.ttest_rel(hits[arms[0]], hits[arm]).pvalue if gain.any() else 1.0
             verdict = "" if not p < 0.05 else "better" if gain.mean() > 0 else "worse"
-            gains[arm].append(gain.mean())
+            gains[arm][name] = gain.mean()
             verdicts[arm].append(verdict)
             cells.append(f"{gain.mean():+.1f} {verdict}".strip())
         lines.append("| " + " | ".join([f"{name}{' *' if name in DEVELOPMENT else ''}", *cells]) + " |")
-    for arm, values in gains.items():
-        if not values:
+    for arm, by_set in gains.items():
+        if not by_set:
             continue
-        error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
         better, worse = (verdicts[arm].count(word) for word in ("better", "worse"))
-        said = (
-            f"found - {arm}: {statistics.mean(values):+.2f} points, standard error {error:.2f}, over {len(values)} sets"
+        unseen = [gain for name, gain in by_set.items() if name not in DEVELOPMENT]
+        lines.append(
+            f"\nfound - {arm}: {_mean([*by_set.values()])}; better beyond chance on {better}, worse on {worse}. "
+            f"Without the marked sets {_mean(unseen)}."
         )
-        lines.append(f"\n{said}; better beyond chance on {better}, worse on {worse}.")
     kept = [small >= plain - 1 for small, plain in _pairs(rows, "small", "resnet")]
     if kept:
         lines.append(
@@ -237,6 +237,11 @@ def table(rows: list[dict[str, Any]]) -> str:
             f"{len(kept)} sets."
         )
     return "\n".join([*lines, "\n\\* looked at while choices were made."])
+
+
+def _mean(gains: list[float]) -> str:
+    error = statistics.stdev(gains) / len(gains) ** 0.5 if len(gains) > 1 else float("nan")
+    return f"{statistics.mean(gains) if gains else 0:+.2f} points, standard error {error:.2f}, over {len(gains)} sets"
 
 
 def _pairs(rows: list[dict[str, Any]], first: str, second: str) -> list[tuple[float, float]]:

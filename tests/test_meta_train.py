@@ -36,7 +36,7 @@ OPTIONS = {
 
 @pytest.fixture
 def three_tasks(nasbench201, monkeypatch) -> TaskSet:
-    patterns = ("*+*", "nasbench201-robustness/*", "natsbench-size/*", "transnas-micro/*")
+    patterns = ("*+*", "nasbench201-robustness/*", "natsbench-size/*", "transnas-micro/*", "own201-many/*")
     tasks = task_distribution.training_tasks(patterns)[:3]
     monkeypatch.setattr(task_distribution, "training_tasks", lambda held_out: tasks)
     monkeypatch.setattr(task_distribution, "auxiliary_columns", lambda held_out: [])
