@@ -7,8 +7,9 @@ import json
 import pytest
 import safetensors.torch
 import torch
+from safetensors import safe_open
 
-from nas import tables, tasks
+from nas import paths, tables, tasks
 from nas.meta import task_distribution
 from nas.tables import functions
 from nas.tables.verify import verify
@@ -156,3 +157,16 @@ def test_an_unknown_length_of_values_does_not_pass_for_another(write):
     table = tables.read(write(torch.zeros(15625).short()))
     with pytest.raises(UserError, match="is not whole"):
         table.column(COLUMN)
+
+
+def test_the_table_of_many_tasks_ships_with_its_families_images_and_noise():
+    table = tables.read(paths.TABLES / "own201-many.safetensors")
+    scored = {c.task for c in table.columns.values() if c.split is not None}
+    assert len(scored) >= 150
+    assert len({table.families[task] for task in scored}) >= 8
+    assert all(name in table.noise for name, c in table.columns.items() if c.task in scored)
+    assert {task.partition("-")[0] for task in scored} == table.images.keys()
+    assert table.path.stat().st_size < 12e6
+    with safe_open(table.path, framework="pt") as file:
+        archs = file.get_tensor("archs")
+    assert torch.equal(_ops.index(archs, SPACE.choices), functions.function_index(SPACE).unique())
