@@ -23,6 +23,8 @@ from search_spaces import UserError
 _GRACE = 120.0
 """Seconds that a worker has to import what it needs."""
 _GIB = 1 << 30
+UNGUARDED = 97
+"""Status of a worker that was asked to search while it still read its caller's script, which has no guard for its main part."""
 DEATH = "its process ended"
 """How the error of a call begins whose worker has died."""
 
@@ -188,6 +190,11 @@ class _Worker:
         self.process.join()
         code = self.process.exitcode
         self.kill()
+        if code == UNGUARDED and not self._ready:
+            raise UserError(
+                "The script called this again in the process that it started for your function, which reads the script first; "
+                "put the call under `if __name__ == '__main__':`."
+            )
         return Answer(None, seconds, _death(code))
 
     def kill(self) -> None:
@@ -198,6 +205,12 @@ class _Worker:
         self.process.kill()
         self.process.join()
         self.connection.close()
+
+
+def refuse_unguarded() -> None:
+    """End this process if it is a worker that still reads its caller's script: a call there would start workers without end."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise SystemExit(UNGUARDED)
 
 
 def _death(code: int | None) -> str:

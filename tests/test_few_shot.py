@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import unicodedata
 
 import numpy as np
 import pytest
@@ -134,9 +135,27 @@ def test_mini_imagenets_folder_and_tables_are_read(tmp_path):
             writer = csv.DictWriter(opened, ["filename", "label"])
             writer.writeheader()
             writer.writerows(rows)
+    train = tmp_path / "train.csv"
+    train.write_bytes(b"\xef\xbb\xbf" + train.read_bytes())  # As spreadsheets write UTF-8.
     data = load.load(str(tmp_path), image_size=16)
     assert dict(zip(data.names, data.split.tolist())) == {"n01": 0, "n02": 0, "n03": 1, "n04": 2}
     assert data.images[:, 0, 0, 0].tolist() == list(range(8))
+    train.write_text("filename,label\n0.png,n01\n1.png\n")
+    with pytest.raises(UserError, match=r"no filename or no label in line 3"):
+        load.load(str(tmp_path))
+    train.write_bytes("filename,label\n0.png,caf\xe9\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"train.csv' is not UTF-8 \(byte 24\)"):
+        load.load(str(tmp_path))
+
+
+def test_folders_whose_names_are_one_in_unicode_are_one_class(tmp_path):
+    for name in "abcdefgh":
+        write_images(tmp_path / name, 2)
+    for form in ("NFC", "NFD"):
+        write_images(tmp_path / unicodedata.normalize(form, "café"), 3)
+    data = load.load(str(tmp_path))
+    counts = dict(zip(data.names, data.count.tolist()))
+    assert (len(counts), counts["café"]) == (9, 6)
 
 
 def test_folders_of_classes_are_split_by_lists_or_else_by_a_seed(tmp_path):
@@ -147,6 +166,8 @@ def test_folders_of_classes_are_split_by_lists_or_else_by_a_seed(tmp_path):
         (tmp_path / f"{split}.txt").write_text("\n".join(names) + "\n")
     found = load.load(str(tmp_path))
     assert dict(zip(found.names, found.split.tolist())) == {"a": 0, "b": 0, "c": 0, "d": 1, "e": 1, "f": 2}
+    (tmp_path / "test.txt").write_bytes(b"\xef\xbb\xbff\n")
+    assert dict(zip(found.names, load.load(str(tmp_path)).split.tolist()))["f"] == 2
     (tmp_path / "test.txt").write_text("z")
     with pytest.raises(UserError, match="names class 'z'"):
         load.load(str(tmp_path))

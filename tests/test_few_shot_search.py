@@ -10,7 +10,7 @@ from controller import Proposal
 from nas import plugins, tasks
 from nas.few_shot import evaluate, export, final, result, run, training
 from nas.few_shot.episodes import Size
-from nas.run import learner_defaults, session, store
+from nas.run import front, learner_defaults, session, store
 from nas.run.config import RunConfig
 from nas.tasks import TaskName
 from search_spaces import Task
@@ -67,7 +67,35 @@ def test_a_search_that_was_stopped_ends_as_one_that_was_not_and_exports_what_cla
     assert all(torch.equal(p, params[name]) for name, p in learned.params.items())
     assert result.read(folder)["test"]["accuracy"] == pytest.approx(shown[0]["best"][0]["report"], abs=1e-4)
     assert "--onnx" in nas("export", "stopped", "--to", "out2", "--onnx").stderr
+    assert "--onnx-input" in nas("export", "stopped", "--to", "out2", "--onnx-input", "uint8").stderr
     assert nas("export", "stopped", "--to", "out").returncode == 2, "what is there is not replaced"
+    assert "as the table says" not in nas("show", "whole").stdout
+    assert "it searched a few-shot learner; `nas export" in nas("predict", "whole", __file__).stderr
+
+
+def test_a_backbone_that_is_picked_is_trained_to_the_end_and_classifies(nas, tmp_path):
+    assert nas(*SEARCH, "--name", "picked").returncode == 0
+    handed_out = json.loads(nas("show", "picked", "--json").stdout)["best"][0]["arch"]
+    with store.open_run(tmp_path / "runs" / "picked") as opened:
+        points = front.points(opened)
+    other = next(point for point in points if point.arch != handed_out)
+    picked = nas("export", "picked", "--pick", f"params<={other.parameters}", "--to", "out")
+    assert picked.returncode == 0, picked.stderr
+    assert "this one is trained to the end first" in picked.stderr
+    learned = export.read(tmp_path / "out")
+    assert learned.config.arch == other.arch
+    assert learned.config.steps == int(SETTINGS["final_steps"])
+    again = nas("export", "picked", "--pick", f"params<={other.parameters}", "--to", "again")
+    assert "trained to the end first" not in again.stderr, "what was picked before is kept"
+
+
+@pytest.mark.parametrize("command", [("show",), ("trials",), ("resume",), ("export", "--to", "x")])
+def test_a_training_of_a_learner_is_no_search_and_says_what_takes_it(command, nas):
+    small = ("--way", 3, "--queries", 2, "--steps", 1, "--episodes", 2, "--arch", "16:0:0:0:max_pool")
+    assert nas("few-shot", *small, "--name", "f").returncode == 0
+    done = nas(command[0], "f", *command[1:])
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "is a training of a few-shot learner and no search; `nas few-shot --resume`" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 import decimal
 import json
 import math
+import subprocess
+import sys
 import textwrap
 import types
 
@@ -180,3 +182,17 @@ def test_a_search_by_a_function_is_a_run_like_any(nas, file, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "untrained" not in done.stdout
     assert (tmp_path / "out" / "network.safetensors").is_file()
+
+
+def test_a_script_without_a_guard_is_told_so_and_makes_one_run(file, tmp_path):
+    script = tmp_path / "script.py"
+    call = f"nas.search(objective='{file}:scored', evals=2, task='digits', controller='random_search')"
+    script.write_text(f"import nas\nprint(len({call}.trials()))\n")
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith("put the call under `if __name__ == '__main__':`.")
+    assert "freeze_support" not in done.stderr
+    assert len([*(tmp_path / "runs").iterdir()]) == 1
+    script.write_text(f"import nas\nif __name__ == '__main__':\n    print(len({call}.trials()))\n")
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr

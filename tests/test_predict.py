@@ -50,7 +50,6 @@ def result(home):
         found = nas.search(
             task="folder:photos", evals=2, batch=2, leaders=0, comparison=False, training_options=SHORT, name="photos"
         )
-        found.folder = found.folder.absolute()
         return found
 
 
@@ -96,6 +95,14 @@ def test_a_result_has_what_the_commands_print(result, command, tmp_path):
     light = result.predict("new/light.png")[0]
     logits = result.network()(torch.full((1, 3, 8, 8), 210 / 255))
     assert light.probabilities == pytest.approx(dict(zip(("cat", "dog"), logits.softmax(1)[0].tolist())), abs=1e-6)
+    with pytest.raises(UserError, match="onnx_input is given with hf"):
+        result.export(tmp_path / "hub", hf=True, onnx_input="uint8")
+    with pytest.raises(UserError, match="onnx_input is 'int8'; it takes float32 or uint8"):
+        result.export(tmp_path / "hub", onnx_input="int8")
+    for asked in (("--onnx-input", "uint8"), ("--no-onnx",)):
+        refused = command("export", result.folder, "--hf", tmp_path / "hub", *asked)
+        assert (refused.returncode, f"{asked[0]} is of the files that --to writes" in refused.stderr) == (2, True)
+    assert not (tmp_path / "hub").exists()
     assert result.export(tmp_path / "hub", hf=True) == tmp_path / "hub"
     assert "network.py IMAGES names them" in command("predict", tmp_path / "hub", "new").stderr
     assert result.export(tmp_path / "files", onnx=False).trained
@@ -120,6 +127,7 @@ def test_the_model_card_says_where_the_plain_network_is_handed_out(result, monke
         ({"evals": "many"}, "'many' is not a valid integer"),
         ({"task": "folder:nowhere"}, "There is no folder '.*nowhere'"),
         ({"controller_options": {"lrr": 1}}, "lrr"),
+        ({"objective": len}, "objective is a function object, .* name its file: 'FILE.py:FUNCTION'"),
     ],
 )
 def test_what_a_search_from_python_cannot_do_is_one_line(options, says, home, monkeypatch):
@@ -139,6 +147,13 @@ def test_ctrl_c_in_a_search_from_python_is_a_keyboard_interrupt_and_leaves_a_run
         nas.search(task="own201/digits", controller="random_search", evals=3, name="stopped")
     assert "Go on: nas resume runs/stopped" in capsys.readouterr().err
     assert nas.Result("runs/stopped").trials() == []
+
+
+def test_a_result_is_of_its_run_wherever_its_program_goes(result, home, monkeypatch):
+    monkeypatch.chdir(home)
+    relative = nas.Result(result.folder.relative_to(home))
+    monkeypatch.chdir("/")
+    assert relative.best == result.best
 
 
 def test_the_loop_over_objects_is_still_what_search_gives():

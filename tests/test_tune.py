@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 
 import pytest
 
@@ -136,6 +137,37 @@ def test_the_file_of_settings_is_taken_by_the_command_that_it_is_for(nas, tmp_pa
     assert "is no file of settings" in nas(*asked).stderr
 
 
+def test_the_command_that_is_printed_trains_what_was_tuned(nas, tmp_path):
+    asked = (
+        "--way",
+        3,
+        "--queries",
+        2,
+        "--arch",
+        "16:0:0:0:max_pool",
+        "--rotations",
+        "--precision",
+        "bf16",
+        "--seed",
+        4,
+    )
+    searched = ("--setting", "lr=0.001,0.01", "--method", "grid", "--trials", 1, "--steps", 1)
+    tuned = nas("tune", "few-shot", "--data", "digits", "--shot", 1, *asked, *searched, "--out", "t")
+    assert tuned.returncode == 0, tuned.stderr
+    printed = shlex.split(tuned.stdout.splitlines()[-1].partition(": ")[2])
+    assert printed[:2] == ["nas", "few-shot"]
+    assert ("--shot" in printed, "--rotations" in printed) == (False, True)
+    assert nas(*printed[1:], "--steps", 1, "--episodes", 2, "--name", "f").returncode == 0
+    config = run.read_config(tmp_path / "runs" / "f")
+    assert (config.way, config.queries, config.arch, config.precision, config.seed) == (
+        3,
+        2,
+        "16:0:0:0:max_pool",
+        "bf16",
+        4,
+    )
+
+
 def test_settings_that_runs_name_by_default_are_searched_too(nas, tmp_path):
     asked = ("--learner", "neural_process", "--setting", "lr=0.001,0.01", "--method", "grid", "--steps", 1, "--way", 3)
     tuned = nas("tune", "few-shot", *asked, "--queries", 2, "--arch", "16:0:0:0:stride", "--out", tmp_path / "tuned")
@@ -153,6 +185,9 @@ def test_settings_that_runs_name_by_default_are_searched_too(nas, tmp_path):
         (("few-shot", "--setting", "lr=1,1"), "has a value twice"),
         (("few-shot", "--setting", "lr=1..0.1"), "is empty"),
         (("few-shot", "--setting", "lr=0..1:log"), "for numbers above zero"),
+        (("few-shot", "--setting", "lr=0.1..inf"), "has no end; an interval takes two finite numbers"),
+        (("few-shot", "--setting", "lr=-inf..0.1"), "has no end"),
+        (("few-shot", "--setting", "lr=0.001,nan"), "lr is nan; it takes a number above 0"),
         (("few-shot", "--setting", "lr=0..1", "--method", "grid"), "a grid takes lists"),
         (("few-shot", "--setting", "lr=1,2", "-l", "lr=1"), "say one of them"),
         (("few-shot", "--learner", "maml", "--setting", "first_order=false..true"), "takes a list of values"),

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from nas import guarded
 from nas.commands import _options, _shared, search
 from nas.run.result import Result
 from search_spaces import UserError, unknown
@@ -25,6 +26,11 @@ def search_task(*, quiet: bool = True, **options: Any) -> Result:
 
     Raises `UserError` for an option that does not exist, and whatever else the command answers with one line.
     """
+    guarded.refuse_unguarded()
+    if callable(options.get("objective")):
+        raise UserError(
+            "objective is a function object, which no other process can import; name its file: 'FILE.py:FUNCTION'."
+        )
     arguments = [argument for name, value in options.items() for argument in _arguments(name, value)]
     try:
         with search.command.make_context("search", arguments) as context:

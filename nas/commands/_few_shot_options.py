@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,36 @@ def learning(command: Callable[..., Any]) -> Callable[..., Any]:
     for add in reversed(_LEARNING):
         command = add(command)
     return command
+
+
+_OF_A_TRAINING = (
+    "way",
+    "shot",
+    "queries",
+    "seed",
+    "space",
+    "arch",
+    "image_size",
+    "rotations",
+    "split_seed",
+    "precision",
+)
+
+
+def words(data: str, given: Mapping[str, Any]) -> list[str]:
+    """What a command line says of data, episodes and backbone, for one that is printed: as the command at hand was given them,
+    without defaults."""
+    known = {option.name: option for option in click.get_current_context().command.params}
+    found = ["--data", data]
+    for name in _OF_A_TRAINING:
+        option, value = known[name], given[name]
+        assert isinstance(option, click.Option)
+        if value is None or value == option.default:
+            continue
+        found += (
+            (option.opts if value else option.secondary_opts)[:1] if option.is_flag else [option.opts[0], str(value)]
+        )
+    return found
 
 
 def config(

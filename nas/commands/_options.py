@@ -180,8 +180,8 @@ def configure(
     if setup.evaluator.training is None:
         if leaders:
             raise UserError(
-                f"--leaders is {leaders}; task '{task}' looks its scores up and trains nothing, so there is none to train again. "
-                "Leave it out."
+                f"--leaders is {leaders}; task '{task}' {TaskName.parse(task).how}, and leaders are cells that are trained on "
+                "images. Leave it out."
             )
         leaders = 0
     if isinstance(setup.evaluator, HasMemory) and (leaders or 0) > 1:

@@ -79,6 +79,11 @@ def command(
     """
     if to is None and hf is None:
         raise UserError("nas export takes --to FOLDER, or --hf FOLDER, or both.")
+    if to is None and (onnx is not None or onnx_input != "float32"):
+        asked = "--onnx-input" if onnx_input != "float32" else "--onnx" if onnx else "--no-onnx"
+        raise UserError(
+            f"{asked} is of the files that --to writes; --hf has no ONNX file. Leave it out, or give --to too."
+        )
     if picks and seed is not None:
         raise UserError(f"--seed is {seed}, and --pick looks at all seeds; leave one of them out.")
     with store.open_run(_shared.run_folder(run)) as opened:
@@ -109,9 +114,15 @@ def command(
             _say_hub(hf, arch, as_json)
             return
     assert to is not None
-    if weights is None and (learned := _few_shot_export.find(_shared.run_folder(run), space, arch)) is not None:
-        _few_shot_export.write(learned, to, arch, onnx=onnx, force=force, as_json=as_json)
-        return
+    if weights is None and tasks.TaskName.parse(about.task.name).kind == "few_shot":
+        learned = _few_shot_export.find(_shared.run_folder(run), space, arch)
+        if learned is None and (picks or seed is not None):
+            with store.open_run(_shared.run_folder(run)) as opened:
+                learned = _few_shot_export.train(opened, space, arch, trusted=trusted)
+        if learned is not None:
+            given = {"onnx": onnx, "onnx_input": onnx_input, "force": force, "as_json": as_json}
+            _few_shot_export.write(learned, to, arch, **given)
+            return
     options = {"onnx": onnx, "onnx_input": onnx_input, "force": force}
     if weights:
         done = trained_network.write_export(space, about.task, weights, to, **options)

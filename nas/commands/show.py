@@ -18,6 +18,7 @@ from nas.run.names import Name
 from nas.run.noise import Noise
 from nas.run.store import Run
 from nas.run.summary import summary, top_row
+from nas.tasks import TaskName
 from nas.terminal import encodable, printable
 from nas.text import counted, evaluations_text
 from search_spaces import Space, Task
@@ -110,7 +111,8 @@ def print_run(run: Run) -> None:
     training, wall = document["cost_seconds"], document["wall_seconds"]
     evaluations = evaluation_file.read(run.folder)
     told = run.config.evaluator == "ask_tell"  # Whoever drove the search timed it.
-    by_table = " as the table says," if about.final_space is None and not evaluations and not told else ""
+    looked_up = TaskName.parse(about.task.name).kind in ("table", "nats")
+    by_table = " as the table says," if looked_up and not evaluations and not told else ""
     what = "evaluation" if evaluations else "training"
     console.print(f"cost    {training:.1f} s of {what} a seed,{by_table} {wall:.1f} s of wall clock")
     _print_failures(console, run)

@@ -94,7 +94,7 @@ def _evaluator(task: str, space: str | None, training_options: tuple[str, ...]) 
     training = as_comparable(tasks.find(absolute(task), None, **options).training)
     if training is None:
         raise UserError(
-            f"Task '{task}' looks its scores up; `nas train` takes images: digits, npz:FILE, folder:DIR or hf:NAME."
+            f"Task '{task}' {tasks.TaskName.parse(task).how}; `nas train` takes images: digits, npz:FILE, folder:DIR or hf:NAME."
         )
     return training
 

@@ -17,6 +17,7 @@ from nas.commands._kinds import SEED, GivenPath
 from nas.few_shot import named
 from nas.few_shot import run as few_shot_run
 from nas.run.lock import lock
+from nas.settings import typed
 from nas.terminal import printable
 from nas.text import counted
 from nas.tune import objectives, ranges, settings_file, study
@@ -82,10 +83,16 @@ def few_shot(pruner: Any, folder: Path | None, **asked: Any) -> None:
     search = {n: asked.pop(n) for n in ("ranges_", "method", "trials", "jobs", "tune_seed", "as_json")}
     config = _few_shot_options.config(**asked)
     given = config.options
-    config = few_shot_run.prepare(config).config  # What cannot be is refused before a folder is made.
+    setup = few_shot_run.prepare(config)  # What cannot be is refused before a folder is made.
+    config, problem = setup.config, setup.learner.problem
+
+    def make(options: dict[str, str]) -> None:
+        tried = dataclasses.replace(config, options=config.options | options)
+        few_shot_run.make_learner(tried, problem.backbone.input_shape, problem.classes)
+
     component = named.component(config.learner)
-    again, objective = ["--data", config.data], objectives.FewShot(config)
-    _tune("few-shot", config.learner, component, objective, pruner, folder, given, again, **search)
+    again, objective = _few_shot_options.words(config.data, asked), objectives.FewShot(config)
+    _tune("few-shot", config.learner, component, objective, pruner, folder, given, again, make, **search)
 
 
 @command.command()
@@ -112,13 +119,19 @@ def meta_train(
     name, given = plugins.absolute(learner).replace("-", "_"), _options.pairs(options, "--learner-option")
     component = plugins.load("meta-learner", name)
     objective = objectives.MetaTrain(name, split, validate, given, evals, searches, seed)
-    objective.tasks()  # A split or a family that there is not is refused before a folder is made.
-    _tune("meta-train", name, component, objective, "none", folder, given, ["--split", split], **search)
+    rest, _ = objective.tasks()  # A split or a family that there is not is refused before a folder is made.
+
+    def make(options: dict[str, str]) -> None:
+        component(rest, **typed(name, component, given | options))
+
+    again = ["--split", split, *(["--seed", str(seed)] if seed else [])]
+    _tune("meta-train", name, component, objective, "none", folder, given, again, make, **search)
 
 
 def _tune(
     kind: str, learner: str, component: type, objective: Objective, pruner: Any, folder: Path | None, fixed: dict[str, str],
-    again: list[str], ranges_: tuple[str, ...], method: Any, trials: int, jobs: int, tune_seed: int, as_json: bool,
+    again: list[str], make: Callable[[dict[str, str]], None], ranges_: tuple[str, ...], method: Any, trials: int, jobs: int,
+    tune_seed: int, as_json: bool,
 ) -> None:  # fmt: skip
     searched = ranges.parse(component, learner, ranges_)
     if twice := searched.keys() & fixed.keys():
@@ -129,6 +142,8 @@ def _tune(
         raise UserError(
             f"--method is grid, and --setting {interval} is an interval; a grid takes lists, as {interval}=A,B,C."
         )
+    for tried in ranges.listed(searched):
+        make(tried)
     asked = {"objective": dataclasses.asdict(objective), "ranges": searched, "method": method, "seed": tune_seed}  # pyright: ignore
     first = ranges.defaults(component, searched)
     plan = Plan(objective, searched, first, method, trials, tune_seed, pruner, asked | {"pruner": pruner})

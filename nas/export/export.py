@@ -73,6 +73,8 @@ def export(
     """
     refuse_taken(folder, force, (*FILES, SPACE_SOURCE))
     task = with_public_name(task)
+    if onnx_input not in ("float32", "uint8"):
+        raise UserError(f"onnx_input is '{onnx_input}'; it takes float32 or uint8.")
     if onnx_input == "uint8" and (mean is None or onnx is False):
         why = "no ONNX file is asked for" if onnx is False else "an untrained network does not know how to normalize"
         raise UserError(f"--onnx-input is uint8, and {why}; leave it out.")

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -47,8 +48,7 @@ def read(root: Path, image_size: int | None, split_seed: int) -> ClassImages:
     parts = {split_of(each.name): each for each in folders}
     if {"train", "test"} <= parts.keys() and all(_sub_folders(part) for key, part in parts.items() if key):
         return _split_folders(where, {key: part for key, part in parts.items() if key}, image_size, split_seed)
-    found = {readable(each.name): images_below(each) for each in folders}
-    found = {name: files for name, files in found.items() if files}
+    found = {name: files for name, files in by_class(folders).items() if files}
     if not found:
         raise UserError(f"'{where}' has no sub-folders of images; it takes one for each class.")
     lists = _lists(root, ".txt")
@@ -63,10 +63,18 @@ def read(root: Path, image_size: int | None, split_seed: int) -> ClassImages:
     return _by_seed(where, found, image_size, split_seed)
 
 
+def by_class(folders: Iterable[Path]) -> Files:
+    """The image files of folders by their names; two that differ in nothing but Unicode's form are one class."""
+    found: Files = {}
+    for each in folders:
+        found.setdefault(readable(each.name), []).extend(images_below(each))
+    return found
+
+
 def _omniglot(root: Path, image_size: int | None, seed: int) -> ClassImages:
     def characters(folder: Path) -> Files:
-        each = [c for alphabet in _sub_folders(folder) for c in _sub_folders(alphabet)]
-        return {f"{readable(c.parent.name)}/{readable(c.name)}": images_below(c) for c in each}
+        alphabets = {a: by_class(_sub_folders(a)) for a in _sub_folders(folder)}
+        return {f"{readable(a.name)}/{name}": files for a, found in alphabets.items() for name, files in found.items()}
 
     background, evaluation = (characters(root / name) for name in _OMNIGLOT)
     if not background or not evaluation:
@@ -85,21 +93,18 @@ def _tables(root: Path, tables: dict[str, Path]) -> dict[str, Files]:
     splits: dict[str, Files] = {}
     for split, file in tables.items():
         splits[split] = {}
-        with file.open(encoding="utf-8", newline="") as opened:
-            rows = csv.DictReader(opened)
-            if not rows.fieldnames or not {"filename", "label"} <= set(rows.fieldnames):
-                raise UserError(f"'{file}' has the columns {rows.fieldnames}; it takes filename and label.")
-            for row in rows:
-                splits[split].setdefault(readable(row["label"]), []).append(root / "images" / row["filename"])
+        rows = csv.DictReader(_text(file).splitlines())
+        if not rows.fieldnames or not {"filename", "label"} <= set(rows.fieldnames):
+            raise UserError(f"'{file}' has the columns {rows.fieldnames}; it takes filename and label.")
+        for row in rows:
+            if not row["filename"] or not row["label"]:
+                raise UserError(f"'{file}' has no filename or no label in line {rows.line_num}; each row takes both.")
+            splits[split].setdefault(readable(row["label"]), []).append(root / "images" / row["filename"])
     return splits
 
 
 def _split_folders(where: str, parts: dict[str, Path], image_size: int | None, seed: int) -> ClassImages:
-    splits = {
-        split: {readable(each.name): images_below(each) for each in _sub_folders(parts[split])}
-        for split in SPLITS
-        if split in parts
-    }
+    splits = {split: by_class(_sub_folders(parts[split])) for split in SPLITS if split in parts}
     both = sorted(splits["train"].keys() & splits["test"].keys())
     if both:
         # The usual split of images: few-shot learning tests on classes that it has not trained on.
@@ -177,7 +182,15 @@ def _lists(root: Path, suffix: str) -> dict[str, Path]:
 
 
 def _lines(file: Path) -> list[str]:
-    return [readable(line.strip()) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [readable(line.strip()) for line in _text(file).splitlines() if line.strip()]
+
+
+def _text(file: Path) -> str:
+    """Without the mark that some programs begin UTF-8 with. Raises `UserError` for another encoding."""
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"'{file}' is not UTF-8 (byte {error.start}); save it as UTF-8.") from None
 
 
 def _sub_folders(folder: Path) -> list[Path]:

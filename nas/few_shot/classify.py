@@ -11,8 +11,7 @@ from torch import Tensor
 
 from nas.datasets import image_files
 from nas.datasets.image_files import Broken
-from nas.datasets.image_folder import images_below
-from nas.datasets.labels import readable
+from nas.few_shot import class_folders
 from nas.few_shot.export import Exported
 from search_spaces import UserError
 
@@ -40,12 +39,8 @@ def support(exported: Exported, folder: Path) -> Support:
         raise UserError(
             f"There is no folder '{folder}'; --support takes one with a sub-folder of images for each class."
         )
-    found = {
-        readable(each.name): images_below(each)
-        for each in sorted(folder.iterdir())
-        if each.is_dir() and not each.name.startswith(".")
-    }
-    found = {name: files for name, files in found.items() if files}
+    folders = [each for each in sorted(folder.iterdir()) if each.is_dir() and not each.name.startswith(".")]
+    found = {name: files for name, files in class_folders.by_class(folders).items() if files}
     way = exported.config.way
     if exported.learner.fixed_way and len(found) != way:
         raise UserError(

@@ -100,7 +100,8 @@ def read(folder: Path) -> Exported:
     path = inner / WEIGHTS
     if not path.is_file():
         raise UserError(
-            f"'{folder}' is no export of few-shot learning: it has no {WEIGHTS}. `nas few-shot` writes one."
+            f"'{folder}' is no export of few-shot learning: it has no {WEIGHTS}. `nas few-shot` writes one, and so does "
+            "`nas export RUN --to DIR` of a search with --task few_shot:DATA."
         )
     try:
         with safe_open(path, framework="pt") as file:

@@ -18,6 +18,7 @@ from nas.export import formats, hugging_face, loader
 from nas.export.classify_source import Reading
 from nas.export.export import WEIGHTS, build
 from nas.run import store, subject, trained_network
+from nas.tasks import TaskName
 from nas.training import metrics
 from nas.types import TrainedNetwork
 from search_spaces import Space, Task, UserError
@@ -89,16 +90,22 @@ def is_classifier(folder: Path) -> bool:
     return any((folder / name).is_file() for name in (store.FILE, WEIGHTS))
 
 
+def why_none(folder: Path) -> str:
+    """Why a run has no trained network, and what would do."""
+    with store.open_run(folder) as opened:
+        task = TaskName.parse(opened.config.task)
+    if task.kind == "few_shot":
+        return f"it searched a few-shot learner; `nas export {folder} --to DIR`, then `nas few-shot classify DIR` asks that"
+    return f"a search by a table trains none, and one on images does so at its end; `nas show {folder}` says where it stands"
+
+
 def of_run(folder: Path, *, trusted: bool = False) -> Classifier:
     """That of a run, from its folder alone."""
     with store.open_run(folder) as opened:
         about = subject.read(opened)
     stored = trained_network.load(folder)
     if stored is None:
-        raise UserError(
-            f"Run '{folder}' has no trained network: a search by a table trains none, and one on images does so at its end; "
-            f"`nas show {folder}` says where it stands."
-        )
+        raise UserError(f"Run '{folder}' has no trained network: {why_none(folder)}.")
     space = subject.final_space(about, str(folder), trusted=trusted)
     return of_network(space, about.task, stored)
 

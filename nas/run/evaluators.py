@@ -53,7 +53,7 @@ def _refuse_without_images(task: str) -> None:
     parsed = tasks.TaskName.parse(task)
     if parsed.unconstrained().kind != "data":
         raise UserError(
-            f"--evaluator {_SUPERNET} trains on images; task '{task}' looks its scores up. Name digits, npz:FILE, folder:DIR or "
+            f"--evaluator {_SUPERNET} trains on images; task '{task}' {parsed.how}. Name digits, npz:FILE, folder:DIR or "
             "hf:NAME."
         )
     if parsed.constraints:

@@ -34,7 +34,7 @@ class Result:
     """
 
     def __init__(self, folder: Path | str):
-        self.folder = Path(folder)
+        self.folder = Path(folder).expanduser().absolute()
         self.open().connection.close()
 
     def __repr__(self) -> str:
@@ -100,8 +100,12 @@ class Result:
         Args:
             hf: in the layout of the Hugging Face hub.
             force: replace an earlier export in `folder`.
-            options: `onnx` and `onnx_input`, as of `nas.export.export`.
+            options: `onnx` and `onnx_input`, as of `nas.export.export`; none with `hf`, which has no ONNX file.
         """
+        if hf and options:
+            raise UserError(
+                f"{min(options)} is given with hf; the layout of the hub has no ONNX file, so leave it out."
+            )
         trained, space = self._trained(), self._space()
         with self.open() as run:
             task = subject.read(run).task
@@ -112,7 +116,7 @@ class Result:
     def _trained(self) -> TrainedNetwork:
         stored = trained_network.load(self.folder)
         if stored is None:
-            raise UserError(f"Run '{self.folder}' has no trained network: a search by a table trains none.")
+            raise UserError(f"Run '{self.folder}' has no trained network: {classify.why_none(self.folder)}.")
         return stored
 
     def _space(self) -> Space:

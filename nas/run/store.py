@@ -24,6 +24,8 @@ from search_spaces import UserError, unknown
 
 FORMAT = "nas-run/1"
 FILE = "run.sqlite"
+_FEW_SHOT = "few_shot.safetensors"
+"""What a folder of `nas few-shot` has in its place (`nas.few_shot.run.FILE`, whose module would load every learner)."""
 
 _SCHEMA = """
 create table about (key text primary key, value text not null);
@@ -122,6 +124,11 @@ def open_run(folder: Path, *, write: bool = False) -> Run:
 
     Raises `UserError` where there is none, for one of another version, and for one that another process writes to.
     """
+    if not (folder / FILE).is_file() and (folder / _FEW_SHOT).is_file():
+        raise UserError(
+            f"'{folder}' is a training of a few-shot learner and no search; `nas few-shot --resume`, `nas few-shot test` and "
+            "`nas few-shot classify` take it."
+        )
     if not (folder / FILE).is_file():
         there_are = [f.name for f in runs_in(folder.parent)]
         raise (

@@ -96,6 +96,11 @@ class TaskName(NamedTuple):
         return self._replace(constraints=(*self.constraints, *texts))
 
     @property
+    def how(self) -> str:
+        """How its scores come about, for a message: it follows the task's name."""
+        return {"data": "trains cells", "few_shot": "trains few-shot learners"}.get(self.kind, "looks its scores up")
+
+    @property
     def table_constraints(self) -> tuple[str, ...]:
         """Those on a column of a table."""
         return tuple(text for text in self.constraints if not bounds_network(text))

@@ -27,8 +27,12 @@ def of(name: TaskName, training: TrainingEvaluator | None, measurements: Measure
         return ()
     if training is None:
         raise UserError(
-            f"Constraint '{texts[0]}' is on the network that is trained; task '{name.unconstrained()}' looks its scores up. "
-            "It takes a column of a table: TABLE/COLUMN<=VALUE."
+            f"Constraint '{texts[0]}' is on the network that is trained; task '{name.unconstrained()}' {name.how}. "
+            + (
+                "`nas export --pick` takes it."
+                if name.kind == "few_shot"
+                else "It takes a column of a table: TABLE/COLUMN<=VALUE."
+            )
         )
     space, task = training.final_space, training.task
     model = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any, NamedTuple
 
@@ -44,6 +46,13 @@ def parse(component: type, name: str, texts: tuple[str, ...]) -> dict[str, Range
     return found
 
 
+def listed(ranges: dict[str, Range]) -> Iterator[dict[str, str]]:
+    """Each value of a list, as settings of their own: what may be refused before a search."""
+    for name, found in ranges.items():
+        for value in found.values or ():
+            yield as_text({name: value})
+
+
 def defaults(component: type, ranges: dict[str, Range]) -> dict[str, Any] | None:
     """The component's own settings, where they are all within the ranges; else None."""
     own = {f.name: f.default for f in fields(component)[1:] if f.name in ranges}
@@ -65,6 +74,8 @@ def _range(component: type, name: str, setting: str, given: str) -> Range:
     least, most = value(low), value(high)
     if isinstance(least, bool | str):
         raise UserError(f"--setting {setting}={given} is an interval; '{setting}' takes a list of values.")
+    if not (math.isfinite(least) and math.isfinite(most)):
+        raise UserError(f"--setting {setting}={given} has no end; an interval takes two finite numbers.")
     if least >= most:
         raise UserError(f"--setting {setting}={given} is empty; the first number takes to be the smaller.")
     if colon and (scale != "log" or least <= 0):
