@@ -104,6 +104,17 @@ def test_the_list_of_tasks_counts_those_of_a_table_with_families_and_lists_them_
     assert "some/birds-fog@8" in nas("tasks", "--json").stdout
 
 
+def test_the_noise_that_a_table_states_is_shown_and_in_the_document(write, nas):
+    noise = {"archs": 37, "deviation": 1.23456, "ceiling": 0.678}
+    path = write(about={"noise": noise})
+    shown = nas("table", "info", path).stdout
+    assert shown.splitlines()[-2].split()[-2:] == ["1.23", "0.68"]
+    assert "one architecture (37 architectures); ceiling: rank correlation of two seeds" in shown
+    assert json.loads(nas("table", "info", path, "--json").stdout)["columns"][0]["noise"] == noise
+    write()
+    assert "ceiling" not in nas("table", "info", path).stdout
+
+
 def test_features_of_known_images_keep_their_description_and_take_the_table_s_number_of_examples(write):
     described = tasks.describe_task("t", "gtsrb").features
     stated = tasks.describe_task("t", "gtsrb:quarter-fog", tables.Images((3, 16, 16), 43, 600))

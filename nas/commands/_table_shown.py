@@ -21,27 +21,27 @@ def describe(table: Table, as_json: bool) -> None:
     console.print(printable(f"  space {table.space}, {table.rows:,} architectures"), soft_wrap=True)
     for name, text in (("file", table.path), ("source", table.source), ("license", table.licence)):
         console.print(f"{name:<8} {printable(str(text))}", soft_wrap=True)
-    grid = Grid(box=None, header_style="bold")
-    for heading in ("column", "unit", "seeds", "known", "lowest", "median", "highest"):
-        grid.add_column(
-            heading, justify="left" if heading in ("column", "unit") else "right", no_wrap=heading == "column"
-        )
     rows = document(table, columns=True)["columns"]
+    noisy = [row["noise"] for row in rows if row["noise"]]
+    words, numbers = ("column", "unit"), ("seeds", "known", "lowest", "median", "highest")
+    grid = Grid(box=None, header_style="bold")
+    for heading in (*words, *numbers, *(("deviation", "ceiling") if noisy else ())):
+        grid.add_column(heading, justify="left" if heading in words else "right", no_wrap=heading == "column")
     for row in rows:
-        numbers = ("-" if row[k] is None else f"{row[k]:.4g}" for k in ("lowest", "median", "highest"))
         name, unit = printable(row["name"]), printable(row["unit"] or "")
         seeds = "-" if row["seeds"] is None else str(row["seeds"])
-        grid.add_row(name, unit, seeds, f"{row['known']:.1%}", *numbers)
+        shown = ["-" if row[k] is None else f"{row[k]:.4g}" for k in numbers[2:]]
+        spread = [f"{row['noise'][k]:.2f}" for k in ("deviation", "ceiling")] if row["noise"] else ["-", "-"]
+        grid.add_row(name, unit, seeds, f"{row['known']:.1%}", *shown, *(spread if noisy else ()))
     _shared.print_grid(grid)
-    for row in rows:
-        if row["noise"]:
-            spread = row["noise"]
-            console.print(
-                printable(f"noise of {row['name']}: deviation {spread['deviation']:.2f} {row['unit']} between seeds, ")
-                + f"rank correlation of two seeds {spread['ceiling']:.2f} ({spread['archs']:,} architectures), "
-                "which no predictor can be expected to exceed",
-                soft_wrap=True,
-            )  # fmt: skip
+    if noisy:
+        counts = sorted({spread["archs"] for spread in noisy})
+        measured = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
+        console.print(
+            f"deviation: between training seeds of one architecture ({measured} architectures); ceiling: rank correlation of two "
+            "seeds, which no predictor can be expected to exceed",
+            soft_wrap=True,
+        )
 
 
 def document(table: Table, *, columns: bool) -> dict:
