@@ -194,7 +194,7 @@ def test_what_a_table_holds_is_printed_whole_where_there_is_no_terminal(columns,
     printed = [line.split() for line in nas("table", "info", "own201").stdout.splitlines()]
     rows = {words[0]: words for words in printed if words and words[0] in table.columns}
     assert rows.keys() == table.columns.keys()
-    assert {len(words) for words in rows.values()} == {7}
+    assert {len(words) for words in rows.values()} == {9}
     known = table.column("digits/params")
     assert rows["digits/params"][1:3] == ["million", "1"]
     assert float(rows["digits/params"][4]) == pytest.approx(known.min().item(), rel=1e-3)
