@@ -26,6 +26,13 @@ def find(folder: Path, space: Space, arch: str) -> Path | None:
     return final.export_of(folder, space.describe(representatives(space, space.parse(arch))))
 
 
+def refuse(*, onnx: bool | None, onnx_input: str) -> None:
+    """Raise `UserError` for options of files that a few-shot learner is not exported as."""
+    if onnx or onnx_input != "float32":
+        asked = "--onnx" if onnx else "--onnx-input"
+        raise UserError(f"A few-shot learner is exported as network.py and embedding.pt2; leave {asked} out.")
+
+
 def train(run: Run, space: Space, arch: str, *, trusted: bool) -> Path:
     """The export of a backbone that the search did not hand out, after its final training, which may take long."""
     config = provenance.located(run)
@@ -41,13 +48,8 @@ def train(run: Run, space: Space, arch: str, *, trusted: bool) -> Path:
     return made
 
 
-def write(
-    learned: Path, to: Path, arch: str, *, onnx: bool | None, onnx_input: str, force: bool, as_json: bool
-) -> None:
+def write(learned: Path, to: Path, arch: str, *, force: bool, as_json: bool) -> None:
     """Copy the export of the final training, for `nas few-shot classify`. Raises `UserError` for a folder that is taken."""
-    if onnx or onnx_input != "float32":
-        asked = "--onnx" if onnx else "--onnx-input"
-        raise UserError(f"A few-shot learner is exported as network.py and embedding.pt2; leave {asked} out.")
     files = sorted(file.name for file in learned.iterdir())
     refuse_taken(to, force, tuple(files))
     with atomic_folder(to) as partial:

@@ -116,12 +116,13 @@ def command(
     assert to is not None
     if weights is None and tasks.TaskName.parse(about.task.name).kind == "few_shot":
         learned = _few_shot_export.find(_shared.run_folder(run), space, arch)
+        if learned is not None or picks or seed is not None:
+            _few_shot_export.refuse(onnx=onnx, onnx_input=onnx_input)
         if learned is None and (picks or seed is not None):
             with store.open_run(_shared.run_folder(run)) as opened:
                 learned = _few_shot_export.train(opened, space, arch, trusted=trusted)
         if learned is not None:
-            given = {"onnx": onnx, "onnx_input": onnx_input, "force": force, "as_json": as_json}
-            _few_shot_export.write(learned, to, arch, **given)
+            _few_shot_export.write(learned, to, arch, force=force, as_json=as_json)
             return
     options = {"onnx": onnx, "onnx_input": onnx_input, "force": force}
     if weights:

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -93,7 +94,7 @@ def _tables(root: Path, tables: dict[str, Path]) -> dict[str, Files]:
     splits: dict[str, Files] = {}
     for split, file in tables.items():
         splits[split] = {}
-        rows = csv.DictReader(_text(file).splitlines())
+        rows = csv.DictReader(io.StringIO(_text(file)))
         if not rows.fieldnames or not {"filename", "label"} <= set(rows.fieldnames):
             raise UserError(f"'{file}' has the columns {rows.fieldnames}; it takes filename and label.")
         for row in rows:
