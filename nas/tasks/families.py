@@ -29,9 +29,8 @@ def families() -> dict[str, list[str]]:
         table = tables.find(name)
         full = _at_full_length(table)
         if full and table.space.replace("-", "_") in plugins.names("space"):
-            for task in full:
-                family = table.families.get(TaskName.parse(task).dataset, _NAMED.get(name, name))
-                found.setdefault(family, []).append(task)
+            for dataset, task in full.items():
+                found.setdefault(table.families.get(dataset, _NAMED.get(name, name)), []).append(task)
     if _LIMITED in found.get("accuracy", []) and _LIMITS in tables.names():
         found["device"] = [f"{_LIMITED}+{_LIMITS}/{c}<={_QUANTILE}" for c in devices(tables.find(_LIMITS))]
     return found
@@ -103,11 +102,12 @@ def all_fidelities(table: Table) -> list[str]:
     return [str(TaskName("table", table.name, s.name, s.epochs)) for s in found]
 
 
-def _at_full_length(table: Table) -> list[str]:
+def _at_full_length(table: Table) -> dict[str, str]:
+    """By dataset the name of its task."""
     longest: dict[str, tuple[int, str]] = {}
     for found, name in zip(task_columns(table), all_fidelities(table)):
         longest[found.name] = max(longest.get(found.name, (0, "")), (found.epochs or 0, name))
-    return [name for _, name in longest.values()]
+    return {dataset: name for dataset, (_, name) in longest.items()}
 
 
 def _any_length(task: str) -> str:

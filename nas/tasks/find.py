@@ -52,20 +52,28 @@ class TaskColumns(NamedTuple):
 
 def task_columns(table: Table) -> list[TaskColumns]:
     """The tasks of a table that have an accuracy to raise, one for each fidelity."""
-    scores = {n: c for n, c in table.columns.items() if c.maximize and c.metric in SCORES and c.split != "train"}
-    keys = dict.fromkeys((c.task, c.epochs) for c in scores.values())
-    return [_columns(table, task, epochs, scores) for task, epochs in keys]
+    by_task: dict[str, dict[str, Column]] = {}
+    for name, column in table.columns.items():
+        by_task.setdefault(column.task, {})[name] = column
+    keys = dict.fromkeys((c.task, c.epochs) for c in table.columns.values() if _is_score(c))
+    return [_columns(table, task, epochs, by_task[task]) for task, epochs in keys]
 
 
-def _columns(table: Table, task: str, epochs: int | None, scores: dict[str, Column]) -> TaskColumns:
-    at_fidelity = [n for n, c in scores.items() if c.task == task and c.epochs == epochs]
+def _is_score(column: Column) -> bool:
+    return column.maximize and column.metric in SCORES and column.split != "train"
+
+
+def _columns(table: Table, task: str, epochs: int | None, columns: dict[str, Column]) -> TaskColumns:
+    """Of a task by all of its columns."""
+    scores = {n: c for n, c in columns.items() if _is_score(c)}
+    at_fidelity = [n for n, c in scores.items() if c.epochs == epochs]
     search = min(at_fidelity, key=lambda n: (_SPLIT_RANK[scores[n].split], "per_seed" in n))
     # The test examples that a search chose by give no estimate any more, after however many epochs.
     chosen_by_test = scores[search].split == "test"
-    reported = {n: c for n, c in table.columns.items() if n in scores or (c.metric == _TEST_SCORE and c.maximize)}
-    tests = [n for n, c in reported.items() if c.task == task and c.split == "test" and not chosen_by_test]
+    reported = {n: c for n, c in columns.items() if n in scores or (c.metric == _TEST_SCORE and c.maximize)}
+    tests = [n for n, c in reported.items() if c.split == "test" and not chosen_by_test]
     report = min(tests, key=lambda n: (-(reported[n].epochs or 0), "per_seed" in n)) if tests else None
-    costs = {c.epochs: n for n, c in table.columns.items() if c.task == task and c.metric == "train_seconds"}
+    costs = {c.epochs: n for n, c in columns.items() if c.metric == "train_seconds"}
     cost, scale = costs.get(epochs), 1.0
     if cost is None and costs and epochs:
         full = max(e for e in costs if e)
