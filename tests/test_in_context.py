@@ -470,7 +470,9 @@ def test_what_a_split_holds_out_is_no_training_task_and_no_auxiliary_column(nasb
         "ninapro": ("ninapro",),
         "transnas-micro": ("transnas-micro/",),
         "natsbench-size": ("natsbench-size/",),
-        "shipped": ("digits", "rsscn7"),
+        "shipped": ("digits", "rsscn7", "own201-many"),
+        "shipped-many": ("own201/digits", "own201-many/digits", "rsscn7", "own201-many/mnist", "usps"),
+        "robustness-many": ("robustness", "-fgsm_", "-pgd_"),
         "everything": (),
     }[name]
     assert not [x for x in taught for part in held_out if part in x]
