@@ -73,7 +73,7 @@ def test_a_search_that_was_stopped_ends_as_one_that_was_not_and_exports_what_cla
     assert "it searched a few-shot learner; `nas export" in nas("predict", "whole", __file__).stderr
 
 
-def test_a_backbone_that_is_picked_is_trained_to_the_end_and_classifies(nas, tmp_path):
+def test_a_backbone_that_is_picked_is_trained_to_the_end_once(nas, tmp_path):
     assert nas(*SEARCH, "--name", "picked").returncode == 0
     handed_out = json.loads(nas("show", "picked", "--json").stdout)["best"][0]["arch"]
     with store.open_run(tmp_path / "runs" / "picked") as opened:

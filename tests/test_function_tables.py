@@ -130,9 +130,10 @@ def test_features_of_known_images_keep_their_description_and_take_the_table_s_nu
         ({"about": {"scale": 0}}, f"column '{COLUMN}' has scale '0'; it takes a number above 0"),
         ({"about": {"scale": True}}, f"column '{COLUMN}' has scale 'True'"),
         ({"about": {"noise": 3}}, f"column '{COLUMN}' has noise '3'; it takes archs, deviation and ceiling"),
+        ({"about": {"noise": {"archs": "x", "deviation": None, "ceiling": 2}}}, "and ceiling, all numbers"),
         ({"about": {"colour": "red"}}, f"'colour' of column '{COLUMN}', which no column has"),
         ({"families": json.dumps({"birds-fog": 4})}, "task 'birds-fog' is of family '4'"),
-        ({"families": "[1"}, "whose 'columns' cannot be read"),
+        ({"families": "[1"}, "whose 'columns', 'families' or 'images' cannot be read"),
         ({"images": json.dumps({"birds": {"input_shape": [1, 2], "classes": 3, "examples": 4}})}, "images of task 'birds'"),
         ({"format": "nas-table/3"}, "has format 'nas-table/3'; a table has 'nas-table/1' or 'nas-table/2'"),
     ],
@@ -161,6 +162,21 @@ def test_values_that_are_wrong_are_named(write):
     assert verify(tables.read(write(archs=twice))) == [f"1 of {len(ROWS)} architectures are there twice"]
     with pytest.raises(UserError, match="are there twice"):
         tables.read(write(archs=twice)).column(COLUMN)
+
+
+def test_two_rows_of_one_function_are_refused(write):
+    archs = _ops.from_index(ROWS, SPACE.choices).to(torch.int8)
+    alike = (functions.function_index(SPACE) == ROWS[0]).nonzero().flatten()
+    assert len(alike) > 1
+    archs[1] = _ops.from_index(alike[-1], SPACE.choices).to(torch.int8)
+    with pytest.raises(UserError, match=f"1 of {len(ROWS)} rows are of a function that another row is of"):
+        tables.read(write(archs=archs)).column(COLUMN)
+
+
+def test_what_a_header_leaves_out_of_a_column_is_not_known(write):
+    named = {"task": "birds-fog", "metric": "accuracy", "maximize": True, "scale": 0.1}
+    column = tables.read(write(columns=json.dumps({COLUMN: named}))).columns[COLUMN]
+    assert (column.split, column.epochs, column.unit, column.seeds) == (None, None, None, None)
 
 
 def test_an_unknown_length_of_values_does_not_pass_for_another(write):

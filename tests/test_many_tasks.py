@@ -507,7 +507,7 @@ def test_a_latency_is_the_least_mean_of_a_round_by_a_clock_of_ours(monkeypatch):
         ("robustness-many", ("cifar10-fgsm_2@8", "gtsrb-pgd_16@8"), ("cifar10@8", "gtsrb-noise_1@8")),
     ],
 )
-def test_a_split_of_priors_holds_out_what_its_tasks_are_of_in_the_unpacked_table_too(split, out, kept):
+def test_a_split_of_priors_that_includes_the_table_holds_out_what_its_own_tasks_are_of(split, out, kept):
     patterns = splits.split(split).held_out
     found = {t: any(fnmatchcase(f"own201-many/{t}", pattern) for pattern in patterns) for t in (*out, *kept)}
     assert found == dict.fromkeys(out, True) | dict.fromkeys(kept, False)

@@ -59,6 +59,8 @@ _OF_A_TRAINING = (
     "precision",
 )
 
+"""Options that change what a training learns: what a printed command has to repeat."""
+
 
 def words(data: str, given: Mapping[str, Any]) -> list[str]:
     """What a command line says of data, episodes and backbone, for one that is printed: as the command at hand was given them,

@@ -61,8 +61,13 @@ def _stored(name: str, given: dict[str, Any]) -> str | None:
     scale, noise = given.get("scale"), given.get("noise")
     if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < float("inf"):
         return f"says that column '{name}' has scale '{scale}'; it takes a number above 0"
-    if noise is not None and not (isinstance(noise, dict) and noise.keys() == {"archs", "deviation", "ceiling"}):
-        return f"says that column '{name}' has noise '{noise}'; it takes archs, deviation and ceiling"
+    if noise is None:
+        return None
+    numbers = (
+        list(noise.values()) if isinstance(noise, dict) and noise.keys() == {"archs", "deviation", "ceiling"} else []
+    )
+    if not numbers or not all(isinstance(x, int | float) and not isinstance(x, bool) for x in numbers):
+        return f"says that column '{name}' has noise '{noise}'; it takes archs, deviation and ceiling, all numbers"
     return None
 
 

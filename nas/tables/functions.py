@@ -5,6 +5,8 @@ Shapes: `N` architectures of a space, in the order of their index.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -13,7 +15,6 @@ from search_spaces import Space, UserError, _ops, representatives
 
 MOST = 1_000_000
 """Architectures of a space whose functions are told apart here: it lists them all."""
-
 
 _FUNCTIONS: dict[tuple, Tensor] = {}
 """Of each space that was asked for: a fraction of a second each, for every task of a list."""
@@ -36,6 +37,14 @@ def space_of(name: str) -> Space:
     if _ops.size(space.choices) > MOST or not bool(space.valid(_ops.enumerate_all(space.choices)).all()):
         raise UserError(f"its rows are functions of space '{name}', whose architectures cannot all be listed")
     return space
+
+
+def twice(space: Space, archs: Tensor) -> Iterator[str]:
+    """What is wrong with a table's rows `[P, D]` where two are one function."""
+    functions = function_index(space)[_ops.index(archs, space.choices)]
+    more = len(functions) - len(functions.unique())
+    if more:
+        yield f"{more} of {len(functions)} rows are of a function that another row is of"
 
 
 def rows(space: Space, archs: Tensor) -> Tensor:

@@ -47,9 +47,7 @@ class PackedColumn(NamedTuple):
     @property
     def numbers(self) -> Tensor:
         """float32 `[P]`, NaN where not measured."""
-        if self.values.dtype == torch.float32:
-            return self.values
-        return (self.values.double() * self.scale).float().masked_fill(self.values < 0, torch.nan)
+        return tables.scaled(self.values, self.scale)
 
 
 class Finished(NamedTuple):

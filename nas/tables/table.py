@@ -35,6 +35,8 @@ SUFFIX = ".safetensors"
 # A count for the process and not a log in the table: `find` caches tables, and a comparison wants what its own reads add.
 _READS: Counter[str] = Counter()
 
+_UNSAID = {"split": None, "epochs": None, "unit": None}
+"""What a header may leave out of a column."""
 _STORED = ("scale", "noise")
 """What the header of a table of functions says of each column beside a `Column`."""
 
@@ -118,6 +120,7 @@ class Table:
         """Of a table of functions all architectures int8 `[N, D]`, and the row of each, -1 where there is none, int64 `[N]`."""
         assert self.packing is not None
         space = self.packing.space
+        self._refuse(functions.twice(space, self._stored_archs), "")
         return _ops.enumerate_all(space.choices).to(torch.int8), functions.rows(space, self._stored_archs)
 
     def spread(self, name: str, stored: Tensor) -> Tensor:
@@ -131,10 +134,7 @@ class Table:
             or stored.shape[:1] != self._stored_archs.shape[:1]
         ):
             return stored
-        values = stored
-        if stored.dtype == torch.int16:
-            values = (stored.double() * self.packing.scales[name]).float().masked_fill(stored < 0, torch.nan)
-        row_N = self._listed[1]
+        values, row_N = scaled(stored, self.packing.scales[name]), self._listed[1]
         return torch.where((row_N < 0).reshape(-1, *(1,) * (values.ndim - 1)), torch.nan, values[row_N])
 
     def column(self, name: str) -> Tensor:
@@ -183,6 +183,13 @@ class Table:
             raise UserError(f"Table '{self.path}' has changed since it was opened ({error}); try again.") from None
 
 
+def scaled(stored: Tensor, scale: float) -> Tensor:
+    """The values of a stored column, float32: whole numbers times their scale, NaN for those below zero; floats as they are."""
+    if stored.dtype == torch.float32:
+        return stored
+    return (stored.double() * scale).float().masked_fill(stored < 0, torch.nan)
+
+
 def read(path: Path) -> Table:
     """The table in a file, from its header alone. Raises `UserError` for a file that is none."""
     try:
@@ -199,16 +206,17 @@ def read(path: Path) -> Table:
         raise UserError(f"'{path}' lacks its 'columns', 'space' or 'archs'; a table has all three.")
     packed = header["format"] == PACKED
     try:
-        given = dict(json.loads(header["columns"]))
-        families, images = (dict(json.loads(header.get(key, "{}"))) for key in ("families", "images"))
+        given, families, images = (dict(json.loads(header.get(key, "{}"))) for key in ("columns", "families", "images"))
     except (ValueError, TypeError, RecursionError) as error:
-        raise UserError(f"'{path}' has a header whose 'columns' cannot be read ({error}).") from None
+        raise UserError(
+            f"'{path}' has a header whose 'columns', 'families' or 'images' cannot be read ({error})."
+        ) from None
     found = (checks.about(name, about, packed=packed) for name, about in given.items())
     wrong = next((words for words in found if words is not None), checks.families(families) or checks.images(images))
     if wrong is not None:
-        raise UserError(f"'{path}' has a header whose 'columns' cannot be read: it {wrong}; fetch or import it again.")
+        raise UserError(f"'{path}' has a header that cannot be read: it {wrong}; fetch or import it again.")
     stored_as = {name: {key: about.pop(key, None) for key in _STORED} for name, about in given.items()}
-    columns = {name: Column(**about) for name, about in given.items()}
+    columns = {name: Column(**_UNSAID | about) for name, about in given.items()}
     # The header is what searches read, the tensors what they get: neither may name what the other lacks.
     unlike = sorted(columns.keys() ^ (stored - {"archs"}))
     if unlike:
