@@ -14,6 +14,7 @@ import torch
 
 from nas import tables
 from nas.cli import main
+from nas.export import formats
 
 threads = os.environ.get("NAS_TEST_THREADS", "1")
 torch.set_num_threads(int(threads))
@@ -22,6 +23,17 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # Tests ask whether the package is th
 # What tests run of their own components is none of what the user has run.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="metacell-tests-")
 atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_onnx(request):
+    """ONNX files by torch's older exporter, which is faster, but in `test_export`; subprocesses keep the newer."""
+    if request.module.__name__ == "test_export":
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(formats, "save_onnx", lambda module, _, *rest: formats.save_onnx_from_module(module, *rest))
+        yield
 
 
 @pytest.fixture

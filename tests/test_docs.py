@@ -17,7 +17,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from controller.models import gp_members
 from nas import plugins
 from nas.cli import cli
-from nas.export import formats
 from nas.testing import check
 
 ROOT = Path(__file__).parent.parent
@@ -90,7 +89,7 @@ def test_the_controller_of_its_guide_is_searched_with(tmp_path, nas):
     assert float(re.findall(r"score +(\d+\.\d+)", found.stdout)[0]) > 96  # Its first architecture has 94.4.
 
 
-def test_the_network_predicts_as_the_page_on_data_shows(tmp_path, nas, monkeypatch, capsys):
+def test_the_network_predicts_as_the_page_on_data_shows(tmp_path, nas, capsys):
     for shade, name in ((40, "cat"), (200, "dog")):
         (tmp_path / "photos" / name).mkdir(parents=True)
         for i in range(6):
@@ -103,7 +102,6 @@ def test_the_network_predicts_as_the_page_on_data_shows(tmp_path, nas, monkeypat
     searched, exported = (code for _, code in blocks(ROOT / "docs" / "your_data.md", "python"))
     shown = subprocess.run([sys.executable, "-c", exported], cwd=tmp_path, capture_output=True, text=True)
     assert re.fullmatch(r"cat \d+%\n", shown.stdout), shown.stdout + shown.stderr
-    monkeypatch.setattr(formats, "save_onnx", lambda module, _, *rest: formats.save_onnx_from_module(module, *rest))
     short = "evals=2, comparison=False, training_options={'epochs': 1, 'final_epochs': 8}"
     exec(searched.replace("minutes=10", short), {})
     first, *answers = capsys.readouterr().out.splitlines()

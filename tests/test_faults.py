@@ -137,7 +137,7 @@ def _on_a_full_disk(size, *args, cwd):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_FSIZE stands for a full disk on Linux")
-def test_a_full_disk_is_one_line_and_the_same_again_ends_well(tmp_path):
+def test_a_full_disk_is_one_line_and_the_same_again_ends_well(nas, tmp_path):
     # 50,000 bytes hold the search, and not the network's export.
     search = (
         "search",
@@ -151,6 +151,7 @@ def test_a_full_disk_is_one_line_and_the_same_again_ends_well(tmp_path):
         "a",
         "--controller",
         "random_search",
+        "--no-comparison",
     )
     options = [word for key, value in SMALL.items() for word in ("-t", f"{key}={value}")]
     _on_a_full_disk(50_000, *search, *options, cwd=tmp_path)
@@ -158,9 +159,7 @@ def test_a_full_disk_is_one_line_and_the_same_again_ends_well(tmp_path):
     compare = ("compare", "--tasks", "own201/digits", "--controllers", "random_search", "--seeds", "9", "--evals", "90")
     _on_a_full_disk(2_000, *compare, "--out", "c", cwd=tmp_path)
     assert [path for path in (tmp_path / "c").rglob("*") if path.is_file()] == []
-    done = subprocess.run(
-        [sys.executable, "-m", "nas", "resume", "runs/a"], capture_output=True, text=True, cwd=tmp_path, timeout=600
-    )
+    done = nas("resume", "runs/a")
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "runs/a/export").iterdir()} >= {"network.py", "network.pt2"}
 

@@ -78,11 +78,9 @@ VARIANTS = {
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """Exports of all kinds by name, their ONNX files by torch's older exporter: it takes a thirtieth of the time."""
+    """Exports of all kinds by name."""
     folder = tmp_path_factory.mktemp("exports")
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(formats, "save_onnx", lambda module, _, *rest: formats.save_onnx_from_module(module, *rest))
-        return {name: export_to(folder / name, **options).folder for name, options in VARIANTS.items()}
+    return {name: export_to(folder / name, **options).folder for name, options in VARIANTS.items()}
 
 
 @pytest.fixture(scope="module")

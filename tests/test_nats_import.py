@@ -35,10 +35,10 @@ def dump(value, path, protocol=4):
 
 @pytest.fixture
 def folder(nats_sample, tmp_path):
-    """A download of the first twelve architectures."""
+    """A download of the first eight architectures."""
     small = tmp_path / "NATS-simple"
     small.mkdir()
-    for name in [f"{i:06d}{SUFFIX}" for i in range(12)] + [f"meta{SUFFIX}"]:
+    for name in [f"{i:06d}{SUFFIX}" for i in range(8)] + [f"meta{SUFFIX}"]:
         shutil.copy(nats_sample / name, small / name)
         (small / name).chmod(0o644)
     return small
@@ -46,10 +46,10 @@ def folder(nats_sample, tmp_path):
 
 @pytest.fixture
 def single(folder, tmp_path):
-    """The same twelve as one file."""
-    infos = collections.OrderedDict((i, load(folder / f"{i:06d}{SUFFIX}")) for i in range(12))
+    """The same eight as one file."""
+    infos = collections.OrderedDict((i, load(folder / f"{i:06d}{SUFFIX}")) for i in range(8))
     meta = load(folder / f"meta{SUFFIX}")["meta_archs"]
-    whole = {"meta_archs": meta, "total_archs": len(meta), "arch2infos": infos, "evaluated_indexes": set(range(12))}
+    whole = {"meta_archs": meta, "total_archs": len(meta), "arch2infos": infos, "evaluated_indexes": set(range(8))}
     dump(whole, tmp_path / f"NATS{SUFFIX}")
     return tmp_path / f"NATS{SUFFIX}"
 
@@ -90,7 +90,7 @@ def test_an_import_goes_on_from_where_it_stopped_and_leaves_nothing_else(form, r
     run.close()
     assert not out.exists()
     again = nats_import.run(path, out)
-    assert [p.done for p in again] == list(range(5, 13))
+    assert [p.done for p in again] == list(range(5, 9))
     same(whole, tables.read(out))
     assert [f.name for f in out.parent.iterdir()] == ["a.safetensors"]
 
@@ -99,7 +99,7 @@ def test_the_single_file_is_forgotten_as_it_is_read(single):
     with bz2.BZ2File(single) as file:
         stream = _nats_pickle.Stream(file)
         held = [dict.__len__(stream.memo) for _ in stream.records()]
-        assert held[-1] - held[1] < 12 * 40, "an architecture leaves some names behind, not its thousands of figures"
+        assert held[-1] - held[1] < 8 * 40, "an architecture leaves some names behind, not its thousands of figures"
         assert len(stream.memo) - held[-1] > 10_000
 
 

@@ -14,7 +14,6 @@ import torch
 from PIL import Image
 
 import nas
-from nas.export import formats
 from nas.run import classify, comparison, model_card, session, trained_network
 from search_spaces import UserError
 
@@ -37,16 +36,10 @@ def home(tmp_path_factory):
     return folder
 
 
-def quickly(module, _, pixels, path):
-    """ONNX by torch's older exporter, which takes a thirtieth of the time."""
-    formats.save_onnx_from_module(module, pixels, path)
-
-
 @pytest.fixture(scope="module")
 def result(home):
     with pytest.MonkeyPatch.context() as patched:
         patched.chdir(home)
-        patched.setattr(formats, "save_onnx", quickly)
         found = nas.search(
             task="folder:photos", evals=2, batch=2, leaders=0, comparison=False, training_options=SHORT, name="photos"
         )
@@ -56,7 +49,6 @@ def result(home):
 @pytest.fixture
 def command(nas, home, monkeypatch, result):
     monkeypatch.chdir(home)
-    monkeypatch.setattr(formats, "save_onnx", quickly)
     return nas
 
 

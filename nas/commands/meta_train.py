@@ -76,7 +76,7 @@ def command(
 
     \b
     Example:
-      nas meta-train --learner transfer_gp --learner-option pca_steps=3 --out runs/tiny
+      nas meta-train --learner transfer_gp --learner-option pca_steps=3 --split shipped --out runs/tiny
       nas meta-train --images digits --learner-option steps=3 --learner-option image_size=8 --out runs/start
     """
     command_line = shlex.join(["nas", *sys.argv[1:]])

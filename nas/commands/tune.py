@@ -114,7 +114,7 @@ def meta_train(
 
     \b
     Example:
-      nas tune meta-train --learner reptile --setting inner_steps=1..20 --trials 2 --evals 10
+      nas tune meta-train --learner reptile --setting inner_steps=1..20 --trials 2 --evals 10 --split shipped
     """
     name, given = plugins.absolute(learner).replace("-", "_"), _options.pairs(options, "--learner-option")
     component = plugins.load("meta-learner", name)
