@@ -9,6 +9,7 @@ from typing import Any, overload
 from controller import Controller, State, Step
 from nas import loop
 from nas.types import Evaluate
+from search_spaces import UserError
 
 
 @overload
@@ -33,7 +34,12 @@ def search(*args: Any, **options: Any) -> Any:
         result = nas.search(task="folder:photos", minutes=10)
         print(result.test_accuracy, result.predict(["new/1.jpg"])[0].named)
     """
-    if args or ("controller" in options and not isinstance(options["controller"], str)):
+    controller = options.get("controller", "")
+    if "task" in options and not args and not isinstance(controller, str):
+        raise UserError(
+            f"controller is {controller!r:.80}; with a task it takes a name, as 'evolution', or FILE.py:Class."
+        )
+    if args or not isinstance(controller, str):
         return loop.search(*args, **options)
     # Not above: what is below the command line does not need it, and a search over objects loads none of it.
     return importlib.import_module("nas.commands._call").search_task(**options)

@@ -70,7 +70,7 @@ def _sweep(path: Path) -> None:
     start, end = f".{path.name}.{socket.gethostname()}.", ".partial"
     for left in path.parent.iterdir() if path.parent.is_dir() else []:
         number = left.name[len(start) : -len(end)]
-        if left.name.startswith(start) and left.name.endswith(end) and number.isdigit() and not _lives(int(number)):
+        if left.name.startswith(start) and left.name.endswith(end) and number.isdecimal() and not _lives(int(number)):
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
 

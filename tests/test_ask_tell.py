@@ -104,6 +104,7 @@ def test_what_was_not_asked_for_is_learned_too():
         ([[0] * 5], [1.0], 0.0, "no architecture of space"),
         ([[9] * 6], [1.0], 0.0, "no architecture of space"),
         ([[0] * 6], ["high"], 0.0, "'high' is no score"),
+        ([[0] * 6], [True], 0.0, "True is no score"),
         ([[0] * 6], [math.inf], 0.0, "inf is no score"),
         ([[0] * 6], [1.0], [-1.0], "-1.0 is no number of seconds"),
         ([[0] * 6], [1.0], [1.0, 2.0], "1 architectures are told with 2 numbers of seconds"),
@@ -207,7 +208,7 @@ def test_more_than_the_space_holds_is_refused():
 
     s = Search(Four(), "evolution")
     assert len({a.indices for a in s.ask(4)}) == 4
-    with pytest.raises(UserError, match="4 combinations and 4 are pending"):
+    with pytest.raises(UserError, match="4 combinations, too few for what is asked for beside what is pending"):
         s.ask(1)
 
 

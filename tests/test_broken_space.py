@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from controller.ppo import Ppo
 from controller.reinforce import Reinforce
 from nas import outside_code, plugins
 from nas.evaluators import _trial
-from nas.testing import toys
+from nas.testing import space_laws, toys
 from search_spaces import Choices, Task, UserError
 
 TASK = Task("t", (1, 8, 8), 3)
@@ -37,6 +38,20 @@ def frozen(self, picked, task):
     return Sound.network(self, picked, task).requires_grad_(False)
 
 
+def endless(self, picked, task):
+    network = Sound.network(self, picked, task)
+    nn.init.constant_(network[1].bias, torch.inf)
+    return network
+
+
+WIDTHS = itertools.count(1)
+
+
+def by_chance(self, picked, task):
+    width = next(WIDTHS)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.Linear(width, task.num_classes))
+
+
 @pytest.mark.parametrize(
     ("members", "says"),
     [
@@ -48,6 +63,8 @@ def frozen(self, picked, task):
         ),
         ({"network": lambda self, picked, task: nn.LSTM(8, 3)}, "it fails with|it gives tuple"),
         ({"network": frozen}, "without a weight that learns"),
+        ({"network": endless}, "logits are not finite"),
+        ({"network": by_chance}, r"it builds 'a=., b=.' with other weights each time"),
         ({"network": Choices.network}, "has no network; write `def network"),
         ({"canonical": lambda self, archs: archs + 5}, "it has no valid `canonical`"),
         ({"canonical": lambda self, archs: archs.nosuch}, "it fails with AttributeError"),
@@ -63,6 +80,34 @@ def test_a_space_that_cannot_be_searched_is_one_line(members, says):
     with pytest.raises(UserError, match=says) as raised:
         _trial.refuse_broken(space(**members), TASK)
     assert "\n" not in str(raised.value)
+
+
+ONE = nn.Linear(1, 7)
+
+
+@pytest.mark.parametrize(
+    ("last", "says"),
+    [
+        (lambda: nn.Linear(1, 7), None),
+        (lambda: nn.LazyLinear(7), None),
+        (
+            lambda: nn.Sequential(nn.Linear(1, width := next(WIDTHS)), nn.Linear(width, 7)),
+            "with other weights each time",
+        ),
+        (lambda: ONE, "share weights; build gives a new module each time"),
+        (lambda: nn.Sequential(nn.Linear(1, 7), nn.Threshold(torch.inf, torch.inf)), "logits that are not finite"),
+    ],
+)
+def test_a_law_of_spaces_is_that_networks_are_built_anew_and_alike(last, says):
+    class Mine(Sound):
+        def network(self, picked, task):
+            return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), last())
+
+    if says is None:
+        space_laws.networks_run(Mine)
+    else:
+        with pytest.raises(AssertionError, match=says):
+            space_laws.networks_run(Mine)
 
 
 def test_a_space_of_which_some_networks_run_can_be_searched():

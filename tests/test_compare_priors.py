@@ -111,7 +111,7 @@ def test_the_best_after_some_evaluations_is_that_of_a_shorter_search(tmp_path):
     assert set(at_6["report"]) == {"mean", "std", "q25", "median", "q75"}
 
 
-@pytest.mark.parametrize("at", ["0", "7", "many", "3,-1"])
+@pytest.mark.parametrize("at", ["0", "7", "many", "3,-1", "²"])
 def test_evaluations_beyond_the_budget_are_refused(at, nas):
     done = nas("compare", "--tasks", TASK, "--controllers", "random_search", "--evals", "6", "--report-after", at)
     assert done.returncode == 2

@@ -142,10 +142,29 @@ def test_an_exported_network_teaches_and_one_of_other_classes_is_refused(tmp_pat
     assert [(one.kind, one.path) for one in trust.outside(config)] == [("teacher", str(source))]
 
 
+def test_a_program_teaches_and_a_few_shot_learner_is_refused(tmp_path):
+    # As an export whose Python file loads its program, and as the embedding of a few-shot learner.
+    plain = Train.of("digits", **SMALL)
+    program = torch.export.export(plain.space.build(ARCH, plain.task).eval(), (torch.rand(2, *plain.task.input_shape),))
+    torch.export.save(program, tmp_path / "network.pt2")
+    (tmp_path / "network.py").write_text(
+        "from pathlib import Path\nimport torch\n"
+        "def load():\n    return torch.export.load(Path(__file__).with_name('network.pt2')).module()\n"
+    )
+    with pytest.raises(UserError, match="the embedding of a few-shot learner, which names no classes"):
+        Train.of("digits", **SMALL, teacher=str(tmp_path))
+    (tmp_path / "network.safetensors").write_bytes(b"")
+    assert Train.of("digits", **SMALL, teacher=str(tmp_path)).teaching.known.classes == 10
+
+
 @pytest.mark.parametrize(
     ("teacher", "says"),
     [
-        ("nowhere", "it takes wide, the folder of an export or of a run, or FILE.py:NAME"),
+        (
+            "nowhere",
+            "is not there; put it back if it was moved. It takes wide, the folder of an export or of a run, or FILE.py",
+        ),
+        (".", "holds no export. It takes wide"),
         ("{file}", "it takes FILE.py:NAME"),
         ("{file}:nothing", "has nothing called 'nothing'"),
         ("{file}:number", "cannot be made"),

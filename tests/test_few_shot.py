@@ -14,9 +14,12 @@ from PIL import Image
 from nas.datasets import RawData, hub
 from nas.evaluators.few_shot import FewShot
 from nas.export import formats
-from nas.few_shot import classes, episodes, evaluate, export, load, run, training
+from nas.few_shot import classes, episodes, evaluate, export, load, named, run, training
+from nas.few_shot.backbone import Backbone
 from nas.few_shot.episodes import Size
+from nas.few_shot.learner import Problem
 from search_spaces import UserError, _noise
+from search_spaces.conv4 import Conv4
 
 
 def toy(count=10, each=6, rotations=False):
@@ -36,6 +39,28 @@ def source(**options):
 
 
 SIZE = Size(tasks=50, way=2, shot=2, queries=3)
+
+
+@pytest.mark.parametrize(
+    ("shot", "options", "expected"),
+    [
+        (1, {}, (4, 1, 3)),
+        (1, {"train_queries": "6"}, (4, 1, 5)),  # Of six images one is learned from.
+        (3, {"train_queries": "6"}, (4, 3, 3)),
+        (1, {"train_shot": "9", "train_way": "99"}, (6, 5, 1)),
+    ],
+)
+def test_episodes_of_training_have_no_more_than_the_data_and_something_to_learn_from(shot, options, expected):
+    options = {"train_queries": "3", "train_way": "4"} | options
+    space = Conv4()
+    backbone = Backbone(space, space.parse("16:0:0:0:max_pool"), (1, 4, 4))
+    learner = named.make("prototypical", Problem(backbone, 2, shot, 10), options)
+    # The classes that only test do not count.
+    data = toy()._replace(split=torch.tensor([0] * 6 + [1] * 2 + [2] * 2))
+    data = data._replace(count=data.count.where(data.split < 2, 2))
+    plan = training.Plan(2, shot, 1, 0, 5, "float32")
+    size = training.train_size(learner, episodes.Source(data, torch.zeros(1), torch.ones(1)), plan)
+    assert size[1:] == expected
 
 
 def test_an_episode_is_a_pure_function_of_seed_and_step():
@@ -243,7 +268,7 @@ def test_a_run_that_names_no_setting_has_the_defaults_of_its_version(learner, be
     [
         (("--learner", "protoypical"), "Did you mean 'prototypical'"),
         (("--way", 1), "--way is 1; it takes 2 or more"),
-        (("--way", 9), "has 8 valid classes, and --way is 9"),
+        (("--way", 9), "has 8 valid classes with the rotations of each, and --way is 9"),
         (("--no-rotations",), "--rotations counts each rotation"),
         (("--shot", 0), "--shot is 0"),
         (("--shot", 170), "an episode takes 185"),
@@ -321,7 +346,7 @@ def test_a_run_goes_on_where_it_was_stopped_bitwise_and_refuses_another(nas, tmp
         stopped = nas(*ASKED, "--name", "stopped")
     assert stopped.returncode == 130
     assert "--resume stopped" in stopped.stderr
-    assert nas("few-shot", "--resume", "stopped", "--episodes", 20).returncode == 0
+    assert nas("few-shot", "--resume", "stopped").returncode == 0
     one, two = (
         safetensors.torch.load_file(tmp_path / "runs" / n / "few_shot.safetensors") for n in ("whole", "stopped")
     )
@@ -334,6 +359,35 @@ def test_a_run_goes_on_where_it_was_stopped_bitwise_and_refuses_another(nas, tmp
     other = nas(*ASKED, "--name", "whole", "--shot", 2)
     assert other.returncode == 2
     assert "has shot 1, and 2 is asked for" in other.stderr
+    assert other.stderr.endswith("--resume whole.\n")
+    fewer = nas("few-shot", "--resume", "whole", "--episodes", 10, "--json")
+    assert json.loads(fewer.stdout)["test"]["episodes"] == 10
+    again = nas("few-shot", "--resume", "whole", "--json")
+    assert json.loads(again.stdout)["test"]["episodes"] == 10, "what was done is not done again"
+
+
+def test_a_run_whose_name_is_a_path_is_gone_on_with_by_it(nas):
+    short = ("few-shot", "--steps", 1, "--queries", 1, "--episodes", 2, "--way", 2, "--arch", "16:16:0:0:max_pool")
+    assert nas(*short, "--name", "sub/few").returncode == 0
+    other = nas(*short, "--name", "sub/few", "--seed", 3)
+    assert other.returncode == 2
+    assert other.stderr.endswith("--resume sub/few.\n")
+    assert nas("few-shot", "--resume", "sub/few").returncode == 0
+
+
+def test_a_run_that_another_process_begins_meanwhile_is_not_begun_anew(nas, monkeypatch, tmp_path):
+    prepare = run.prepare
+
+    def slow(config):
+        monkeypatch.setattr(run, "prepare", prepare)
+        assert nas(*ASKED, "--name", "both").returncode == 0
+        return prepare(config)
+
+    monkeypatch.setattr(run, "prepare", slow)
+    late = nas(*ASKED, "--name", "both", "--seed", 3)
+    assert late.returncode == 2
+    assert "Another process has begun" in late.stderr
+    assert run.read_config(tmp_path / "runs" / "both").seed == 0
 
 
 def test_a_finished_training_is_tested_by_other_episodes_once(nas, tmp_path, monkeypatch):

@@ -46,6 +46,10 @@ def never(arch):
 def wrong(x, y):
     return 1.0
 
+class Callable:
+    def __call__(self, arch):
+        return 1.0
+
 def grows(arch):
     return len(bytearray(1 << 33))
 """
@@ -113,6 +117,16 @@ def test_crash_hang_error_and_no_number_are_nan_with_a_reason(file):
     ]
 
 
+async def later():
+    return 1.0
+
+
+def test_the_same_fault_has_the_same_words():
+    # No address, by which each evaluation had a reason of its own; and no warning of a coroutine that nobody waits for.
+    said = {_user_function._plain(value()) for value in (later, later, object)}
+    assert said == {"<coroutine object later>", "<object object>"}
+
+
 def test_too_much_memory_is_nan_with_a_reason(file):
     evaluator = made(file, "grows", memory="6")
     assert evaluator.load(torch.tensor([0]))(archs([0] * 6)).score.isnan().all()
@@ -158,7 +172,8 @@ def test_whatever_is_returned_is_a_score_that_a_run_keeps_or_a_failure(returned,
         ("{}:nope", {}, "No function of .* is called 'nope'"),
         ("nowhere.py:f", {}, "no file"),
         ("{}", {}, "it takes FILE.py:function"),
-        ("{}:wrong", {}, "has an argument 'x'"),
+        ("{}:wrong", {}, "Function '.*' has an argument 'x'"),
+        ("{}:Callable", {}, "Class '.*' has no argument"),
         ("{}:alone", {"timeout": "0"}, "timeout is '0'"),
         ("{}:alone", {"input_shape": "3x32"}, "CHANNELSxHEIGHTxWIDTH"),
         ("{}:alone", {"lr": "1"}, "'lr'"),

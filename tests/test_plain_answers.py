@@ -93,7 +93,10 @@ def test_a_search_in_which_nothing_succeeds_says_why(nas, monkeypatch):
         raise RuntimeError("no kernel for it")
 
     monkeypatch.setattr(training, "networks", broken)
-    assert nas(*asked).stderr == "No evaluation has succeeded: the first failed with RuntimeError: no kernel for it.\n"
+    done = nas(*asked)
+    # As where a search gives up, which takes a budget of eight.
+    assert done.returncode == 2
+    assert done.stderr == "No evaluation has succeeded: the first failed with RuntimeError: no kernel for it.\n"
 
 
 def test_an_endless_budget_of_an_earlier_version_limits_nothing():

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -218,6 +219,20 @@ def test_a_file_that_cannot_be_read_is_a_line_and_stops_nothing(command):
     document = json.loads(command("predict", "photos", "new", "--json").stdout)
     assert [failed["image"] for failed in document["failed"]] == [broken]
     assert document["figures"] is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its file names have no line breaks")
+def test_an_image_is_one_line_whatever_its_name_and_its_size(command, home, tmp_path, monkeypatch):
+    shutil.copy(home / "new" / "light.png", tmp_path / "a\nb.png")
+    # Pillow warns of images with more pixels than this; that is said in its own words where they are too many.
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 400)
+    done = command("predict", "photos", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("\n") == 1
+    assert os.path.join(str(tmp_path), "a\\nb.png  ") in done.stdout
+    (tmp_path / "c\nd.png").write_bytes(b"no image")
+    refused = command("predict", "photos", tmp_path / "c\nd.png")
+    assert refused.stderr.count("\n") == 1
 
 
 def test_patterns_and_tables_of_predictions(command):

@@ -132,6 +132,6 @@ def _draw(controller: Controller, taken: set[tuple[int, ...]], count: int, seed:
         if len(drawn) >= count:
             return Group(torch.stack(drawn[:count]), None if epochs is None else epochs.expand(count))
     raise UserError(
-        f"Space '{space.name}' has {_ops.size(space.choices):,} combinations and {len(taken)} are pending already; tell some "
-        f"before asking for {count} more."
+        f"Space '{space.name}' has {_ops.size(space.choices):,} combinations, too few for what is asked for beside what is "
+        "pending; ask for fewer, or tell some first."
     )

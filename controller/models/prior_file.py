@@ -167,6 +167,8 @@ def unpack(params: dict[str, Tensor]) -> Contents:
 
 def read(path: str) -> Prior:
     """The prior of a file, of this format or of version 0.1's. Raises `UserError` for a file that holds none."""
+    if Path(path).is_dir():
+        raise UserError(f"'{path}' is a folder; --prior takes a file of `nas meta-train`, or none.")
     try:
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -31,10 +32,13 @@ _UNSETTLED = ("digest", "rotations", "steps", "arch")
 """What is known of a run once its data are read, its steps timed, its default taken."""
 
 
-def work(folder: Path, config: Config, minutes: float | None, episodes: int, *, quiet: bool) -> dict[str, Any]:
+def work(folder: Path, config: Config, minutes: float | None, episodes: int | None, *, quiet: bool) -> dict[str, Any]:
     """Train to the end what is in `folder` or begins there; the document of its result.
 
-    Raises `UserError` where the folder holds another run.
+    Args:
+        episodes: of the test; None: as many as the run began with.
+
+    Raises `UserError` where the folder holds another run, or another process began one meanwhile.
     """
     there = (folder / run.FILE).exists()
     if there:
@@ -47,6 +51,8 @@ def work(folder: Path, config: Config, minutes: float | None, episodes: int, *, 
         setup = setup._replace(config=_settled(setup, minutes))
         folder.mkdir(parents=True, exist_ok=True)
     with lock(folder):
+        if not there and (folder / run.FILE).exists():
+            raise UserError(f"Another process has begun '{folder}' meanwhile; the same command again goes on with it.")
         state = run.read(folder)[1] if there else training.begin(setup.learner, config.seed)
         if not quiet:
             _announce(setup, state)
@@ -59,13 +65,20 @@ def _refuse_other(folder: Path, config: Config, minutes: float | None) -> None:
     known = run.read_config(folder)
     config = dataclasses.replace(config, options=named.recorded(config.learner) | config.options)
     for field in dataclasses.fields(Config):
+        if field.name == "episodes":  # A test may be asked for anew.
+            continue
         old, new = getattr(known, field.name), getattr(config, field.name)
         settled = field.name in _UNSETTLED and (new in ("", None, 0) or (field.name == "steps" and minutes is not None))
         if old != new and not settled:
             raise UserError(
                 f"Run '{folder}' has {field.name} {old!r}, and {new!r} is asked for; choose another --name, or go on by "
-                f"--resume {folder.name}."
+                f"--resume {_name(folder)}."
             )
+
+
+def _name(folder: Path) -> str:
+    """What a command line calls the folder of a run."""
+    return shlex.quote(folder.name if folder == _shared.runs_root() / folder.name else str(folder))
 
 
 def _settled(setup: Setup, minutes: float | None) -> Config:
@@ -81,6 +94,12 @@ def _announce(setup: Setup, state: State) -> None:
     config, data = setup.config, setup.source.data
     for note in data.notes:
         click.echo(printable(note))
+    size = training.train_size(setup.learner, setup.source, config.plan)
+    if size != training.wanted_size(setup.learner, config.plan):
+        click.echo(
+            f"episodes of training are {size.way}-way {size.shot}-shot with {size.queries} to answer of each class: the training "
+            "classes have no more"
+        )
     begun = f", {state.step} done" if state.step else ""
     click.echo(f"{config.learner}: {counted(config.steps, 'step')}{begun}, {config.way}-way {config.shot}-shot")
 
@@ -110,7 +129,7 @@ def _trained(folder: Path, setup: Setup, state: State) -> State:
                     saved = time.monotonic()
         except KeyboardInterrupt:
             run.save(folder, setup.config, state)
-            click.echo(f"Stopped at step {state.step}; `nas few-shot --resume {folder.name}` goes on.", err=True)
+            click.echo(f"Stopped at step {state.step}; `nas few-shot --resume {_name(folder)}` goes on.", err=True)
             sys.exit(_shared.STOPPED)
     return state
 

@@ -30,6 +30,8 @@ _WHOLE = 10_000
 """Columns that no row comes to."""
 STOPPED = 130
 """Exit status after Ctrl-C, as shells have it."""
+NOTHING = 2
+"""Exit status of a search without one score, however small its budget was."""
 
 
 def runs_root() -> Path:
@@ -116,10 +118,10 @@ def print_grid(grid: Grid) -> None:
     Console(width=None if sys.stdout.isatty() else _WHOLE, highlight=False, markup=False).print(grid)
 
 
-def work(run: Run, setup: Setup, *, quiet: bool = False) -> None:
+def work(run: Run, setup: Setup, *, quiet: bool = False) -> int:
     """Search to the end of the budget and finish the run, showing how it goes on. Ctrl-C says how to continue and exits.
 
-    Without a terminal and if not `quiet`, it is a line now and then.
+    Without a terminal and if not `quiet`, it is a line now and then. The exit status: `NOTHING` where every evaluation failed.
     """
     if setup.evaluator.training is not None and (failure := training.compiler_failure()):
         click.echo(f"PyTorch trains the networks, more slowly: {printable(failure)}", err=True)
@@ -131,7 +133,7 @@ def work(run: Run, setup: Setup, *, quiet: bool = False) -> None:
         if done is not None:
             for file in filter(lambda file: file.failed, done.left_out):
                 click.echo(f"No {printable(str(done.folder / file.file))}: {printable(file.reason)}", err=True)
-        _say_failed(run, setup)
+        return NOTHING if _has_failed(run, setup) else 0
     except KeyboardInterrupt:
         evaluations = step_log.history(run).score.shape[1]
         click.echo(
@@ -140,14 +142,15 @@ def work(run: Run, setup: Setup, *, quiet: bool = False) -> None:
         sys.exit(STOPPED)
 
 
-def _say_failed(run: Run, setup: Setup) -> None:
-    """Of a search without one score, a line on standard error that says why."""
+def _has_failed(run: Run, setup: Setup) -> bool:
+    """Whether a search has not one score; then a line on standard error says why."""
     score = step_log.history(run).score
     if not score.numel() or not score.isnan().all():
-        return
+        return False
     source = setup.evaluator.training or setup.evaluator
     while not hasattr(source, "failures") and hasattr(source, "inner"):  # Of constraints and of several objectives.
         source = source.inner  # pyright: ignore[reportAttributeAccessIssue]
     failures = getattr(source, "failures", list)()
     why = f"the first failed with {failures[0]}" if failures else "every score is NaN, as where a training diverges"
     click.echo(f"No evaluation has succeeded: {printable(why)}.", err=True)
+    return True

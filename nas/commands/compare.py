@@ -137,7 +137,7 @@ def command(
 def _counts(after: str | None, evals: int | None) -> tuple[int, ...]:
     """Numbers of evaluations within the budget, from a list by commas."""
     words = [word.strip() for word in (after or "").split(",") if word.strip()]
-    wrong = [word for word in words if not word.isdigit() or not 1 <= int(word) <= (evals or 0)]
+    wrong = [word for word in words if not word.isdecimal() or not 1 <= int(word) <= (evals or 0)]
     if wrong:
         most = f"1 to {evals}, the number of --evals" if evals else "a budget in --evals"
         raise UserError(f"--report-after is '{wrong[0]}'; it takes {most}.")

@@ -24,18 +24,18 @@ from search_spaces import UserError
 
 _IN_PART = 1
 """Exit status where some images could not be read."""
-_EPISODES = 600
-"""As most papers test; the interval of 5-way accuracy is then about 0.5 wide."""
 
 
 @click.group(invoke_without_command=True)
 @_few_shot_options.learning
 @click.option("--minutes", type=float, help="Time to train for: settles the steps by how long a few take. Default: 1.")
 @click.option("--steps", type=int, help="Steps of training instead of --minutes.")
-@click.option("--episodes", default=_EPISODES, show_default=True, help="Test episodes.")
+@click.option("--episodes", type=int, help=f"Test episodes. Default: {Config.episodes}, or as the run began.")
 @click.option("--settings", type=GivenPath(path_type=Path), help="A file of `nas tune`: the learner and its settings.")
 @click.option("--name", help="Of the run. Default: made from the data, the learner and the episodes.")
-@click.option("--resume", help="The name of a run that goes on as it was begun; other options are not looked at.")
+@click.option(
+    "--resume", help="The name of a run that goes on as it was begun; of other options only --episodes is looked at."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.pass_context
 def command(ctx: click.Context, **options: Any) -> None:
@@ -52,7 +52,7 @@ def command(ctx: click.Context, **options: Any) -> None:
 
 
 def _train(
-    name: str | None, resume: str | None, minutes: float | None, episodes: int, as_json: bool, **asked: Any
+    name: str | None, resume: str | None, minutes: float | None, episodes: int | None, as_json: bool, **asked: Any
 ) -> None:
     if minutes is not None and not 0 < minutes < float("inf"):
         raise UserError(f"--minutes is {minutes}; it takes a number above zero.")
@@ -61,12 +61,13 @@ def _train(
         raise UserError(f"--steps is {steps}; it takes a number from 1 to {2**24 - 1}.")
     if minutes is not None and steps is not None:
         raise UserError("--minutes and --steps both say how long to train; choose one.")
-    _check_episodes(episodes)
+    if episodes is not None:
+        _check_episodes(episodes)
     if resume is not None:
         folder = _folder(resume)
         config = run.read_config(folder)
     else:
-        config = _few_shot_options.config(**asked, steps=steps or 0)
+        config = _few_shot_options.config(**asked, steps=steps or 0, episodes=episodes or Config.episodes)
         folder = _folder(_default_name(config) if name is None else name)
     document = _few_shot_training.work(folder, config, minutes, episodes, quiet=as_json)
     if as_json:
@@ -111,7 +112,7 @@ def _tested(document: dict[str, Any]) -> str:
 @click.option("--way", type=int, help="Classes of an episode. Default: as trained.")
 @click.option("--shot", type=int, help="Images of each class to learn from. Default: as trained.")
 @click.option("--queries", type=int, help="Images of each class that a test asks about. Default: as trained.")
-@click.option("--episodes", default=_EPISODES, show_default=True, help="Test episodes.")
+@click.option("--episodes", default=Config.episodes, show_default=True, help="Test episodes.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def test(trained: str, way: int | None, shot: int | None, queries: int | None, episodes: int, as_json: bool) -> None:
     """Test RUN, a finished run of `nas few-shot`, by episodes of another size than it was trained for.

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from nas.commands import _shared
+from nas.datasets.labels import readable
 from nas.run import classify, store
 from nas.run.classify import Answer, Classifier
 from nas.terminal import printable
@@ -69,7 +70,7 @@ def command(
             )
         answers.append(answer)
         if answer.failure:
-            click.echo(f"nas: '{printable(answer.image)}': {printable(answer.failure)}", err=True)
+            click.echo(f"nas: '{readable(answer.image)}': {printable(answer.failure)}", err=True)
         elif writer:
             best = list(answer.probabilities.items())[:shown]
             cells = [cell for name, share in best for cell in (printable(name), f"{share:.6f}")]
@@ -113,7 +114,9 @@ def _folder(name: str) -> Path:
 
 def _line(answer: Answer, top: int) -> str:
     best = ", ".join(f"{name} {share:.1%}" for name, share in list(answer.probabilities.items())[:top])
-    return f"{answer.image}  {best}" + (f"  (is {answer.label})" if answer.label not in (None, answer.named) else "")
+    return f"{readable(answer.image)}  {best}" + (
+        f"  (is {answer.label})" if answer.label not in (None, answer.named) else ""
+    )
 
 
 def _print_accuracy(found: Classifier, answers: list[Answer]) -> None:

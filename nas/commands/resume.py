@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 
 import click
 
@@ -63,13 +64,14 @@ def command(
             click.echo(printable(line), err=True)
         given = (evals, simulated_seconds, minutes)
         was_finished = given == (None, None, None) and budget.spent(opened.config, step_log.history(opened))
-        _shared.work(opened, setup, quiet=as_json)
+        status = _shared.work(opened, setup, quiet=as_json)
         if was_finished:
             say_finished(opened)
         if as_json:
             _shared.print_json(summary(opened))
         else:
             show.print_run(opened)
+    sys.exit(status)
 
 
 def say_finished(run: Run) -> None:

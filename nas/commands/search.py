@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def command(name: str | None, dry_run: bool, as_json: bool, **options: Any) -> N
     with start(name, config, setup) as run:
         if not as_json:
             announce(run, setup)
-        _shared.work(run, setup, quiet=as_json)
+        status = _shared.work(run, setup, quiet=as_json)
         if as_json:
             _shared.print_json(summary(run))
         else:
@@ -48,6 +49,7 @@ def command(name: str | None, dry_run: bool, as_json: bool, **options: Any) -> N
             if isinstance(setup.controller, TransferBO) and setup.prior is not None:
                 last = step_log.state(run, session.initial_state(setup))
                 click.echo(task_similarity.describe_similarity(setup.controller, last))
+    sys.exit(status)
 
 
 def announce(run: Run, setup: Setup) -> None:

@@ -160,7 +160,7 @@ def _pop_proxy(given: dict[str, str]) -> Proxy:
         raise UserError(
             "A controller takes proxy=NAME and proxy_as=feature or filter together, as evolution:proxy=naswot:proxy_as=filter."
         )
-    if not proposed.isdigit() or not int(proposed):
+    if not proposed.isdecimal() or not int(proposed):
         raise UserError(f"Setting proxy_proposed is '{proposed}'; it takes a whole number of 1 or more.")
     return Proxy(proxy, use or "score", int(proposed))
 

@@ -5,6 +5,7 @@ Shapes: `N` images, `K` classes.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,8 +125,14 @@ def given(name: str, class_names: tuple[str, ...]) -> GivenTeacher:
         return GivenTeacher(name, _of_file(name), len(class_names))
     folder = next((f for f in (Path(name), Path(name) / "export") if (f / "network.py").is_file()), None)
     if folder is None:
+        there = "holds no export" if Path(name).exists() else "is not there; put it back if it was moved"
         raise UserError(
-            f"-t teacher is '{name}'; it takes {WIDE}, the folder of an export or of a run, or FILE.py:NAME of a torch module."
+            f"-t teacher is '{name}', which {there}. It takes {WIDE}, the folder of an export or of a run, or FILE.py:NAME of a "
+            "torch module."
+        )
+    if not (folder / "network.safetensors").is_file():
+        raise UserError(
+            f"-t teacher is '{name}', the embedding of a few-shot learner, which names no classes; it takes a classifier."
         )
     network = load_python(folder)
     said = type(network).forward.__globals__
@@ -135,7 +142,10 @@ def given(name: str, class_names: tuple[str, ...]) -> GivenTeacher:
             f"Teacher '{name}' tells {', '.join(map(str, known))} apart; the classes are {', '.join(class_names)}."
         )
     # The last size that an image file is scaled to is what the network takes: a pipeline's may be smaller than the data's.
-    return GivenTeacher(name, network.eval(), len(class_names), sizes[-1][0] if sizes else None)
+    # A program is traced as it answers, and refuses to be put into another mode.
+    with contextlib.suppress(NotImplementedError):
+        network.eval()
+    return GivenTeacher(name, network, len(class_names), sizes[-1][0] if sizes else None)
 
 
 def _of_file(name: str) -> nn.Module:

@@ -35,6 +35,7 @@ def refuse_broken(space: Space, task: Task) -> None:
         raise _failing(space, error) from None
     if not valid:
         raise UserError(f"{_subject(space)} has no valid `canonical` of {archs.tolist()}: {canonical.tolist()}.")
+    _refuse_chance(space, archs, task)
     errors: list[UserError] = []
     for arch in archs:
         try:
@@ -58,6 +59,23 @@ def _run(space: Space, arch: Tensor, task: Task) -> None:
         raise UserError(f"{_subject(space)} gives {shape} for {_IMAGES} images; it takes {takes}.")
     if not logits.requires_grad:
         raise UserError(f"{_subject(space)} builds a network without a weight that learns.")
+    if not bool(logits.isfinite().all()):
+        raise UserError(f"{_subject(space)} builds a network whose logits are not finite.")
+
+
+def _refuse_chance(space: Space, archs: Tensor, task: Task) -> None:
+    """Raises `UserError` where an architecture is built with other weights each time: none could be stored and read back."""
+    for arch in archs:
+        try:
+            with torch.random.fork_rng(devices=[]):
+                one, two = (
+                    {name: tensor.shape for name, tensor in space.build(arch, task).state_dict().items()}
+                    for _ in range(2)
+                )
+        except Exception:  # What cannot be built is said when it is run; lazy layers have no shapes yet.
+            continue
+        if one != two:
+            raise UserError(f"{_subject(space)} builds '{space.describe(arch)}' with other weights each time.")
 
 
 def _failing(space: Space, error: Exception) -> UserError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import decimal
 import inspect
 import numbers
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,9 @@ def arguments(objective: str, function: Callable[..., Any]) -> tuple[str, ...]:
         return ("*",)
     if wrong or not needed:
         what = f"has an argument '{wrong[0]}'" if wrong else "has no argument"
+        kind = "Class" if inspect.isclass(function) else "Function"
         raise UserError(
-            f"Function '{objective}' {what}; it takes some of {', '.join(_ARGUMENTS)}, or the architecture alone."
+            f"{kind} '{objective}' {what}; it takes some of {', '.join(_ARGUMENTS)}, or the architecture alone."
         )
     return tuple(p.name for p in needed)
 
@@ -93,4 +95,9 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     # Decimal is a number that says it is not real.
-    return float(value) if isinstance(value, (numbers.Real, decimal.Decimal)) else repr(value)[:200]
+    if isinstance(value, (numbers.Real, decimal.Decimal)):
+        return float(value)
+    if inspect.iscoroutine(value):
+        value.close()  # Python warns of one that nobody waits for.
+    # Without its address: the same fault is to have the same words.
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))[:200]

@@ -79,8 +79,9 @@ def check(data: ClassImages, way: int, images: int, splits: tuple[str, ...] = SP
         # What cannot help is not advised: an episode takes two classes, and no class has no rotations.
         hints = [f"say --way {there} at most"] if there > 1 else []
         hints += ["--rotations counts each rotation of a class as a class"] if there and not data.rotations else []
+        counted = " with the rotations of each" if there and data.rotations else ""
         raise UserError(
-            f"'{data.name}' has {there} {split} class{'es' * (there != 1)}, and --way is {way}; "
+            f"'{data.name}' has {there} {split} class{'es' * (there != 1)}{counted}, and --way is {way}; "
             f"{'; '.join(hints) or 'the data need more classes'}."
         )
     asked = torch.tensor([SPLITS[number] in splits for number in data.split.tolist()])

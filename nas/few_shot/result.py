@@ -19,11 +19,16 @@ TESTS = "tests.json"
 EXPORT = "export"
 
 
-def finish(folder: Path, setup: Setup, state: State, episodes: int) -> dict[str, Any]:
-    """Test the weights that were best on validation classes, unless it was done; export them. The document of the result."""
+def finish(folder: Path, setup: Setup, state: State, episodes: int | None = None) -> dict[str, Any]:
+    """Test the weights that were best on validation classes, unless it was done; export them. The document of the result.
+
+    Args:
+        episodes: of the test; None: those of the configuration, and a test of any number is one that was done.
+    """
     result, config = folder / FILE, setup.config
-    if result.exists() and (known := read(folder))["test"]["episodes"] == episodes:
+    if result.exists() and (known := read(folder))["test"]["episodes"] == (episodes or known["test"]["episodes"]):
         return known
+    episodes = episodes or config.episodes
     size = Size(episodes, config.way, config.shot, config.queries)
     test = evaluate.of_episodes(evaluate.correct(setup.learner, state.best, setup.source, "test", size))
     export.write(folder / EXPORT, setup, state.best)
@@ -55,7 +60,7 @@ def test(folder: Path, setup: Setup, state: State, size: Size) -> dict[str, Any]
     config = setup.config
     if state.step < config.steps:
         raise UserError(
-            f"'{folder}' is at step {state.step} of {config.steps}; `nas few-shot --resume {folder.name}` trains it to the end."
+            f"'{folder}' is at step {state.step} of {config.steps}; `nas few-shot --resume {folder}` trains it to the end."
         )
     if setup.learner.fixed_way and size.way != config.way:
         raise UserError(

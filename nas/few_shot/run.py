@@ -50,6 +50,8 @@ class Config:
     precision: str = "float32"
     digest: str = ""
     """Of the data's classes, images and splits."""
+    episodes: int = 600
+    """That test, as in most papers; the interval of 5-way accuracy is then about 0.5 wide."""
 
     @property
     def plan(self) -> Plan:

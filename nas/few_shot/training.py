@@ -15,6 +15,7 @@ from controller.policies import optim
 from controller.policies.optim import Adam
 from nas.few_shot import evaluate
 from nas.few_shot.backbone import Params
+from nas.few_shot.classes import SPLITS
 from nas.few_shot.episodes import Size, Source
 from nas.few_shot.learner import Learner
 
@@ -103,11 +104,18 @@ def advance(learner: Learner, source: Source, plan: Plan, state: State) -> tuple
 
 
 def train_size(learner: Learner, source: Source, plan: Plan) -> Size:
-    """Of the episodes of a step: what the learner wants, as far as the data have it."""
-    way = min(learner.train_way or plan.way, len(source.data.classes("train")))
-    least = int(source.data.count.min())
-    shot = min(learner.train_shot or plan.shot, least - learner.train_queries)
-    return Size(learner.tasks, way, shot, learner.train_queries)
+    """Of the episodes of a step: what the learner wants, as far as the training classes have it. Queries give way first."""
+    wanted = wanted_size(learner, plan)
+    least = int(source.data.count[source.data.split == SPLITS.index("train")].min())
+    shot = min(wanted.shot, least - 1)
+    return wanted._replace(
+        way=min(wanted.way, len(source.data.classes("train"))), shot=shot, queries=min(wanted.queries, least - shot)
+    )
+
+
+def wanted_size(learner: Learner, plan: Plan) -> Size:
+    """Of the episodes of a step, whatever the data have."""
+    return Size(learner.tasks, learner.train_way or plan.way, learner.train_shot or plan.shot, learner.train_queries)
 
 
 def seconds_of_step(

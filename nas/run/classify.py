@@ -41,7 +41,8 @@ class Classifier(NamedTuple):
 
     def probabilities(self, path: Path) -> Tensor | Broken:
         """Of the classes, float32 `[K]`; or why the file cannot be read."""
-        pixels = image_files.picture(path, self.input_shape[0], self.sizes, self.deep)
+        with image_files.quiet():
+            pixels = image_files.picture(path, self.input_shape[0], self.sizes, self.deep)
         if isinstance(pixels, Broken):
             return pixels
         with torch.no_grad():
@@ -150,6 +151,8 @@ def of_export(folder: Path) -> Classifier:
 def images(names: Sequence[str]) -> list[tuple[Path, Path]]:
     """The image files that paths, folders and patterns (`*`, `**`) name, each with the path that it was found by."""
     found: list[tuple[Path, Path]] = []
+    if not names:
+        raise UserError("No image is named; say files, folders or patterns.")
     for name in names:
         path = Path(name).expanduser()
         if path.is_dir():

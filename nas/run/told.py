@@ -74,8 +74,8 @@ def _read_architecture(given: Any, space: Space) -> Given:
 
 
 def _as_float(value: Any) -> float:
-    if isinstance(value, str):  # "3" is a text here.
-        raise TypeError("a text")
+    if isinstance(value, (str, bool)):  # "3" is a text here, and True an answer.
+        raise TypeError("no number")
     return float(value)
 
 

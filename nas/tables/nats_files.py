@@ -105,7 +105,7 @@ def digest(download: Download) -> str:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(f for f in folder.glob(f"*{SUFFIX}") if f.name.removesuffix(SUFFIX).isdigit())
+    return sorted(f for f in folder.glob(f"*{SUFFIX}") if f.name.removesuffix(SUFFIX).isdecimal())
 
 
 def _load(path: Path) -> Any:

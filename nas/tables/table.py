@@ -192,6 +192,8 @@ def scaled(stored: Tensor, scale: float) -> Tensor:
 
 def read(path: Path) -> Table:
     """The table in a file, from its header alone. Raises `UserError` for a file that is none."""
+    if path.is_dir():
+        raise UserError(f"'{path}' is a folder; a table is a {SUFFIX} file.")
     try:
         with safe_open(path, framework="pt") as file:
             header, stored = file.metadata() or {}, set(file.keys())

@@ -80,7 +80,10 @@ def descriptions_are_parsed_back(component: Any) -> None:
 
 
 def networks_run(component: Any) -> None:
-    """Built networks run forward and backward, and give a logit a class; or one line says which package they need."""
+    """Built networks run forward and backward, and give a finite logit a class; or one line says which package they need.
+
+    What is built twice has weights of the same names and shapes, and shares none.
+    """
     space = component()
     for arch in _some(space, 4):
         network, missing = None, ""
@@ -92,10 +95,22 @@ def networks_run(component: Any) -> None:
             assert "pip install" in missing, f"'{space.describe(arch)}' is not built: {missing}"
             assert "\n" not in missing, "what is missing is said in more than one line"
             continue
-        logits = network(torch.randn(2, *_TASK.input_shape, generator=torch.Generator().manual_seed(0)))
+        images = torch.randn(2, *_TASK.input_shape, generator=torch.Generator().manual_seed(0))
+        again = space.build(arch, _TASK)
+        again(images)
+        logits = network(images)
+        # After an answer: lazy layers have no weights before.
+        assert _shapes(again) == _shapes(network), f"'{space.describe(arch)}' is built with other weights each time"
+        shared = {id(p) for p in network.parameters()} & {id(p) for p in again.parameters()}
+        assert not shared, f"two networks of '{space.describe(arch)}' share weights; build gives a new module each time"
         assert logits.shape == (2, 7), f"'{space.describe(arch)}' gives logits {list(logits.shape)}, not [2, 7]"
+        assert logits.isfinite().all(), f"'{space.describe(arch)}' gives logits that are not finite"
         if logits.requires_grad:
             logits.sum().backward()
+
+
+def _shapes(network: torch.nn.Module) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in network.state_dict().items()}
 
 
 LAWS = [
