@@ -3,7 +3,8 @@
 Two arms take turns: the warm one, which the prior is for, and the cold one, which knows nothing of it. Neither sees what the
 other evaluates. Once the warm arm has not improved on the best of both for `patience` evaluations it is dropped for good. The
 warm arm never has more evaluations than the cold one and a batch, so that whatever the cold arm reaches after n batches is
-reached after 2n at most: a law of the construction, on any task. What the warm arm finds in n batches comes after 2n too.
+reached after 2n at most: a law of the construction, on any task. What the warm arm finds in n batches comes after 2n
+too, unless it is dropped before.
 
 Shapes: `S` seeds, `B` architectures, `D` decisions, `R` some of the seeds.
 """
