@@ -4,6 +4,7 @@ NAS_TEST_THREADS asks for more of them (runs/processors.sh).
 """
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -18,6 +19,9 @@ from nas.export import formats
 
 threads = os.environ.get("NAS_TEST_THREADS", "1")
 torch.set_num_threads(int(threads))
+# Libraries make hundreds of thousands of objects that stay: looking through them again and again takes a tenth of the time.
+gc.freeze()
+gc.set_threshold(100_000, 50, 50)
 os.environ["OMP_NUM_THREADS"] = threads
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # Tests ask whether the package is there before ours imports it.
 # What tests run of their own components is none of what the user has run.

@@ -65,8 +65,8 @@ def test_the_same_comparison_gives_the_same_bytes_however_it_was_made(tmp_path, 
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     for folder, jobs in ((whole, 1), (parts, 2)):
         if folder == parts:
-            comparison.make(specs(CONTROLLERS[2:]), folder)
-        cells = comparison.make(specs(), folder, jobs)
+            comparison.make(specs(CONTROLLERS[2:], seeds=4, evals=12), folder)
+        cells = comparison.make(specs(seeds=4, evals=12), folder, jobs)
         comparison.write(comparison.document(cells), folder)
         comparison.draw(cells, folder)
     assert contents(whole) == contents(parts)

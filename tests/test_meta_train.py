@@ -75,7 +75,8 @@ def _interrupted(monkeypatch, learner: str, at: int, times: int = 1) -> None:
 
 
 @pytest.mark.parametrize(
-    ("learner", "at", "kept", "steps"), [("transfer_gp", 1, 2, 4), ("rl2", 0, 1, 4), ("rl2", 2, 3, 4)]
+    ("learner", "at", "kept", "steps"),
+    [("transfer_gp", 1, 2, 4), pytest.param("rl2", 0, 1, 4, marks=pytest.mark.slow), ("rl2", 2, 3, 4)],
 )
 def test_training_that_was_stopped_in_a_step_goes_on_to_the_same_bits(
     train, tmp_path, monkeypatch, learner, at, kept, steps

@@ -59,7 +59,9 @@ def _kill_after(args, steps, sent=signal.SIGKILL):
     return process, process.communicate(timeout=600)
 
 
-@pytest.mark.parametrize(("controller", "instants"), [("evolution", (1, 20)), ("reinforce", (15,))])
+@pytest.mark.parametrize(
+    ("controller", "instants"), [("evolution", (1, 20)), pytest.param("reinforce", (15,), marks=pytest.mark.slow)]
+)
 def test_a_run_killed_at_several_instants_ends_as_one_never_stopped(controller, instants, nasbench201, tmp_path):
     evals = 80
     expected, expected_state = _unbroken(tmp_path / "unbroken", controller, evals)

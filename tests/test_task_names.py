@@ -101,7 +101,7 @@ def _images(folder):
             Image.fromarray(pixels).save(folder / label / f"{number}.png")
 
 
-@pytest.mark.parametrize("name", ["a+b x@2 y~z", "a+own201/latency<=3"])
+@pytest.mark.parametrize("name", [pytest.param("a+b x@2 y~z", marks=pytest.mark.slow), "a+own201/latency<=3"])
 def test_a_folder_of_any_name_is_searched_shown_resumed_forecast_and_exported(name, nas, tmp_path, table):
     table("nasbench201-hardware")
     _images(tmp_path / name)
