@@ -78,7 +78,7 @@ def write_classifier(folder):
 @pytest.mark.parametrize("path", ALL, ids=" ".join)
 def test_the_example_of_every_command_runs(path, home, nas, tmp_path, monkeypatch):
     if path == ("export",):  # Its files, of the whole network of a table, have tests of their own.
-        monkeypatch.setattr("nas.export.export.write_and_compare", lambda *args, **more: ((), ()))
+        monkeypatch.setattr(sys.modules["nas.export.export"], "write_and_compare", lambda *args, **more: ((), ()))
     if path == ("predict",):
         write_classifier(tmp_path)
     if path in (("few-shot", "classify"), ("few-shot", "test")):
