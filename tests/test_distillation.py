@@ -151,10 +151,10 @@ def test_a_program_teaches_and_a_few_shot_learner_is_refused(tmp_path):
         "from pathlib import Path\nimport torch\n"
         "def load():\n    return torch.export.load(Path(__file__).with_name('network.pt2')).module()\n"
     )
+    assert Train.of("digits", **SMALL, teacher=str(tmp_path)).teaching.known.classes == 10
+    (tmp_path / "learner.safetensors").write_bytes(b"")
     with pytest.raises(UserError, match="the embedding of a few-shot learner, which names no classes"):
         Train.of("digits", **SMALL, teacher=str(tmp_path))
-    (tmp_path / "network.safetensors").write_bytes(b"")
-    assert Train.of("digits", **SMALL, teacher=str(tmp_path)).teaching.known.classes == 10
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from nas import plugins
 from nas.datasets import resize
 from nas.evaluators._final_training import FinalTrainings
 from nas.export.read_back import load_python
+from nas.few_shot import export as few_shot_export
 from nas.training import Images
 from nas.types import FinalTraining, Watch
 from search_spaces import CellSpace, Space, UserError, as_cell_space
@@ -130,7 +131,7 @@ def given(name: str, class_names: tuple[str, ...]) -> GivenTeacher:
             f"-t teacher is '{name}', which {there}. It takes {WIDE}, the folder of an export or of a run, or FILE.py:NAME of a "
             "torch module."
         )
-    if not (folder / "network.safetensors").is_file():
+    if (folder / few_shot_export.WEIGHTS).is_file():
         raise UserError(
             f"-t teacher is '{name}', the embedding of a few-shot learner, which names no classes; it takes a classifier."
         )
