@@ -389,7 +389,7 @@ def test_mirror_images_are_looked_at_by_networks_that_never_saw_any(tmp_path):
     keys = [Key(SPACE.describe(arch), level) for arch in (plain, mirrored) for level in (1, 3)]
     trainings.train(keys)
     found = [trainings.results[key] for key in keys]
-    assert [math.isnan(one.mirrored) for one in found] == [False, False, True, True]
+    assert [math.isnan(one.mirrored) for one in found] == [False, False, True, True], found
     assert trainings.mirrored_share() == found[1].mirrored / found[1].score
     # Digits are no mirror images of one another.
     assert 0 < evaluator.mirrored_share < 0.8

@@ -72,6 +72,37 @@ def test_a_grid_is_tried_whole_and_once(tmp_path):
         study.work(tmp_path, dataclasses.replace(plan(Toy(), "grid", texts), asked={}), 1, ignore)
 
 
+class Picky(Toy):
+    """Refuses some settings, as learners do that data are too small for."""
+
+    def __init__(self, refused):
+        super().__init__()
+        self.refused = refused
+
+    def value(self, options, report):
+        if options["inner_steps"] in self.refused:
+            raise UserError(f"inner_steps is {options['inner_steps']}: too many.")
+        return super().value(options, report)
+
+
+def test_settings_that_are_refused_are_failures_with_their_reason(tmp_path):
+    """Before, the command ended there, and the same command came there again."""
+    (tmp_path / "some").mkdir()
+    (tmp_path / "all").mkdir()
+    told = []
+    found = study.work(tmp_path / "some", plan(Picky({"2"}), "grid", ("inner_steps=1,2,3",), 3), 1, told.append)
+    assert found == told
+    assert {t.settings["inner_steps"]: (t.state, t.error) for t in found} == {
+        1: ("complete", ""),
+        2: ("fail", "inner_steps is 2: too many."),
+        3: ("complete", ""),
+    }
+    assert study.best(found).settings == {"inner_steps": 3}
+    none = study.work(tmp_path / "all", plan(Picky({"1", "2"}), "grid", ("inner_steps=1,2",), 2), 1, ignore)
+    with pytest.raises(UserError, match=r"try other settings; the last: inner_steps is [12]: too many\."):
+        study.best(none)
+
+
 def test_a_training_below_the_median_of_earlier_ones_is_given_up(tmp_path):
     texts = ("inner_steps=9,8,7,6,5,1",)
     made = dataclasses.replace(plan(Toy(prune=True), "grid", texts), first=None)

@@ -175,3 +175,5 @@ def _say(trial: Trial) -> None:
     said = ", ".join(f"{n}={v:.4g}" if isinstance(v, float) else f"{n}={v}" for n, v in trial.settings.items())
     value = "failed" if trial.value is None else f"{trial.value:.3f}"
     click.echo(f"  trial {trial.number:>3}  {value:>8}{' given up' if trial.state == 'pruned' else ''}  {said}")
+    if trial.error:
+        click.echo(f"             {printable(trial.error)}")

@@ -24,7 +24,7 @@ from nas.tune.ranges import Range, as_text
 from search_spaces import UserError
 
 FILE = "study.sqlite"
-_NAME, _ASKED, _STOPPED = "settings", "asked", "stopped"
+_NAME, _ASKED, _STOPPED, _ERROR = "settings", "asked", "stopped", "error"
 _LOCK = "study.lock"
 Method = Literal["bayesian", "random", "grid"]
 
@@ -54,6 +54,8 @@ class Trial(NamedTuple):
     """None for one that failed; of one that was given up, the last value."""
     state: str
     """`complete`, `pruned`, `fail`."""
+    error: str = ""
+    """Of one that failed: why."""
 
 
 def work(folder: Path, plan: Plan, jobs: int, tell: Callable[[Trial], None]) -> list[Trial]:
@@ -86,7 +88,9 @@ def _ended(study: Any) -> list[Trial]:
             value = t.value if t.state == states.COMPLETE else max(t.intermediate_values.values(), default=None)
             found.append(Trial(len(found), t.params, value, t.state.name.lower()))
         elif t.state == states.FAIL:
-            found.append(Trial(len(found), t.params, None, "fail"))
+            found.append(
+                Trial(len(found), t.params, None, "fail", t.user_attrs.get(_ERROR, "its value is not a number"))
+            )
     return found
 
 
@@ -94,7 +98,8 @@ def best(found: list[Trial]) -> Trial:
     """The complete one with the highest value, the first of equals. Raises `UserError` where there is none."""
     whole = [t for t in found if t.state == "complete" and t.value is not None]
     if not whole:
-        raise UserError("No trial has ended with a value; try other settings.")
+        why = f"; the last: {found[-1].error}" if found and found[-1].error else ""
+        raise UserError(f"No trial has ended with a value; try other settings{why}")
     return max(whole, key=lambda t: (t.value or 0.0, -t.number))
 
 
@@ -132,10 +137,9 @@ def _worker(folder: Path, study: Any, plan: Plan, tell: Callable[[Trial], None])
             value = plan.objective.value(as_text(trial.params), report)
         except Pruned:
             study.tell(trial, state=states.PRUNED)
-        except UserError:
-            raise
         except Exception as error:  # Settings may lead anywhere, as into a matrix that has no inverse.
-            trial.set_user_attr("error", f"{type(error).__name__}: {error}".partition("\n")[0])
+            kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+            trial.set_user_attr(_ERROR, f"{kind}{error}".partition("\n")[0])
             study.tell(trial, state=states.FAIL)
         else:
             study.tell(trial, value) if value == value else study.tell(trial, state=states.FAIL)
