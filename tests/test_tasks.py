@@ -7,7 +7,7 @@ import json
 import pytest
 
 from nas import tasks
-from nas.tasks import catalog
+from nas.tasks import catalog, families
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +51,34 @@ def test_the_list_and_the_json_document_name_every_task_whole(document, nas):
     printed = nas("tasks", "--json")
     assert printed.stderr == ""
     assert [entry["task"] for entry in json.loads(printed.stdout)] == list(document)
+
+
+def test_without_published_tables_a_comparison_takes_what_the_package_has(nas, tmp_path, monkeypatch):
+    monkeypatch.setenv("NAS_TABLES", "")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    tasks_there = families.families()["own201"]
+    words = (
+        "compare",
+        "--controllers",
+        "random_search",
+        "--seeds",
+        "1",
+        "--evals",
+        "2",
+        "--jobs",
+        "1",
+        "--no-figures",
+        "--json",
+    )
+    done = nas(*words, "--out", str(tmp_path / "out"))
+    assert {row["task"] for row in json.loads(done.stdout)["rows"]} == set(tasks_there)
+    done = nas(*words, "--tasks", "accuracy~mean")
+    assert done.returncode == 2
+    assert (
+        "Family 'accuracy' is of a published table that no folder of NAS_TABLES has. There are: own201," in done.stderr
+    )
+    done = nas("search", "--task", "nasbench201/cifar10")
+    assert done.stderr.rstrip().endswith("Others are looked for in the folders of NAS_TABLES.")
 
 
 def test_a_family_lists_its_own_and_one_that_is_not_there_is_told_which_are(nasbench201, nas):

@@ -24,7 +24,7 @@ def import_(ctx: click.Context) -> None:
 
     \b
     Example:
-      nas table import nats NATS-tss-v1_0-3ffb9-simple --out nats.safetensors
+      nas table import nats NATS-tss-v1_0-3ffb9-simple --out nasbench201.safetensors
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
@@ -41,7 +41,7 @@ def nats(path: Path, out: Path, force: bool) -> None:
 
     \b
     Example:
-      nas table import nats NATS-tss-v1_0-3ffb9-simple --out nats.safetensors
+      nas table import nats NATS-tss-v1_0-3ffb9-simple --out nasbench201.safetensors
     """
     _refuse_taken(out, force)
     console = Console(stderr=True)

@@ -18,6 +18,7 @@ from nas.compare.folder_name import folder_name
 from nas.compare.summary import TrialSummary
 from nas.compare.trial import TrialSpec
 from nas.run.config import check_number
+from nas.tasks import families
 from search_spaces import UserError
 
 
@@ -27,8 +28,8 @@ from search_spaces import UserError
 @click.option(
     "--tasks",
     "patterns",
-    default="accuracy",
-    show_default=True,
+    default="",
+    show_default="accuracy where NAS_TABLES has the table nasbench201, else own201",
     help="Tasks, families, patterns, with ~mean or without, evaluator:FILE.py:Class/NAME; by commas.",
 )
 @click.option(
@@ -109,6 +110,7 @@ def command(
         check_number(f"--{name}", value)
     if evals is None and seconds is None:
         evals = 100
+    patterns = patterns or ("accuracy" if "accuracy" in families.families() else "own201")
     split = (c.strip().partition(":") for c in controllers.split(",") if c.strip())
     named = [(n if "." in n else n.replace("-", "_")) + colon + rest for n, colon, rest in split]
     # Every name and setting before anything is run or written: a comparison can take hours.

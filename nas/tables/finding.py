@@ -77,4 +77,4 @@ def find(name: str) -> Table:
         path = folder / f"{name}{SUFFIX}"
         if path.is_file():  # Asked for by name, a file that is no table says so.
             return read(path)
-    raise unknown("table", name, names())
+    raise UserError(f"{unknown('table', name, names())} Others are looked for in the folders of NAS_TABLES.")

@@ -10,10 +10,11 @@ from nas import plugins, tables
 from nas.tables import Table
 from nas.tasks.find import find, task_columns
 from nas.tasks.name import TaskName, split_seeds
-from search_spaces import unknown
+from search_spaces import UserError, unknown
 
 _NAMED = {"nasbench201": "accuracy", "nasbench201-robustness": "robustness", "nasbench201-ninapro": "domain"}
 """Tables whose family is not called like them, and whose header names none."""
+_DEVICES = "device"
 _LIMITED = "nasbench201/cifar100@200"
 """The task that the devices limit."""
 _LIMITS = "nasbench201-hardware"
@@ -32,7 +33,7 @@ def families() -> dict[str, list[str]]:
             for dataset, task in full.items():
                 found.setdefault(table.families.get(dataset, _NAMED.get(name, name)), []).append(task)
     if _LIMITED in found.get("accuracy", []) and _LIMITS in tables.names():
-        found["device"] = [f"{_LIMITED}+{_LIMITS}/{c}<={_QUANTILE}" for c in devices(tables.find(_LIMITS))]
+        found[_DEVICES] = [f"{_LIMITED}+{_LIMITS}/{c}<={_QUANTILE}" for c in devices(tables.find(_LIMITS))]
     return found
 
 
@@ -74,6 +75,10 @@ def select(patterns: str) -> list[str]:
             seeds = split_seeds(pattern, pattern)[1] if tilde else ""
             found = known[several] if several in known else _matching(several, known)
             chosen.extend(str(TaskName.parse(task)._replace(seeds=seeds)) if seeds else task for task in found)
+        elif several in {*_NAMED.values(), _DEVICES}:
+            raise UserError(
+                f"Family '{several}' is of a published table that no folder of NAS_TABLES has. There are: {', '.join(known)}."
+            )
         else:
             find(pattern)
             chosen.append(pattern)
