@@ -57,7 +57,7 @@ def test_without_published_tables_a_comparison_takes_what_the_package_has(nas, t
     monkeypatch.setenv("NAS_TABLES", "")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     tasks_there = families.families()["own201"]
-    words = (
+    words = [
         "compare",
         "--controllers",
         "random_search",
@@ -69,7 +69,7 @@ def test_without_published_tables_a_comparison_takes_what_the_package_has(nas, t
         "1",
         "--no-figures",
         "--json",
-    )
+    ]
     done = nas(*words, "--out", str(tmp_path / "out"))
     assert {row["task"] for row in json.loads(done.stdout)["rows"]} == set(tasks_there)
     done = nas(*words, "--tasks", "accuracy~mean")

@@ -28,7 +28,6 @@ from search_spaces import UserError
 @click.option(
     "--tasks",
     "patterns",
-    default="",
     show_default="accuracy where NAS_TABLES has the table nasbench201, else own201",
     help="Tasks, families, patterns, with ~mean or without, evaluator:FILE.py:Class/NAME; by commas.",
 )
@@ -70,7 +69,7 @@ from search_spaces import UserError
 @click.option("--report-after", "after", help="Show the best after these numbers of evaluations instead, as 5,10,20.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(
-    patterns: str,
+    patterns: str | None,
     controllers: str,
     priors: tuple[str, ...],
     bounds: tuple[str, ...],
@@ -110,7 +109,8 @@ def command(
         check_number(f"--{name}", value)
     if evals is None and seconds is None:
         evals = 100
-    patterns = patterns or ("accuracy" if "accuracy" in families.families() else "own201")
+    if patterns is None:
+        patterns = "accuracy" if "accuracy" in families.families() else "own201"
     split = (c.strip().partition(":") for c in controllers.split(",") if c.strip())
     named = [(n if "." in n else n.replace("-", "_")) + colon + rest for n, colon, rest in split]
     # Every name and setting before anything is run or written: a comparison can take hours.

@@ -89,7 +89,7 @@ def _ended(study: Any) -> list[Trial]:
             found.append(Trial(len(found), t.params, value, t.state.name.lower()))
         elif t.state == states.FAIL:
             found.append(
-                Trial(len(found), t.params, None, "fail", t.user_attrs.get(_ERROR, "its value is not a number"))
+                Trial(len(found), t.params, None, "fail", t.user_attrs.get(_ERROR, "Its value is not a number."))
             )
     return found
 
