@@ -20,7 +20,9 @@ def line(error: BaseException, args: list[str]) -> str:
     what = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
     kept = _keep("".join(traceback.format_exception(error)), args)
     where = f"the traceback is in '{kept}'" if kept else "no folder could take its traceback"
-    return f"nas stopped at an error of its own, {what}; {where}. Please report it."
+    # A mistake in what a component hands over shows late, in code of ours.
+    try_it = " Before that, try your own component by `nas check`." if outside_code.is_in_use() else ""
+    return f"nas stopped at an error of its own, {what}; {where}. Please report it.{try_it}"
 
 
 def line_of_outside(error: BaseException, args: list[str]) -> str | None:

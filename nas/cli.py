@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from nas import _crash
+from nas import _crash, _interrupts
 from nas.terminal import printable
 from search_spaces import UserError, unknown
 
@@ -73,7 +73,8 @@ def main(args: list[str] | None = None) -> None:
     """
     _take_any_environment()
     try:
-        _run(args)
+        with _interrupts.after_imports():
+            _run(args)
     finally:
         _flush()
 
@@ -81,6 +82,11 @@ def main(args: list[str] | None = None) -> None:
 def _run(args: list[str] | None) -> None:
     try:
         sys.exit(cli.main(args, prog_name="nas", standalone_mode=False) or 0)
+    except SystemExit as error:
+        # A component that exits would end the command with the status of its choice, 0 among them.
+        if (line := _crash.line_of_outside(error, sys.argv[1:] if args is None else args)) is not None:
+            _fail(line)
+        raise
     except (KeyboardInterrupt, click.Abort):  # An Abort is a RuntimeError too.
         click.echo(_STOPPED, err=True)
         sys.exit(130)
@@ -93,8 +99,11 @@ def _run(args: list[str] | None) -> None:
         _fail(str(error))
     except OSError as error:
         if error.errno in _DISK_FULL:
-            _fail(f"{error.strerror}. What was stored before is whole: free some space, then say the same again.")
-        _fail(_words(error))
+            _fail(
+                f"{error.strerror}. What was stored before is whole: free some space, then say the same again; a run that is "
+                "there already goes on by nas resume."
+            )
+        _fail(_words(error, sys.argv[1:] if args is None else args))
     except Exception as error:
         if isinstance(error, MemoryError) or any(said in str(error) for said in _NO_MEMORY):
             _fail(
@@ -151,16 +160,28 @@ def _flush() -> None:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _words(error: OSError) -> str:
+def _words(error: OSError, args: list[str]) -> str:
     """What failed, of which file; and what would do where nothing can be made there."""
     what = error.strerror or str(error)
     if not error.filename:
         return f"{what}."
     makes = error.errno == errno.EROFS or (error.errno == errno.EACCES and not os.path.lexists(error.filename))
-    hint = (
-        " Start in a folder that can be written, or name one: NAS_RUNS for runs, --out for the rest." if makes else ""
-    )
-    return f"{what}: '{os.fsdecode(error.filename)}'.{hint}"
+    # A file is written beside its place and then renamed: its own name is what its user knows.
+    named = re.sub(r"\.([^/]+)\.[^./]+\.\d+\.partial$", r"\1", os.fsdecode(error.filename))
+    hint = f" Start in a folder that can be written, or name one by {_place_option(args)}." if makes else ""
+    return f"{what}: '{named}'.{hint}"
+
+
+def _place_option(args: list[str]) -> str:
+    """What says where a command writes: its option, or the variable that says where runs are."""
+    command: click.Command | None = cli
+    for word in args:
+        if not isinstance(command, click.Group):
+            break
+        found = command.get_command(click.Context(command), word)
+        command = command if found is None else found
+    options = {option for param in command.params for option in param.opts} if command is not None else set()
+    return next((option for option in ("--to", "--out") if option in options), "NAS_RUNS")
 
 
 def _fail(message: str) -> None:

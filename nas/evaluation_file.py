@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from search_spaces import UserError
+from search_spaces._files import refuse_unreadable
 
 FILE = "evaluations.jsonl"
 """In a run's folder, a line for each evaluation."""
@@ -63,6 +64,7 @@ def weights(folder: Path) -> tuple[str, dict[str, Tensor]] | None:
     path = folder / WEIGHTS
     if not path.is_file():
         return None
+    refuse_unreadable(path)
     try:
         with safe_open(path, framework="pt") as file:
             return (file.metadata() or {})["arch"], {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -34,7 +34,9 @@ def search(*args: Any, **options: Any) -> Any:
         result = nas.search(task="folder:photos", minutes=10)
         print(result.test_accuracy, result.predict(["new/1.jpg"])[0].named)
     """
-    controller = options.get("controller", "")
+    controller = options.get("controller") or ""
+    if args and isinstance(args[0], str):
+        raise UserError(f"The task has a name among the arguments: nas.search(task={args[0]!r:.80}, ...).")
     if "task" in options and not args and not isinstance(controller, str):
         raise UserError(
             f"controller is {controller!r:.80}; with a task it takes a name, as 'evolution', or FILE.py:Class."

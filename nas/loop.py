@@ -8,7 +8,9 @@ from typing import NamedTuple, cast
 from torch import Tensor
 
 from controller import Controller, State, Step
+from controller.candidates import checks
 from nas.types import Evaluate, EvaluateWithMemory, Evaluator, HasMemory, Memory
+from search_spaces import UserError
 
 
 class Loaded(NamedTuple):
@@ -23,7 +25,12 @@ def load(evaluator: Evaluator, seeds: Tensor) -> Loaded:
     """An evaluator for searches with `seeds` int64 `[S]`, with its memory where it has one."""
     if isinstance(evaluator, HasMemory):
         return Loaded(evaluator.load_with_memory(seeds), evaluator.begin(seeds))
-    return Loaded(evaluator.load(seeds))
+    evaluate = evaluator.load(seeds)
+    if not callable(evaluate):
+        raise UserError(
+            f"'load' of {type(evaluator).__name__} gives {checks.named(evaluate)}; it takes a function of a Proposal."
+        )
+    return Loaded(evaluate)
 
 
 def search(
@@ -41,12 +48,18 @@ def search(
         evaluate: proposals to results, from `Evaluator.load`, or from `load` above.
         state: from `controller.begin`, or that of an earlier step to go on from there.
         memory: what `load` gives, or that of the earlier step.
+
+    Raises `UserError` for a state, a proposal or results of another form than `Controller` and `Evaluate` have.
     """
+    searches = checks.state(controller, state)
     while True:
         proposal = controller.propose(state, batch)
+        checks.proposal(controller, proposal, searches, batch)
         if memory is None:
             results = cast("Evaluate", evaluate)(proposal)
         else:
             results, memory = cast("EvaluateWithMemory", evaluate)(proposal, memory)
+        checks.results(results, proposal)
         state = controller.learn(state, proposal, results)
+        checks.state(controller, state, searches)
         yield Step(proposal, results, state, memory)

@@ -22,6 +22,11 @@ def remember(module: str) -> None:
         _modules.add(module)
 
 
+def is_in_use() -> bool:
+    """Whether a component of somebody else was loaded."""
+    return bool(_modules)
+
+
 def place_of(error: BaseException) -> Place | None:
     """The innermost place where an error came through a component that is not ours; None where it came through none."""
     frames = zip(traceback.walk_tb(error.__traceback__), traceback.extract_tb(error.__traceback__))

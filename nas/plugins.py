@@ -103,6 +103,12 @@ def origin(kind: str, name: str) -> Origin | None:
     return Origin(absolute(name), source, hashlib.sha256(Path(source).read_bytes()).hexdigest())
 
 
+def sha256(kind: str, name: str) -> str | None:
+    """Of the source of a component from outside; None for ours."""
+    found = origin(kind, name)
+    return None if found is None else found.sha256
+
+
 def _split(name: str) -> tuple[str, str]:
     """File or module, and class; a class that is not named is the first of the file's `__all__`."""
     if name.endswith(".py"):
@@ -115,6 +121,7 @@ def _load_outside(kind: str, name: str) -> Any:
     where, class_name = _split(name)
     try:
         module = _module_of_file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
+        _refuse_other_floats(name)
     except UserError:
         raise
     except (Exception, SystemExit) as error:  # An exit at import would end the command with the status of its choice.
@@ -149,11 +156,16 @@ def _checked(kind: str, name: str, component: Any) -> Any:
         )
         raise UserError(f"'{name}' {what}; a {kind} is asked for. `nas check {name}` says what one needs.")
     given = {"controller": ("space",), "meta-learner": ("tasks",), "space": ()}.get(kind)
+    if kind in ("controller", "meta-learner") and not hasattr(component, "__dataclass_fields__"):
+        raise UserError(f"'{name}' is no dataclass; write @dataclass(frozen=True) above class {component.__name__}.")
     if given is not None:
         parameters = inspect.signature(component).parameters.values()
         bare = [p.name for p in parameters if p.default is p.empty and p.name not in given and p.kind != p.VAR_KEYWORD]
         if bare:
             raise UserError(f"Field '{bare[0]}' of '{name}' has no default; every field of a {kind} takes one.")
+    if kind == "space":
+        # Not above, as it loads torch.
+        importlib.import_module("nas.component_checks").refuse_wrong_space(component, name)
     return component
 
 
@@ -188,10 +200,22 @@ def _module_of_file(path: Path, form: str = "a component of your own is FILE.py:
     module = sys.modules[key] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
+        _refuse_other_floats(str(path))
     except BaseException:
         del sys.modules[key]
         raise
     return module
+
+
+def _refuse_other_floats(name: str) -> None:
+    """Raises `UserError` where an import changed the type of numbers that PyTorch makes; what is here counts on float32."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.get_default_dtype() != torch.float32:
+        found = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float32)
+        raise UserError(
+            f"'{name}' sets PyTorch's default dtype to {found} at import; set the dtype where tensors are made."
+        )
 
 
 def _with_files(kind: str, name: str, there_are: list[str]) -> UserError:

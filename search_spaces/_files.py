@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from search_spaces._base import UserError
+
 _EXCHANGE = 2
 """`RENAME_EXCHANGE` of Linux's `renameat2`."""
 _HERE = -100
@@ -58,6 +60,17 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(old)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def refuse_unreadable(path: Path | str) -> None:
+    """Raises `UserError` for a file that is there and cannot be opened: readers of tensors take it for one that is damaged."""
+    try:
+        with Path(path).open("rb"):
+            pass
+    except (FileNotFoundError, IsADirectoryError):
+        pass
+    except OSError as error:
+        raise UserError(f"'{path}' cannot be read: {error.strerror}.") from None
 
 
 def _beside(path: Path) -> Path:

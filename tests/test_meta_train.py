@@ -9,14 +9,16 @@ import sys
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from controller import TaskRequest, TaskSet
 from controller.meta import _descent
 from controller.meta.transfer_gp import TransferGp
-from nas import cli, plugins
+from nas import cli, plugins, tables
 from nas.meta import outer_loop, splits, task_distribution, task_sampler
 from nas.run import state_tree
+from nas.run.lock import lock
 from search_spaces import UserError
 
 OPTIONS = {
@@ -186,3 +188,34 @@ def test_a_step_of_descent_is_that_of_adam_by_hand():
     torch.testing.assert_close(w.detach(), torch.tensor([0.9, -2.1]))
     torch.testing.assert_close(after.mean["w"], 0.1 * torch.tensor([0.3, 0.4]))
     assert float(moments.mean["w"].abs().sum()) == 0
+
+
+def test_a_training_goes_on_with_the_same_tables_alone(train, three_tasks, tmp_path, monkeypatch):
+    assert train("portfolio", "one")[0] == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(type(tables.find("nasbench201")), "digest", lambda table, names: "other")
+        status, said = train("portfolio", "one")
+    assert (status, "begun with tables of the same names with other contents" in said) == (2, True)
+    assert train("portfolio", "one")[0] == 0
+    path = tmp_path / "one/checkpoint.safetensors"
+    with safe_open(path, framework="pt") as file:
+        about, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    earlier = {name: value for name, value in json.loads(about["config"]).items() if name not in outer_loop.FILES}
+    save_file(tensors, path, about | {"config": json.dumps(earlier)})
+    assert train("portfolio", "one")[0] == 0, "a checkpoint of a version that kept no digests is refused"
+
+
+def test_a_damaged_checkpoint_is_one_line(train, tmp_path):
+    assert train("portfolio", "one")[0] == 0
+    (tmp_path / "one/checkpoint.safetensors").write_bytes(b"nothing")
+    status, said = train("portfolio", "one")
+    assert (status, "cannot be read" in said) == (2, True)
+    assert said.count("\n") == 1
+
+
+def test_two_do_not_train_in_one_folder(train, tmp_path):
+    (tmp_path / "one").mkdir()
+    with lock(tmp_path / "one"):
+        status, said = train("portfolio", "one")
+    assert (status, f"Another process works on training '{tmp_path / 'one'}'" in said) == (2, True)
+    assert train("portfolio", "one")[0] == 0

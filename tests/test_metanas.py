@@ -97,7 +97,7 @@ def test_by_maml_it_goes_down_the_gradient_at_that_end():
     after, _ = learner.update(start, ())
     torch.testing.assert_close(start.alpha - after.alpha, 0.1 * alpha.grad, rtol=0, atol=1e-5)
     for name, by_weight in supernet_start.named(one.net.programs, weights.grad).items():
-        torch.testing.assert_close(start.weights[name] - after.weights[name], 0.1 * by_weight, rtol=0, atol=1e-5)
+        torch.testing.assert_close(start.weights[name] - after.weights[name], 0.1 * by_weight, rtol=1e-3, atol=3e-5)
 
 
 def test_a_round_has_every_set_once_and_a_training_that_was_stopped_ends_with_the_same_bits(three_classes, tmp_path):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shlex
+import sqlite3
 
 import pytest
 
@@ -70,6 +71,47 @@ def test_a_grid_is_tried_whole_and_once(tmp_path):
     assert study.best(found).settings["inner_steps"] == 2
     with pytest.raises(UserError, match="was begun with"):
         study.work(tmp_path, dataclasses.replace(plan(Toy(), "grid", texts), asked={}), 1, ignore)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda content: b"nothing of the kind", "file is not a database. Name another --out, or delete the file"),
+        (lambda content: content[:8000] + bytes(len(content) - 8000), "malformed. Name another --out"),
+    ],
+)
+def test_a_damaged_study_is_one_line(change, says, tmp_path):
+    study.work(tmp_path, plan(Toy(), trials=1), 1, ignore)
+    file = tmp_path / study.FILE
+    file.write_bytes(change(file.read_bytes()))
+    with pytest.raises(UserError, match=f"The study '{file}' cannot be used: .*{says}"):
+        study.work(tmp_path, plan(Toy(), trials=2), 1, ignore)
+
+
+def test_a_full_disk_is_one_line_and_keeps_the_study(tmp_path, monkeypatch):
+    def full(*_given):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    study.work(tmp_path, plan(Toy(), trials=1), 1, ignore)
+    with monkeypatch.context() as patch:
+        patch.setattr(study, "_worker", full)
+        with pytest.raises(UserError, match=r"disk is full. Free some space; the same command"):
+            study.work(tmp_path, plan(Toy(), trials=2), 1, ignore)
+    assert len(study.work(tmp_path, plan(Toy(), trials=2), 1, ignore)) == 2
+
+
+def test_a_study_goes_on_with_the_same_contents_alone(tmp_path):
+    def asked(**more):
+        objective = {"split": "shipped"} | more
+        return dataclasses.replace(plan(Toy(), trials=1), asked={"objective": objective})
+
+    study.work(tmp_path, asked(), 1, ignore)  # As an earlier version, which kept no digest.
+    study.work(tmp_path, asked(digest="one"), 1, ignore)
+    with pytest.raises(UserError, match=r"begun with other contents of its tables"):
+        study.work(tmp_path, asked(digest="two"), 1, ignore)
+    with pytest.raises(UserError, match=r"was begun with \{"):
+        study.work(tmp_path, asked(digest="one", split="other"), 1, ignore)
+    study.work(tmp_path, asked(digest="one"), 1, ignore)
 
 
 class Picky(Toy):

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from controller._base import Controller, Proposal, Results, State
+from controller.candidates import checks
 from search_spaces import Space, UserError, _ops, _sampling
 
 _ROUNDS = 8
@@ -97,6 +98,7 @@ def ask(
     missing, batch = count, count + len(taken)
     for _ in range(_ROUNDS):
         proposal = controller.propose(state, batch)
+        checks.proposal(controller, proposal, 1, batch)
         group = Group(proposal.archs[0], None if proposal.epochs is None else proposal.epochs[0])
         fresh = []
         for at, key in enumerate(group.work()):

@@ -21,7 +21,7 @@ from controller._base import Prior
 from controller.models import legacy, prior_checks
 from controller.models.source_ranks import SourceRanks
 from search_spaces import UserError
-from search_spaces._files import atomic_write
+from search_spaces._files import atomic_write, refuse_unreadable
 
 FORMAT = "nas-prior/2"
 
@@ -169,6 +169,7 @@ def read(path: str) -> Prior:
     """The prior of a file, of this format or of version 0.1's. Raises `UserError` for a file that holds none."""
     if Path(path).is_dir():
         raise UserError(f"'{path}' is a folder; --prior takes a file of `nas meta-train`, or none.")
+    refuse_unreadable(path)
     try:
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}

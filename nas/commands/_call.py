@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from nas import guarded
+from nas import guarded, outside_code
 from nas.commands import _options, _shared, search
 from nas.run.result import Result
 from search_spaces import UserError, unknown
@@ -43,8 +43,10 @@ def search_task(*, quiet: bool = True, **options: Any) -> Result:
                 return Result(run.folder)
     except click.ClickException as error:
         raise UserError(error.format_message()) from None
-    except SystemExit:  # How `work` ends after Ctrl-C, once it has said how to go on.
-        raise KeyboardInterrupt from None
+    except SystemExit as error:
+        if (place := outside_code.place_of(error)) is not None:
+            raise UserError(f"Line {place.line} of '{place.file}' raised SystemExit: {error}.") from None
+        raise KeyboardInterrupt from None  # How `work` ends after Ctrl-C, once it has said how to go on.
 
 
 def _arguments(name: str, value: Any) -> Iterable[str]:
@@ -59,7 +61,10 @@ def _arguments(name: str, value: Any) -> Iterable[str]:
         return (option.opts if value else option.secondary_opts)[:1]
     if isinstance(value, Mapping):
         return [part for key, each in value.items() for part in (option.opts[0], f"{key}={_text(each)}")]
-    values = value if isinstance(value, list | tuple) else [value]
+    several = isinstance(value, list | tuple)
+    if several and not option.multiple and option.nargs == 1:
+        raise UserError(f"{name} is {value!r:.80}; it takes one value.")
+    values = value if several else [value]
     return [part for each in values for part in (option.opts[0], _text(each))]
 
 

@@ -50,7 +50,7 @@ def work(folder: Path, config: Config, minutes: float | None, episodes: int | No
     if not there:
         setup = setup._replace(config=_settled(setup, minutes))
         folder.mkdir(parents=True, exist_ok=True)
-    with lock(folder):
+    with lock(folder, "training"):
         if not there and (folder / run.FILE).exists():
             raise UserError(f"Another process has begun '{folder}' meanwhile; the same command again goes on with it.")
         state = run.read(folder)[1] if there else training.begin(setup.learner, config.seed)

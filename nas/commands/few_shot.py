@@ -130,7 +130,7 @@ def test(trained: str, way: int | None, shot: int | None, queries: int | None, e
     asked = {"way": config.way if way is None else way, "shot": config.shot if shot is None else shot}
     asked["queries"] = config.queries if queries is None else queries
     run.check_episodes(**asked)
-    with lock(folder):
+    with lock(folder, "training"):
         document = result.test(folder, run.prepare(config), state, Size(episodes, **asked))
     if as_json:
         _shared.print_json(document)

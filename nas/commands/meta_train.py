@@ -10,13 +10,15 @@ from pathlib import Path
 import click
 import torch
 
-from controller import Prior
+from controller import Prior, TaskSet
 from controller.models import configuration_prior, prior_file
 from nas import plugins
 from nas.commands import _meta_training, _options, _shared
 from nas.commands._former_options import refuse_former
 from nas.commands._kinds import SEED, GivenPath
 from nas.meta import from_runs, image_sets, metanas, splits, task_distribution
+from nas.run import priors
+from nas.run.lock import lock
 from nas.settings import typed
 from nas.tune import settings_file
 from nas.tune.ranges import as_text
@@ -110,11 +112,13 @@ def command(
     config = {
         "learner": name, "options": settings, "split": split, "task_fraction": task_fraction, "seed": seed,
         "tasks": len(tasks.tasks),
+        **_contents(tasks, name, settings.get("encoder") if name == "rl2" else None),
     }  # fmt: skip
     short = component.__name__ if plugins.is_outside(name) else name  # A file's path would be folders.
     folder = folder or _shared.runs_root() / f"{short}-{split}"
     folder.mkdir(parents=True, exist_ok=True)
-    prior = trained.prior(_meta_training.train(trained, config, folder))
+    with lock(folder, "training"):
+        prior = trained.prior(_meta_training.train(trained, config, folder))
     about = {
         "command": command_line,
         "learner": name,
@@ -125,6 +129,15 @@ def command(
     _write(folder / "prior.safetensors", Prior(prior.params, prior.about | about))
     size = (folder / "prior.safetensors").stat().st_size / 2**20
     click.echo(f"The prior is {folder / 'prior.safetensors'}, {size:.1f} MiB, trained on {len(tasks.tasks)} tasks.")
+
+
+def _contents(tasks: TaskSet, learner: str, encoder: str | None) -> dict[str, str | None]:
+    """Digests of the files that a training reads: `outer_loop.FILES`."""
+    return {
+        "tables_sha256": task_distribution.digest(tasks),
+        "learner_sha256": plugins.sha256("meta-learner", learner),
+        "encoder_sha256": None if encoder is None else priors.fingerprint(encoder, learner),
+    }
 
 
 def _learn_from_images(
@@ -140,7 +153,8 @@ def _learn_from_images(
         "learner": learner, "options": given, "images": list(sets), "digests": digests, "seed": seed, "tasks": len(sets),
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
-    prior = made.prior(_meta_training.train(made, config, folder))
+    with lock(folder, "training"):
+        prior = made.prior(_meta_training.train(made, config, folder))
     about = {"command": command_line, "learner": learner, "seed": str(seed)}
     _write(folder / "prior.safetensors", Prior(prior.params, prior.about | about))
     click.echo(

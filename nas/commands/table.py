@@ -55,7 +55,7 @@ def info(table: str | None, as_json: bool) -> None:
       nas table info own201
     """
     if table is None:
-        _shared.say_passed_over(tables.unreadable())
+        _shared.say_passed_over(tables.unreadable() + tables.shadowed())
         _list([tables.find(name) for name in tables.names()], as_json)
     else:
         _table_shown.describe(_named(table), as_json)

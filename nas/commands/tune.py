@@ -16,6 +16,7 @@ from nas.commands import _few_shot_options, _options, _shared
 from nas.commands._kinds import SEED, GivenPath
 from nas.few_shot import named
 from nas.few_shot import run as few_shot_run
+from nas.meta import task_distribution
 from nas.run.lock import lock
 from nas.settings import typed
 from nas.terminal import printable
@@ -120,6 +121,8 @@ def meta_train(
     component = plugins.load("meta-learner", name)
     objective = objectives.MetaTrain(name, split, validate, given, evals, searches, seed)
     rest, _ = objective.tasks()  # A split or a family that there is not is refused before a folder is made.
+    digest = task_distribution.digest(task_distribution.task_set(split))
+    objective = dataclasses.replace(objective, digest=f"{digest} {plugins.sha256('meta-learner', name) or ''}".strip())
 
     def make(options: dict[str, str]) -> None:
         component(rest, **typed(name, component, given | options))
@@ -150,7 +153,7 @@ def _tune(
     folder = folder or _shared.runs_root() / f"tune-{learner}"
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)  # More add up gradients in another order each time.
-    with lock(folder):
+    with lock(folder, "study"):
         if not as_json:
             click.echo(
                 f"Tuning {learner} in {printable(str(folder))}: {counted(trials, 'trial')}, {method}; {objective.what}"

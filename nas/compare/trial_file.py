@@ -18,6 +18,7 @@ from torch import Tensor
 from nas import tasks
 from nas.compare.trial import ColumnsRead, Trial, TrialSpec
 from search_spaces import UserError
+from search_spaces._files import refuse_unreadable
 
 FORMAT = "nas-compare/2"
 _TYPES = {
@@ -41,6 +42,7 @@ class About(NamedTuple):
 
 def about(path: Path) -> About:
     """From the header alone. Raises `UserError` for a file that is no trial."""
+    refuse_unreadable(path)
     try:
         with safe_open(path, framework="pt") as file:
             given = json.loads((file.metadata() or {})[FORMAT])

@@ -20,7 +20,7 @@ from nas.few_shot.backbone import Params
 from nas.few_shot.learner import Learner
 from nas.few_shot.run import Config, Setup
 from search_spaces import UserError
-from search_spaces._files import atomic_folder
+from search_spaces._files import atomic_folder, refuse_unreadable
 
 WEIGHTS = "learner.safetensors"
 _PROGRAM = "embedding.pt2"
@@ -103,6 +103,7 @@ def read(folder: Path) -> Exported:
             f"'{folder}' is no export of few-shot learning: it has no {WEIGHTS}. `nas few-shot` writes one, and so does "
             "`nas export RUN --to DIR` of a search with --task few_shot:DATA."
         )
+    refuse_unreadable(path)
     try:
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}

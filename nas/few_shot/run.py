@@ -20,7 +20,7 @@ from nas.few_shot.episodes import Source
 from nas.few_shot.learner import Learner, Problem
 from nas.few_shot.training import Plan, State
 from search_spaces import UserError
-from search_spaces._files import atomic_write
+from search_spaces._files import atomic_write, refuse_unreadable
 
 FILE = "few_shot.safetensors"
 FORMAT = "nas-few-shot/1"
@@ -164,6 +164,7 @@ def read(folder: Path) -> tuple[Config, State]:
 def _about(folder: Path) -> dict[str, str]:
     if not (folder / FILE).is_file():
         raise UserError(f"'{folder}' is no few-shot run: it has no {FILE}.")
+    refuse_unreadable(folder / FILE)
     try:
         with safe_open(folder / FILE, framework="pt") as file:
             about = file.metadata() or {}

@@ -12,15 +12,21 @@ from typing import Any, NamedTuple
 
 import safetensors.torch
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from controller import MetaLearner, MetaState, stage_at
 from nas.meta import task_sampler
 from nas.run import state_tree
 from search_spaces import UserError
-from search_spaces._files import atomic_write
+from search_spaces._files import atomic_write, refuse_unreadable
 
 FORMAT = "nas-meta-checkpoint/2"
+FILES = {
+    "tables_sha256": "tables of the same names with other contents",
+    "learner_sha256": "another content of the learner's file",
+    "encoder_sha256": "another content of the encoder's prior",
+}
+"""Digests in a training's `config`, and what it was begun with where one differs. Checkpoints of earlier versions lack them."""
 
 
 class Progress(NamedTuple):
@@ -65,16 +71,25 @@ def load(path: Path, like: MetaState, config: dict[str, Any]) -> MetaState:
     Args:
         like: a state of the same training, as `init` makes it.
     """
-    with safe_open(path, framework="pt") as file:
-        about = file.metadata() or {}
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    refuse_unreadable(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        known = json.loads(about.get("config", "{}"))
+    except (SafetensorError, ValueError) as error:
+        raise UserError(f"'{path}' cannot be read ({error}); delete it to begin anew, or name another --out.") from None
     if about.get("format") != FORMAT:
         raise UserError(f"'{path}' was begun by another version; finish it there or name another --out.")
     # Another seed or another setting would go on to a prior that no command makes.
-    if json.loads(about["config"]) != config:
+    rest = {name: value for name, value in config.items() if name not in FILES}
+    if {name: value for name, value in known.items() if name not in FILES} != rest:
         raise UserError(
-            f"'{path}' was begun with {about['config']}; go on with the same settings or name another --out."
+            f"'{path}' was begun with {json.dumps(known)}; go on with the same settings or name another --out."
         )
+    for name, other in FILES.items():
+        if name in known and known[name] != config.get(name):
+            raise UserError(f"'{path}' was begun with {other}; bring that back, or name another --out.")
     wanted = {n: t.shape for n, t in state_tree.flatten(like).items()}
     if wanted != {n: t.shape for n, t in tensors.items()}:
         raise UserError(f"'{path}' was begun by another version, whose state has other shapes; name another --out.")

@@ -8,6 +8,7 @@ Shapes: `N` architectures of a space.
 
 from __future__ import annotations
 
+import hashlib
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
@@ -21,6 +22,7 @@ from nas import plugins, tables, tasks
 from nas.meta import splits
 from nas.tables import Column, device_kinds
 from nas.tasks import families
+from nas.types import HasDataDigest
 from search_spaces import Space, UserError, _measured, _sampling
 
 _LIMITS, _QUANTILE = "nasbench201-hardware", "q30"
@@ -49,6 +51,18 @@ def task_set(split: str, *, auxiliary: bool = True, task_fraction: float = 1.0, 
         tuple(auxiliary_columns(held_out)) if auxiliary else (),
         splits.family_weights(),
     )
+
+
+def digest(tasks_and_columns: TaskSet) -> str:
+    """Of all that the tables say of it: where it is another, a training is another too."""
+    parts = []
+    for task in tasks_and_columns.tasks:
+        evaluator = tasks.find(task.name)
+        parts.append(f"{task.name} {evaluator.data_digest if isinstance(evaluator, HasDataDigest) else ''}")
+    for column in tasks_and_columns.auxiliary:
+        table, _, name = column.name.partition("/")
+        parts.append(f"{column.name} {tables.find(table).digest([name])}")
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def _fraction(found: list[TaskScores], fraction: float, seed: int) -> list[TaskScores]:

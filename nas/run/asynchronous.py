@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from controller import Controller, Results, State, Step
-from controller.candidates import pending
+from controller.candidates import checks, pending
 from controller.candidates.pending import Group
 from nas.run.step_log import History
 from nas.types import Concurrent, HasObjectives
@@ -65,7 +65,9 @@ def steps(
             if isinstance(evaluator, HasObjectives):
                 results = evaluator.with_objectives(group.proposal(), results, torch.tensor([seed]))
                 score = results.score.item()
+            checks.results(results, group.proposal())
             state = controller.learn(state, group.proposal(), results)
+            checks.state(controller, state, 1)
             scores.append(score)
             costs.append(seconds)
             yield Step(group.proposal(), results, state), [*running.values(), *queue]

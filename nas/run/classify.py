@@ -22,6 +22,7 @@ from nas.tasks import TaskName
 from nas.training import metrics
 from nas.types import TrainedNetwork
 from search_spaces import Space, Task, UserError
+from search_spaces._files import refuse_unreadable
 
 _PROGRAM = "network.pt2"
 
@@ -125,6 +126,7 @@ def of_export(folder: Path) -> Classifier:
     weights, program = folder / WEIGHTS, folder / _PROGRAM
     if not program.is_file():
         raise UserError(f"Export '{folder}' lacks {_PROGRAM}, the program of its network.")
+    refuse_unreadable(weights)
     try:
         with safe_open(weights, framework="pt") as file:
             about = file.metadata() or {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -11,9 +12,13 @@ from pathlib import Path
 
 from search_spaces import UserError
 
+_WHOLE = "What was stored before is whole; `nas resume` goes on."
+
 
 def writable(path: Path) -> sqlite3.Connection:
     """A connection that writes; each transaction is one step that a kill leaves whole. Raises `UserError` where none can be."""
+    if not os.access(path, os.W_OK):  # SQLite would leave files beside it that nobody could write.
+        raise UserError(f"Cannot open '{path}': it cannot be written; make it writable to go on.")
     try:
         connection = sqlite3.connect(path, isolation_level=None, timeout=10)
         with closed_if_it_fails(connection):
@@ -80,8 +85,12 @@ def closed_if_it_fails(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 @contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All that is written inside is stored, or nothing is. Raises `UserError` where the disk or another process is in the way."""
+def transaction(connection: sqlite3.Connection, after: str = _WHOLE) -> Iterator[None]:
+    """All that is written inside is stored, or nothing is. Raises `UserError` where the disk or another process is in the way.
+
+    Args:
+        after: how things stand then, in a sentence.
+    """
     try:
         connection.execute("begin immediate")
         yield
@@ -89,9 +98,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     except sqlite3.Error as error:
         if connection.in_transaction:
             connection.execute("rollback")
-        raise UserError(
-            f"Cannot write the run: {error}. What was stored before is whole; `nas resume` goes on."
-        ) from None
+        raise UserError(f"Cannot write the run: {error}. {after}") from None
     except BaseException:
         if connection.in_transaction:
             connection.execute("rollback")

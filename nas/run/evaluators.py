@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nas import plugins, tasks
+from nas import component_checks, plugins, tasks
 from nas.export.device import Device
 from nas.run import priors
 from nas.run.config import RunConfig
@@ -46,7 +46,9 @@ def _scoring(config: RunConfig) -> Evaluator:
         if asked is not None:
             _refuse_by_task(asked, config.task)
         return tasks.find(config.task, _measurements(config), **config.training_options)
-    return plugins.load("evaluator", asked).of(config.task, **config.training_options)
+    found = plugins.load("evaluator", asked).of(config.task, **config.training_options)
+    component_checks.refuse_wrong_evaluator(found, asked)
+    return found
 
 
 def _refuse_without_images(task: str) -> None:

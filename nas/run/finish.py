@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from nas import component_checks
 from nas.export.export import Export
 from nas.run import (
     choice,
@@ -123,7 +124,9 @@ def _reported(setup: Setup, archs: Tensor, top: Tensor, compared: TrainedNetwork
     """The report column of `archs` `[N, D]`, `[N]`; of `top` `[D]` that of its network, where it was trained already."""
     training = setup.evaluator.training
     if compared is None or training is None:
-        return setup.evaluator.report(archs)
+        values = setup.evaluator.report(archs)
+        component_checks.refuse_wrong_report(values, archs)
+        return values
     values = torch.full((len(archs),), compared.metrics["test_accuracy"])
     for n in (archs != top).any(-1).nonzero()[:, 0].tolist():
         values[n] = _trained(setup, training, archs[n], compared).metrics["test_accuracy"]

@@ -70,17 +70,18 @@ def results(run: Run, setup: Setup) -> dict[str, float]:
     reports = [value for value in store.get_meta(run, "report") or [] if value is not None]
     if reports:
         values["test_score"] = sum(reports) / len(reports)
-    parameters = _parameters(setup, found.archs[choice.top(run, past, found)])
+    parameters = _parameters(run, setup, found.archs[choice.top(run, past, found)])
     if parameters is not None:
         values["parameters"] = parameters
     return {name: round(value, 4) for name, value in values.items()}
 
 
-def _parameters(setup: Setup, arch: Tensor) -> float | None:
+def _parameters(run: Run, setup: Setup, arch: Tensor) -> float | None:
     """Weights of the network of `arch` `[D]`: that of the final training, or the one that a table measured. None: not known."""
     evaluator = setup.evaluator
     if evaluator.training is None:
-        return _measured(evaluator.task.name, arch, evaluator.space)
+        # An evaluator of somebody's own may name its task as it likes.
+        return _measured(evaluator.task.name, arch, evaluator.space) if run.config.evaluator is None else None
     try:
         with torch.random.fork_rng(devices=[]):
             network = evaluator.training.final_space.build(arch, evaluator.task)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
@@ -12,15 +13,24 @@ FILE = "run.lock"
 """In a run's folder. The operating system frees the lock when the process ends, however it ends; the file stays."""
 
 
-def lock(folder: Path) -> BaseFileLock:
-    """The lock of a run's folder, taken. Raises `UserError` where another process has it, and in a folder of others."""
+def lock(folder: Path, what: str = "run") -> BaseFileLock:
+    """The lock of a run's folder, taken. Raises `UserError` where another process has it, and in a folder of others.
+
+    Args:
+        what: what is worked on there, in a word.
+    """
     taken = FileLock(folder / FILE, timeout=0)
     try:
         taken.acquire()
+        # A file that is there may be locked where none can be made; TensorBoard's thread would end with a traceback.
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except Timeout:
+        shows = " `nas show` shows the run meanwhile." if what == "run" else ""
         raise UserError(
-            f"Another process works on run '{folder}'; wait until it has ended, or stop it. `nas show` shows the run meanwhile."
+            f"Another process works on {what} '{folder}'; wait until it has ended, or stop it.{shows}"
         ) from None
     except OSError as error:
-        raise UserError(f"Cannot write to run '{folder}': {error.strerror or error}.") from None
+        taken.release()
+        raise UserError(f"Cannot write to {what} '{folder}': {error.strerror or error}.") from None
     return taken

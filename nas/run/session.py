@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from controller import Controller, Prior, State, Step
-from controller.candidates import pending
+from controller.candidates import checks, pending
 from controller.models import legacy
 from nas import loop, plugins, settings, tables
 from nas.run import (
@@ -151,7 +151,9 @@ def changed_components(run: Run) -> list[str]:
 
 def initial_state(setup: Setup) -> State:
     """The controller's state before the first step."""
-    return setup.controller.begin(setup.evaluator.task, setup.seeds, setup.prior)
+    state = setup.controller.begin(setup.evaluator.task, setup.seeds, setup.prior)
+    checks.state(setup.controller, state, len(setup.seeds))
+    return state
 
 
 def resume(run: Run, setup: Setup) -> Iterator[Progress]:

@@ -86,7 +86,7 @@ def create(
         for name in _LEFT_OVER - {lock.FILE}:
             (folder / name).unlink(missing_ok=True)
         connection = sqlite3.connect(folder / _PARTIAL, isolation_level=None)
-        with database.closed_if_it_fails(connection), database.transaction(connection):
+        with database.closed_if_it_fails(connection), database.transaction(connection, "No run was made."):
             for statement in filter(str.strip, (_SCHEMA + trials.SCHEMA).split(";")):
                 connection.execute(statement)
             about = {"format": FORMAT, "config": config.to_json(), "created": repr(time.time())}

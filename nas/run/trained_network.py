@@ -17,7 +17,7 @@ from controller.models import legacy
 from nas.export.export import Export, export
 from nas.types import TrainedNetwork
 from search_spaces import Space, Task, UserError
-from search_spaces._files import atomic_write
+from search_spaces._files import atomic_write, refuse_unreadable
 
 FILE = "best.safetensors"
 _MEAN, _STD = "pixels.mean", "pixels.std"
@@ -65,6 +65,7 @@ def load(folder: Path) -> TrainedNetwork | None:
     path = folder / FILE
     if not path.is_file():
         return None
+    refuse_unreadable(path)
     try:
         with safe_open(path, framework="pt") as file:
             about = legacy.weights(file.metadata() or {})

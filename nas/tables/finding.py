@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -32,6 +33,17 @@ def names() -> list[str]:
 def unreadable() -> list[str]:
     """Why files beside the tables that should be tables are none, a line each: one bad neighbor must not stop a listing."""
     return [why for f in _files() if (why := _why_unreadable(f)) is not None]
+
+
+def shadowed() -> list[str]:
+    """Which tables an earlier folder hides by one of the same name with other contents, a line each."""
+    first: dict[str, Path] = {}
+    lines = []
+    for file in _files():
+        kept = first.setdefault(file.name, file)
+        if kept != file and not filecmp.cmp(kept, file, shallow=False):
+            lines.append(f"'{file}' is passed over, as '{kept}' has the same name and comes first")
+    return lines
 
 
 def _files() -> list[Path]:

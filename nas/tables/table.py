@@ -27,7 +27,7 @@ from torch import Tensor
 
 from nas.tables import checks, functions
 from search_spaces import Space, UserError, _ops, unknown
-from search_spaces._files import atomic_write
+from search_spaces._files import atomic_write, refuse_unreadable
 
 FORMAT, PACKED = "nas-table/1", "nas-table/2"
 SUFFIX = ".safetensors"
@@ -194,6 +194,7 @@ def read(path: Path) -> Table:
     """The table in a file, from its header alone. Raises `UserError` for a file that is none."""
     if path.is_dir():
         raise UserError(f"'{path}' is a folder; a table is a {SUFFIX} file.")
+    refuse_unreadable(path)
     try:
         with safe_open(path, framework="pt") as file:
             header, stored = file.metadata() or {}, set(file.keys())

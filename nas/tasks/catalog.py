@@ -48,13 +48,14 @@ def entries(
 ) -> Iterator[Entry]:
     """Datasets that are always there, then the tables' tasks, then constrained ones; of one family if it is named.
 
-    Raises `UserError` for a family that is not there. Of a table that cannot be read the reason goes to `passed_over`, once.
+    Raises `UserError` for a family that is not there. Of a table that cannot be read, or that another hides, the reason goes to
+    `passed_over`, once.
 
     Args:
         without: families that are left out.
     """
     passed_over = [] if passed_over is None else passed_over
-    passed_over += tables.unreadable()
+    passed_over += tables.unreadable() + tables.shadowed()
     known = families.families()
     if family is not None and family not in (*known, "data"):
         raise unknown("family of tasks", family, ["data", *known])

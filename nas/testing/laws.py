@@ -53,11 +53,11 @@ def sentence(law: Law) -> str:
 
 
 def check(component: type) -> Iterator[Outcome]:
-    """Run each law of its kind over a component; a law that raises anything at all does not hold."""
+    """Run each law of its kind over a component; a law that raises anything at all, or exits, does not hold."""
     for law in laws(kind_of(component)):
         try:
             law(component)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             words = " ".join(str(error).split())
             said = words if isinstance(error, AssertionError) and words else f"{type(error).__name__}: {words}"
             yield Outcome(sentence(law), said)

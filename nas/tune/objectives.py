@@ -76,6 +76,8 @@ class MetaTrain:
     searches: int
     """Of each task."""
     seed: int
+    digest: str = ""
+    """Of the tables, and of the learner's file where it is not ours: a study goes on with no other. Empty: not looked at."""
 
     @property
     def what(self) -> str:

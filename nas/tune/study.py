@@ -10,8 +10,10 @@ import importlib
 import itertools
 import json
 import multiprocessing
+import sqlite3
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -59,24 +61,66 @@ class Trial(NamedTuple):
 
 
 def work(folder: Path, plan: Plan, jobs: int, tell: Callable[[Trial], None]) -> list[Trial]:
-    """Try settings until there are as many trials as planned; all of them. Raises `UserError` for the folder of another study."""
-    study = _open(folder, plan)
-    _check_asked(folder, study, plan)
-    _revive(study)
-    if study.trials == [] and plan.first is not None and plan.method != "grid":
-        study.enqueue_trial(plan.first)
-    if jobs == 1:
-        _worker(folder, study, plan, tell)
-    else:
-        context = multiprocessing.get_context("spawn")
-        workers = [context.Process(target=_quiet_worker, args=(folder, plan), daemon=True) for _ in range(jobs)]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-        if any(worker.exitcode for worker in workers):
-            raise UserError("A process that tried settings has ended with an error; the same command goes on.")
-    return _ended(study)
+    """Try settings until there are as many trials as planned; all of them.
+
+    Raises `UserError` for the folder of another study, and where its file cannot be read or written.
+    """
+    with _storage_errors(folder):
+        study = _open(folder, plan)
+        _check_asked(folder, study, plan)
+        _revive(study)
+        if study.trials == [] and plan.first is not None and plan.method != "grid":
+            study.enqueue_trial(plan.first)
+        if jobs == 1:
+            _worker(folder, study, plan, tell)
+        else:
+            _workers(folder, plan, jobs)
+        return _ended(study)
+
+
+def _workers(folder: Path, plan: Plan, jobs: int) -> None:
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_quiet_worker, args=(folder, plan), daemon=True) for _ in range(jobs)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    if any(worker.exitcode for worker in workers):
+        raise UserError("A process that tried settings has ended with an error; the same command goes on.")
+
+
+@contextmanager
+def _storage_errors(folder: Path) -> Iterator[None]:
+    """Says in a line why the study's file cannot be read or written."""
+    try:
+        yield
+    except Exception as error:  # Optuna's and SQLAlchemy's own, around that of SQLite.
+        found = _sqlite_error(error)
+        if found is None:
+            raise
+        file, what = folder / FILE, str(found)
+        advice = next((advice for words, advice in _ADVICE.items() if words in what), "")
+        raise UserError(f"The study '{file}' cannot be used: {what}. {advice or _ANEW}") from None
+
+
+def _sqlite_error(error: BaseException | None) -> sqlite3.Error | None:
+    """What SQLite said, among the causes of an error."""
+    while error is not None:
+        found = getattr(error, "orig", error)
+        if isinstance(found, sqlite3.Error):
+            return found
+        error = error.__cause__ or error.__context__
+    return None
+
+
+_ANEW = "Name another --out, or delete the file to begin anew."
+_ADVICE = {
+    "is full": "Free some space; the same command goes on.",
+    "readonly": "Make it writable, or name another --out.",
+    "unable to open": "Make its folder writable, or name another --out.",
+    "is locked": "Another process works on it; the same command goes on when that has ended.",
+}
+"""What would do, by what SQLite says."""
 
 
 def _ended(study: Any) -> list[Trial]:
@@ -106,7 +150,8 @@ def best(found: list[Trial]) -> Trial:
 def _quiet_worker(folder: Path, plan: Plan) -> None:
     torch.set_num_threads(1)
     try:
-        _worker(folder, _open(folder, plan), plan, lambda trial: None)
+        with _storage_errors(folder):
+            _worker(folder, _open(folder, plan), plan, lambda trial: None)
     except KeyboardInterrupt:  # Of the terminal, which the first process answers.
         raise SystemExit(1) from None
     except UserError as error:
@@ -203,9 +248,28 @@ def _grid(plan: Plan) -> list[dict[str, Any]]:
 
 def _check_asked(folder: Path, study: Any, plan: Plan) -> None:
     now, known = json.dumps(plan.asked, sort_keys=True), study.user_attrs.get(_ASKED)
-    if known not in (None, now):
+    if known is not None and _but_digest(known) != _but_digest(now):
         raise UserError(f"'{folder}' has a search for settings that was begun with {known}; name another --out.")
+    # Studies of versions that kept no digest have none to differ from.
+    if known is not None and _digest(known) not in ("", _digest(now)):
+        raise UserError(
+            f"'{folder}' has a search for settings that was begun with other contents of its tables or files; bring those "
+            "back, or name another --out."
+        )
     study.set_user_attr(_ASKED, now)
+
+
+def _objective(asked: str) -> dict[str, Any]:
+    found = json.loads(asked).get("objective")
+    return found if isinstance(found, dict) else {}
+
+
+def _digest(asked: str) -> str:
+    return _objective(asked).get("digest", "")
+
+
+def _but_digest(asked: str) -> dict[str, Any]:
+    return json.loads(asked) | {"objective": {k: v for k, v in _objective(asked).items() if k != "digest"}}
 
 
 def _optuna() -> Any:
