@@ -120,8 +120,7 @@ def _split(name: str) -> tuple[str, str]:
 def _load_outside(kind: str, name: str) -> Any:
     where, class_name = _split(name)
     try:
-        module = _module_of_file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
-        _refuse_other_floats(name)
+        module = _module_of_file(Path(where)) if where.endswith(".py") else _module_named(where)
     except UserError:
         raise
     except (Exception, SystemExit) as error:  # An exit at import would end the command with the status of its choice.
@@ -135,6 +134,12 @@ def _load_outside(kind: str, name: str) -> Any:
         raise unknown(f"class of '{where}'", class_name, sorted(classes))
     outside_code.remember(module.__name__)
     return getattr(module, class_name)
+
+
+def _module_named(name: str) -> Any:
+    found = importlib.import_module(name)
+    _refuse_other_floats(name)
+    return found
 
 
 def kinds_of(component: type) -> list[str]:

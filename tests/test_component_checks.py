@@ -298,3 +298,10 @@ def test_a_file_that_changes_the_default_dtype_is_refused(nas, tmp_path):
     done = nas("check", f"{tmp_path}/mine.py:Beyond")
     assert (done.returncode, "sets PyTorch's default dtype to torch.float64 at import" in done.stderr) == (2, True)
     assert torch.get_default_dtype() == torch.float32
+
+
+def test_a_module_that_changes_the_default_dtype_is_refused(nas, tmp_path, monkeypatch):
+    (tmp_path / "wide_floats.py").write_text("import torch\ntorch.set_default_dtype(torch.float64)\n" + FILE)
+    monkeypatch.syspath_prepend(tmp_path)
+    done = nas("check", "wide_floats:Beyond")
+    assert (done.returncode, "'wide_floats' sets PyTorch's default dtype" in done.stderr) == (2, True)
