@@ -38,6 +38,9 @@ class Toy:
             raise Pruned
         return value
 
+    def check_data(self):
+        pass
+
 
 def plan(objective, method="random", texts=RANGES, trials=6):
     found = ranges.parse(Maml, "maml", texts)
@@ -112,6 +115,28 @@ def test_a_study_goes_on_with_the_same_contents_alone(tmp_path):
     with pytest.raises(UserError, match=r"was begun with \{"):
         study.work(tmp_path, asked(digest="one", split="other"), 1, ignore)
     study.work(tmp_path, asked(digest="one"), 1, ignore)
+
+
+class WithoutData(Toy):
+    """Its data are gone at the third trial, and there again in another session."""
+
+    def value(self, options, report):
+        if len(self.asked) == 2:
+            self.gone = True
+            raise FileNotFoundError("photos")
+        return super().value(options, report)
+
+    def check_data(self):
+        if self.gone:
+            raise UserError("There is no 'photos'.")
+
+
+def test_data_that_are_gone_spend_no_trial(tmp_path):
+    whole = study.work(tmp_path, plan(Toy()), 1, ignore)
+    (tmp_path / "gone").mkdir()
+    with pytest.raises(UserError, match="There is no 'photos'"):
+        study.work(tmp_path / "gone", plan(WithoutData()), 1, ignore)
+    assert study.work(tmp_path / "gone", plan(Toy()), 1, ignore) == whole
 
 
 class Picky(Toy):

@@ -66,7 +66,7 @@ def proposal(controller: Controller, found: Any, searches: int, batch: int) -> N
         value = getattr(found, field)
         if field == "archs" or value is not None:
             _refuse_other_tensor(f"Proposal.{field} of {name}", value, dtype, takes)
-    beyond = (found.archs < 0) | (found.archs >= torch.tensor(choices))
+    beyond = (found.archs < 0) | (found.archs >= torch.tensor(choices, device=found.archs.device))
     if bool(beyond.any()):
         first = tuple(beyond.nonzero()[0].tolist())
         raise UserError(

@@ -41,6 +41,10 @@ class Objective(Protocol):
         """The higher the better. Raises `Pruned` where `report` says so."""
         ...
 
+    def check_data(self) -> None:
+        """Raises `UserError` where nothing could be measured, whatever the settings, as where the data are gone."""
+        ...
+
 
 @dataclass(frozen=True)
 class FewShot:
@@ -61,6 +65,9 @@ class FewShot:
             if step.accuracy is not None and report(state.step, state.best_accuracy) and state.step < self.config.steps:
                 raise Pruned
         return state.best_accuracy
+
+    def check_data(self) -> None:
+        run.prepare(self.config)
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,9 @@ class MetaTrain:
         if not ours:
             raise UserError(f"Family '{self.validate}' has no task on space '{prior.about['space']}'.")
         return sum(searched(prior, task, self.evals, self.searches) for task in ours) / len(ours)
+
+    def check_data(self) -> None:
+        self.tasks()
 
     def tasks(self) -> tuple[TaskSet, list[TaskScores]]:
         """What is trained on, and the family that validates, in an order drawn by the seed.

@@ -183,6 +183,7 @@ def _worker(folder: Path, study: Any, plan: Plan, tell: Callable[[Trial], None])
         except Pruned:
             study.tell(trial, state=states.PRUNED)
         except Exception as error:  # Settings may lead anywhere, as into a matrix that has no inverse.
+            plan.objective.check_data()  # Where it raises, no settings are to blame: `_revive` has the trial tried again.
             kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
             trial.set_user_attr(_ERROR, f"{kind}{error}".partition("\n")[0])
             study.tell(trial, state=states.FAIL)
