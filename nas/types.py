@@ -282,11 +282,11 @@ class Concurrent(Protocol):
 
 
 @runtime_checkable
-class HasObjectives(Protocol):
-    """An evaluator of several objectives."""
+class CompletesResults(Protocol):
+    """An evaluator around another that adds something to each result, as a penalty or further objectives."""
 
-    def with_objectives(self, proposal: Proposal, results: Results, seeds: Tensor) -> Results:
-        """The results `[S, B]` of a proposal of searches with `seeds` `[S]`, with `Results.objectives`."""
+    def completed(self, proposal: Proposal, results: Results, seeds: Tensor) -> Results:
+        """The results `[S, B]` of a proposal of searches with `seeds` `[S]`, from those of the innermost evaluator."""
         ...
 
 

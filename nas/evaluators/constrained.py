@@ -9,16 +9,30 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from controller import Proposal, Results, penalty
+from nas.evaluators._mixture import expectation
 from nas.tables import Table, device_kinds, network_counts
-from nas.types import Defaults, Evaluate, Evaluator, HasDataDigest, TrainingEvaluator
-from search_spaces import ConstraintFacts, Space, Task, _ops
+from nas.types import (
+    Concurrent,
+    Defaults,
+    Evaluate,
+    EvaluateWithMemory,
+    Evaluator,
+    HasDataDigest,
+    HasMemory,
+    KeepsFiles,
+    Memory,
+    TrainingEvaluator,
+)
+from search_spaces import ConstraintFacts, Space, Task, UserError, _ops, _sampling
 
 __all__ = ["Constrained"]
 
@@ -98,6 +112,8 @@ class Constrained:
     constraints: tuple[Bound, ...]
     part: Space | None = None
     """What of the other's space keeps the constraints that are known beforehand; None: all of it."""
+    _refused: list[int] = field(default_factory=list, repr=False, compare=False)
+    """Tickets of what breaks a bound, and is not evaluated."""
 
     @property
     def space(self) -> Space:
@@ -124,14 +140,45 @@ class Constrained:
         return self.inner.training
 
     def load(self, seeds: Tensor) -> Evaluate:
-        evaluate, penalties = self.inner.load(seeds), self._penalties()
+        evaluate, penalise = self.inner.load(seeds), self._penalised
+        return lambda proposal: penalise(evaluate, proposal)
 
-        def penalised(proposal: Proposal) -> Results:
+    def completed(self, proposal: Proposal, results: Results, seeds: Tensor) -> Results:
+        """Results of the other, less the penalties."""
+        return self._penalised(lambda _: results, proposal)
+
+    @cached_property
+    def _penalised(self) -> Callable[[Evaluate, Proposal], Results]:
+        penalties = self._penalties()
+
+        def penalised(evaluate: Evaluate, proposal: Proposal) -> Results:
             ratio, points = penalties(proposal.archs)
+            if proposal.weights is not None:
+                return self._less_expected(evaluate(proposal), proposal.weights)
             results = self._evaluated(evaluate, proposal, ratio)
             return results._replace(score=results.score - points, constraint_ratio=ratio)
 
         return penalised
+
+    def _less_expected(self, results: Results, weights_SBDC: Tensor) -> Results:
+        """Results of mixtures, less the expected penalty, its derivative and the expected values over the bounds."""
+        choices = self.space.choices
+        if not (all(isinstance(c, Constraint) for c in self.constraints) and _sampling.is_listed(self.space)):
+            raise UserError(
+                f"The controller proposes mixtures, and '{self.constraints[0].label}' is known of whole architectures alone; "
+                "take a controller that samples, as transfer_bo."
+            )
+        ratio_NL, points_N = self.penalties()
+        flat = weights_SBDC.flatten(0, 1)
+        points_M, slope_MDC = expectation(_known(points_N), flat, choices)
+        ratio_ML = torch.stack([expectation(_known(ratio_N), flat, choices)[0] for ratio_N in ratio_NL.unbind(-1)], -1)
+        shape = weights_SBDC.shape[:2]
+        slope = None if results.slope is None else results.slope - slope_MDC.float().view(weights_SBDC.shape)
+        return results._replace(
+            score=results.score - points_M.float().view(shape),
+            slope=slope,
+            constraint_ratio=ratio_ML.float().view(*shape, -1),
+        )
 
     def _penalties(self) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
         """From architectures `[..., D]` to value over bound `[..., L]` and the points that the score loses for it `[...]`."""
@@ -144,8 +191,7 @@ class Constrained:
 
     def _evaluated(self, evaluate: Evaluate, proposal: Proposal, ratio: Tensor) -> Results:
         """The other's results; NaN, at no cost, for what breaks a bound that has no penalty."""
-        hard = [c.penalty_weight == 0 for c in self.constraints]
-        broken_SB = (ratio > 1)[..., hard].any(-1)
+        broken_SB = self._broken(ratio)
         if not broken_SB.any():
             return evaluate(proposal)
         if broken_SB.all():
@@ -157,9 +203,13 @@ class Constrained:
         if epochs is not None:
             epochs = torch.where(broken_SB, epochs[s, b], epochs)
         results = evaluate(proposal._replace(archs=archs, epochs=epochs))
-        return Results(
-            results.score.masked_fill(broken_SB, torch.nan), results.cost.masked_fill(broken_SB, 0.0)
-        )  # fmt: skip
+        return results._replace(
+            score=results.score.masked_fill(broken_SB, torch.nan), cost=results.cost.masked_fill(broken_SB, 0.0)
+        )
+
+    def _broken(self, ratio: Tensor) -> Tensor:
+        """What of `[..., L]` breaks a bound that has no penalty, bool `[...]`."""
+        return (ratio > 1)[..., [c.penalty_weight == 0 for c in self.constraints]].any(-1)
 
     def ratio(self, archs: Tensor) -> Tensor:
         """Value over bound of `archs` `[..., D]`, float32 `[..., L]`."""
@@ -172,6 +222,71 @@ class Constrained:
 
     def report(self, archs: Tensor) -> Tensor | None:
         return self.inner.report(archs)
+
+    def cache_to(self, folder: Path) -> None:
+        """The other's; nothing where it keeps nothing."""
+        if isinstance(self.inner, KeepsFiles):
+            self.inner.cache_to(folder)
+
+    @property
+    def concurrency(self) -> int:
+        return self.inner.concurrency if isinstance(self.inner, Concurrent) else 1
+
+    def submit(self, ticket: int, arch: Tensor, epochs: int | None, seed: int) -> None:
+        if bool(self._broken(self.ratio(arch))):
+            self._refused.append(ticket)
+        else:
+            self._concurrent.submit(ticket, arch, epochs, seed)
+
+    def wait(self) -> tuple[int, float, float]:
+        return (self._refused.pop(0), torch.nan, 0.0) if self._refused else self._concurrent.wait()
+
+    def abandon(self) -> None:
+        self._refused.clear()
+        self._concurrent.abandon()
+
+    @property
+    def _concurrent(self) -> Concurrent:
+        assert isinstance(self.inner, Concurrent)
+        return self.inner
+
+
+@dataclass(frozen=True)
+class ConstrainedWithMemory(Constrained):
+    """The same around an evaluator with a memory."""
+
+    def begin(self, seeds: Tensor) -> Memory:
+        return self._remembering.begin(seeds)
+
+    def load_with_memory(self, seeds: Tensor) -> EvaluateWithMemory:
+        evaluate, penalise = self._remembering.load_with_memory(seeds), self._penalised
+
+        def penalised(proposal: Proposal, memory: Memory) -> tuple[Results, Memory]:
+            held = [memory]
+
+            def inner(asked: Proposal) -> Results:
+                results, held[0] = evaluate(asked, memory)
+                return results
+
+            # What breaks its bounds, all of it, is not evaluated: the memory stays.
+            return penalise(inner, proposal), held[0]
+
+        return penalised
+
+    @property
+    def _remembering(self) -> HasMemory:
+        assert isinstance(self.inner, HasMemory)
+        return self.inner
+
+
+def constrained(inner: Evaluator, task: Task, constraints: tuple[Bound, ...], part: Space | None = None) -> Constrained:
+    """The class that has the other's memory, where it has one."""
+    return (ConstrainedWithMemory if isinstance(inner, HasMemory) else Constrained)(inner, task, constraints, part)
+
+
+def _known(values_N: Tensor) -> Tensor:
+    """What was not measured has the highest value."""
+    return values_N.where(~values_N.isnan(), values_N.nan_to_num(-torch.inf).max())
 
 
 def _described(constraint: Bound) -> str:

@@ -14,7 +14,16 @@ import torch
 from torch import Tensor
 
 from controller import Proposal, Results
-from nas.types import Concurrent, Defaults, Evaluate, Evaluator, HasDataDigest, KeepsFiles, TrainingEvaluator
+from nas.types import (
+    CompletesResults,
+    Concurrent,
+    Defaults,
+    Evaluate,
+    Evaluator,
+    HasDataDigest,
+    KeepsFiles,
+    TrainingEvaluator,
+)
 from search_spaces import Space, Task
 
 __all__ = ["MultiObjective"]
@@ -82,6 +91,12 @@ class MultiObjective:
     def load(self, seeds: Tensor) -> Evaluate:
         evaluate = self.inner.load(seeds)
         return lambda proposal: self.with_objectives(proposal, evaluate(proposal), seeds)
+
+    def completed(self, proposal: Proposal, results: Results, seeds: Tensor) -> Results:
+        """Results of the innermost evaluator, with what those between add, and the objectives."""
+        if isinstance(self.inner, CompletesResults):
+            results = self.inner.completed(proposal, results, seeds)
+        return self.with_objectives(proposal, results, seeds)
 
     def with_objectives(self, proposal: Proposal, results: Results, seeds: Tensor) -> Results:
         """Results of the other evaluator, with the objectives."""

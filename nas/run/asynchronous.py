@@ -16,7 +16,7 @@ from controller import Controller, Results, State, Step
 from controller.candidates import checks, pending
 from controller.candidates.pending import Group
 from nas.run.step_log import History
-from nas.types import Concurrent, HasObjectives
+from nas.types import CompletesResults, Concurrent
 
 
 def steps(
@@ -62,8 +62,8 @@ def steps(
             ticket, score, seconds = evaluator.wait()
             group = running.pop(ticket)
             results = Results(torch.tensor([[score]]), torch.tensor([[seconds]]))
-            if isinstance(evaluator, HasObjectives):
-                results = evaluator.with_objectives(group.proposal(), results, torch.tensor([seed]))
+            if isinstance(evaluator, CompletesResults):
+                results = evaluator.completed(group.proposal(), results, torch.tensor([seed]))
                 score = results.score.item()
             checks.results(results, group.proposal())
             state = controller.learn(state, group.proposal(), results)

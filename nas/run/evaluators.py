@@ -30,7 +30,7 @@ def _scoring(config: RunConfig) -> Evaluator:
     if "objective" in config.training_options:
         if asked is not None:
             raise UserError(f"--evaluator is '{asked}', and --objective scores by a function; say one of them.")
-        return plugins.load("evaluator", "function").of(config.task, **config.training_options)
+        return _bounded("function", config)
     if asked == "ask_tell":
         raise UserError(
             f"The scores of '{config.task}' are told from outside; go on in Python by nas.Search(..., folder=...)."
@@ -46,9 +46,16 @@ def _scoring(config: RunConfig) -> Evaluator:
         if asked is not None:
             _refuse_by_task(asked, config.task)
         return tasks.find(config.task, _measurements(config), **config.training_options)
-    found = plugins.load("evaluator", asked).of(config.task, **config.training_options)
-    component_checks.refuse_wrong_evaluator(found, asked)
-    return found
+    return _bounded(asked, config)
+
+
+def _bounded(name: str, config: RunConfig) -> Evaluator:
+    """An evaluator by name, of the task without its constraints, and within them."""
+    parsed = tasks.TaskName.parse(config.task)
+    found = plugins.load("evaluator", name).of(str(parsed.unconstrained()), **config.training_options)
+    component_checks.refuse_wrong_evaluator(found, name)
+    space = found.space if found.training is None else found.training.final_space
+    return tasks.bounded(found, parsed, (space, found.task), _measurements(config))
 
 
 def _refuse_without_images(task: str) -> None:

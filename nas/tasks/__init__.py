@@ -1,6 +1,16 @@
 """From a task's name to its evaluator, and what there is to search for."""
 
-from nas.tasks.find import SCORES, TaskColumns, describe_task, find, space_of, task_columns
+from nas.tasks.find import SCORES, TaskColumns, bounded, describe_task, find, space_of, task_columns
 from nas.tasks.name import TaskName, absolute
 
-__all__ = ["SCORES", "TaskColumns", "TaskName", "absolute", "describe_task", "find", "space_of", "task_columns"]
+__all__ = [
+    "SCORES",
+    "TaskColumns",
+    "TaskName",
+    "absolute",
+    "bounded",
+    "describe_task",
+    "find",
+    "space_of",
+    "task_columns",
+]

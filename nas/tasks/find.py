@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from nas import plugins, tables
 from nas.datasets import meta_features, refuse_path
-from nas.evaluators.constrained import Constrained
+from nas.evaluators.constrained import constrained
 from nas.evaluators.tabular import Fidelity, Tabular
 from nas.tables import Column, Images, Table, training_seeds
 from nas.tasks import constraints, described_data, fitted_size, network_constraints
@@ -113,11 +113,23 @@ def find(name: str, measurements: Measurements | None = None, **options: str) ->
         kind = "pipeline" if options.get("space") == "pipeline" else "train"
         kind = "zero_cost" if "proxy" in options else kind
         inner = plugins.load("evaluator", kind).of(plain.dataset, **options)
-    if not parsed.constraints:
-        return inner
     if parsed.network_constraints and plain.kind == "data" and not options.keys() & set(fitted_size.OPTIONS):
         inner = fitted_size.fit(inner, parsed, measurements or Measurements())
-    of_network = network_constraints.of(parsed, inner.training, measurements or Measurements())
+    networks = None if inner.training is None else (inner.training.final_space, inner.training.task)
+    return bounded(inner, parsed, networks, measurements)
+
+
+def bounded(
+    inner: Evaluator, parsed: TaskName, networks: tuple[Space, Task] | None, measurements: Measurements | None = None
+) -> Evaluator:
+    """An evaluator within the constraints of a task's name; itself where there are none.
+
+    Args:
+        networks: the space and the task of the networks that a constraint as `params<=20k` is on; None: there are none.
+    """
+    if not parsed.constraints:
+        return inner
+    of_network = network_constraints.of(parsed, networks, measurements or Measurements())
     # In the order of the name.
     of_table = iter(constraints.of(parsed, inner.space))
     by_text = {c.text: c for c in of_network}
@@ -126,7 +138,7 @@ def find(name: str, measurements: Measurements | None = None, **options: str) ->
     part = network_constraints.part_of(inner.space, of_network)
     facts = tuple(bound.facts for bound in bounds)
     task = replace(inner.task, name=str(parsed), constraints=weights, constraint_facts=facts)
-    return Constrained(inner, task, bounds, part)
+    return constrained(inner, task, bounds, part)
 
 
 def _of_a_table(table: str) -> UserError:

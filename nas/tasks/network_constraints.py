@@ -12,11 +12,12 @@ from dataclasses import replace
 from nas.tasks import least_network
 from nas.tasks.name import TaskName
 from nas.tasks.network_bound import Keeps, Measurements, NetworkConstraint, parse
-from nas.types import TrainingEvaluator
-from search_spaces import Space, UserError, _measured
+from search_spaces import Space, Task, UserError, _measured
 
 
-def of(name: TaskName, training: TrainingEvaluator | None, measurements: Measurements) -> tuple[NetworkConstraint, ...]:
+def of(
+    name: TaskName, networks: tuple[Space, Task] | None, measurements: Measurements
+) -> tuple[NetworkConstraint, ...]:
     """The constraints on the network in a task's name. A latency is measured here unless it was before: seconds.
 
     Raises `UserError` for a unit that is none, for a task that trains nothing, and for a bound that no network keeps.
@@ -25,7 +26,7 @@ def of(name: TaskName, training: TrainingEvaluator | None, measurements: Measure
     parsed = [(text, *parse(text)) for text in texts]
     if not texts:
         return ()
-    if training is None:
+    if networks is None:
         raise UserError(
             f"Constraint '{texts[0]}' is on the network that is trained; task '{name.unconstrained()}' {name.how}. "
             + (
@@ -34,7 +35,7 @@ def of(name: TaskName, training: TrainingEvaluator | None, measurements: Measure
                 else "It takes a column of a table: TABLE/COLUMN<=VALUE."
             )
         )
-    space, task = training.final_space, training.task
+    space, task = networks
     model = None
     found = [NetworkConstraint(text, figure, bound, space, task) for text, figure, bound in parsed]
     if any(c.figure == "latency" for c in found):

@@ -50,7 +50,11 @@ class Mann:
     rows: int = 0
     """Of the memory; 0: one for each image of the support. Of the paper's 128 most stay empty, and it learns slower."""
     columns: int = 40
+    writes_queries: bool = False
+    """Whether a query is written into the memory before it reads, which clears the row of an image of the support. In the paper
+    queries are images of one long sequence; here each is asked by itself."""
 
+    former = {"writes_queries": "true"}
     optimizer = "adam"
     transductive = False
     fixed_way = True
@@ -67,7 +71,7 @@ class Mann:
         way = self.problem.way
         size = self.problem.backbone.size()[0] + way
         rows = self.rows or way * self.problem.shot
-        return Network(lambda: Controller(size, way, self.hidden, rows, self.columns))
+        return Network(lambda: Controller(size, way, self.hidden, rows, self.columns, self.writes_queries))
 
     def init(self, seed: int) -> Params:
         return self.embedding.init(seed) | {_PREFIX + n: p for n, p in self.controller.init(seed).items()}
@@ -111,8 +115,9 @@ class Memory(NamedTuple):
 class Controller(nn.Module):
     """Supports `[T, S, E]`, their labels `[T, S, W]` and queries `[T, N, E]` to logits `[T, N, W]`."""
 
-    def __init__(self, inputs: int, way: int, hidden: int, rows: int, columns: int):
+    def __init__(self, inputs: int, way: int, hidden: int, rows: int, columns: int, writes_queries: bool):
         super().__init__()
+        self.writes_queries = writes_queries
         self.sizes = (rows, columns, hidden)
         self.lstm = nn.LSTMCell(inputs, hidden)
         self.key, self.gate = nn.Linear(hidden, columns), nn.Linear(hidden, 1)
@@ -129,7 +134,13 @@ class Controller(nn.Module):
             memory, _ = self.step(memory, labeled)
         each = Memory(*(x.repeat_interleave(N, 0) for x in memory))
         last = torch.cat([query, query.new_zeros(T, N, labels.shape[-1])], -1).flatten(0, 1)
-        return self.step(each, last)[1].unflatten(0, (T, N))
+        answer = self.step(each, last)[1] if self.writes_queries else self.read(each, last)
+        return answer.unflatten(0, (T, N))
+
+    def read(self, memory: Memory, x: Tensor) -> Tensor:
+        """Logits `[B, W]` of inputs `[B, F]` that are not written."""
+        hidden, _ = self.lstm(x, (memory.hidden, memory.cell))
+        return self._from(memory.rows, self.key(hidden).tanh(), hidden)[1]
 
     def step(self, memory: Memory, x: Tensor) -> tuple[Memory, Tensor]:
         """The memory after one input `[B, F]`, and logits `[B, W]`."""
@@ -140,8 +151,13 @@ class Controller(nn.Module):
         write = gate * memory.read + (1 - gate) * least  # Equation 7.
         cleared = memory.rows * (1 - least)[..., None]
         rows = cleared + write[..., None] * key[:, None]  # Equation 8.
+        read, answer = self._from(rows, key, hidden)
+        use = _DECAY * memory.use + read + write  # Equation 5.
+        return Memory(rows, use, read, hidden, cell), answer
+
+    def _from(self, rows: Tensor, key: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Where a key reads in the rows, `[B, rows]`, and the logits `[B, W]` of what it finds."""
         similar = nn.functional.cosine_similarity(rows, key[:, None], dim=-1)  # Equation 2.
         read = (_SHARPNESS * similar).softmax(-1)  # Equation 3.
-        use = _DECAY * memory.use + read + write  # Equation 5.
         found = (read[:, None] @ rows)[:, 0]  # Equation 4.
-        return Memory(rows, use, read, hidden, cell), self.answer(torch.cat([hidden, found], -1))
+        return read, self.answer(torch.cat([hidden, found], -1))
