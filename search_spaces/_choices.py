@@ -134,8 +134,11 @@ def _first_of(space: Choices) -> Tensor:
     from search_spaces import _ops, _structure
 
     _structure.refuse_large(space.name, math.prod(space.choices), MOST_BUILT)
+    archs = _ops.enumerate_all(
+        space.choices
+    )  # Kept for all: not inside, where it would be of the device without values.
     with torch.device("meta"):
-        networks = (space.build(arch, _ANY) for arch in _ops.enumerate_all(space.choices).cpu())
+        networks = (space.build(arch, _ANY) for arch in archs)
         texts = [_structure.text(network) for network in networks]
     return torch.tensor(_structure.groups(texts))
 

@@ -30,6 +30,8 @@ def text(network: nn.Module) -> str | None:
     modules: dict[str, nn.Module] = {}
     modules.update(traced.named_modules())
     numbers, lines = {}, []
+    shared: dict[int, int] = {}
+    """A number for each layer and parameter: one that is used twice is not two that look alike."""
     aliases: dict[fx.Node, fx.Node] = {}
     for node in traced.graph.nodes:
         source = _same_as(node, modules, aliases)
@@ -38,7 +40,7 @@ def text(network: nn.Module) -> str | None:
             continue
         numbers[node] = len(numbers)
         arguments = map_arg((node.args, node.kwargs), lambda n: f"%{numbers[aliases.get(n, n)]}")
-        lines.append(f"{node.op} {_what(node, modules, traced)} {arguments}")
+        lines.append(f"{node.op} {_what(node, modules, traced, shared)} {arguments}")
     return "\n".join(lines)
 
 
@@ -59,16 +61,21 @@ def _same_as(node: fx.Node, modules: dict[str, nn.Module], aliases: dict[fx.Node
     return None
 
 
-def _what(node: fx.Node, modules: dict[str, nn.Module], traced: fx.GraphModule) -> str:
+def _what(node: fx.Node, modules: dict[str, nn.Module], traced: fx.GraphModule, shared: dict[int, int]) -> str:
+    def number(value: object) -> int:
+        return shared.setdefault(id(value), len(shared))
+
     if node.op == "call_module":
-        return repr(modules[str(node.target)])
+        module = modules[str(node.target)]
+        # Without weights two layers that look alike are one.
+        return f"{module!r} {number(module) if any(True for _ in module.parameters()) else ''}"
     if node.op == "get_attr":
         value: Any = operator.attrgetter(str(node.target))(traced)
         # A parameter is trained: its shape says all. A buffer keeps its values.
         constant = isinstance(value, Tensor) and not isinstance(value, nn.Parameter)
-        return (
-            f"{tuple(value.shape)} {value.tolist() if constant else ''}" if isinstance(value, Tensor) else repr(value)
-        )
+        if not isinstance(value, Tensor):
+            return repr(value)
+        return f"{tuple(value.shape)} {value.tolist() if constant else number(value)}"
     return node.op if node.op in ("placeholder", "output") else str(node.target)
 
 

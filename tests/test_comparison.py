@@ -295,7 +295,7 @@ def test_it_is_shown(made, nas):
 def test_more_budget_compares_anew(made):
     run, _ = made
     kept = {key: store.get_meta(run, key) for key in ("report", comparison.KEY, comparison.PLAN, "config")}
-    session.extend(run, evals=2)
+    session.extend(run, session.load(run.config), evals=2)
     assert comparison.read(run) is None
     for key in ("report", comparison.KEY, comparison.PLAN):
         store.set_meta(run, key, kept[key])

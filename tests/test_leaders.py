@@ -219,7 +219,7 @@ def test_a_run_that_was_given_more_evaluations_chooses_as_one_that_had_them_from
         expected = choice.choices(whole, past)
     short, setup, _ = searched(tmp_path / "short", Lucky(), evals=24)
     with short:
-        more, _ = session.extend(short, evals=32)
+        more, _ = session.extend(short, setup, evals=32)
         list(session.resume(more, setup))
         assert choice.choices(more, step_log.history(more)) is None
         leaders.choose(more, setup.evaluator)

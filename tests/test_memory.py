@@ -119,7 +119,7 @@ def test_a_larger_budget_goes_on_from_the_memory_before_the_cut_step(practice, t
     short = RunConfig(task="practice", evaluator=practice, controller="evolution", evals=7, seeds=2, batch=2)
     _searched(tmp_path / "cut", short)
     with store.open_run(tmp_path / "cut", write=True) as run:
-        longer, _ = session.extend(run, evals=12)
+        longer, _ = session.extend(run, session.load(run.config), evals=12)
         for _ in session.resume(longer, session.load(longer.config)):
             pass
         past = step_log.history(longer)

@@ -123,7 +123,7 @@ def test_a_run_that_gets_more_budget_is_one_that_had_it_from_the_start(controlle
     with session.start(tmp_path / "more", config, setup) as run:
         list(session.resume(run, setup))
         assert step_log.history(run).score.shape[1] == 7, "the last step was cut"
-        run, lines = session.extend(run, evals=14)
+        run, lines = session.extend(run, setup, evals=14)
         assert lines == []
         list(session.resume(run, setup))
         got, rows = step_log.history(run), subject.trials_of(run)

@@ -13,6 +13,7 @@ from nas.commands import _shared
 from nas.datasets.labels import readable
 from nas.run import classify, store
 from nas.run.classify import Answer, Classifier
+from nas.tasks import TaskName
 from nas.terminal import printable
 from nas.text import counted
 from search_spaces import UserError
@@ -136,7 +137,7 @@ def _say_trained_on(network: Path, answers: list[Answer]) -> None:
     if run is None or not labelled:
         return
     with store.open_run(run) as opened:
-        kind, _, where = opened.config.task.partition(":")
+        kind, _, where = str(TaskName.parse(opened.config.task).unconstrained()).partition(":")
     own = sum(image.resolve().is_relative_to(Path(where).resolve()) for image in labelled) if kind == "folder" else 0
     if own:
         click.echo(

@@ -12,6 +12,7 @@ from nas.run import budget, provenance, session, step_log, store, trust
 from nas.run.config import RunConfig
 from nas.run.store import Run
 from nas.run.summary import summary
+from nas.tasks import TaskName
 from nas.terminal import printable
 from search_spaces import UserError
 
@@ -59,7 +60,7 @@ def command(
         trust.remember(trust.outside(config))
         setup = session.load(config)
         lines = session.go_on(opened, setup, config)
-        opened, more = session.extend(opened, evals=evals, simulated_seconds=simulated_seconds, minutes=minutes)
+        opened, more = session.extend(opened, setup, evals=evals, simulated_seconds=simulated_seconds, minutes=minutes)
         for line in lines + more:
             click.echo(printable(line), err=True)
         given = (evals, simulated_seconds, minutes)
@@ -86,6 +87,10 @@ def say_finished(run: Run) -> None:
 def _located(run: Run, task: str | None, prior: str | None) -> RunConfig:
     """The run's configuration, with files where the command line says that they are; whether they are the same is asked later."""
     config = provenance.located(run)
+    if (
+        task is not None and not TaskName.parse(task).constraints
+    ):  # It says where the data are, and may leave the rest out.
+        task = str(TaskName.parse(task).constrained(TaskName.parse(config.task).constraints))
     if task is not None and task not in (config.task, run.config.task):
         if not (provenance.is_at_a_path(task) and provenance.is_at_a_path(config.task)):
             raise _another(run, "task", task)

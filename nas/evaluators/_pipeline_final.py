@@ -85,7 +85,9 @@ class PipelineFinals:
             targets: as `PipelineJobs.job` has them.
         """
         own = self.trainings
-        job = own.job(key.arch, key.share * self.final, key.seed, final=not key.held_out, targets=targets)
+        # One split whatever the seed: another would train on some of the images that judge it.
+        job = own.job(key.arch, key.share * self.final, final=not key.held_out, targets=targets)
+        job = job._replace(recipe=job.recipe._replace(seed=own.seed_of(key.seed)))
         x, y = self._judged(key)
         return job._replace(scored=own.images(datasets.resize(x, job.task.input_shape[1]), y))
 

@@ -119,9 +119,13 @@ class PipelineJobs:
     def with_valid(self, job: Job, level: int, repeat: int) -> Job:
         """The job with the images that validate it."""
         x, y = self.scaled(job.task)
-        index = self.split(level, repeat)[1]
-        index = index[datasets.pick(len(index), _VALIDATED * level)]
+        index = self.validating(level, repeat)
         return job._replace(scored=self.images(x[index], y[index]))
+
+    def validating(self, level: int, repeat: int = 0) -> Tensor:
+        """Which of the images of training and then validation a score is measured on, int64 `[N]`."""
+        index = self.split(level, repeat)[1]
+        return index[datasets.pick(len(index), _VALIDATED * level)]
 
     def scaled(self, task: Task) -> tuple[Tensor, Tensor]:
         """The images of training and validation at the size of `task`, and their classes."""

@@ -196,7 +196,9 @@ class PipelineTraining:
 
     @property
     def validation_images(self) -> int:
-        return metrics.effective_images(self.metric, self.data.y_valid)  # At the highest level.
+        """Those of the highest level."""
+        y = torch.cat([self.data.y_train, self.data.y_valid])
+        return metrics.effective_images(self.metric, y[self.trainings.validating(LEVELS[-1])])
 
     def watch(self, tell: Watch | None) -> None:
         self.trainings.watch = tell

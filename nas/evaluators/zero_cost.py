@@ -144,8 +144,10 @@ class ZeroCost:
 
     def _part(self, archs: Sequence[Tensor], names: tuple[str, ...], cores: int) -> list[Proxies]:
         data = Images(self.data.x_train, self.data.y_train, self.data.mean, self.data.std)
-        images = data.normalised(slice(self.batch)).to(self.device)
-        labels = self.data.y_train[: self.batch].to(self.device)
+        # Not the first: a folder is read class after class.
+        some = datasets.pick(len(self.data.y_train), self.batch)
+        images = data.normalised(some).to(self.device)
+        labels = self.data.y_train[some].to(self.device)
 
         def proxies(network: nn.Module | None) -> Proxies:
             began, found = time.perf_counter(), dict.fromkeys(names, math.nan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -92,11 +93,17 @@ def export(
     return Export(folder, written, sum(p.numel() for p in network.parameters()), state_dict is not None, left_out)
 
 
+_CONSTRAINTS = r"(\+[^+]*<=[^+]*)+$"
+"""At the end of a task's name; a bound may name a table's column, with slashes."""
+
+
 def with_public_name(task: Task) -> Task:
     """The task by a name that says where nobody keeps their files: `folder:photos` for `folder:/data/me/photos`."""
-    kind, colon, where = task.name.partition(":")
+    constraints = re.search(_CONSTRAINTS, task.name)
+    plain, bounds = (task.name, "") if constraints is None else (task.name[: constraints.start()], constraints.group())
+    kind, colon, where = plain.partition(":")
     parts = where.replace("\\", "/").rstrip("/").split("/")
-    return dataclasses.replace(task, name=f"{kind}:{parts[-1]}") if colon and kind in _FILES_OF else task
+    return dataclasses.replace(task, name=f"{kind}:{parts[-1]}{bounds}") if colon and kind in _FILES_OF else task
 
 
 def describe(

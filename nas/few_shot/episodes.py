@@ -70,7 +70,7 @@ class Source(NamedTuple):
         classes_TW = known[least.indices]
         base_TW = classes_TW % len(self.data.names)
         count_TW = self.data.count[base_TW]
-        most = int(count_TW.max())
+        most = int(self.data.count.max())  # Of all classes: an episode does not depend on those drawn beside it.
         bits = _noise.bits(key, step, size.tasks, size.way, most, stream=stream + 1)[0]
         # Beyond a class's own images nothing is drawn: 2^32 is above all 32 random bits.
         bits = torch.where(torch.arange(most) < count_TW[..., None], bits, 1 << 32)

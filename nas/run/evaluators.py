@@ -7,7 +7,7 @@ from nas.export.device import Device
 from nas.run import priors
 from nas.run.config import RunConfig
 from nas.tasks import aims
-from nas.tasks.network_bound import Measurements
+from nas.tasks.network_bound import Measurements, Networks
 from nas.types import Evaluator
 from search_spaces import UserError
 
@@ -54,8 +54,9 @@ def _bounded(name: str, config: RunConfig) -> Evaluator:
     parsed = tasks.TaskName.parse(config.task)
     found = plugins.load("evaluator", name).of(str(parsed.unconstrained()), **config.training_options)
     component_checks.refuse_wrong_evaluator(found, name)
-    space = found.space if found.training is None else found.training.final_space
-    return tasks.bounded(found, parsed, (space, found.task), _measurements(config))
+    own = found.training is None
+    networks = Networks(found.space if own else found.training.final_space, found.task, as_is=own)
+    return tasks.bounded(found, parsed, networks, _measurements(config))
 
 
 def _refuse_without_images(task: str) -> None:

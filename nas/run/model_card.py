@@ -8,6 +8,7 @@ from typing import Any
 from nas.export.hugging_face import Card, export_hugging_face
 from nas.run import comparison, step_log, store, test_accuracy, trained_network
 from nas.run.store import Run
+from nas.tasks import TaskName
 from nas.text import counted
 from nas.types import TrainedNetwork
 from search_spaces import Space, Task
@@ -19,7 +20,7 @@ def of(run: Run, trained: TrainedNetwork) -> Card:
     figures = (f"Test accuracy {accuracy:.2f}%.", *test_accuracy.sentences(trained))
     notes = store.get_meta(run, "data") or ["The run keeps no notes on its data."]
     # A card is published: it does not say where the images lie on somebody's disk.
-    where = run.config.task.partition(":")[2].rstrip("/")
+    where = str(TaskName.parse(run.config.task).unconstrained()).partition(":")[2].rstrip("/")
     data = tuple(note.replace(where, Path(where).name) if where else note for note in notes)
     searched = f"{run.config.controller} in {counted(past.score.shape[1], 'evaluation')} of metacell"
     stored = trained_network.load(run.folder)

@@ -240,7 +240,7 @@ def _refuse_other_prior(run: Run, begun: dict[str, Tensor], stored: dict[str, Te
         )
 
 
-def extend(run: Run, **budgets: float | None) -> tuple[Run, list[str]]:
+def extend(run: Run, setup: Setup, **budgets: float | None) -> tuple[Run, list[str]]:
     """The run with more budget, as if it had had it from the start; and what its user should know.
 
     Args:
@@ -253,6 +253,8 @@ def extend(run: Run, **budgets: float | None) -> tuple[Run, list[str]]:
         return run, []
     past, lines = step_log.history(run), []
     config = budget.extended(run.config, past, given)
+    if config.minutes is not None and not config.ending_seconds:  # It began without a time, so none was set aside.
+        config = dataclasses.replace(config, ending_seconds=sum(stages.expected(config, setup.evaluator).values()))
     # They are of the best so far; the new best is read and trained anew.
     for key in ("report", comparison.KEY, comparison.PLAN, comparison.SHARES, comparison.SEARCHED):
         store.set_meta(run, key, None)

@@ -167,7 +167,8 @@ def _of_network(name: str, inner: Evaluator, measurements: Measurements) -> Netw
     model = None
     if name == "latency":
         model = least_network.model_of(space, inner.task, (), measurements)
-    return NetworkConstraint(name, name, float("inf"), space, inner.task, model, measurements.device)
+    as_is = isinstance(inner, Function)
+    return NetworkConstraint(name, name, float("inf"), space, inner.task, model, measurements.device, as_is)
 
 
 def _column(name: str, maximize: bool | None, inner: Evaluator) -> TableColumn:

@@ -15,7 +15,7 @@ from nas.tables import Column, Images, Table, training_seeds
 from nas.tasks import constraints, described_data, fitted_size, network_constraints
 from nas.tasks.described_data import base_dataset
 from nas.tasks.name import TaskName
-from nas.tasks.network_bound import Measurements
+from nas.tasks.network_bound import Measurements, Networks
 from nas.types import Evaluator
 from search_spaces import Space, Task, UserError, _measured, _ops, _sampling, unknown
 
@@ -115,17 +115,17 @@ def find(name: str, measurements: Measurements | None = None, **options: str) ->
         inner = plugins.load("evaluator", kind).of(plain.dataset, **options)
     if parsed.network_constraints and plain.kind == "data" and not options.keys() & set(fitted_size.OPTIONS):
         inner = fitted_size.fit(inner, parsed, measurements or Measurements())
-    networks = None if inner.training is None else (inner.training.final_space, inner.training.task)
+    networks = None if inner.training is None else Networks(inner.training.final_space, inner.training.task)
     return bounded(inner, parsed, networks, measurements)
 
 
 def bounded(
-    inner: Evaluator, parsed: TaskName, networks: tuple[Space, Task] | None, measurements: Measurements | None = None
+    inner: Evaluator, parsed: TaskName, networks: Networks | None, measurements: Measurements | None = None
 ) -> Evaluator:
     """An evaluator within the constraints of a task's name; itself where there are none.
 
     Args:
-        networks: the space and the task of the networks that a constraint as `params<=20k` is on; None: there are none.
+        networks: what a constraint as `params<=20k` is on; None: there is nothing.
     """
     if not parsed.constraints:
         return inner

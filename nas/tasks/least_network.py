@@ -52,7 +52,8 @@ def refuse_impossible(space: Space, constraints: tuple[NetworkConstraint, ...]) 
     if Keeps(constraints)(archs).any():
         return
     sizes = (cells := as_cell_space(space)) is not None and cells.skeleton is not None
-    smaller = " Smaller networks: -t final_channels=8 -t final_cells=1." * sizes
+    fixed = any(c.as_is for c in constraints)
+    smaller = " Smaller networks: -t final_channels=8 -t final_cells=1." * (sizes and not fixed)
     least = [_least(space, c, archs, whole) for c in constraints]
     for constraint, (arch, value) in zip(constraints, least):
         if value > constraint.bound:

@@ -36,6 +36,16 @@ class Measurements(NamedTuple):
     """Milliseconds by architecture, as its space describes it: a model made of them again is the same. Empty: measured now."""
 
 
+class Networks(NamedTuple):
+    """What a bound as `params<=20k` is on."""
+
+    space: Space
+    task: Task
+    as_is: bool = False
+    """Whether the network of an architecture is that which is built of it, as a function of somebody's own sees it. False: that
+    of the one which is trained for all that compute the same."""
+
+
 @dataclass(frozen=True)
 class NetworkConstraint:
     """At most `bound` of a figure of the final network."""
@@ -51,6 +61,8 @@ class NetworkConstraint:
     model: LatencyModel | None = None
     """Of `latency`."""
     device: Device = field(default_factory=Device)
+    as_is: bool = False
+    """As `Networks` has it, of parameters and FLOPs."""
 
     penalty_weight = 0.0
 
@@ -79,10 +91,11 @@ class NetworkConstraint:
         return isinstance(self.space, HasLoads if self.figure == "latency" else HasCost)
 
     def values(self, archs: Tensor, space: Space | None = None) -> Tensor:
-        """Of the network that is trained for each of `archs` `[..., D]`, float64 `[...]`."""
+        """Of the network of each of `archs` `[..., D]`, float64 `[...]`."""
         if self.model is not None:
             return self.model.predict(self.space, archs, self.task)
-        parameters, flops = network_cost(self.space, representatives(self.space, archs), self.task)
+        built = archs if self.as_is else representatives(self.space, archs)
+        parameters, flops = network_cost(self.space, built, self.task)
         return (parameters if self.figure == "params" else flops).double()
 
     def measure(self, arch: Tensor) -> float:

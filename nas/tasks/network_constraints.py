@@ -11,13 +11,11 @@ from dataclasses import replace
 
 from nas.tasks import least_network
 from nas.tasks.name import TaskName
-from nas.tasks.network_bound import Keeps, Measurements, NetworkConstraint, parse
-from search_spaces import Space, Task, UserError, _measured
+from nas.tasks.network_bound import Keeps, Measurements, NetworkConstraint, Networks, parse
+from search_spaces import Space, UserError, _measured
 
 
-def of(
-    name: TaskName, networks: tuple[Space, Task] | None, measurements: Measurements
-) -> tuple[NetworkConstraint, ...]:
+def of(name: TaskName, networks: Networks | None, measurements: Measurements) -> tuple[NetworkConstraint, ...]:
     """The constraints on the network in a task's name. A latency is measured here unless it was before: seconds.
 
     Raises `UserError` for a unit that is none, for a task that trains nothing, and for a bound that no network keeps.
@@ -35,9 +33,9 @@ def of(
                 else "It takes a column of a table: TABLE/COLUMN<=VALUE."
             )
         )
-    space, task = networks
+    space, task, as_is = networks
     model = None
-    found = [NetworkConstraint(text, figure, bound, space, task) for text, figure, bound in parsed]
+    found = [NetworkConstraint(text, figure, bound, space, task, as_is=as_is) for text, figure, bound in parsed]
     if any(c.figure == "latency" for c in found):
         counted = tuple(c for c in found if c.figure != "latency")
         model = least_network.model_of(space, task, counted, measurements)

@@ -88,10 +88,12 @@ def flip_is_label_preserving(images: Images, classes: int) -> bool:
     Letters, digits and traffic signs fail this; photographs pass.
     """
     # 2,000 images: class means need no more, and the distances stay small in memory. The number is not ablated.
-    x = images.normalised(slice(0, 2000)).flatten(1)
-    y = images.y[:2000]
+    # From all of them: a folder is read class after class.
+    count = min(2000, len(images.y))
+    some = torch.arange(count, device=images.y.device) * len(images.y) // count
+    x, y = images.normalised(some).flatten(1), images.y[some]
     # A class that these images lack gets a mean far from all of them, so that it is nobody's nearest.
     means = torch.stack([x[y == k].mean(0) if (y == k).any() else x.new_full(x.shape[1:], 1e3) for k in range(classes)])
-    mirrored = images.normalised(slice(0, 2000)).flip(-1).flatten(1)
+    mirrored = images.normalised(some).flip(-1).flatten(1)
     hits = [(torch.cdist(part, means).argmin(1) == y).float().mean() for part in (x, mirrored)]
     return bool(hits[1] >= _SAFE * hits[0])

@@ -142,11 +142,11 @@ def balanced_accuracy(confusion: list[list[int]]) -> float:
 def macro_f1(confusion: list[list[int]]) -> float:
     """The mean over classes of the harmonic mean of precision and recall, in percent; rows are true classes.
 
-    Classes without images do not count. Sokolova & Lapalme 2009, "A systematic analysis of performance measures for
-    classification tasks", table 3, here the mean of the classes' F scores, as scikit-learn has it.
+    Classes that neither occur nor are answered do not count. Sokolova & Lapalme 2009, "A systematic analysis of performance
+    measures for classification tasks", table 3, here the mean of the classes' F scores, as scikit-learn has it.
     """
     named = [sum(column) for column in zip(*confusion)]
-    scores = [2 * row[k] / (sum(row) + named[k]) for k, row in enumerate(confusion) if sum(row)]
+    scores = [2 * row[k] / (sum(row) + named[k]) for k, row in enumerate(confusion) if sum(row) or named[k]]
     return 100 * sum(scores) / len(scores)
 
 

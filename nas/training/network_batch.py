@@ -121,8 +121,11 @@ def initialise(population: NetworkBatch, keys: Tensor) -> None:
     with torch.no_grad():
         for p, key in enumerate(keys):
             weights = population.state_of(p)
+            statistics = population.statistics_of(p) if isinstance(population, AutogradNetworks) else {}
             for number, (name, value) in enumerate(sorted(weights.items())):
                 # PyTorch's default for a linear layer's bias: by the fan-in of its weight. Other vectors are batch norm's.
+                if name in statistics:  # A buffer of somebody's own network may be anything, as a filter or an index.
+                    continue
                 if name == "head.4.bias":
                     bound = weights["head.4.weight"].shape[-1] ** -0.5
                 elif value.dim() > 1:
