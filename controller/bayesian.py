@@ -15,6 +15,7 @@ from torch import Tensor
 
 from controller._base import Prior, Proposal, Results
 from controller._settings_types import Count, Positive, Range
+from controller.candidates import queue
 from controller.models.gp import QUEUE, GaussianProcess
 from search_spaces import Space, Task, _sampling
 
@@ -71,7 +72,7 @@ class Bayesian:
             step=state.step + 1,
             archs=torch.cat([state.archs, proposal.archs], 1),
             score=torch.cat([state.score, results.score], 1),
-            queue=_without(state.queue, proposal.archs),
+            queue=queue.without(state.queue, proposal.archs),
         )
         known, left = state.archs.shape[1], state.queue.shape[1]
         outdated = known > self.num_initial and QUEUE - left >= known // self.refit_rate
@@ -87,18 +88,3 @@ class Bayesian:
             self.noise,
             self.max_observations,
         )
-
-
-def _without(queue_SQD: Tensor, archs_SBD: Tensor) -> Tensor:
-    """The queue without what was evaluated, which need not be its head: a filter of candidates evaluates some of a batch.
-
-    For each of `archs_SBD` one place goes, its own or, where it stands in none, the first; so all seeds' queues stay as long.
-    """
-    for arch_SD in archs_SBD.unbind(1):
-        if not queue_SQD.shape[1]:
-            break
-        at_S1 = (queue_SQD == arch_SD[:, None]).all(-1).int().argmax(-1, keepdim=True)
-        place_Q = torch.arange(queue_SQD.shape[1] - 1)
-        kept_SQ = place_Q + (place_Q >= at_S1)
-        queue_SQD = queue_SQD.gather(1, kept_SQ[..., None].expand(-1, -1, queue_SQD.shape[-1]))
-    return queue_SQD

@@ -65,12 +65,16 @@ class LocalSearch:
     def learn(self, state: State, proposal: Proposal, results: Results) -> State:
         batch = proposal.archs.shape[1]
         score_SB = nan_to_worst(results.score)
-        turn_SB = state.next[:, None] + torch.arange(batch)
-        centre_score_S = torch.where(state.next == 0, score_SB[:, 0], state.centre_score)
+        is_centre_SB = (proposal.archs == state.centre[:, None]).all(-1)
+        # Evaluations side by side end in any order: a neighbor may be known before its center.
+        early_S = (state.next == 0) & ~is_centre_SB.any(1)
+        turn_SB = state.next[:, None] + torch.arange(batch) + early_S[:, None]
+        own_S = torch.where(is_centre_SB, score_SB, -torch.inf).amax(1)
+        centre_score_S = torch.where((state.next == 0) & ~early_S, own_S, state.centre_score)
         near_SB = torch.where((turn_SB >= 1) & (turn_SB <= state.turns[:, None]), score_SB, -torch.inf)
         best_S, best_SD = _pick(near_SB, proposal.archs, state.best_score, state.best)
-        over_S = state.next + batch > state.turns
-        climb_S = (best_S > centre_score_S) & (over_S | self.first)
+        over_S = (state.next + batch > state.turns) & ~early_S
+        climb_S = (best_S > centre_score_S) & (over_S | self.first) & ~early_S
         restart_S = over_S & ~climb_S
         # Random architectures that filled up a batch were paid for: the best of them is where the search starts anew.
         spare_SB = torch.where(turn_SB > state.turns[:, None], score_SB, -torch.inf)
@@ -89,7 +93,7 @@ class LocalSearch:
             centre_score=torch.where(climb_S, best_S, torch.where(restart_S, start_S, centre_score_S)),
             order=torch.where(moved_S[:, None], order_SK, state.order),
             turns=torch.where(moved_S, turns_S, state.turns),
-            next=torch.where(moved_S, known_S.long(), state.next + batch),
+            next=torch.where(moved_S, known_S.long(), torch.where(early_S, 0, state.next + batch)),
             best=best_SD,
             best_score=torch.where(moved_S, -torch.inf, best_S),
         )

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from controller._base import Prior, Proposal, Results
 from controller._settings_types import Count, Range
+from controller.candidates import queue
 from controller.models import learned_surrogates, prior_file
 from controller.models.gp import QUEUE
 from search_spaces import Space, Task, UserError, _sampling
@@ -85,7 +86,7 @@ class SurrogateBO:
             step=state.step + 1,
             archs=torch.cat([state.archs, proposal.archs], 1),
             score=torch.cat([state.score, results.score], 1),
-            queue=state.queue[:, proposal.archs.shape[1] :],
+            queue=queue.without(state.queue, proposal.archs),
         )
         known, left = state.archs.shape[1], state.queue.shape[1]
         # The first few are not the surrogate's; of its own queue some are left, and the rest of it is outdated.

@@ -11,7 +11,11 @@ import torch
 from torch import nn
 
 from controller import Proposal, Results
+from controller.candidates import pending, queue
+from controller.candidates.fixed_order import FixedOrder
 from controller.darts import Darts
+from controller.local_search import LocalSearch
+from controller.successive_halving import SuccessiveHalving
 from nas import loop, tasks
 from nas.evaluators.constrained import Constrained, ConstrainedWithMemory
 from nas.evaluators.pipeline import LEVELS, PipelineTraining
@@ -26,7 +30,7 @@ from nas.run.evaluators import find
 from nas.training import augment, metrics, network_batch, zero_cost
 from nas.training.population import SeparateNetworks
 from nas.training.recipe import Images
-from search_spaces import Choices, Task, UserError, _sampling
+from search_spaces import Choices, Task, UserError, _ops, _sampling
 
 TASK = Task("t", (3, 8, 8), 4)
 FUNCTION = "def f(network):\n    return float(sum(p.numel() for p in network.parameters()))\n"
@@ -291,3 +295,57 @@ def test_an_episode_does_not_depend_on_those_beside_it():
     source = Source(data, torch.zeros(1), torch.ones(1))
     few, many = (source.indices("train", Size(tasks, 3, 2, 2), 5, 1) for tasks in (4, 40))
     assert torch.equal(few[1], many[1][:4])
+
+
+def in_any_order(controller, evaluator, count, side_by_side=4):
+    """Searches whose evaluations end in another order than they began: the state and the index of each, step by step."""
+    seeds, evaluate, running = torch.arange(1), evaluator.load(torch.arange(1)), []
+    state, chance = controller.begin(evaluator.task, seeds), torch.Generator().manual_seed(3)
+    for _ in range(count):
+        while len(running) < side_by_side:
+            running.append(pending.ask(controller, state, running, 1, 50.0, 1.0, 0))
+        group = running.pop(int(torch.randint(0, side_by_side, (1,), generator=chance)))
+        state = controller.learn(state, group.proposal(), evaluate(group.proposal()))
+        yield state, int(_ops.index(group.archs[0], evaluator.space.choices))
+
+
+def test_a_center_has_its_own_score_in_whatever_order_answers_come():
+    evaluator = tasks.find("own201/digits")
+    evaluate, known = evaluator.load(torch.arange(1)), 0
+    for state, _ in in_any_order(LocalSearch(evaluator.space), evaluator, 60):
+        if bool(state.centre_score.isfinite()):
+            known += 1
+            assert state.centre_score == evaluate(Proposal(state.centre[:, None])).score[:, 0]
+    assert known > 30
+
+
+def test_no_place_of_an_order_is_skipped_in_whatever_order_answers_come():
+    evaluator = tasks.find("own201/digits")
+    controller = FixedOrder(evaluator.space)
+    order = controller.begin(evaluator.task, torch.arange(1)).order[0].tolist()
+    seen = [index for _, index in in_any_order(controller, evaluator, 48)]
+    assert len(set(seen)) == 48
+    assert set(seen) <= set(order[: 48 + 3]), "at most what still runs is missing"
+    state = controller.begin(evaluator.task, torch.arange(1))
+    told = _ops.from_index(torch.tensor([[order[40]]]), evaluator.space.choices)
+    after = controller.learn(state, Proposal(told), Results(torch.ones(1, 1), torch.ones(1, 1)))
+    assert after.order[0].tolist() == [order[40], *order[:40], *order[41:]]
+
+
+def test_a_queue_loses_what_was_evaluated_and_not_its_head():
+    archs = torch.arange(8).view(1, 4, 2)
+    assert torch.equal(queue.without(archs, archs[:, 2:3]), archs[:, [0, 1, 3]])
+
+
+def test_a_rung_counts_evaluations_of_its_own_epochs_alone():
+    evaluator = tasks.find("own201/digits")
+    controller = SuccessiveHalving(evaluator.space)
+    state = controller.begin(evaluator.task, torch.arange(1))
+    proposal = controller.propose(state, 1)
+    found = Results(torch.full((1, 1), 99.0), torch.ones(1, 1))
+    other = controller.learn(state, proposal._replace(epochs=proposal.epochs + 1), found)
+    assert int(other.done) == 0
+    assert not bool((other.best_score == 99).any())
+    own = controller.learn(state, proposal, found)
+    assert int(own.done) == 1
+    assert bool((own.best_score == 99).any())

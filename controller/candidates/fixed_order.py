@@ -68,7 +68,29 @@ class FixedOrder:
         return Proposal(torch.where((place_SB < length)[..., None], ordered_SBD, random_SBD))
 
     def learn(self, state: State, proposal: Proposal, results: Results) -> State:
-        return state._replace(step=state.step + 1, place=state.place + proposal.archs.shape[1])
+        order_SL, place_S = tried(state.order, state.place, proposal.archs, self.space.choices)
+        return state._replace(step=state.step + 1, order=order_SL, place=place_S)
+
+
+def tried(order_SL: Tensor, place_S: Tensor, archs_SBD: Tensor, choices: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """The order with what was evaluated before the place, wherever it stood behind it, and the place behind that.
+
+    Evaluations side by side end in any order, and what is told by hand stands in none.
+    """
+    length = order_SL.shape[1]
+    if not length:
+        return order_SL, place_S + archs_SBD.shape[1]
+    position_L = torch.arange(length)
+    for index_S in _ops.index(archs_SBD, choices).unbind(1):
+        is_it_SL = (order_SL == index_S[:, None]) & (position_L >= place_S[:, None])
+        found_S1, at_S1 = is_it_SL.any(1, keepdim=True), is_it_SL.int().argmax(1, keepdim=True)
+        # What stands between moves one place back.
+        between_SL = found_S1 & (position_L > place_S[:, None]) & (position_L <= at_S1)
+        moved_SL = torch.where(between_SL, order_SL.roll(1, 1), order_SL)
+        first_SL = found_S1 & (position_L == place_S[:, None])
+        order_SL = torch.where(first_SL, index_S[:, None], moved_SL)
+        place_S = place_S + found_S1[:, 0]
+    return order_SL, place_S
 
 
 def _shuffled(space: Space, seeds: Tensor) -> Tensor:

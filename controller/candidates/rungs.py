@@ -136,10 +136,16 @@ class RungSearch:
         """The best so far; at the end of a rung they are the next one's entrants."""
         B = proposal.archs.shape[1]
         _, early_SB = _beyond_end(state, B)
-        score_SB = nan_to_worst(results.score)
+        score_SB, other_SB = nan_to_worst(results.score), torch.zeros_like(early_SB)
+        if proposal.epochs is not None:
+            # Evaluations side by side end in any order: what belongs to another rung is not counted into this one.
+            epochs_SB = torch.where(early_SB, _rung(state, 1)[:, 1:2], _rung(state)[:, 1:2])
+            other_SB = proposal.epochs != epochs_SB
+            score_SB = score_SB.masked_fill(other_SB, -torch.inf)
+        here_SB, next_SB = ~early_SB & ~other_SB, early_SB & ~other_SB
         # Twice: a batch may end one rung and begin the next, and each rung must count its own evaluations only.
-        state = _add(state, proposal.archs, torch.where(early_SB, -torch.inf, score_SB), B - early_SB.sum(1))
-        state = _add(_advance(state), proposal.archs, torch.where(early_SB, score_SB, -torch.inf), early_SB.sum(1))
+        state = _add(state, proposal.archs, torch.where(here_SB, score_SB, -torch.inf), here_SB.sum(1))
+        state = _add(_advance(state), proposal.archs, torch.where(next_SB, score_SB, -torch.inf), next_SB.sum(1))
         return _advance(state)._replace(step=state.step + 1)
 
 
