@@ -293,8 +293,8 @@ def test_an_episode_does_not_depend_on_those_beside_it():
     split = torch.zeros(len(counts), dtype=torch.long)
     data = classes.by_class("t", images, labels, tuple("abcdefgh"), split)
     source = Source(data, torch.zeros(1), torch.ones(1))
-    few, many = (source.indices("train", Size(tasks, 3, 2, 2), 5, 1) for tasks in (4, 40))
-    assert torch.equal(few[1], many[1][:4])
+    few, many = (source.indices("train", Size(tasks, 3, 2, 2), 5, 1) for tasks in (1, 40))
+    assert torch.equal(few[1], many[1][:1])
 
 
 def in_any_order(controller, evaluator, count, side_by_side=4):
@@ -313,7 +313,7 @@ def test_a_center_has_its_own_score_in_whatever_order_answers_come():
     evaluator = tasks.find("own201/digits")
     evaluate, known = evaluator.load(torch.arange(1)), 0
     for state, _ in in_any_order(LocalSearch(evaluator.space), evaluator, 60):
-        if bool(state.centre_score.isfinite()):
+        if int(state.next):
             known += 1
             assert state.centre_score == evaluate(Proposal(state.centre[:, None])).score[:, 0]
     assert known > 30
