@@ -23,17 +23,9 @@ from search_spaces._files import atomic_write
 def run(spec: TrialSpec, folder: Path) -> Path:
     """The file of a trial, run if it is not there or another version ran it. `UserError` if the file is of another trial."""
     path = spec.path(folder)
-    if path.is_file():
-        stored = read_spec(path)
-        if stored != spec:
-            raise UserError(
-                f"'{path}' holds {_size(stored)}; this comparison asks for {_size(spec)}. "
-                "Name another folder with --out, or leave it out."
-            )
-        # Another version may propose otherwise: one table must not mix the two.
-        if read_version(path) == version():
-            return path
-    keep(path, made(spec))
+    # Another version may propose otherwise: one table must not mix the two.
+    if outdated([spec], folder) or not path.is_file():
+        keep(path, made(spec))
     return path
 
 
@@ -88,9 +80,16 @@ def version() -> str:
 
 
 def outdated(specs: list[TrialSpec], folder: Path) -> list[Path]:
-    """The files of trials that another version ran; they are run anew."""
-    there = [spec.path(folder) for spec in specs if spec.path(folder).is_file()]
-    return [path for path in there if read_version(path) != version()]
+    """The files of trials that another version ran; they are run anew. `UserError` if a file of any is of another trial."""
+    there = [(spec, spec.path(folder)) for spec in specs if spec.path(folder).is_file()]
+    for spec, path in there:
+        stored = read_spec(path)
+        if stored != spec:
+            raise UserError(
+                f"'{path}' holds {_size(stored)}; this comparison asks for {_size(spec)}. "
+                "Name another folder with --out, or leave it out."
+            )
+    return [path for _, path in there if read_version(path) != version()]
 
 
 def read_columns_read(path: Path) -> ColumnsRead:
