@@ -1,6 +1,7 @@
 """The curves of a comparison's searches, evaluation by evaluation: plain data, ready for JSON and CSV.
 
-Shapes: `S` seeds, `T` evaluations, `P` points of a curve.
+Searches by simulated seconds differ in length; beyond its last evaluation a search has what it ended with.
+Shapes: `K` tasks, `S` seeds, `T` evaluations, `P` points of a curve.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ Curve = tuple[ndarray, ndarray, ndarray | None, ndarray | None]
 
 
 def regret(summaries: list[TrialSummary]) -> Curve | None:
-    at = points(summaries[0].best.shape[1])
-    lost_KSP = numpy.stack([1 - c.normalised[:, at - 1] for c in summaries])
+    at = points(_longest(summaries))
+    lost_KSP = numpy.stack([1 - _after(at, c.normalised) for c in summaries])
     return _banded(at, lost_KSP)
 
 
@@ -62,7 +63,11 @@ def by_seconds(summaries: list[TrialSummary]) -> Curve | None:
         return None
     # Only the time that all runs were in: beyond it the mean would be over the slow ones.
     most = min(c.seconds[:, -1].min() for c in summaries)
-    moments = numpy.geomspace(max(c.seconds[:, 0].max() for c in summaries), most, 30)
+    first = max(c.seconds[:, 0].max() for c in summaries)
+    # There is none where one run ends before another has its first score.
+    if not 0 < first < most:
+        return None
+    moments = numpy.geomspace(first, most, 30)
     lost = []
     for c in summaries:
         done_SP = (c.seconds[:, :, None] <= moments).sum(1)
@@ -71,21 +76,21 @@ def by_seconds(summaries: list[TrialSummary]) -> Curve | None:
 
 
 def reported(summaries: list[TrialSummary]) -> Curve | None:
-    at = points(summaries[0].best.shape[1])
-    values_KSP = numpy.stack([c.report[:, at - 1] for c in summaries])
+    at = points(_longest(summaries))
+    values_KSP = numpy.stack([_after(at, c.report) for c in summaries])
     return None if numpy.isnan(values_KSP).any() else _banded(at, values_KSP)
 
 
 def test_regret(summaries: list[TrialSummary]) -> Curve | None:
     """How far the test score of the best so far is below the best of the space."""
-    at = points(summaries[0].best.shape[1])
-    values_KSP = numpy.stack([c.test_regret[:, at - 1] for c in summaries])
+    at = points(_longest(summaries))
+    values_KSP = numpy.stack([_after(at, c.test_regret) for c in summaries])
     return None if numpy.isnan(values_KSP).any() else _banded(at, values_KSP)
 
 
 def reached(summaries: list[TrialSummary]) -> Curve | None:
     found = numpy.concatenate([first_reached(c, c.top_threshold) for c in summaries])
-    at = numpy.arange(1, summaries[0].best.shape[1] + 1)
+    at = numpy.arange(1, _longest(summaries) + 1)
     return at, (found[:, None] <= at).mean(0), None, None
 
 
@@ -97,6 +102,15 @@ def profile(summaries: list[TrialSummary]) -> Curve | None:
     return thresholds, statistics.profile(final_KS, thresholds - 1e-9), None, None
 
 
+def _longest(summaries: list[TrialSummary]) -> int:
+    return max(c.best.shape[1] for c in summaries)
+
+
+def _after(count: int | ndarray, values_ST: ndarray) -> ndarray:
+    """The values after so many evaluations, or after the last that there is: `[S]` of a number, `[S, P]` of several."""
+    return values_ST[:, numpy.minimum(count, values_ST.shape[1]) - 1]
+
+
 def _banded(x: ndarray, values_KSP: ndarray) -> Curve:
     found = [statistics.interval(values_KSP[..., p], RESAMPLES) for p in range(len(x))]
     y, low, high = (numpy.array(side) for side in zip(*found))
@@ -104,7 +118,7 @@ def _banded(x: ndarray, values_KSP: ndarray) -> Curve:
 
 
 def best_after(summary: TrialSummary, after: tuple[int, ...]) -> list[dict[str, Any]]:
-    """The best found after so many evaluations, chosen by the scores that the search saw.
+    """The best found after so many evaluations, chosen by the scores that the search saw; a shorter search has found its last.
 
     Over seeds, what it is judged by, and where the task has a test column its test score, test regret and test rank.
     """
@@ -116,7 +130,7 @@ def best_after(summary: TrialSummary, after: tuple[int, ...]) -> list[dict[str, 
     }
     names = {"task": summary.spec.task, "controller": summary.spec.controller}
     return [
-        names | {"evaluations": count} | {name: _spread(column[:, count - 1]) for name, column in columns.items()}
+        names | {"evaluations": count} | {name: _spread(_after(count, column)) for name, column in columns.items()}
         for count in after
     ]
 
