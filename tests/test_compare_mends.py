@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+import re
 
 import numpy
 import pytest
 
+from nas.commands import _compare_tables
 from nas.compare import comparison, curves, figures, trial_cache
 from nas.compare.summary import TrialSummary
 from nas.compare.trial import TrialSpec
@@ -87,3 +89,19 @@ def test_searches_that_differ_in_length_are_compared_and_drawn(tmp_path, nas):
     assert len(rows) == figures._MOST_TASKS + 1, "they share a panel"
     assert len({row["evaluations"] for row in rows}) > 1
     assert (tmp_path / "many/regret.svg").is_file()
+
+
+def test_shares_of_a_front_stand_under_their_number_of_evaluations(capsys):
+    def row(controller, **shares):
+        interval = {
+            count[1:]: {"iqm": share, "low": share - 0.01, "high": share + 0.01} for count, share in shares.items()
+        }
+        return {"task": "a/b", "controller": controller, "front_share": interval}
+
+    rows = [row("one", n1=0.11, n5=0.15, n8=0.18), row("two", n1=0.21, n5=0.25, n10=0.26, n12=0.28)]
+    _compare_tables._print_fronts({"aim": "accuracy,params", "rows": rows})
+    lines = [re.findall(r"[^│┃\s][^│┃]*[^│┃\s]|-", line) for line in capsys.readouterr().out.splitlines()]
+    heading, one, two = (next(line for line in lines if word in line) for word in ("controller", "one", "two"))
+    assert heading[2:] == ["N = 1", "N = 5", "N = 8", "N = 10", "N = 12", "interval"]
+    assert one[2:] == ["11.00", "15.00", "18.00", "-", "-", "17.00 to 19.00"]
+    assert two[2:] == ["21.00", "25.00", "-", "26.00", "28.00", "27.00 to 29.00"]

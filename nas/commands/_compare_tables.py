@@ -51,12 +51,14 @@ def _print_fronts(document: dict[str, Any]) -> None:
         f"Front of {document['aim']}: hypervolume after N evaluations in percent of that of the table's front; interquartile "
         "mean over seeds, at the end with its 95% bootstrap interval."
     )
-    counts = list(rows[0]["front_share"])
+    # Searches by simulated seconds differ in length, and so in where they end.
+    counts = sorted({count for row in rows for count in row["front_share"]}, key=int)
     table = _table(*(f"N = {count}" for count in counts), "interval")
     for row in rows:
-        shares = list(row["front_share"].values())
-        interval = f"{100 * shares[-1]['low']:.2f} to {100 * shares[-1]['high']:.2f}"
-        cells = [f"{100 * share['iqm']:.2f}" for share in shares]
+        shares = row["front_share"]
+        end = shares[max(shares, key=int)]
+        interval = f"{100 * end['low']:.2f} to {100 * end['high']:.2f}"
+        cells = [f"{100 * shares[count]['iqm']:.2f}" if count in shares else "-" for count in counts]
         table.add_row(printable(row["task"]), printable(row["controller"]), *cells, interval)
     _shared.print_grid(table)
 
