@@ -6,12 +6,18 @@ import re
 
 import numpy
 import pytest
+import safetensors.torch
+import torch
 
+from nas import tables
 from nas.commands import _compare_tables
-from nas.compare import comparison, curves, figures, trial_cache
+from nas.compare import comparison, curves, figures, trial_cache, trial_file, yardstick
+from nas.compare.folder_name import folder_name
 from nas.compare.summary import TrialSummary
 from nas.compare.trial import TrialSpec
-from search_spaces import UserError
+from nas.tables import Column
+from nas.tasks import families, full_columns
+from search_spaces import UserError, _noise, _ops
 
 TASKS = "own201/digits,own201/fashion_mnist"
 
@@ -105,3 +111,93 @@ def test_shares_of_a_front_stand_under_their_number_of_evaluations(capsys):
     assert heading[2:] == ["N = 1", "N = 5", "N = 8", "N = 10", "N = 12", "interval"]
     assert one[2:] == ["11.00", "15.00", "18.00", "-", "-", "17.00 to 19.00"]
     assert two[2:] == ["21.00", "25.00", "-", "26.00", "28.00", "27.00 to 29.00"]
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """Writes a table of one task, whose test scores lie by `above` over those of validation."""
+    monkeypatch.setenv("NAS_TABLES", str(tmp_path))
+    valid = _noise.bits(torch.tensor([3]), 0, 5**6)[0].argsort().float()
+
+    def write(scale=1.0, above=0.0, size=1.0):
+        columns = {
+            f"toy/{split}_accuracy@200": (Column("toy", "accuracy", split, 200, "points", True), scores)
+            for split, scores in {"valid": valid * scale, "test": valid * scale + above}.items()
+        }
+        columns["toy/size"] = (Column("toy", "size", None, None, None, False), valid * size)
+        tables.write(
+            tmp_path / "made.safetensors", "nasbench201", _ops.enumerate_all((5,) * 6), columns, "made up", "MIT"
+        )
+        _clear()
+
+    yield write
+    _clear()
+
+
+def _clear():
+    for cached in (full_columns.everything, full_columns.judged, families.protocol, yardstick.of, yardstick.test_of):
+        cached.cache_clear()
+
+
+def compared(folder, **changes):
+    return comparison.make(specs(["worst"], "made/toy@200", **changes), folder)[0]
+
+
+@pytest.mark.parametrize("change", [{"scale": 0.5}, {"above": 7.0}])
+def test_a_table_of_other_contents_has_other_trials_and_the_same_contents_have_the_same(change, toy, tmp_path):
+    folder = tmp_path / "out"
+    toy()
+    first = compared(folder)
+    before = contents(folder)
+    toy(**change)
+    second = compared(folder)
+    alone = compared(tmp_path / "alone")
+    assert (second.report == alone.report).all()
+    assert (second.report != first.report)[:, 1:].all(), "zero is the only score that half of it is"
+    assert (second.best == alone.best).all()
+    assert len(contents(folder)) == 2
+    toy()
+    assert compared(folder).spec == first.spec
+    assert before.items() <= contents(folder).items()
+    assert len(contents(folder)) == 2
+
+
+@pytest.mark.parametrize(("bounds", "aim"), [((), "accuracy,made/toy/size"), (("made/toy/size<=q30",), "")])
+def test_another_objective_or_a_bounded_column_that_has_changed_has_other_trials(bounds, aim, toy, tmp_path):
+    found = []
+    for change in ({}, {"size": 2.0}, {}):
+        toy(**change)
+        plain = specs(["worst"], "made/toy@200")[0]
+        other = comparison.specs("made/toy@200", ["worst"], bounds, 2, 4, None, 1, aim)[0]
+        found.append((plain.path(tmp_path), other.path(tmp_path)))
+    assert found[0] == found[2]
+    assert found[0][0] == found[1][0], "a search for the score alone does not read it"
+    assert found[0][1] != found[1][1]
+
+
+def test_a_trial_from_before_digests_were_kept_is_kept(toy, tmp_path, monkeypatch):
+    toy()
+    (spec,) = specs(["worst"], "made/toy@200")
+    path = trial_cache.run(dataclasses.replace(spec, data=""), tmp_path / "out")
+    tensors = safetensors.torch.load_file(path)
+    about = trial_file.about(path)
+    old = {name: value for name, value in dataclasses.asdict(about.spec).items() if name != "data"}
+    header = {"spec": old, "columns_read": about.columns_read, "version": about.version}
+    path.write_bytes(safetensors.torch.save(tensors, {trial_file.FORMAT: json.dumps(header)}))
+    before = contents(tmp_path / "out")
+    assert compared(tmp_path / "out").spec == dataclasses.replace(spec, data="")
+    assert contents(tmp_path / "out") == before
+    with pytest.raises(UserError, match="holds 2 seeds of 4 evaluations"):
+        compared(tmp_path / "out", evals=5)
+    monkeypatch.setattr(trial_cache, "version", lambda: "9")
+    assert compared(tmp_path / "out").spec == spec, "another version runs it anew, and keeps its digest"
+
+
+def test_a_comparison_comes_back_to_its_folder_whatever_its_tables_hold(toy):
+    toy()
+    before = specs(["worst"], "made/toy@200")
+    toy(scale=0.5)
+    after = specs(["worst"], "made/toy@200")
+    assert before != after
+    assert folder_name("made", before) == folder_name("made", after)
+    assert folder_name("made", after) == folder_name("made", [dataclasses.replace(after[0], data="")])

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nas import plugins
-from nas.compare import curves, rows, statistics, trial, trial_cache
+from nas.compare import curves, data_digest, rows, statistics, trial, trial_cache
 from nas.compare.summary import TrialSummary, summarize
 from nas.compare.trial import TrialSpec
 from nas.run import priors
@@ -40,8 +40,9 @@ def specs(
     scored = {
         t: _source("evaluator", name.table) if name.kind == "evaluator" else "" for t, name in map(_parsed, tasks)
     }
+    data = {t: data_digest.of(t, aim) for t in tasks}
     asked = [
-        TrialSpec(t, c, seeds, evals, seconds, batch, prior[c], source[c] + scored[t], aim)
+        TrialSpec(t, c, seeds, evals, seconds, batch, prior[c], source[c] + scored[t], aim, data[t])
         for t in tasks
         for c in prior
     ]
@@ -107,6 +108,7 @@ def make(
 ) -> list[TrialSummary]:
     """The trials of a comparison, in the order of `specs`; those that are not on disk are run."""
     folder.mkdir(parents=True, exist_ok=True)
+    specs = trial_cache.kept(specs, folder)
     for _ in trial_cache.run_all(specs, folder, jobs, ray):
         done()
     # Read back even where just run: a summary depends on the files alone.

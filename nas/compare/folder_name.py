@@ -24,8 +24,8 @@ def folder_name(patterns: str, specs: list[TrialSpec]) -> str:
     """
     controllers = dict.fromkeys(trial.named(spec.controller)[0].rpartition(":")[2] for spec in specs)
     words = file_name("-".join([patterns, *controllers]))[:_LONGEST].strip("-.")
-    # The words are for people and may collide; the digest tells comparisons apart. Priors and own sources count by their name and
-    # not by their content, as in a folder that is given: what has changed is run again there.
+    # The words are for people and may collide; the digest tells comparisons apart. Priors, own sources and tables count by their
+    # name and not by their content, as in a folder that is given: what has changed is run again there.
     asked = json.dumps([_asked(spec) for spec in specs])
     return f"compare-{words}-{hashlib.sha256(asked.encode()).hexdigest()[:8]}"
 
@@ -33,4 +33,4 @@ def folder_name(patterns: str, specs: list[TrialSpec]) -> str:
 def _asked(spec: TrialSpec) -> dict[str, Any]:
     """What counts of a trial. One objective is not named, so that a comparison comes back to the folder of an earlier version."""
     named = asdict(replace(spec, prior="", source=""))
-    return {key: value for key, value in named.items() if key != "aim" or value}
+    return {key: value for key, value in named.items() if key != "data" and (key != "aim" or value)}

@@ -45,13 +45,17 @@ class TrialSpec:
     """The hash of the source of a controller from outside: another content is another trial. Empty for ours."""
     aim: str = ""
     """Several objectives, as `--aim` has them; empty: the score alone."""
+    data: str = ""
+    """The digest of what the task's evaluator reads: another content is another trial. Empty where it has none.
+
+    Empty of a trial from before it was kept, too."""
 
     def path(self, folder: Path) -> Path:
         """The file of the trial."""
         words = f"{self.task}--{self.controller}"
         slug = file_name(words)[:100]
         # The slug is for people and may collide; the digest tells trials apart. It has the prior's content and not its path.
-        digest = hashlib.sha256((words + self.prior + self.source + self.aim).encode()).hexdigest()[:8]
+        digest = hashlib.sha256((words + self.prior + self.source + self.aim + self.data).encode()).hexdigest()[:8]
         return folder / "trials" / f"{slug}-{digest}.safetensors"
 
 

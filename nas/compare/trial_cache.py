@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -90,6 +90,21 @@ def outdated(specs: list[TrialSpec], folder: Path) -> list[Path]:
                 "Name another folder with --out, or leave it out."
             )
     return [path for _, path in there if read_version(path) != version()]
+
+
+def kept(specs: list[TrialSpec], folder: Path) -> list[TrialSpec]:
+    """The specs as the folder has their trials: without the digest of the data where it has one from before that was kept.
+
+    What such a trial saw is not known. It is taken for what there is today, as long as the version is the same.
+    """
+    return [_kept(spec, folder) for spec in specs]
+
+
+def _kept(spec: TrialSpec, folder: Path) -> TrialSpec:
+    before = replace(spec, data="")
+    path = before.path(folder)
+    is_known = not spec.path(folder).is_file() and path.is_file() and read_version(path) == version()
+    return before if is_known else spec
 
 
 def read_columns_read(path: Path) -> ColumnsRead:

@@ -68,13 +68,26 @@ class Tabular:
     @property
     def data_digest(self) -> str:
         """Of what a search reads; other columns of the table may come and go."""
-        return self.table.digest([c for c in (self.search_column, self.cost_column) if c is not None])
+        return self.table.digest(self._columns_of_search)
+
+    @property
+    def columns(self) -> list[str]:
+        """All that may be read: by a search of full length, by one of fewer epochs, and after it."""
+        return [*self._columns_of_search, *self._later_columns]
+
+    @property
+    def _columns_of_search(self) -> list[str]:
+        return [column for column in (self.search_column, self.cost_column) if column is not None]
+
+    @property
+    def _later_columns(self) -> list[str]:
+        columns = (self.report_column, *(c for lower in self.lower.values() for c in (lower.search, lower.cost)))
+        return [column for column in dict.fromkeys(columns) if column is not None]
 
     def load(self, seeds: Tensor) -> Evaluate:
         own = self._look_up(Fidelity(self.search_column, self.cost_column, self.cost_scale), seeds)
         # What is read later is checked now: a damaged test column would be found out after the search that it cannot report.
-        later = (self.report_column, *(c for columns in self.lower.values() for c in (columns.search, columns.cost)))
-        self.table.check({column: None for column in later if column is not None})
+        self.table.check(self._later_columns)
         # Columns of lower fidelities are read when a proposal first asks for them: most searches ask for none.
         look_ups = dict.fromkeys(self.task.fidelities[-1:], own)
         of_mixtures: Callable[[Tensor], Results] | None = None
