@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from filelock import FileLock
 from rich.console import Console
 from rich.progress import Progress
 
@@ -15,10 +16,14 @@ from nas.run.config import check_number
 from nas.spread import spread
 from nas.tables import build as measuring
 from nas.tables.build import Plan
-from search_spaces import _ops
+from nas.tables.network_counts import BUILT
+from nas.tables.table import Table
+from search_spaces import UserError, _ops
 from search_spaces.nasbench201 import NasBench201
 
-_SOURCE = "metacell, measured by `nas table build`"
+_LICENSE = "MIT"
+_LOCK = "table.lock"
+"""In the folder of a table's shards: one build at a time adds its task, as each writes the whole table anew."""
 
 
 @click.command(
@@ -60,12 +65,16 @@ def build(
         ("epochs", epochs),
         ("channels", channels),
         ("cells", cells),
+        ("stem-stride", stem_stride),
+        ("image-size", image_size),
+        ("train-images", train_images),
         ("noise-sample", noise_sample),
         ("jobs", jobs),
     ):
         check_number(f"--{option}", value)
     plan = Plan(task, epochs, channels, cells, stem_stride, image_size, train_images, noise_sample=noise_sample)
     name = name or Path(task.partition(":")[2] or task).stem
+    _existing(out)  # Refused before hours of training, not after.
     folder = out.with_suffix(".shards") / name
     left, whole = measuring.missing(plan, folder), len(measuring.shards(plan))
     with Progress(console=Console(stderr=True)) as bar:
@@ -79,19 +88,38 @@ def build(
 
 
 def add(out: Path, name: str, plan: Plan, folder: Path) -> None:
-    """Put a measured task into a table, in place of what it had under that name."""
-    others = {}
-    notes = {name: measuring.describe(plan)}
-    if out.exists():
-        old = tables.read(out)
-        # Cloned: the file that these columns are mapped from is about to be replaced.
-        others = {n: (about, old.column(n).clone()) for n, about in old.columns.items() if about.task != name}
-        notes = _notes(old.source) | notes
-    archs = _ops.enumerate_all(NasBench201.choices)
-    columns = others | measuring.columns(plan, folder, name)
-    source = "; ".join([_SOURCE, *[f"{task}: {note.replace(';', ',')}" for task, note in sorted(notes.items())]])
-    tables.write(out, NasBench201.name, archs, columns, source, "MIT")
+    """Put a measured task into a table, in place of what it had under that name. Raises `UserError` for a table of others."""
+    shards = out.with_suffix(".shards")
+    shards.mkdir(parents=True, exist_ok=True)
+    with FileLock(shards / _LOCK):
+        old, others, notes = _existing(out), {}, {}
+        if old is not None:
+            # Its rows may be in another order, and fewer.
+            kept = {n: about for n, about in old.columns.items() if about.task != name}
+            others = {n: (about, old.by_index(n, NasBench201.choices)) for n, about in kept.items()}
+            notes = _notes(old.source)
+        notes |= {name: measuring.describe(plan)}
+        said = [f"{task}: {note}".replace(";", ",") for task, note in sorted(notes.items())]
+        columns = others | measuring.columns(plan, folder, name)
+        archs = _ops.enumerate_all(NasBench201.choices)
+        tables.write(out, NasBench201.name, archs, columns, "; ".join([BUILT, *said]), _LICENSE)
+
+
+def _existing(out: Path) -> Table | None:
+    """The table that is there; None where none is. Raises `UserError` for one that this command did not write."""
+    if not out.exists():
+        return None
+    old = tables.read(out)
+    whose, *notes = old.source.split("; ")
+    ours = whose == BUILT and all(": " in note for note in notes)
+    if not ours or old.licence != _LICENSE or old.space != NasBench201.name:
+        raise UserError(
+            f"Table '{out}' is of space {old.space!r:.80}, source {old.source!r:.80} and license {old.licence!r:.80}; `nas table "
+            "build` adds a task only to tables that it built. Take another --out."
+        )
+    return old
 
 
 def _notes(source: str) -> dict[str, str]:
+    """How each task was measured, from a table's source."""
     return dict(part.split(": ", 1) for part in source.split("; ")[1:])

@@ -13,13 +13,13 @@ from nas.tables.table import Table
 from search_spaces import Space, _ops, representatives
 
 _COUNTS = ("params", "flops")
-_BUILT = "metacell, measured by `nas table build`"
+BUILT = "metacell, measured by `nas table build`"
 """How the source of a table begins that we built."""
 
 
 def of_trained(table: Table, column: str) -> bool:
     """Whether the column counts what the trained network does not have."""
-    return table.columns[column].metric in _COUNTS and table.source.startswith(_BUILT)
+    return table.columns[column].metric in _COUNTS and table.source.startswith(BUILT)
 
 
 def values(table: Table, column: str, archs: Tensor, space: Space) -> Tensor:
