@@ -134,3 +134,27 @@ def test_any_name_and_any_value_of_a_trial_will_do():
     study = optuna.create_study(sampler=MetacellSampler("evolution", seed=0, search_space=space))
     study.optimize(lambda trial: 1e300 if trial.suggest_categorical("a=b, c\n", space["a=b, c\n"]) else 1.0, n_trials=5)
     assert len(study.trials) == 5
+
+
+def test_a_number_that_is_the_name_of_an_option_is_that_option_and_not_its_place(tmp_path):
+    from nas.integrations.optuna import run_of
+    from nas.run import step_log, store
+    from search_spaces import Choices
+
+    class Kernels(Choices):
+        options = {"kernel": {"1": 1, "3": 3, "5": 5}, "pool": {"max": 0, "mean": 1}}
+
+    study = optuna.create_study(direction="maximize")
+    for kernel in (1, 3, 5):
+        study.enqueue_trial({"kernel": kernel, "pool": 1})
+
+    def kernel_size(trial):
+        trial.suggest_categorical("pool", [0, 1])
+        return trial.suggest_categorical("kernel", [1, 3, 5])
+
+    study.optimize(kernel_size, n_trials=3)
+    assert run_of(study, tmp_path / "mine", Kernels()) == 3
+    with store.open_run(tmp_path / "mine") as run:
+        past = step_log.history(run)
+    assert past.archs[0].tolist() == [[0, 1], [1, 1], [2, 1]]
+    assert past.score[0].tolist() == [1.0, 3.0, 5.0]

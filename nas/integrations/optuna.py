@@ -152,7 +152,7 @@ def run_of(
         space: whose decisions the study's parameters are; a name, `FILE.py:Class`, or a space.
         task: what is known of the problem.
         parameters: the parameter of each decision, by the decision's name; those that are not named have the decision's name.
-            A value is the name of an option, or its place from 0.
+            A value is the name of an option, or its place from 0 where no option has that name.
 
     Returns how many trials it has: those that lack a decision are left out. Raises `UserError` where none is left, for a study of
     several objectives, and for a folder that holds a run already.
@@ -181,10 +181,10 @@ def _architecture(space: Space, params: Mapping[str, Any], names: Mapping[str, s
     row = []
     for decision, options in zip(space.decisions, space.operations):
         value = params.get(names.get(decision, decision))
-        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(options):
-            row.append(value)
-        elif str(value) in options:
+        if str(value) in options:  # First: of kernels 1, 3 and 5 the option 1 is not the one at place 1.
             row.append(options.index(str(value)))
+        elif isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(options):
+            row.append(value)
         else:
             return None
     return torch.tensor(row)
