@@ -5,7 +5,7 @@ import math
 import random
 import re
 import runpy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from controller.evolution import Evolution
 from nas import Search
 from nas.run import store, subject
 from nas.testing import controller_laws, toys
-from search_spaces import UserError
+from search_spaces import Task, UserError
 from search_spaces.nasbench201 import NasBench201
 
 CONTROLLERS = ("random_search", "evolution", "reinforce", "bayesian", "transfer_bo", "local_search", "tpe")
@@ -315,3 +315,30 @@ def test_the_programs_of_the_page_run(nas, tmp_path):
     assert nas("check", "my_layers.py:Layers").returncode == 0
     words = "search --task own201/digits --controller my_optimizer.py:Climbing --evals 50"
     assert nas(*words.split()).returncode == 0
+
+
+@pytest.mark.parametrize("controller", ["hyperband", "successive_halving", "multi_fidelity_bo"])
+@pytest.mark.parametrize("form", [lambda a: a.text, lambda a: torch.tensor(a.indices)])
+def test_a_text_or_a_row_is_told_of_the_epochs_that_were_asked_for(controller, form):
+    task = Task("t", (3, 8, 8), 4, fidelities=(1, 3, 9))
+    whole, plain = (Search("nasbench201", controller, task=task, prior="none") for _ in range(2))
+    lengths = set()
+    for _ in range(12):
+        asked = whole.ask(4)
+        assert [(a.indices, a.epochs) for a in asked] == [(a.indices, a.epochs) for a in plain.ask(4)]
+        lengths |= {a.epochs for a in asked}
+        whole.tell(asked, [score(a) for a in asked])
+        plain.tell([form(a) for a in asked], [score(a) for a in asked])
+        assert plain.pending == []
+    assert lengths > {1}
+    assert [t.architecture.epochs for t in plain.told] == [t.architecture.epochs for t in whole.told]
+
+
+def test_of_several_lengths_that_are_pending_a_text_is_the_one_asked_for_first():
+    s = Search("nasbench201", "random_search")
+    short = s.ask(1)[0]
+    s.tell(short, 1.0)
+    s.expect([replace(short, epochs=3), replace(short, epochs=9), replace(short, epochs=27)])
+    s.tell([short.text, replace(short, epochs=3), short.text], [2.0, 3.0, 4.0])
+    assert sorted((t.architecture.epochs, t.score) for t in s.told[1:]) == [(3, 3.0), (9, 2.0), (27, 4.0)]
+    assert s.pending == []

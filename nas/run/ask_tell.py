@@ -27,7 +27,7 @@ from nas.run import ask_tell_settings, ask_tell_store, priors, step_log, store, 
 from nas.run.ask_tell_store import closed_on_error
 from nas.run.config import RunConfig
 from nas.run.store import Run
-from nas.run.told import Told
+from nas.run.told import Given, Told
 from nas.types import Architecture
 from search_spaces import Space, Task, UserError
 
@@ -123,7 +123,8 @@ class Search:
         """What evaluating some architectures gave, asked for or not; the higher the better. None or NaN: it failed.
 
         Args:
-            architectures: what `ask` gave, their texts, or rows `[D]`.
+            architectures: what `ask` gave, their texts, or rows `[D]`. A text or a row is of the length of training that is
+                pending, of several the one asked for first.
             scores: a number each; with several objectives a dict by their names each, or a sequence in their order.
             seconds: what each took; one number is of each.
 
@@ -131,6 +132,7 @@ class Search:
         """
         self._refuse_closed()
         given, one = told.read_architectures(architectures, self.space)
+        given = self._as_asked(given)
         values = self._values([scores] if one or scores is None else told.listed(scores), len(given))
         times = told.listed(seconds)
         times = told.read_numbers("number of seconds", times * len(given) if times == [seconds] else times, len(given))
@@ -223,6 +225,19 @@ class Search:
         self._told += [Told(*row) for row in zip(self._named(group), scores, seconds, of_aims)]
         self._state, self._pending, self._mark = step.state, pending, now
         self._steps += 1
+
+    def _as_asked(self, given: list[Given]) -> list[Given]:
+        """With the epochs of what is pending, where what was given names none. A row that is pending is given once."""
+        pending = [key for group in self._pending for key in group.work()]
+        named = {one.key for one in given}
+        waiting, found = [key for key in pending if key not in named], []
+        for one in given:
+            of_arch = [key for key in waiting if key[:-1] == one.key[:-1]]
+            if one.key[-1] < 0 and one.key not in pending and of_arch:
+                waiting.remove(of_arch[0])
+                one = Given(one.group._replace(epochs=torch.tensor([of_arch[0][-1]])))
+            found.append(one)
+        return found
 
     def _without(self, group: Group, rows: list[int]) -> list[Group]:
         """What is pending but for some rows of a group."""
