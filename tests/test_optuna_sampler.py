@@ -1,5 +1,9 @@
 """Optuna's studies sampled by a controller: from the first trial on, told all that ended, nothing that runs twice."""
 
+import copy
+import threading
+import time
+
 import pytest
 
 from search_spaces import UserError
@@ -158,3 +162,37 @@ def test_a_number_that_is_the_name_of_an_option_is_that_option_and_not_its_place
         past = step_log.history(run)
     assert past.archs[0].tolist() == [[0, 1], [1, 1], [2, 1]]
     assert past.score[0].tolist() == [1.0, 3.0, 5.0]
+
+
+def test_threads_that_share_a_sampler_tell_each_trial_once_and_repeat_none_that_runs(monkeypatch):
+    from nas.run.ask_tell import Search
+
+    inside, together, ask = set(), [], Search.ask
+
+    def slow(self, count=1):
+        inside.add(threading.get_ident())
+        together.append(len(inside))
+        time.sleep(0.01)  # Long enough for the others to come in.
+        try:
+            return ask(self, count)
+        finally:
+            inside.discard(threading.get_ident())
+
+    monkeypatch.setattr(Search, "ask", slow)
+    study = optuna.create_study(direction="maximize", sampler=sampler())
+    study.optimize(objective, n_trials=24, n_jobs=8)
+    assert max(together) == 1
+    assert len(study.trials) == 24
+    assert all(trial.state == optuna.trial.TrialState.COMPLETE for trial in study.trials)
+    assert len(study.sampler._search.told) == len(study.sampler._told)
+
+
+def test_a_copy_of_a_sampler_goes_on_as_it_would():
+    study = optuna.create_study(direction="maximize", sampler=sampler("local_search"))
+    study.optimize(objective, n_trials=5)
+    other = copy.deepcopy(study.sampler)
+    study.optimize(objective, n_trials=5)
+    late = optuna.create_study(direction="maximize", sampler=other)
+    late.add_trials(study.trials[:5])
+    late.optimize(objective, n_trials=5)
+    assert [t.value for t in late.trials] == [t.value for t in study.trials]

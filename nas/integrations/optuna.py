@@ -6,6 +6,7 @@ study = optuna.create_study(direction="maximize", sampler=MetacellSampler(seed=0
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ class MetacellSampler(BaseSampler):
 
     The parameters are those that all finished trials have, as for Optuna's own samplers, so that the first trials are drawn
     independently; with `search_space` the controller proposes from the first trial on. Trials of the study that were there before
-    are learned from, and those that run in other processes are not proposed again.
+    are learned from, and those that run in other processes are not proposed again. Threads may share a sampler.
 
     Args:
         controller: a name of `nas components`, or `FILE.py:Class`.
@@ -67,7 +68,15 @@ class MetacellSampler(BaseSampler):
         self._space: dict[str, CategoricalDistribution] = {}
         self._search: Search | None = None
         self._told: set[int] = set()
+        self._lock = threading.RLock()
         self._of_space(self._given or {})
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self._lock = threading.RLock()
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """The categorical parameters that the controller decides together."""
@@ -75,7 +84,8 @@ class MetacellSampler(BaseSampler):
             raise UserError(f"The study has {len(study.directions)} objectives; MetacellSampler takes one.")
         if self._given is not None:
             return dict(self._given)
-        shared = self._intersection.calculate(study)
+        with self._lock:
+            shared = self._intersection.calculate(study)
         return {name: d for name, d in shared.items() if isinstance(d, CategoricalDistribution) and not d.single()}
 
     def sample_relative(
@@ -84,6 +94,26 @@ class MetacellSampler(BaseSampler):
         """What the controller proposes next, given the trials of the study."""
         if not search_space:
             return {}
+        with self._lock:
+            return self._proposed(study, trial, search_space)
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """By the independent sampler."""
+        return self._independent.sample_independent(study, trial, param_name, param_distribution)
+
+    def reseed_rng(self) -> None:
+        """Other random numbers from now on, as Optuna asks of each of several processes."""
+        with self._lock:
+            self._independent.reseed_rng()
+            self._seed = (self._seed + int.from_bytes(os.urandom(3), "big")) % _SEEDS
+            self._space = {}
+
+    def _proposed(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """As `sample_relative`, by one thread at a time."""
         self._of_space(search_space)  # pyright: ignore[reportArgumentType]
         search = self._search
         assert search is not None
@@ -103,18 +133,6 @@ class MetacellSampler(BaseSampler):
         search.expect([torch.tensor(indices) for indices in dict.fromkeys(running) if indices not in pending])
         picked = search.ask(1)[0].indices
         return {name: d.choices[at] for (name, d), at in zip(self._space.items(), picked)}
-
-    def sample_independent(
-        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        """By the independent sampler."""
-        return self._independent.sample_independent(study, trial, param_name, param_distribution)
-
-    def reseed_rng(self) -> None:
-        """Other random numbers from now on, as Optuna asks of each of several processes."""
-        self._independent.reseed_rng()
-        self._seed = (self._seed + int.from_bytes(os.urandom(3), "big")) % _SEEDS
-        self._space = {}
 
     def _of_space(self, search_space: Mapping[str, CategoricalDistribution]) -> None:
         """A search of these parameters; the one there is, where it is of them."""
