@@ -342,3 +342,21 @@ def test_of_several_lengths_that_are_pending_a_text_is_the_one_asked_for_first()
     s.tell([short.text, replace(short, epochs=3), short.text], [2.0, 3.0, 4.0])
     assert sorted((t.architecture.epochs, t.score) for t in s.told[1:]) == [(3, 3.0), (9, 2.0), (27, 4.0)]
     assert s.pending == []
+
+
+@pytest.mark.parametrize("aims", ["", "accuracy,latency"])
+def test_what_was_told_is_the_same_to_the_bit_when_a_search_is_opened_again(aims, tmp_path):
+    rng = random.Random(0)
+    with Search("nasbench201", "random_search", folder=tmp_path / "s", aims=aims) as s:
+        for a in s.ask(6):
+            s.tell(a, {"accuracy": rng.random(), "latency": rng.random()} if aims else rng.random(), rng.random())
+        # Equal in single precision, so that the first is the best in either session.
+        for a, nearly in zip(s.ask(2), (2.0, 2.0 + 1e-9)):
+            s.tell(a, {"accuracy": nearly, "latency": 0.1} if aims else nearly)
+        told, best, front = s.told, s.best, s.front
+        asked = s.ask(3)
+    with Search("nasbench201", "random_search", folder=tmp_path / "s", aims=aims) as again:
+        assert again.told == told
+        assert again.best == best == told[6]
+        assert again.front == front
+        assert again.pending == asked

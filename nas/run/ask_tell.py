@@ -221,8 +221,7 @@ class Search:
             step_log.append(
                 self._run, self._steps, step, self._state, now - self._mark, self.space.describe, meta=meta
             )  # fmt: skip
-        of_aims = values if self.aims else [()] * len(values)
-        self._told += [Told(*row) for row in zip(self._named(group), scores, seconds, of_aims)]
+        self._told += self._results_of(group, results)
         self._state, self._pending, self._mark = step.state, pending, now
         self._steps += 1
 
@@ -238,6 +237,15 @@ class Search:
                 one = Given(one.group._replace(epochs=torch.tensor([of_arch[0][-1]])))
             found.append(one)
         return found
+
+    def _results_of(self, group: Group, results: Results) -> list[Told]:
+        """In single precision, as the controller learned them and a run keeps them: a search opened again has the same."""
+        values: list[tuple[float, ...]] = [()] * len(group.archs)
+        if self.aims and results.objectives is not None:
+            # Turned twice they are as they were told.
+            values = [self._raised(tuple(row)) for row in results.objectives[0].tolist()]
+        rows = zip(self._named(group), results.score[0].tolist(), results.cost[0].tolist(), values)
+        return [Told(*row) for row in rows]
 
     def _without(self, group: Group, rows: list[int]) -> list[Group]:
         """What is pending but for some rows of a group."""
@@ -258,12 +266,7 @@ class Search:
         found = ask_tell_store.read(run, self._config, self._state, self.space)
         self._state, self._pending = found.state, found.pending
         for group, results in found.steps:
-            values: list[tuple[float, ...]] = [()] * len(group.archs)
-            if self.aims and results.objectives is not None:
-                # Turned twice they are as they were told.
-                values = [self._raised(tuple(row)) for row in results.objectives[0].tolist()]
-            rows = zip(self._named(group), results.score[0].tolist(), results.cost[0].tolist(), values)
-            self._told += [Told(*row) for row in rows]
+            self._told += self._results_of(group, results)
             self._steps += 1
 
     def _keep_pending(self) -> None:
