@@ -14,8 +14,9 @@ import torch
 
 from controller import AskTell, Proposal
 from controller.evolution import Evolution
+from controller.models import prior_file
 from nas import Search
-from nas.run import store, subject
+from nas.run import priors, store, subject
 from nas.testing import controller_laws, toys
 from search_spaces import Task, UserError
 from search_spaces.nasbench201 import NasBench201
@@ -360,3 +361,23 @@ def test_what_was_told_is_the_same_to_the_bit_when_a_search_is_opened_again(aims
         assert again.best == best == told[6]
         assert again.front == front
         assert again.pending == asked
+
+
+@pytest.mark.parametrize("aims", ["", "accuracy,latency"])
+def test_a_stored_search_does_not_go_on_with_another_prior_of_the_same_name(aims, tmp_path):
+    file = tmp_path / "mine.safetensors"
+    prior = prior_file.read(str(priors.SHIPPED))
+    prior_file.write(file, prior)
+
+    def opened():
+        return Search("nasbench201", "transfer_bo", folder=tmp_path / "s", prior=str(file), aims=aims)
+
+    opened().close()
+    opened().close()
+    other = {name: t * 0.9 if t.is_floating_point() else t for name, t in prior.params.items()}
+    prior_file.write(file, prior._replace(params=other))
+    for _ in range(2):  # The folder is let go of again.
+        with pytest.raises(UserError, match="began with another prior than"):
+            opened()
+    prior_file.write(file, prior)
+    opened().close()

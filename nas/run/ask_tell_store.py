@@ -16,7 +16,7 @@ from torch import Tensor
 from controller import Results, State
 from controller.candidates import pending as pending_groups
 from controller.candidates.pending import Group
-from nas.run import step_log, store, stored_space, subject
+from nas.run import priors, step_log, store, stored_space, subject
 from nas.run.config import RunConfig
 from nas.run.store import Run
 from nas.run.subject import KeptAim
@@ -75,6 +75,7 @@ def read(run: Run, config: RunConfig, begun: State, space: Space) -> Stored:
                 "another folder."
             )
     state, steps = step_log.state(run, begun), []
+    priors.refuse_other(run.folder, config.prior, begun, state)
     for proposal, results, _ in step_log.steps(run):
         group = Group(proposal.archs[0], None if proposal.epochs is None else proposal.epochs[0])
         if not bool(space.valid(group.archs).all()):

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from controller import Prior
+import torch
+
+from controller import Prior, State
 from controller.models import legacy, prior_file
 from nas.paths import DATA
+from nas.run import state_tree
 from nas.training import supernet_start
 from search_spaces import UserError
 
@@ -21,6 +24,9 @@ _SHIPPED = {
 }  # fmt: skip
 _ALSO_FOR = {"portfolio": "transfer_bo"}
 """Controllers that read the priors of another."""
+_LEAVES = "/prior", "/begun/prior", "/inner/prior", "/inner/begun/prior"
+"""The leaves of a state that tell its prior from any other: `begun` where there are several objectives, `inner` where candidates
+are filtered."""
 _ANY = "guarded"
 """It searches by whichever controller the prior is for, beside one without it."""
 
@@ -69,6 +75,19 @@ def _shipped(controller: str) -> Prior | None:
     if controller == "transfer_bo" and SHIPPED_POLICY.is_file():
         return prior_file.with_policy(prior, prior_file.read(str(SHIPPED_POLICY)))
     return prior
+
+
+def refuse_other(folder: Path, name: str, begun: State, stored: State) -> None:
+    """Raise `UserError` where the stored state of a run began with another prior than the one called `name` is now.
+
+    A state holds the fingerprint of its prior; runs of earlier versions keep no other.
+    """
+    now, then = state_tree.flatten(begun), state_tree.flatten(stored)
+    if any(not torch.equal(now[leaf], then[leaf]) for leaf in _LEAVES if leaf in now and leaf in then):
+        raise UserError(
+            f"Run '{folder}' began with another prior than '{name}' is now. `nas show` shows the run; to go on, name that "
+            "prior's file as its prior, or start a new run."
+        )
 
 
 def fingerprint(name: str, controller: str) -> str:

@@ -27,7 +27,6 @@ from nas.run import (
     priors,
     provenance,
     stages,
-    state_tree,
     step_log,
     store,
     subject,
@@ -48,9 +47,6 @@ from search_spaces import UserError
 
 _COLUMNS_READ = "columns_read"
 _PENDING = "pending"
-_PRIORS = "/prior", "/begun/prior", "/inner/prior", "/inner/begun/prior"
-"""The leaves of a state that tell its prior from any other: `begun` where there are several objectives, `inner` where candidates
-are filtered."""
 
 
 class Setup(NamedTuple):
@@ -160,7 +156,7 @@ def resume(run: Run, setup: Setup) -> Iterator[Progress]:
     """Search from wherever the run stands until its budget is spent; each step is stored before it is yielded."""
     config, begun = run.config, initial_state(setup)
     state, memory = step_log.state(run, begun), _memory(run, setup)
-    _refuse_other_prior(run, state_tree.flatten(begun), state_tree.flatten(state))
+    priors.refuse_other(run.folder, config.prior, begun, state)
     past = step_log.history(run)
     if past.steps and not bool(setup.evaluator.space.valid(past.archs).all()):
         raise UserError(
@@ -228,16 +224,6 @@ def _steps(
         evaluate = loop.load(evaluator, setup.seeds).evaluate
         for step in loop.search(setup.controller, evaluate, state, batch, memory=memory):
             yield step, None
-
-
-def _refuse_other_prior(run: Run, begun: dict[str, Tensor], stored: dict[str, Tensor]) -> None:
-    """A state holds the fingerprint of its prior; runs of earlier versions keep no other."""
-    known = [leaf for leaf in _PRIORS if leaf in begun and leaf in stored]
-    if any(not torch.equal(begun[leaf], stored[leaf]) for leaf in known):
-        raise UserError(
-            f"Run '{run.folder}' began with another prior than '{run.config.prior}' is now. `nas show` shows the run; to go on, "
-            "name that prior's file by --prior, or start a new run."
-        )
 
 
 def extend(run: Run, setup: Setup, **budgets: float | None) -> tuple[Run, list[str]]:
