@@ -390,6 +390,21 @@ def test_a_run_that_another_process_begins_meanwhile_is_not_begun_anew(nas, monk
     assert run.read_config(tmp_path / "runs" / "both").seed == 0
 
 
+def test_a_run_that_was_killed_before_its_first_save_can_begin_again(nas, tmp_path):
+    folder = tmp_path / "runs" / "few"
+    folder.mkdir(parents=True)
+    (folder / "run.lock").touch()
+    (folder / f".{run.FILE}.host.123.partial").write_bytes(b"half")
+    (folder / "mine.txt").touch()
+    refused = nas(*ASKED, "--name", "few")
+    assert refused.returncode == 2
+    assert "holds something else than a few-shot run" in refused.stderr
+    (folder / "mine.txt").unlink()
+    done = nas(*ASKED, "--name", "few")
+    assert done.returncode == 0, done.stderr
+    assert run.read(folder)[1].step == 6
+
+
 def test_a_finished_training_is_tested_by_other_episodes_once(nas, tmp_path, monkeypatch):
     assert nas(*ASKED, "--name", "few").returncode == 0
     same = nas("few-shot", "test", "few", "--episodes", 20, "--json")

@@ -18,7 +18,7 @@ from nas.commands import _shared
 from nas.few_shot import named, result, run, training
 from nas.few_shot.run import Config, Setup
 from nas.few_shot.training import State
-from nas.run.lock import lock
+from nas.run import lock
 from nas.terminal import printable
 from nas.text import counted
 from search_spaces import UserError
@@ -44,13 +44,13 @@ def work(folder: Path, config: Config, minutes: float | None, episodes: int | No
     if there:
         _refuse_other(folder, config, minutes)
         config = run.read_config(folder)
-    elif folder.exists() and any(folder.iterdir()):
+    elif folder.exists() and not all(_left_over(path.name) for path in folder.iterdir()):
         raise UserError(f"'{folder}' holds something else than a few-shot run; choose another --name.")
     setup = run.prepare(config)
     if not there:
         setup = setup._replace(config=_settled(setup, minutes))
         folder.mkdir(parents=True, exist_ok=True)
-    with lock(folder, "training"):
+    with lock.lock(folder, "training"):
         if not there and (folder / run.FILE).exists():
             raise UserError(f"Another process has begun '{folder}' meanwhile; the same command again goes on with it.")
         state = run.read(folder)[1] if there else training.begin(setup.learner, config.seed)
@@ -58,6 +58,11 @@ def work(folder: Path, config: Config, minutes: float | None, episodes: int | No
             _announce(setup, state)
         state = _trained(folder, setup, state)
         return result.finish(folder, setup, state, episodes)
+
+
+def _left_over(name: str) -> bool:
+    """Whether a file may be what is left of a run that was killed before its first save."""
+    return name == lock.FILE or name.startswith(f".{run.FILE}.")
 
 
 def _refuse_other(folder: Path, config: Config, minutes: float | None) -> None:
