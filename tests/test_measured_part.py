@@ -123,6 +123,18 @@ def test_own_results_become_a_table_that_is_searched_among_them(nas, tmp_path, m
     assert (best["arch"], best["score"]) == (CELLS[1], 91)
 
 
+@pytest.mark.parametrize("missing", ["", " ", "nan", "NaN", "NA", "None"])
+def test_a_column_of_numbers_stays_where_one_is_missing_and_one_without_numbers_is_ignored(missing, nas, tmp_path):
+    rows = [f"{CELLS[0]},90,3.5,{missing},1", f"{CELLS[1]},91,{missing},{missing},inf"]
+    done = imported(nas, tmp_path, "\n".join(["arch,accuracy,energy,nothing,endless", *rows]) + "\n")
+    assert done.returncode == 0, done.stderr
+    table = tables.read(tmp_path / "own.safetensors")
+    assert set(table.columns) == {"own/accuracy", "own/energy"}
+    assert table.column("own/energy").nan_to_num(-1).tolist() == [3.5, -1]
+    assert "nothing" in done.stderr
+    assert "endless" in done.stderr
+
+
 def test_decisions_seeds_semicolons_failures_and_other_columns_are_read(nas, tmp_path):
     header = ";".join([*SPACE.decisions, "Valid_Accuracy", "test_accuracy", "seed", "flops", "note"])
     text = f"\ufeff{header}\n0;1;2;3;4;skip_connect;71.5;70;1;3.5;a\n\n0;1;2;3;4;1;72.5;;2;3.5;b\n4;4;4;4;4;4;nan;60;1;1;c\n"

@@ -137,10 +137,12 @@ def _roles(path: Path, header: list[str], rows: list[_Row], space: Space) -> tup
 
 
 def _is_numeric(rows: list[_Row], name: str) -> bool:
+    """Whether a column holds a number, and nothing else but what stands for none."""
     try:
-        return all(math.isfinite(float(row.cells[name] or 0)) for row in rows)
+        values = [_value(row.cells[name]) for row in rows]
     except ValueError:
         return False
+    return not any(map(math.isinf, values)) and not all(map(math.isnan, values))
 
 
 def _arch(path: Path, row: _Row, columns: list[str], space: Space) -> tuple[int, ...]:
@@ -171,13 +173,18 @@ def _option(where: str, space: Space, d: int, text: str) -> int:
 def _number(path: Path, row: _Row, name: str) -> float:
     text = row.cells[name].strip()
     try:
-        # What people and pandas write for a training that failed.
-        value = math.nan if text.lower() in ("", "nan", "na", "none") else float(text.removesuffix("%"))
+        value = _value(text)
     except ValueError:
         value = math.inf
     if math.isinf(value):
         raise UserError(f"Line {row.line} of '{path}' has '{text}' for {name}; it takes a number, or nothing.")
     return value
+
+
+def _value(text: str) -> float:
+    """NaN for what people and pandas write where a training failed. Raises `ValueError` for what is no number."""
+    text = text.strip()
+    return math.nan if text.lower() in ("", "nan", "na", "none") else float(text.removesuffix("%"))
 
 
 def _columns(task: str, names: list[str], values_CNK: Tensor) -> Iterator[tuple[str, tuple[Column, Tensor]]]:
