@@ -109,6 +109,24 @@ def test_each_function_is_one_point_with_its_score_and_the_size_of_its_final_net
     assert all(a <= b for a, b in itertools.pairwise(scores))
 
 
+def test_a_latency_that_is_not_known_neither_hides_one_that_is_nor_saves_a_worse_network(run, monkeypatch):
+    made, setup = run
+    space = setup.evaluator.training.final_space
+
+    def where_one_is_known(point):
+        proposed = [a for a in step_log.history(made).archs[0] if front.find([point], space, a)]
+        monkeypatch.setattr(front.verified, "latencies", lambda run: {space.describe(a): 1.5 for a in proposed})
+        found = front.points(made)
+        assert [p.arch for p in found if p.latency_ms == 1.5] == [point.arch]
+        return [p.on_front for p in found]
+
+    none_known = front.points(made)
+    worse = next(p for p in none_known if not p.on_front)
+    assert where_one_is_known(worse) == [p.on_front or p == worse for p in none_known]
+    better = next(p for p in none_known if p.score >= worse.score and p.parameters <= worse.parameters and p != worse)
+    assert not where_one_is_known(better)[none_known.index(worse)]
+
+
 def test_the_front_is_printed_and_all_points_are_in_the_document(run, nas):
     made, _ = run
     found = front.points(made)

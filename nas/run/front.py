@@ -80,8 +80,8 @@ def points(run: Run) -> list[Point]:
         rows.append(
             Point(names.of(about, space, arch).arch, own, trainings, epochs, size, work, took, name in measured, False)
         )
-    # A latency that is not known dominates nothing, and is dominated by what is smaller.
-    costs = [[row.parameters, 0.0 if row.latency_ms is None else row.latency_ms] for row in rows]
+    # A latency that is not known may be any: it is worse than those that are, and no better than others that are not.
+    costs = [[row.parameters, math.inf if row.latency_ms is None else row.latency_ms] for row in rows]
     best = non_dominated([row.score for row in rows], costs)
     rows = [row._replace(on_front=on) for row, on in zip(rows, best)]
     return sorted(rows, key=lambda row: (row.parameters, -row.score))
