@@ -115,7 +115,8 @@ def test_the_other_tasks_of_a_table_stay_with_their_architectures_whatever_the_o
         {"space": "another"},
     ],
 )
-def test_a_table_of_others_is_refused_before_a_training_and_left_as_it_is(change, tmp_path, nas):
+def test_a_table_of_others_is_refused_before_a_training_and_left_as_it_is(change, tmp_path, nas, monkeypatch):
+    monkeypatch.setattr(_table_build, "spread", lambda *_: pytest.fail("It trains."))
     archs = _ops.enumerate_all(NasBench201.choices)[:3]
     out = table_of(tmp_path / "t.safetensors", archs, **change)
     content = out.read_bytes()
@@ -142,7 +143,8 @@ def test_a_build_waits_until_another_has_added_its_task(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("option", ["--stem-stride", "--train-images", "--image-size"])
 @pytest.mark.parametrize("value", [0, -2])
-def test_counts_of_a_build_are_above_zero(option, value, tmp_path, nas):
+def test_counts_of_a_build_are_above_zero(option, value, tmp_path, nas, monkeypatch):
+    monkeypatch.setattr(_table_build, "spread", lambda *_: pytest.fail("It trains."))
     done = nas("table", "build", "--task", "digits", "--out", tmp_path / "t.safetensors", option, value)
     assert done.returncode == 2
     assert f"{option} is {value}; it takes a number above zero." in done.stderr
