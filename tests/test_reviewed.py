@@ -24,7 +24,7 @@ from nas.export.export import with_public_name
 from nas.few_shot import classes
 from nas.few_shot.episodes import Size, Source
 from nas.few_shot.learners import mann
-from nas.run import model_card, session, step_log
+from nas.run import hparams, model_card, session, step_log
 from nas.run.config import RunConfig
 from nas.run.evaluators import find
 from nas.training import augment, metrics, network_batch, zero_cost
@@ -349,3 +349,10 @@ def test_a_rung_counts_evaluations_of_its_own_epochs_alone():
     own = controller.learn(state, proposal, found)
     assert int(own.done) == 1
     assert bool((own.best_score == 99).any())
+
+
+def test_the_parameters_of_a_run_are_those_of_the_network_that_is_handed_out(monkeypatch, tmp_path):
+    handed_out = SimpleNamespace(state_dict={"w": torch.zeros(7), "running_mean": torch.zeros(9)})
+    monkeypatch.setattr(hparams.trained_network, "load", lambda folder: handed_out)
+    setup = SimpleNamespace(evaluator=None)
+    assert hparams._parameters(SimpleNamespace(folder=tmp_path), setup, torch.zeros(6)) == 7

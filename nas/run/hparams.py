@@ -79,6 +79,8 @@ def results(run: Run, setup: Setup) -> dict[str, float]:
 def _parameters(run: Run, setup: Setup, arch: Tensor) -> float | None:
     """Weights of the network of `arch` `[D]`: that of the final training, or the one that a table measured. None: not known."""
     evaluator = setup.evaluator
+    if (handed_out := trained_network.load(run.folder)) is not None:  # It need not be the one that the search found.
+        return float(trained_network.parameters(handed_out))
     if evaluator.training is None:
         # An evaluator of somebody's own may name its task as it likes.
         return _measured(evaluator.task.name, arch, evaluator.space) if run.config.evaluator is None else None
