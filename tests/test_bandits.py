@@ -74,7 +74,7 @@ def contextual(generator, tasks):
 
 
 def _mann():
-    net = mann.Controller(CONTEXTS + 2, 2, WIDTH, ROUNDS - 1, WIDTH)
+    net = mann.Controller(CONTEXTS + 2, 2, WIDTH, ROUNDS - 1, WIDTH, writes_queries=False)
     return net, lambda seen, arm: net(seen[:, :-1], arm[:, :-1], seen[:, -1:])[:, 0]
 
 

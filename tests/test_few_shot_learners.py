@@ -416,7 +416,7 @@ def test_each_query_of_snail_is_the_last_place_of_a_sequence_of_its_own(count):
 
 
 def test_mann_writes_into_the_row_that_was_used_least_or_where_it_has_read_by_hand():
-    controller = mann.Controller(4, 3, 5, 3, 2)
+    controller = mann.Controller(4, 3, 5, 3, 2, writes_queries=False)
     rows = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [2.0, 2.0]]])
     use, read = torch.tensor([[0.5, 0.1, 0.9]]), torch.tensor([[0.0, 0.0, 1.0]])
     memory = mann.Memory(rows, use, read, torch.zeros(1, 5), torch.zeros(1, 5))

@@ -19,6 +19,7 @@ print("imported", flush=True)
 """
 PROGRAM = """
 import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # A job in the background has none.
 from nas import _interrupts
 try:
     with _interrupts.after_imports():
