@@ -10,6 +10,7 @@ import torch
 
 from controller import Proposal, Results
 from nas import component_checks, loop
+from nas.testing import evaluator_laws
 from nas.types import Defaults
 from search_spaces import Task, UserError, _sampling
 from search_spaces.nasbench201 import NasBench201
@@ -217,6 +218,7 @@ FILE = """
 from dataclasses import dataclass
 from controller import Results
 from controller.random_search import RandomSearch
+from nas.testing import evaluator_laws
 from nas.types import Defaults
 from search_spaces import Task
 from search_spaces.nasbench201 import NasBench201
@@ -305,3 +307,18 @@ def test_a_module_that_changes_the_default_dtype_is_refused(nas, tmp_path, monke
     monkeypatch.syspath_prepend(tmp_path)
     done = nas("check", "wide_floats:Beyond")
     assert (done.returncode, "'wide_floats' sets PyTorch's default dtype" in done.stderr) == (2, True)
+
+
+def test_a_law_asks_for_costs_that_a_search_takes():
+    law = evaluator_laws.scores_have_a_seed_and_an_architecture_axis
+    for cost, says in ((-1.0, "cost is -1.0"), (torch.nan, "cost is nan")):
+        load = (
+            lambda self, seeds, cost=cost: (
+                lambda proposal: results(proposal)._replace(  # noqa: E731
+                    cost=torch.full(proposal.archs.shape[:2], cost)
+                )
+            )
+        )
+        mine = type("Mine", (Evaluator,), {"of": classmethod(lambda cls, task: cls()), "load": load})
+        with pytest.raises(AssertionError, match=says):
+            law(mine)

@@ -24,12 +24,13 @@ def _scored(component: Any, batch: int) -> tuple[Any, Any, torch.Tensor]:
 
 
 def scores_have_a_seed_and_an_architecture_axis(component: Any) -> None:
-    """Scores and costs are float32 [S, B]; a failed evaluation is NaN, never infinite."""
+    """Scores and costs are float32 [S, B]; a failed evaluation's score is NaN, and its cost its seconds."""
     _, results, _ = _scored(component, 3)
     for name, values in (("score", results.score), ("cost", results.cost)):
         assert values.shape == (_SEEDS, 3), f"{name} has shape {list(values.shape)} for 2 seeds and 3 architectures"
         assert values.dtype == torch.float32, f"{name} is {values.dtype}, not float32"
         assert not values.isinf().any(), f"{name} is infinite"
+    assert (results.cost >= 0).all(), f"cost is {results.cost.min().item()}; it takes seconds"
 
 
 def scores_are_functions_of_the_proposal(component: Any) -> None:
