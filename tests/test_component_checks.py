@@ -309,16 +309,15 @@ def test_a_module_that_changes_the_default_dtype_is_refused(nas, tmp_path, monke
     assert (done.returncode, "'wide_floats' sets PyTorch's default dtype" in done.stderr) == (2, True)
 
 
-def test_a_law_asks_for_costs_that_a_search_takes():
-    law = evaluator_laws.scores_have_a_seed_and_an_architecture_axis
-    for cost, says in ((-1.0, "cost is -1.0"), (torch.nan, "cost is nan")):
-        load = (
-            lambda self, seeds, cost=cost: (
-                lambda proposal: results(proposal)._replace(  # noqa: E731
-                    cost=torch.full(proposal.archs.shape[:2], cost)
-                )
-            )
-        )
-        mine = type("Mine", (Evaluator,), {"of": classmethod(lambda cls, task: cls()), "load": load})
-        with pytest.raises(AssertionError, match=says):
-            law(mine)
+@pytest.mark.parametrize(("cost", "says"), [(-1.0, "cost is -1.0"), (torch.nan, "cost is nan")])
+def test_a_law_asks_for_costs_that_a_search_takes(cost, says):
+    class Mine(Evaluator):
+        @classmethod
+        def of(cls, task):
+            return cls()
+
+        def load(self, seeds):
+            return lambda proposal: results(proposal, cost=torch.full(proposal.archs.shape[:2], cost))
+
+    with pytest.raises(AssertionError, match=says):
+        evaluator_laws.scores_have_a_seed_and_an_architecture_axis(Mine)
