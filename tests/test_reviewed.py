@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from controller.darts import Darts
 from controller.local_search import LocalSearch
 from controller.successive_halving import SuccessiveHalving
 from nas import loop, tasks
+from nas.commands import predict, resume
 from nas.evaluators.constrained import Constrained, ConstrainedWithMemory
 from nas.evaluators.pipeline import LEVELS, PipelineTraining
 from nas.evaluators.zero_cost import ZeroCost
@@ -24,7 +26,7 @@ from nas.export.export import with_public_name
 from nas.few_shot import classes
 from nas.few_shot.episodes import Size, Source
 from nas.few_shot.learners import mann
-from nas.run import hparams, model_card, session, step_log
+from nas.run import hparams, model_card, session, step_log, store
 from nas.run.config import RunConfig
 from nas.run.evaluators import find
 from nas.training import augment, metrics, network_batch, zero_cost
@@ -345,3 +347,20 @@ def test_the_parameters_of_a_run_are_those_of_the_network_that_is_handed_out(mon
     monkeypatch.setattr(hparams.trained_network, "load", lambda folder: handed_out)
     setup = SimpleNamespace(evaluator=None)
     assert hparams._parameters(SimpleNamespace(folder=tmp_path), setup, torch.zeros(6)) == 7
+
+
+def test_a_place_that_resume_is_told_keeps_the_constraints(monkeypatch, tmp_path):
+    config = RunConfig(task=f"folder:{tmp_path}/a+params<=20k")
+    monkeypatch.setattr(resume.provenance, "located", lambda run: config)
+    run = SimpleNamespace(config=config, folder=tmp_path)
+    for given in (f"folder:{tmp_path}/b", f"folder:{tmp_path}/b+params<=20k"):
+        assert resume._located(run, given, None).task == f"folder:{tmp_path}/b+params<=20k"
+
+
+def test_images_that_a_constrained_run_was_trained_on_are_said_to_be_such(monkeypatch, tmp_path, capsys):
+    (tmp_path / store.FILE).write_bytes(b"")
+    run = SimpleNamespace(config=SimpleNamespace(task=f"folder:{tmp_path}/photos+params<=20k"))
+    monkeypatch.setattr(predict.store, "open_run", lambda folder: contextlib.nullcontext(run))
+    answer = SimpleNamespace(image=f"{tmp_path}/photos/cat/1.png", label="cat", failure="")
+    predict._say_trained_on(tmp_path, [answer])
+    assert "1 image of these lie in the folder that was searched on" in capsys.readouterr().out
