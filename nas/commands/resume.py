@@ -87,9 +87,8 @@ def say_finished(run: Run) -> None:
 def _located(run: Run, task: str | None, prior: str | None) -> RunConfig:
     """The run's configuration, with files where the command line says that they are; whether they are the same is asked later."""
     config = provenance.located(run)
-    if (
-        task is not None and not TaskName.parse(task).constraints
-    ):  # It says where the data are, and may leave the rest out.
+    if task is not None and not TaskName.parse(task).constraints:
+        # It says where the data are, and may leave the rest out.
         task = str(TaskName.parse(task).constrained(TaskName.parse(config.task).constraints))
     if task is not None and task not in (config.task, run.config.task):
         if not (provenance.is_at_a_path(task) and provenance.is_at_a_path(config.task)):
