@@ -152,9 +152,9 @@ class Constrained:
         penalties = self._penalties()
 
         def penalised(evaluate: Evaluate, proposal: Proposal) -> Results:
-            ratio, points = penalties(proposal.archs)
             if proposal.weights is not None:
                 return self._less_expected(evaluate(proposal), proposal.weights)
+            ratio, points = penalties(proposal.archs)
             results = self._evaluated(evaluate, proposal, ratio)
             return results._replace(score=results.score - points, constraint_ratio=ratio)
 

@@ -40,7 +40,7 @@ class Mann:
 
     problem: Problem
     lr: float = 3e-3
-    """Leaves the loss of guessing sooner: 39% where 1e-3 has 33%, as said at `halving`."""
+    """Leaves the loss of guessing sooner: 39% where 1e-3 has 33%, as said at `halving`; both with `writes_queries`."""
     tasks: int = 16
     train_way: int = 0
     train_shot: int = 0
