@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from nas.run import store
+
 SEARCH = ("search", "--task", "nasbench201/cifar10@12", "--controller", "evolution", "--evals", "30", "--seeds", "3")
 
 
@@ -29,6 +31,22 @@ def test_search_and_show_print_the_same_json_document_and_nothing_else(nas, nasb
     rows = json.loads(nas("runs", "--json").stdout)
     assert [row["run"] for row in rows] == ["runs/one"]
     assert rows[0]["best_score"] == max(row["score"] for row in document["best"])
+
+
+def test_a_listing_says_which_runs_are_worked_on(nas, nasbench201, tmp_path):
+    nas("search", "--task", "nasbench201/cifar10@12", "--controller", "evolution", "--evals", "20", "--name", "one")
+
+    def state():
+        printed, table = json.loads(nas("runs", "--json").stdout), nas("runs").stdout
+        assert f" {printed[0]['state']} " in table
+        return printed[0]["state"]
+
+    assert state() == "finished"
+    with store.open_run(tmp_path / "runs/one", write=True):
+        assert state() == "running"
+    assert state() == "finished"
+    (tmp_path / "runs/one/run.lock").unlink(missing_ok=True)
+    assert state() == "finished"
 
 
 def test_the_reported_best_is_what_the_table_says_of_it(nas, nasbench201, tmp_path):

@@ -1,6 +1,7 @@
 """Optuna's studies sampled by a controller: from the first trial on, told all that ended, nothing that runs twice."""
 
 import copy
+import pickle
 import threading
 import time
 
@@ -187,10 +188,11 @@ def test_threads_that_share_a_sampler_tell_each_trial_once_and_repeat_none_that_
     assert len(study.sampler._search.told) == len(study.sampler._told)
 
 
-def test_a_copy_of_a_sampler_goes_on_as_it_would():
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda sampler: pickle.loads(pickle.dumps(sampler))])
+def test_a_copy_of_a_sampler_goes_on_as_it_would(copied):
     study = optuna.create_study(direction="maximize", sampler=sampler("local_search"))
     study.optimize(objective, n_trials=5)
-    other = copy.deepcopy(study.sampler)
+    other = copied(study.sampler)
     study.optimize(objective, n_trials=5)
     late = optuna.create_study(direction="maximize", sampler=other)
     late.add_trials(study.trials[:5])

@@ -7,7 +7,7 @@ import time
 import click
 
 from nas.commands import _shared
-from nas.run import session, step_log, store
+from nas.run import lock, session, step_log, store
 from nas.run.summary import overview
 from search_spaces import UserError
 
@@ -38,9 +38,8 @@ def command(as_json: bool) -> None:
     lines = [("task", "controller", "seeds", "evaluations", "leader trainings", "best", "state", "run")]
     for row in rows:
         best = "-" if row["best_score"] is None else f"{row['best_score']:.3f}"
-        state = "finished" if row["finished"] else "stopped"
         counts = str(row["seeds"]), str(row["evaluations"]), str(row["leader_trainings"])
-        lines.append((row["task"], row["controller"], *counts, best, state, row["run"]))
+        lines.append((row["task"], row["controller"], *counts, best, row["state"], row["run"]))
     _shared.print_lines(lines)
 
 
@@ -48,7 +47,9 @@ def _row(run: store.Run) -> dict:
     past = step_log.history(run)
     score = session.best(run.config, past).score if past.steps else past.score
     score = score[~score.isnan()]
-    return overview(run, past) | {
+    row = overview(run, past)
+    return row | {
         "best_score": round(score.max().item(), 4) if len(score) else None,
+        "state": "running" if lock.is_taken(run.folder) else "finished" if row["finished"] else "stopped",
         "created": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(store.get_meta(run, "created"))),
     }

@@ -142,9 +142,13 @@ class MetacellSampler(BaseSampler):
         table = {name: _named(d.choices) for name, d in search_space.items()} or {"nothing": {"yet": 0}}
         # Names of parameters and of their options may be anything; a space's may not.
         clean = {_text(name, at): options for at, (name, options) in enumerate(table.items())}
-        space = type("OptunaSpace", (Choices,), {"options": clean})()
         self._search = Search(
-            space, self._controller, task="an Optuna study", seed=self._seed, prior=self._prior, options=self._options
+            OptunaSpace(clean),
+            self._controller,
+            task="an Optuna study",
+            seed=self._seed,
+            prior=self._prior,
+            options=self._options,
         )
         self._told = set()
 
@@ -154,6 +158,13 @@ class MetacellSampler(BaseSampler):
             return tuple(int(d.to_internal_repr(params[name])) for name, d in self._space.items())
         except (KeyError, ValueError):
             return None
+
+
+class OptunaSpace(Choices):
+    """Of the parameters of a study. A class of its own for each study could not be pickled."""
+
+    def __init__(self, options: Mapping[str, Mapping[str, Any]]):
+        self.options = options  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def run_of(

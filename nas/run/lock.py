@@ -11,6 +11,8 @@ from search_spaces import UserError
 
 FILE = "run.lock"
 """In a run's folder. The operating system frees the lock when the process ends, however it ends; the file stays."""
+_PATIENCE = 0.2
+"""Seconds that a lock is waited for: one that `is_taken` holds while it looks is free at once."""
 
 
 def lock(folder: Path, what: str = "run") -> BaseFileLock:
@@ -19,7 +21,7 @@ def lock(folder: Path, what: str = "run") -> BaseFileLock:
     Args:
         what: what is worked on there, in a word.
     """
-    taken = FileLock(folder / FILE, timeout=0)
+    taken = FileLock(folder / FILE, timeout=_PATIENCE)
     try:
         taken.acquire()
         # A file that is there may be locked where none can be made; TensorBoard's thread would end with a traceback.
@@ -34,3 +36,16 @@ def lock(folder: Path, what: str = "run") -> BaseFileLock:
         taken.release()
         raise UserError(f"Cannot write to {what} '{folder}': {error.strerror or error}.") from None
     return taken
+
+
+def is_taken(folder: Path) -> bool:
+    """Whether a process works on a run now, as far as can be seen: False where its folder cannot be written to."""
+    if not (folder / FILE).exists():
+        return False
+    try:
+        with FileLock(folder / FILE, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False
