@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from controller._base import Prior, Proposal, Results
-from controller.candidates.fixed_order import LENGTH, FixedOrder
+from controller.candidates.fixed_order import LENGTH, FixedOrder, tried
 from controller.models import portfolio, prior_file, source_tasks
 from controller.models.source_tasks import SourceTasks
 from controller.models.task_features import task_features
-from search_spaces import Space, Task
+from search_spaces import Space, Task, _ops
 
 __all__ = ["ProbedPortfolio"]
 
@@ -39,7 +39,7 @@ class State(NamedTuple):
     task_features: Tensor
     """float32 `[S, F]`."""
     score: Tensor
-    """float32 `[S, E]` of the probes, P at most."""
+    """float32 `[S, P]` of the probes: NaN where one failed, infinite where none is known yet."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ class ProbedPortfolio:
             number = source_tasks.register(self.space, prior)
             sources = source_tasks.find(number)
             every = torch.ones(len(sources.ranks.tasks))
-            first_L = torch.cat([sources.probes, self._order(sources, every)])[:LENGTH]
+            copied = self._order(sources, every)
+            first_L = torch.cat([sources.probes, copied[~torch.isin(copied, sources.probes)]])[:LENGTH]
             begun = begun._replace(order=first_L.repeat(len(seeds), 1))
         known_SF = task_features(task).repeat(len(seeds), 1)
         return State(*begun, torch.full_like(seeds, number), known_SF, torch.zeros(len(seeds), 0))
@@ -69,24 +70,33 @@ class ProbedPortfolio:
 
     def learn(self, state: State, proposal: Proposal, results: Results) -> State:
         """Once the last probe is scored, the order behind what is tried is that of the tasks alike."""
-        step, place_S = state.step + 1, state.place + results.score.shape[1]
+        order_SL, place_S = tried(state.order, state.place, proposal.archs, self.space.choices)
+        state = state._replace(step=state.step + 1, order=order_SL, place=place_S)
         if not int(state.prior[0]):
-            return state._replace(step=step, place=place_S)
-        sources, before = source_tasks.find(int(state.prior[0])), state.score.shape[1]
-        P = len(sources.probes)
-        score_SE = torch.cat([state.score, results.score], 1)[:, :P]
-        state = state._replace(step=step, place=place_S, score=score_SE)
-        return state._replace(order=self._by_probes(state, sources)) if before < P == score_SE.shape[1] else state
+            return state
+        sources = source_tasks.find(int(state.prior[0]))
+        # States of earlier versions have as many as were known.
+        unknown = len(sources.probes) - state.score.shape[1]
+        before_SP = torch.nn.functional.pad(state.score, (0, unknown), value=torch.inf)
+        # Evaluations side by side end in any order.
+        is_it_SBP = _ops.index(proposal.archs, self.space.choices)[..., None] == sources.probes
+        first_SP = is_it_SBP.int().argmax(1)
+        known_SP = torch.where(is_it_SBP.any(1), results.score.gather(1, first_SP), before_SP)
+        state = state._replace(score=known_SP)
+        completed_S = ~known_SP.isinf().any(1) & before_SP.isinf().any(1)
+        if not completed_S.any():
+            return state
+        return state._replace(order=torch.where(completed_S[:, None], self._by_probes(state, sources), state.order))
 
     def _by_probes(self, state: State, sources: SourceTasks) -> Tensor:
-        orders, tried = [], int(state.place[0])
-        for order_L, score_P, known_F in zip(state.order, state.score, state.task_features):
+        orders = []
+        for order_L, place, score_P, known_F in zip(state.order, state.place, state.score, state.task_features):
             alike_T = sources.weigh(score_P[None], known_F[None])[0]
-            begun, rest = order_L[:tried], self._order(sources, alike_T)
+            begun, rest = order_L[:place], self._order(sources, alike_T)
             rest = rest[~torch.isin(rest, begun)]
-            orders.append(
-                torch.cat([begun, rest, order_L[~torch.isin(order_L, torch.cat([begun, rest]))]])[: len(order_L)]
-            )
+            left = order_L[~torch.isin(order_L, torch.cat([begun, rest]))]
+            # States of earlier versions hold the probes twice, so that fewer are left.
+            orders.append(torch.cat([begun, rest, left, order_L])[: len(order_L)])
         return torch.stack(orders)
 
     def _order(self, sources: SourceTasks, alike_T: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from controller import Prior
+from controller import Prior, Proposal, Results
 from controller.meta.meta_surrogate import MetaSurrogate
 from controller.meta.neural_process import NeuralProcess as Learner
 from controller.meta.task_metric import TaskMetric
@@ -137,6 +137,28 @@ def test_a_metric_learns_to_tell_families_apart(metric):
     state = outer_loop.untrained(learner, 0)
     losses = [progress.metrics["loss"] for progress in outer_loop.train(learner, state, 0)]
     assert sum(losses[-5:]) / 5 < 0.8 * losses[0]
+
+
+def test_probes_that_end_in_another_order_weigh_the_tasks_alike():
+    learner = TaskMetric(NONE, space=SPACE.name, steps=60, probes=4)
+    *_, trained = outer_loop.train(learner, outer_loop.untrained(learner, 0), 0)
+    prior = learner.prior(trained.state)
+    controller = ProbedPortfolio(SPACE)
+
+    def order(ended):
+        state = controller.begin(TASKS["wide"], SEEDS, prior)
+        archs = controller.propose(state, 4).archs[:, ended]
+        scores = _ops.index(archs, SPACE.choices).float() % 7
+        for i in range(4):
+            state = controller.learn(state, Proposal(archs[:, i : i + 1]), Results(scores[:, [i]], scores[:, [i]]))
+        assert state.place.tolist() == [4, 4]
+        return state.order[:, 4:], state.score
+
+    (expected, probes), (found, same) = order([0, 1, 2, 3]), order([2, 3, 1, 0])
+    assert torch.equal(found, expected)
+    assert torch.equal(probes, same)
+    unasked = controller.begin(TASKS["wide"], SEEDS, prior).order[:, 4:]
+    assert not torch.equal(found, unasked), "the probes' scores change nothing"
 
 
 def test_priors_of_another_space_are_refused():
