@@ -203,6 +203,15 @@ def test_only_the_middle_square_is_used_and_that_is_said(tmp_path):
     assert "only the middle square of the 20 x 8 images is used" in data.notes
 
 
+@pytest.mark.parametrize("split", ["val", "test"])
+@pytest.mark.parametrize("side", [6, 12])
+def test_all_splits_have_the_side_of_training(split, side, tmp_path):
+    others = {f"x_{split}": np.full((9, side, side + 2), 7, np.uint8), f"y_{split}": CLASS[:9]}
+    data = load(tmp_path, **others)
+    assert {x.shape[1:] for x in (data.x_train, data.x_valid, data.x_test)} == {(1, 8, 8)}
+    assert f"x_{split} has images of {side + 2} x {side} pixels, which become 8 x 8 as those of training" in data.notes
+
+
 def test_of_a_line_only_the_middle_is_scaled(monkeypatch):
     scale, sizes = torch.nn.functional.interpolate, []
     monkeypatch.setattr(

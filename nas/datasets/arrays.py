@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nas.datasets import memory, pixel_scale
-from nas.datasets.images import RawData, resize
+from nas.datasets.images import LARGEST, RawData, resize
 from nas.datasets.labels import label_values, named, ranked, readable, summarize
 from nas.datasets.pixel_scale import PixelScale
 from nas.datasets.split_names import split_of, words
@@ -57,7 +57,14 @@ def npz(where: str, image_size: int | None) -> RawData:
     notes += scale_notes
     height, width = max(shapes, key=lambda shape: max(shape) / min(shape))
     notes += [f"only the middle square of the {width} x {height} images is used"] if height != width else []
-    splits = {split: (resize(_channels_first(layouts[split], scale), image_size), labels[split]) for split in labels}
+    # One side for all splits: of its own each would be trained on at one size and tested at another.
+    side = image_size or min(LARGEST, *layouts["train"].shape[1:3])
+    notes += [
+        f"{keys[split]['images']} has images of {layouts[split].shape[2]} x {layouts[split].shape[1]} pixels, which become "
+        f"{side} x {side} as those of training"
+        for split in labels if layouts[split].shape[1:3] != layouts["train"].shape[1:3]
+    ]  # fmt: skip
+    splits = {split: (resize(_channels_first(layouts[split], scale), side), labels[split]) for split in labels}
     return RawData(splits, names, tuple(notes), {split: keys[split]["images"] for split in splits})
 
 
