@@ -222,7 +222,29 @@ def test_a_hugging_face_data_set_is_read_by_its_features(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", hub)
     data = datasets.load("hf:someone/letters")
     assert data.class_names == ("a", "b")
-    assert data.x_test.shape == (6, 3, 10, 10)
+    assert data.x_test.shape == (6, 3, 11, 11)
+
+
+def _loaded(monkeypatch, **splits):
+    hub = types.SimpleNamespace(__version__="4.0.1", load_dataset=lambda name: splits)
+    monkeypatch.setitem(sys.modules, "datasets", hub)
+    return datasets.load("hf:someone/letters")
+
+
+def test_a_thumbnail_of_the_hub_does_not_decide_the_size_of_all(monkeypatch):
+    train, test = _Hub(20), _Hub(6)
+    train.columns["img"][3] = Image.fromarray(_pixels(5, 5, 3))
+    test.columns["img"] = [Image.fromarray(_pixels(4, 4, 3))] * 6
+    assert _loaded(monkeypatch, train=train, test=test).x_test.shape == (6, 3, 11, 11)
+
+
+def test_a_row_of_the_hub_that_is_no_picture_is_passed_over_with_its_label(monkeypatch):
+    train, test = _Hub(20), _Hub(7)
+    test.columns["img"][2] = Image.fromarray(_pixels(2, 500, 3))
+    test.columns["label"][2] = 1
+    data = _loaded(monkeypatch, train=train, test=test)
+    assert data.y_test.tolist() == [0, 1, 1, 0, 1, 0]
+    assert data.notes[1:] == ("1 images passed over for their size, as 'row 2 of test' (500 x 2 pixels)",)
 
 
 def test_a_split_of_the_hub_that_keeps_its_labels_is_not_used(monkeypatch):

@@ -9,8 +9,7 @@ import torch
 from nas.datasets import image_files
 from nas.datasets.image_files import Broken, Header
 from nas.datasets.image_folder import Layout, read_layout
-from nas.datasets.images import LARGEST, RawData
-from nas.datasets.labels import readable
+from nas.datasets.images import RawData
 from nas.datasets.pixel_scale import PixelScale
 from nas.paths import expanded
 from search_spaces import UserError
@@ -32,14 +31,12 @@ def _decode(where: str, layout: Layout, image_size: int | None) -> RawData:
     broken = [found for found in headers.values() if isinstance(found, Broken)]
     whole = {path: found for path, found in headers.items() if isinstance(found, Header)}
     usable = {path: found for path, found in whole.items() if found.is_usable}
-    notes = [*layout.notes, *_odd_sizes(whole, len(whole) - len(usable))]
+    notes = [*layout.notes, *image_files.odd_sizes(whole)]
     train = [usable[path] for path in files["train"] if path in usable]
     if not train:
         image_files.refuse(where, broken, total)
         raise UserError(f"'{where}' has no images to train on; {'; '.join(notes)}.")
-    sides = sorted(min(found.width, found.height) for found in train)
-    # The median of the shorter sides: neither thumbnails nor a few huge images decide for all.
-    side = image_size or min(LARGEST, sides[len(sides) // 2])
+    side = image_size or image_files.common_side(train)
     # One image of training in color makes all RGB: networks take one number of channels.
     channels = 1 if all(found.is_grey for found in train) else 3
     scale, unread = _scale_of_files(
@@ -62,19 +59,6 @@ def _decode(where: str, layout: Layout, image_size: int | None) -> RawData:
             splits[split] = (torch.stack(images), torch.tensor(labels))
     image_files.refuse(where, list({found.path: found for found in broken}.values()), total)
     return RawData(splits, class_names, tuple(notes), layout.origins, scale)
-
-
-def _odd_sizes(headers: dict[Path, Header], unusable: int) -> list[str]:
-    """What is said of images whose shape or size is not that of a picture."""
-    notes = []
-    if unusable:
-        path, found = next((path, found) for path, found in headers.items() if not found.is_usable)
-        size = f"{found.width} x {found.height} pixels" if found.mode else "too many pixels"
-        notes.append(f"{unusable} images passed over for their size, as '{readable(str(path))}' ({size})")
-    long = sum(max(h.width, h.height) > 2 * min(h.width, h.height) for h in headers.values() if h.is_usable)
-    return notes + (
-        [f"only the middle square is used of {long} images more than twice as long as wide"] if long else []
-    )
 
 
 def _scale_of_files(

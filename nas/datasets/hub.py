@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import compress
 from typing import Any
 
 import torch
 
 from nas.datasets import image_files
 from nas.datasets.image_files import Header
-from nas.datasets.images import LARGEST, RawData
+from nas.datasets.images import RawData
 from nas.datasets.labels import readable
 from nas.datasets.split_names import by_split
 from search_spaces import UserError
@@ -62,23 +63,36 @@ def hugging_face(where: str, image_size: int | None) -> RawData:
         return _decoded(f"split '{origins[split]}' of Hugging Face dataset '{where}'", parts[split][image])
 
     headers = {split: [Header(row.size[0], row.size[1], row.mode) for row in rows(split)] for split in parts}
+    named = {f"row {n} of {origins[split]}": found for split in parts for n, found in enumerate(headers[split])}
+    notes += image_files.odd_sizes(named)
+    train = [found for found in headers["train"] if found.is_usable]
+    if not train:
+        raise UserError(f"Hugging Face dataset '{where}' has no images to train on; {'; '.join(notes)}.")
     deep = {
-        split: [image_files.range_of_image(row) for row, found in zip(rows(split), headers[split]) if found.is_deep]
+        split: [
+            image_files.range_of_image(row)
+            for row, found in zip(rows(split), headers[split])
+            if found.is_usable and found.is_deep
+        ]
         for split in parts
     }
     scale = image_files.scale_of_deep(where, deep)
-    channels = 1 if all(found.is_grey for found in headers["train"]) else 3
-    # Without a side asked for, the smallest of all images fits all.
-    shortest = min(min(found.width, found.height) for part in headers.values() for found in part)
-    side = image_size or min(shortest, LARGEST)
+    channels = 1 if all(found.is_grey for found in train) else 3
+    side = image_size or image_files.common_side(train)
     splits = {}
     for split in parts:
-        x = torch.stack([image_files.to_pixels(row, channels, [(side, side)], scale) for row in rows(split)])
-        splits[split] = (x, torch.tensor(labels[split]))
+        kept = [found.is_usable for found in headers[split]]
+        images = [
+            image_files.to_pixels(row, channels, [(side, side)], scale)
+            for row, usable in zip(rows(split), kept)
+            if usable
+        ]
+        if images:
+            splits[split] = (torch.stack(images), torch.tensor([*compress(labels[split], kept)]))
     # Only the classes with images: a hub's list of names may have more than its training split.
     present = torch.unique(splits["train"][1]).tolist()
     names = tuple(readable(features[label].names[i]) for i in present)
-    return RawData(splits, names, tuple(notes), {split: origins[split] for split in parts}, scale)
+    return RawData(splits, names, tuple(notes), {split: origins[split] for split in splits}, scale)
 
 
 def _check_labels(of: str, labels: list[Any], names: list[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from nas import image_reading
 from nas.datasets import pixel_scale
+from nas.datasets.images import LARGEST
 from nas.datasets.labels import readable
 from nas.datasets.pixel_scale import PixelRange, PixelScale
 from search_spaces import UserError
@@ -134,6 +135,27 @@ def deep_range(path: Path) -> PixelRange | Broken:
 def range_of_image(image: Any) -> PixelRange:
     """The values of a Pillow image of more than 8 bits. Raises `UserError` for values that are not finite."""
     return pixel_scale.range_of("it", np.asarray(image))
+
+
+def odd_sizes(headers: Mapping[Any, Header]) -> list[str]:
+    """What is said of images whose shape or size is not that of a picture, by what they are called."""
+    notes = []
+    unusable = [(name, found) for name, found in headers.items() if not found.is_usable]
+    if unusable:
+        name, found = unusable[0]
+        size = f"{found.width} x {found.height} pixels" if found.mode else "too many pixels"
+        notes.append(f"{len(unusable)} images passed over for their size, as '{readable(str(name))}' ({size})")
+    long = sum(max(h.width, h.height) > 2 * min(h.width, h.height) for h in headers.values() if h.is_usable)
+    return notes + (
+        [f"only the middle square is used of {long} images more than twice as long as wide"] if long else []
+    )
+
+
+def common_side(training: Iterable[Header]) -> int:
+    """The side that all images are read at unless one is asked for, by the headers of training."""
+    sides = sorted(min(found.width, found.height) for found in training)
+    # The median of the shorter sides: neither thumbnails nor a few huge images decide for all.
+    return min(LARGEST, sides[len(sides) // 2])
 
 
 def refuse(where: str, broken: list[Broken], total: int) -> None:
