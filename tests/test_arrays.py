@@ -7,8 +7,9 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from nas import datasets
+from nas import datasets, image_reading
 from nas.datasets import memory
 from search_spaces import UserError
 
@@ -50,6 +51,23 @@ def test_the_scale_is_said_where_it_is_no_usual_one(tmp_path):
     x = BYTES.astype(np.uint16) * 16
     assert load(tmp_path, x_train=x).notes[1:] == ("pixels from 0 to 4080 (uint16) are read on the scale 0 to 4095",)
     assert load(tmp_path).notes[1:] == load(tmp_path, x_train=BYTES / 255).notes[1:] == ()
+
+
+@pytest.mark.parametrize("white", [1023, 4095, 65535])
+def test_a_file_of_more_than_eight_bits_is_read_as_the_array_was(white, tmp_path):
+    x = BYTES.astype(np.uint16) * ((white + 1) // 256)
+    data = load(tmp_path, x_train=x, x_test=x[:9], y_test=CLASS[:9])
+    image = image_reading.prepared(Image.fromarray(x[5]), 1, ((8, 8),), data.deep)
+    assert np.array_equal(np.asarray(image), data.x_test[5, 0].numpy())
+
+
+def test_of_eight_bits_or_shares_of_light_no_scale_of_deeper_files_is_known(tmp_path):
+    assert (
+        load(tmp_path).deep
+        is load(tmp_path, x_train=BYTES / 255).deep
+        is load(tmp_path, x_train=BYTES / 1.0).deep
+        is None
+    )
 
 
 def test_a_file_larger_than_the_memory_is_refused_before_it_is_loaded(tmp_path, monkeypatch):

@@ -65,7 +65,9 @@ def npz(where: str, image_size: int | None) -> RawData:
         for split in labels if layouts[split].shape[1:3] != layouts["train"].shape[1:3]
     ]  # fmt: skip
     splits = {split: (resize(_channels_first(layouts[split], scale), side), labels[split]) for split in labels}
-    return RawData(splits, names, tuple(notes), {split: keys[split]["images"] for split in splits})
+    # Shares of full light do not say which scale image files of more than 8 bits have.
+    deep = scale if scale.white > _WHITE else None
+    return RawData(splits, names, tuple(notes), {split: keys[split]["images"] for split in splits}, deep)
 
 
 def read(path: Path, where: str) -> dict[str, np.ndarray]:

@@ -35,7 +35,7 @@ class DataSet(NamedTuple):
     notes: tuple[str, ...] = ()
     """What a user should know: where the splits come from, what was left out."""
     deep: PixelScale | None = None
-    """Of image files with more than 8 bits a channel; None: there were none."""
+    """Of images with more than 8 bits a channel; None: there were none."""
     valid_held_out: bool = False
     """Whether the validation split was held out of the data's own training split, as any other part of it could be."""
 
@@ -52,7 +52,7 @@ class RawData(NamedTuple):
     origins: dict[str, str] = {}
     """What the data call each split that they bring, `test` as `x_test`."""
     deep: PixelScale | None = None
-    """Of image files with more than 8 bits a channel; None: there were none."""
+    """Of images with more than 8 bits a channel; None: there were none."""
 
 
 def resize(x: Tensor, side: int | None) -> Tensor:
