@@ -12,7 +12,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from search_spaces._base import HasCost, HasLoads, HasOwnSize, Loads, Space, Task
+from search_spaces._base import HasCost, HasLoads, HasMirror, HasOwnSize, Loads, Space, Task
 
 _BLOCK = 16
 """Channels that vector units take at once: those of AVX-512 in float32. Narrower ones are between this and no blocks at all."""
@@ -38,6 +38,15 @@ def network_cost(space: Space, archs: Tensor, task: Task) -> tuple[Tensor, Tenso
         [_counted(space, tuple(arch), task) for arch in archs.reshape(-1, archs.shape[-1]).tolist()]
     )
     return tuple(counted_N2.view(*archs.shape[:-1], 2).unbind(-1))  # pyright: ignore[reportReturnType]
+
+
+def answer_cost(space: Space, archs: Tensor, task: Task) -> tuple[Tensor, Tensor]:
+    """As `network_cost`, of what is handed out: twice the FLOPs where it answers by an image and its mirror image."""
+    parameters, flops = network_cost(space, archs, task)
+    if isinstance(space, HasMirror):
+        looks = [1 + space.mirrors(arch) for arch in archs.reshape(-1, archs.shape[-1])]
+        flops = flops * torch.tensor(looks).view(archs.shape[:-1])
+    return parameters, flops
 
 
 @lru_cache(maxsize=1 << 16)

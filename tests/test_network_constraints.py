@@ -24,6 +24,7 @@ from nas.tasks import TaskName, fitted_size, least_network
 from nas.tasks.network_bound import Measurements, NetworkConstraint, parse
 from search_spaces import Task, UserError, _ops, _sampling, representatives
 from search_spaces.nasbench201 import NasBench201
+from search_spaces.pipeline import Pipeline, Settings
 
 TINY = {
     "epochs": "1",
@@ -384,6 +385,24 @@ def test_what_is_measured_is_the_network_that_is_exported(monkeypatch):
     assert sum(p.numel() for p in module.parameters()) == SPACE.cost(arch, TASK)[0]
     assert module(torch.rand(2, 1, 8, 8)).shape == (2, 10)
     assert {"mean", "std"} <= dict(module.named_buffers()).keys()
+
+
+@pytest.mark.parametrize("settings", [{}, {"mirror": True}, {"mirror": True, "twice": True}])
+def test_flops_of_a_bound_are_those_of_the_network_that_is_exported(settings):
+    space, task = Pipeline(), Task("t", (3, 16, 16), 10)
+    arch = space.arch_of(space.cell_of(space.reference_arch), Settings(width=8, stem=2, **settings))
+    flops = 0
+
+    def count(layer, _inputs, output):
+        nonlocal flops
+        if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
+            flops += layer.weight.numel() * (output[0, 0].numel() if output.dim() == 4 else 1)
+
+    module = device.exported_module(space, arch, task)
+    for layer in module.modules():
+        layer.register_forward_hook(count)
+    module(torch.zeros(1, 3, 16, 16))
+    assert NetworkConstraint("flops<=2M", "flops", 2e6, space, task).measure(arch) == flops
 
 
 def test_a_command_for_a_device_without_a_bound_on_latency_is_refused(nas):

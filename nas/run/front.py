@@ -19,7 +19,7 @@ from nas.run.step_log import History
 from nas.run.store import Run
 from nas.run.stored_space import StoredSpace
 from search_spaces import Space, Task, UserError, representatives
-from search_spaces._network_costs import network_cost
+from search_spaces._network_costs import answer_cost
 
 SIZES = "sizes"
 """Kept with a run of a space that is not ours: parameters and FLOPs of each architecture, as its description names it."""
@@ -39,7 +39,7 @@ class Point(NamedTuple):
     parameters: int
     """Of the final network; where nothing is trained, of the table's own."""
     flops: int
-    """Multiply-accumulates of one image."""
+    """Multiply-accumulates of an answer to one image: twice the network's where its mirror image is looked at too."""
     latency_ms: float | None
     """Milliseconds of one image; None where nothing is known."""
     measured: bool
@@ -116,7 +116,7 @@ def keep_sizes(run: Run, space: Space, task: Task) -> None:
         return
     archs = past.archs.flatten(0, 1).unique(dim=0)
     try:
-        parameters, flops = network_cost(space, representatives(space, archs), task)
+        parameters, flops = answer_cost(space, representatives(space, archs), task)
     except Exception:  # A space's own code may raise anything, and the run is over: it then has no front.
         return
     rows = zip(map(space.describe, archs), parameters.tolist(), flops.tolist())
@@ -161,7 +161,7 @@ def _predicted(run: Run, kept: StoredSpace, space: Space, archs: Tensor, task: T
 def _sizes(run: Run, kept: StoredSpace, space: Space, archs: Tensor, task: Task) -> tuple[list[int], list[int]]:
     """Parameters and FLOPs of `archs` `[N, D]`: of the network that is trained for each."""
     if kept.ours:
-        parameters, flops = network_cost(space, representatives(space, archs), task)
+        parameters, flops = answer_cost(space, representatives(space, archs), task)
         return parameters.tolist(), flops.tolist()
     known: dict[str, Any] = store.get_meta(run, SIZES) or {}
     try:

@@ -17,7 +17,7 @@ from torch import Tensor
 from nas.export.device import Device
 from nas.export.latency_model import LatencyModel
 from search_spaces import ConstraintFacts, HasCost, HasLoads, Space, Task, UserError, representatives
-from search_spaces._network_costs import network_cost
+from search_spaces._network_costs import answer_cost
 
 _COUNTS = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
 _TIMES = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3}
@@ -95,7 +95,7 @@ class NetworkConstraint:
         if self.model is not None:
             return self.model.predict(self.space, archs, self.task)
         built = archs if self.as_is else representatives(self.space, archs)
-        parameters, flops = network_cost(self.space, built, self.task)
+        parameters, flops = answer_cost(self.space, built, self.task)
         return (parameters if self.figure == "params" else flops).double()
 
     def measure(self, arch: Tensor) -> float:
