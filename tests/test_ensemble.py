@@ -578,3 +578,22 @@ def test_a_pick_is_no_network_that_answers_twice_and_not_the_plain_one(nas, tmp_
             picked = pick.network(run, point, SPACE, trusted=False, say=said.append)
             assert picked is not None
             assert (picked.arch, len(said)) == ((point.arch, 1) if trains else (stored.arch, 0))
+
+
+def test_a_pick_has_mirror_images_where_the_final_trainings_of_its_run_would(tmp_path, monkeypatch):
+    options = {"space": "pipeline", "unit": "0.005", "final": "0.005"}
+    config = RunConfig("digits", "random_search", prior="none", evals=4, comparison=False, training_options=options)
+    # As the run's trainings say: none are known until they are read.
+    monkeypatch.setattr(PipelineTrainings, "mirrored_share", lambda self: 0.95 if self.results else math.nan)
+    setup = session.load(config)
+    with session.start(tmp_path / "run", config, setup) as run:
+        list(session.resume(run, setup))
+        point = next(point for point in front.points(run) if "mirror=no" in point.arch)
+        said = []
+        first, again = (pick.network(run, point, SPACE, trusted=False, say=said.append) for _ in range(2))
+        assert first is not None
+        assert again is not None
+        assert first.arch == point.arch.replace("mirror=no", "mirror=yes")
+        assert not first.mirror
+        assert len(said) == 1
+        assert all(torch.equal(value, again.state_dict[name]) for name, value in first.state_dict.items())

@@ -16,7 +16,7 @@ from nas.run.front import Point
 from nas.run.store import Run
 from nas.tasks import network_bound
 from nas.text import counted
-from nas.types import TrainedNetwork, Watched
+from nas.types import Averages, TrainedNetwork, Watched
 from search_spaces import HasCost, HasMirror, Space, Task, UserError, representatives
 
 _FOLDER = "picked"
@@ -95,13 +95,21 @@ def network(
         # An ensemble is as large as its members together.
         if kept is None or kept.members:
             continue
-        if _alike(space, kept.arch, point.arch) or (known == run.folder and _is_training_of(run, kept, point, space)):
+        # What was picked before may have mirror images that the search's had not: its folder says whose it is.
+        if (
+            known == folder
+            or _alike(space, kept.arch, point.arch)
+            or (known == run.folder and _is_training_of(run, kept, point, space))
+        ):
             return kept
     config = provenance.located(run)
     if not trusted:
         trust.refuse_unknown(str(run.folder), trust.outside(config))
     training = session.load(config).evaluator.training
     assert training is not None
+    if isinstance(training, Averages):
+        training.cache_to(run.folder)  # What the search saw of mirror images.
+        arch = training.final_arch(arch, twice=False, larger=False)
     about = f", about {training.final_seconds(arch):.0f} s" if isinstance(training, Watched) else ""
     say(f"The search handed out another network; this one is trained to the end first{about}.")
     made = training.final_network(arch)
