@@ -105,6 +105,20 @@ def test_a_search_with_a_prior_leaves_three_quarters_to_the_end(taught, monkeypa
     assert asked[2] == (pytest.approx(150), pytest.approx((450 - rest - 15) / trainings), True)
 
 
+@pytest.mark.parametrize("compared", [True, False])
+@pytest.mark.parametrize("seeds", [1, 3, 20])
+def test_the_final_trainings_of_all_seeds_fit_into_the_minutes(taught, seeds, compared, monkeypatch):
+    plain, asked = replace(taught, teaching=None), []
+    monkeypatch.setattr(PipelineTraining, "timed", lambda self, *seconds, warm: asked.append(seconds) or {})
+    config = RunConfig(minutes=10, comparison=compared, seeds=seeds)
+    stages.timed(config, plain)
+    ((search, final),) = asked
+    for name in ("final_seconds", "longest_seconds"):
+        monkeypatch.setattr(PipelineTraining, name, lambda self, arch=None: final)
+    ending = sum(stages.expected(config, plain).values())
+    assert search + ending == pytest.approx(600, rel=0.01)
+
+
 def test_a_wide_teacher_of_pipelines_is_refused_with_what_would_do():
     with pytest.raises(UserError, match=r"teacher is 'wide'.* name a run, an export or FILE.py:NAME"):
         PipelineTraining.of("digits", **COMPUTE, teacher="wide")

@@ -52,7 +52,7 @@ SHARE_OF_THE_END, _WITH_PRIOR = 0.5, 3 / 4
 With a prior the search begins with what was good elsewhere, and has less to find: of data that it never saw, three proposals had
 the best of all (`runs/pipeline_prior.py evaluate`), while longer trainings gain points (`runs/pipeline_compute.sh`)."""
 _LEAST_OF_THE_END = 0.2
-"""Of that time, for one final training, however much a comparison asks for."""
+"""Of that time, for one final training of each seed, however much a comparison asks for."""
 
 
 def timed(config: RunConfig, evaluator: Evaluator, *, warm: bool = False) -> dict[str, str]:
@@ -66,9 +66,10 @@ def timed(config: RunConfig, evaluator: Evaluator, *, warm: bool = False) -> dic
         return {}
     whole = 60 * config.minutes
     end = (_WITH_PRIOR if warm else SHARE_OF_THE_END) * whole
-    trainings, rest = 1.0 + training.teaching_trainings, _EXPORT_SECONDS
+    # The best of each seed is trained to the end, one after another.
+    trainings, rest = config.seeds + training.teaching_trainings, _EXPORT_SECONDS
     if config.comparison and isinstance(training, Comparable):
         learned = comparison.learned_seconds(whole - end)
         trainings += comparison.seconds(1.0, whole - end, torch.get_num_threads()) - learned
         rest += learned
-    return training.timed(whole - end, max(_LEAST_OF_THE_END * end, (end - rest) / trainings), warm=warm)
+    return training.timed(whole - end, max(_LEAST_OF_THE_END * end / config.seeds, (end - rest) / trainings), warm=warm)
