@@ -55,4 +55,4 @@ def finish(population: NetworkBatch, networks: int, steps: Steps, recipe: Recipe
     # Steps of rate 0 change no weight, and every kind of networks can take them.
     still = ((x, targets, 0.0) for x, targets, _ in itertools.islice(steps, _BATCHES))
     population.learn(still, recipe.momentum, recipe.weight_decay)
-    population.average = WeightAverage()
+    population.average, population.counted = WeightAverage(), []

@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nas.training.running_statistics import MOMENTUM
 from search_spaces import _products
 
 # PyTorch's defaults, so that a network trained here is the one that `Space.build` would train.
 _EPS = 1e-5
-_MOMENTUM = 0.1
 _LANES = 8
 """Channels that batch norm's kernel takes at once: float32 numbers of an AVX2 vector."""
 
@@ -49,14 +49,14 @@ class Norm(nn.Module):
         over = -x.shape[1] % _LANES if self.training else 0
         if not over:
             return F.batch_norm(
-                x, mean, variance, self.weight.flatten(), self.bias.flatten(), self.training, _MOMENTUM, _EPS
+                x, mean, variance, self.weight.flatten(), self.bias.flatten(), self.training, MOMENTUM, _EPS
             )
         # The kernel rounds the channels that do not fill a vector differently: without padding, a network's bits would depend
         # on how many networks are trained beside it.
         weight, bias, wide_mean, wide_variance = (
             F.pad(t, (0, over)) for t in (self.weight.flatten(), self.bias.flatten(), mean, variance)
         )
-        y = F.batch_norm(F.pad(x, (0, over)), wide_mean, wide_variance, weight, bias, True, _MOMENTUM, _EPS)
+        y = F.batch_norm(F.pad(x, (0, over)), wide_mean, wide_variance, weight, bias, True, MOMENTUM, _EPS)
         # Padding copied the running statistics, so that the kernel updated the copies.
         mean.copy_(wide_mean[:-over])
         variance.copy_(wide_variance[:-over])

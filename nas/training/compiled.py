@@ -8,7 +8,7 @@ Shapes: `P` networks, `S` steps, `N` images, `L` lanes (`N` rounded up to whole 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import local
 
@@ -20,6 +20,7 @@ from nas.training import compiler
 from nas.training.network_batch import Steps
 from nas.training.program import compiled
 from nas.training.recipe import WeightAverage
+from nas.training.running_statistics import MOMENTUM
 from search_spaces import Task
 
 _BLOCK = 1 << 23
@@ -56,6 +57,7 @@ class CompiledNetworks:
             raise RuntimeError("No C compiler; ask `compiler.library` first.")
         self.library, self.dtype, self.classes, self.shape = library, dtype, task.num_classes, task.input_shape
         self.average, self._thread, self._pool = WeightAverage(), local(), None
+        self.counted: list[tuple[Tensor, Tensor]] = []
         self.programs = [compiled(names, task, channels, cells, stem_stride) for names in operations]
         self.weights = [torch.zeros(program.parameters, dtype=dtype) for program in self.programs]
         self.momenta = [torch.zeros_like(weights) for weights in self.weights]
@@ -73,6 +75,13 @@ class CompiledNetworks:
     def momentum_of(self, p: int) -> dict[str, Tensor]:
         """Views of the optimizer's momentum, by the same names."""
         return self.programs[p].views(self.momenta[p])
+
+    def running_statistics(self, steps: int) -> Iterator[tuple[Tensor, Tensor, float]]:
+        for p in range(len(self.programs)):
+            state = self.state_of(p)
+            for name in self.programs[p].statistics:
+                if name.endswith("running_mean"):
+                    yield state[name], state[name.replace("_mean", "_var")], (1 - MOMENTUM) ** steps
 
     def learn(self, steps: Steps, momentum: float, weight_decay: float) -> Tensor:
         """Take SGD steps, as `NetworkBatch` has it; the mean loss of each network, `[P]`."""

@@ -5,7 +5,7 @@ Shapes: `P` networks, `N` images, `C` channels, `K` classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 import torch
@@ -26,6 +26,8 @@ class NetworkBatch(Protocol):
 
     average: WeightAverage
     """Of the weights over epochs, where the recipe asks for one."""
+    counted: list[tuple[Tensor, Tensor]]
+    """Views of running statistics that `nas.training.running_statistics` has corrected, each with what it was."""
 
     def state_of(self, p: int) -> dict[str, Tensor]:
         """Views of the weights of network `p`, by the names of `Space.build`'s module."""
@@ -33,6 +35,14 @@ class NetworkBatch(Protocol):
 
     def momentum_of(self, p: int) -> dict[str, Tensor]:
         """Views of the optimizer's momentum, by the same names."""
+        ...
+
+    def running_statistics(self, steps: int) -> Iterator[tuple[Tensor, Tensor, float]]:
+        """Views of each batch norm's running mean and variance, and the share that their first values, 0 and 1, have in them.
+
+        Args:
+            steps: that the networks have taken.
+        """
         ...
 
     def learn(self, steps: Steps, momentum: float, weight_decay: float) -> Tensor:
@@ -60,6 +70,7 @@ class AutogradNetworks(nn.Module):
     def __init__(self):
         super().__init__()
         self.average = WeightAverage()
+        self.counted: list[tuple[Tensor, Tensor]] = []
 
     def weights_of(self, p: int, select: Select) -> dict[str, Tensor]:
         """Views of what `select` gives for the parameters of network `p`, by name."""
@@ -67,6 +78,9 @@ class AutogradNetworks(nn.Module):
 
     def statistics_of(self, p: int) -> dict[str, Tensor]:
         """Views of the running statistics of network `p`, by name."""
+        raise NotImplementedError
+
+    def running_statistics(self, steps: int) -> Iterator[tuple[Tensor, Tensor, float]]:
         raise NotImplementedError
 
     def state_of(self, p: int) -> dict[str, Tensor]:

@@ -10,10 +10,12 @@ from collections.abc import Iterator, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from nas.training.batched_cells import Cell, ResidualBlock
 from nas.training.batched_layers import Conv, ConvNorm, Norm, Stem, images_of
 from nas.training.network_batch import AutogradNetworks, Select
+from nas.training.running_statistics import MOMENTUM
 from search_spaces import Task, _cells, _products
 
 
@@ -64,6 +66,10 @@ class GroupedNetworks(AutogradNetworks):
             out[f"{name}.num_batches_tracked"] = torch.tensor(0)
         return out
 
+    def running_statistics(self, steps: int) -> Iterator[tuple[Tensor, Tensor, float]]:
+        norms = (module for module in self.modules() if isinstance(module, Norm))
+        return ((norm.running_mean, norm.running_var, (1 - MOMENTUM) ** steps) for norm in norms)
+
     def _convs(self, p: int) -> Iterator[tuple[str, Conv, int]]:
         """The convolutions of network `p`, by the names of `_cells.three_stages`, and its place in each."""
         yield from ((f"{name}{first}", layer.conv, at) for name, first, _, layer, at in self._pairs(p))
@@ -110,6 +116,15 @@ class SeparateNetworks(AutogradNetworks):
         trained = dict(network.named_parameters(remove_duplicate=False))
         state = network.state_dict(keep_vars=True)
         return {name: value for name, value in state.items() if name not in trained and torch.is_tensor(value)}
+
+    def running_statistics(self, steps: int) -> Iterator[tuple[Tensor, Tensor, float]]:
+        """Each by its own momentum and its own count: a network of somebody's may use a batch norm twice a step, or never."""
+        for norm in self.modules():
+            # Without a momentum all batches count alike, and the first values not at all.
+            if not isinstance(norm, _BatchNorm) or norm.momentum is None or norm.num_batches_tracked is None:
+                continue
+            if norm.running_mean is not None and norm.running_var is not None:
+                yield norm.running_mean, norm.running_var, (1 - norm.momentum) ** int(norm.num_batches_tracked)
 
 
 class MixedPrecisionNetworks(SeparateNetworks):

@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from nas.training import augment, average, compiler, program, targets
+from nas.training import augment, average, compiler, program, running_statistics, targets
 from nas.training.compiled import CompiledNetworks
 from nas.training.network_batch import NetworkBatch, initialise
 from nas.training.population import GroupedNetworks, MixedPrecisionNetworks, SeparateNetworks
@@ -135,15 +135,17 @@ def batch_limit(device: torch.device) -> int:
 
 def checkpoint(population: NetworkBatch, p: int, epochs: int) -> Checkpoint:
     """A copy of network `p` after `epochs`, to go on from."""
-    weights, momentum, average = (
-        {n: v.detach().clone() for n, v in d.items()}
-        for d in (population.state_of(p), population.momentum_of(p), population.average.weights.get(p, {}))
-    )
+    with running_statistics.as_counted(population):
+        weights, momentum, average = (
+            {n: v.detach().clone() for n, v in d.items()}
+            for d in (population.state_of(p), population.momentum_of(p), population.average.weights.get(p, {}))
+        )
     return Checkpoint(epochs, weights, momentum, population.average.count, average)
 
 
 def restore(population: NetworkBatch, p: int, paused: Checkpoint) -> None:
     """Set network `p` to its checkpoint; `train` resumes with `first=paused.epochs`."""
+    running_statistics.put_back(population)
     with torch.no_grad():
         for own, stored in ((population.state_of(p), paused.weights), (population.momentum_of(p), paused.momentum)):
             for name, value in own.items():
@@ -159,6 +161,8 @@ def train(population: NetworkBatch, images: Images, recipe: Recipe, first: int =
 
     A network that diverges has a loss of NaN from then on and disturbs no other. The schedule is that of `recipe.epochs`,
     so that few epochs are the beginning of many. After the last epoch the weights are the mean that `recipe.average` asks for.
+
+    After every epoch the networks can be scored and handed out: their running statistics are corrected (`running_statistics`).
     """
     weights = classes = None
     if targets.are_soft(images, recipe):
@@ -168,7 +172,10 @@ def train(population: NetworkBatch, images: Images, recipe: Recipe, first: int =
     steps = partial(_steps, images, recipe, classes=classes, weights=weights)
     averaged_from = average.first_epoch(recipe)
     for epoch in range(first, recipe.epochs):
+        running_statistics.put_back(population)
         losses_P = population.learn(steps(epoch), recipe.momentum, recipe.weight_decay)
+        running_statistics.correct(population, (epoch + 1) * _steps_of_epoch(images, recipe))
+        # After the correction, so that the mean has nothing of the first values either.
         if epoch >= averaged_from:
             average.take(population, len(losses_P), epoch - averaged_from + 1)
         if averaged_from < epoch + 1 == recipe.epochs:
@@ -186,14 +193,18 @@ def learning_rate(recipe: Recipe, step: int, total: int) -> float:
     return recipe.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))
 
 
+def _steps_of_epoch(images: Images, recipe: Recipe) -> int:
+    """How many batches an epoch has."""
+    # Whole batches only: compiled code has one batch size, and batch norm of a few left-over images is noise.
+    return len(images.y) // min(recipe.batch, len(images.y))
+
+
 def _steps(
     images: Images, recipe: Recipe, epoch: int, *, classes: int | None, weights: Tensor | None
 ) -> Iterator[tuple[Tensor, Tensor, float]]:
     """The batches of an epoch and their learning rates; soft targets where there is a number of `classes`."""
-    # Whole batches only: compiled code has one batch size, and batch norm of a few left-over images is noise.
     count = len(images.y)
-    batch = min(recipe.batch, count)
-    steps = count // batch
+    batch, steps = min(recipe.batch, count), _steps_of_epoch(images, recipe)
     # A function of the seed and the epoch: a resumed training sees the same batches.
     order = _noise.bits(torch.tensor([recipe.seed]), epoch, count, stream=1)[0].argsort().to(images.y.device)
     for step in range(epoch * steps, (epoch + 1) * steps):
