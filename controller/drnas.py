@@ -18,6 +18,8 @@ _STREAM = 2
 """Of random numbers, apart from those that draw architectures."""
 _TINY = 1e-30
 """Under a root, so that its derivative is finite at 0."""
+_LEAST = -80.0
+"""Of alpha: the exponential of less underflows in float32, and 0 is no concentration."""
 
 
 @dataclass(frozen=True)
@@ -71,4 +73,4 @@ class Drnas:
     def _concentration(self, params: optim.Params) -> Tensor:
         """elu(alpha) + 1; PyTorch's own rounds by the place in the tensor, so by the other seeds."""
         alpha = params["alpha"]
-        return torch.where(alpha > 0, alpha + 1, alpha.clamp(max=0).exp())
+        return torch.where(alpha > 0, alpha + 1, alpha.clamp(_LEAST, 0).exp())

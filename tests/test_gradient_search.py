@@ -226,3 +226,26 @@ def test_the_gradient_of_a_dirichlet_draw_is_that_of_finite_differences():
     assert torch.autograd.gradcheck(lambda a: dirichlet._LogGamma.apply(a, u), a, eps=1e-5, atol=1e-6)
     log_z = dirichlet._LogGamma.apply(a, u)
     torch.testing.assert_close(torch.special.gammainc(a, log_z.exp()), u, rtol=0, atol=1e-12)
+
+
+def test_dirichlet_draws_of_small_concentrations_are_exact_and_so_are_their_gradients():
+    """P(a, z) tends to z^a / Gamma(a + 1): a quantile so small that P underflows is that of this term."""
+    a = torch.tensor([1e-30, 1e-9, 1e-4, 1e-3, 0.01, 0.02, 0.1], dtype=torch.float64).repeat(3, 1).requires_grad_()
+    u = torch.tensor([1e-7, 0.4, 0.999], dtype=torch.float64)[:, None].expand_as(a)
+    log_z = dirichlet._LogGamma.apply(a, u)
+    torch.testing.assert_close(log_z[:2, :4], (u.log() + torch.lgamma(a + 1))[:2, :4] / a[:2, :4])
+    torch.testing.assert_close(torch.special.gammainc(a, log_z.exp())[:, 6], u[:, 6], rtol=0, atol=1e-12)
+    (slope,) = torch.autograd.grad(log_z.sum(), a)
+    high, low = (dirichlet._LogGamma.apply(a.detach() * (1 + sign * 1e-6), u) for sign in (1, -1))
+    torch.testing.assert_close(slope, (high - low) / (2e-6 * a.detach()), rtol=1e-4, atol=0)
+
+
+def test_drnas_goes_on_where_all_concentrations_have_become_small():
+    controller, seeds = _made("drnas"), torch.arange(2)
+    state = controller.begin(None, seeds)
+    state = state._replace(params={"alpha": torch.tensor([-200.0, -50.0, -7.0, -6.0, -5.0]).expand(2, 6, 5)})
+    proposal = controller.propose(state, 3)
+    torch.testing.assert_close(proposal.weights.sum(-1), torch.ones(2, 3, 6))
+    results = Results(torch.zeros(2, 3), torch.ones(2, 3), slope=torch.ones(2, 3, 6, 5).cumsum(-1))
+    assert controller.learn(state, proposal, results).params["alpha"].isfinite().all()
+    assert controller.policy(state).isfinite().all()

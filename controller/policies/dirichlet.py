@@ -15,6 +15,9 @@ _NEWTON = 40
 the upper tail, which uniform numbers of 24 bits reach, takes 30."""
 _DIFFERENCE = 1e-5
 """Of the concentration, for dP/da: the error of a central difference is least near the cube root of float64's precision."""
+_EXACT = -40.0
+"""Of log z, from where down P is z^a / Gamma(a + 1) to all digits of float64: the next term is less by z, 4e-18. For
+concentrations below 0.02 z may underflow there, and Newton's step would be infinity times 0."""
 _HALF_A_BIT = 2.0**-25
 """Makes uniform numbers of 24 bits larger than 0."""
 
@@ -39,15 +42,18 @@ class _LogGamma(torch.autograd.Function):
         log_z = (u.log() + torch.lgamma(a + 1)) / a
         for _ in range(_NEWTON):
             below = torch.special.gammainc(a, log_z.exp())
-            log_z = log_z + (u.log() - below.log()) * below / _density(a, log_z)
+            step = (u.log() - below.log()) * below / _density(a, log_z)
+            log_z = log_z + torch.where(log_z > _EXACT, step, 0.0)
         ctx.save_for_backward(a, log_z)
         return log_z
 
     @staticmethod
     def backward(ctx, *grads):
         a, log_z = ctx.saved_tensors
-        high, low = (torch.special.gammainc(a + h, log_z.exp()) for h in (_DIFFERENCE, -_DIFFERENCE))
-        return -grads[0] * (high - low) / (2 * _DIFFERENCE) / _density(a, log_z), None
+        h = (a / 2).clamp_max(_DIFFERENCE)
+        high, low = (torch.special.gammainc(a + sign * h, log_z.exp()) for sign in (1, -1))
+        implicit = -(high - low) / (2 * h) / _density(a, log_z)
+        return grads[0] * torch.where(log_z > _EXACT, implicit, (torch.digamma(a + 1) - log_z) / a), None
 
 
 def _density(a: Tensor, log_z: Tensor) -> Tensor:
