@@ -59,5 +59,8 @@ class Darts:
             alpha = alpha / relaxed.annealed(self, state, 1.0, self.temperature)[..., 0]
         return relaxed.softmax(self, alpha)[:, None].expand(-1, batch, -1, -1)
 
+    def final(self, params: optim.Params) -> relaxed.Final:
+        return relaxed.unscaled(params["alpha"] / self.temperature)
+
     def penalty(self, params: optim.Params) -> Tensor:
         return torch.zeros(len(params["alpha"]))

@@ -65,6 +65,9 @@ class Drnas:
         own = ~_sampling.padding_mask(self.space.choices)
         return dirichlet.draw(beta_SBDC, uniform, own)
 
+    def final(self, params: optim.Params) -> relaxed.Final:
+        return relaxed.unscaled(self.logits(params))
+
     def penalty(self, params: optim.Params) -> Tensor:
         """lambda |beta - 1|: the distance from 1, where every mixture is equally likely."""
         off_SDC = (self._concentration(params) - 1).masked_fill(_sampling.padding_mask(self.space.choices), 0.0)

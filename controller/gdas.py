@@ -61,5 +61,8 @@ class Gdas:
         # (soft - soft) first: what is left of it is exactly 0, and hard stays exactly one-hot.
         return hard + (soft - soft.detach())
 
+    def final(self, params: optim.Params) -> relaxed.Final:
+        return relaxed.unscaled(self.logits(params))
+
     def penalty(self, params: optim.Params) -> Tensor:
         return torch.zeros(len(params["alpha"]))

@@ -57,6 +57,9 @@ class PcDarts:
         own = relaxed.softmax(self, params["alpha"]) * self._edges(params["edge"])[..., None]
         return own[:, None].expand(-1, batch, -1, -1)
 
+    def final(self, params: optim.Params) -> relaxed.Final:
+        return relaxed.Final(params["alpha"], self._edges(params["edge"]))
+
     def penalty(self, params: optim.Params) -> Tensor:
         return 0.0 * params["edge"].sum(1)  # Where scores have no slope, no edge has a gradient otherwise.
 

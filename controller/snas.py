@@ -58,5 +58,8 @@ class Snas:
         noisy = relaxed.log_softmax(self, params["alpha"])[:, None] + relaxed.gumbel(self.space, state, batch)
         return relaxed.softmax(self, noisy / relaxed.annealed(self, state, self.tau_first, self.tau_last))
 
+    def final(self, params: optim.Params) -> relaxed.Final:
+        return relaxed.unscaled(self.logits(params))
+
     def penalty(self, params: optim.Params) -> Tensor:
         return torch.zeros(len(params["alpha"]))

@@ -191,6 +191,34 @@ def test_between_two_decisions_weights_are_tuned_by_the_mixture_that_is_left():
     assert (state.selection.fixed >= 0).all()
 
 
+@pytest.mark.parametrize(("name", "settings"), [("darts", {"temperature": 0.2}), ("pc_darts", {}), ("darts", {})])
+def test_what_perturbation_scores_is_the_mixture_that_was_trained_without_one_option(name, settings):
+    controller, seeds = _made(name, steps=4, select="perturbation", tune=1, **settings), torch.arange(2)
+    generator = torch.Generator().manual_seed(0)
+    state = controller.begin(None, seeds)
+    drawn = {key: torch.randn(value.shape, generator=generator) for key, value in state.params.items()}
+    state = state._replace(params=drawn, step=torch.tensor([4, 4]))
+    trained = controller.mix(drawn, state._replace(step=torch.tensor([3, 3])), 1)[:, 0]
+    proposal = controller.propose(state, 5)
+    for seed in range(2):
+        at = perturbation._at_hand(seeds, state.selection)[seed]
+        rest = torch.arange(6) != at
+        torch.testing.assert_close(proposal.weights[seed][:, rest], trained[seed, rest].expand(5, -1, -1))
+        without = trained[seed, at] * (1 - torch.eye(5))
+        share = trained[seed, at].sum()
+        torch.testing.assert_close(proposal.weights[seed][:, at], share * without / without.sum(-1, keepdim=True))
+
+
+def test_one_shot_samples_from_the_mixture_that_was_trained():
+    """At the last temperature of 0.1 a difference of one in alpha is ten: all samples are the likeliest architecture."""
+    for temperature, alike in ((0.1, True), (1.0, False)):
+        controller = _made("darts", steps=1, select="one_shot", temperature=temperature)
+        state = controller.begin(None, torch.arange(1))
+        state = state._replace(params={"alpha": torch.tensor([0.0, 0.0, 2.0, 0.0, 0.0]).expand(1, 6, 5)})
+        archs = controller.propose(state._replace(step=torch.tensor([5])), 4).archs
+        assert bool((archs == 2).all()) == alike
+
+
 def test_a_mixture_that_failed_does_not_select_its_option():
     selection, seeds = perturbation.begin(SPACE, torch.arange(1)), torch.arange(1)
     for score in (3.0, torch.nan, 1.0, 2.0, torch.nan):

@@ -47,6 +47,15 @@ class State(NamedTuple):
     """What `perturbation` has found out so far."""
 
 
+class Final(NamedTuple):
+    """What an architecture is selected from: the mixture at the end of the search, without noise."""
+
+    logits: Tensor
+    """Of each decision's options, `[S, D, C]`, at the last step's temperature."""
+    share: Tensor
+    """Of each decision, `[S, D]`: what its options sum to in a mixture."""
+
+
 class Relaxation(Protocol):
     """What a relaxed controller says of itself."""
 
@@ -71,6 +80,10 @@ class Relaxation(Protocol):
 
     def mix(self, params: optim.Params, state: State, batch: int) -> Tensor:
         """The weights of `batch` mixtures, `[S, B, D, C]`; differentiable, 0 beyond a decision's own options."""
+        ...
+
+    def final(self, params: optim.Params) -> Final:
+        """What an architecture is selected from after the last step."""
         ...
 
     def penalty(self, params: optim.Params) -> Tensor:
@@ -108,16 +121,19 @@ def propose(relaxation: Relaxation, state: State, batch: int) -> Proposal:
             if step < relaxation.warmup:
                 return Proposal(archs, weights=one_hot(archs, space))
             return Proposal(archs, weights=relaxation.mix(state.params, state, batch))
-        mixture_SDC = softmax(relaxation, logits_SDC)
+        final = relaxation.final(state.params)
+        mixture_SDC = softmax(relaxation, final.logits)
         if relaxation.select == "perturbation":
             if bool((state.selection.fixed < 0).any()):
                 at = perturbation.Turn(state.seeds, state.step - relaxation.steps, batch, relaxation.tune)
                 weights, resting = perturbation.turn(space, at, state.selection, mixture_SDC)
+                # Last, since without an option the others are normalized anew.
+                weights = weights * final.share[:, None, :, None]
                 return Proposal(_likeliest(space, weights, state), weights=weights, resting=resting)
             mixture_SDC = perturbation.selected(state.selection, mixture_SDC)
         chosen = _likeliest(space, mixture_SDC[:, None].expand(-1, batch, -1, -1), state)
         if relaxation.select == "one_shot":
-            drawn = nets.Independent(space).sample({"logits": logits_SDC}, state.seeds, state.step, batch)
+            drawn = nets.Independent(space).sample({"logits": final.logits}, state.seeds, state.step, batch)
             # The likeliest architecture is the first candidate; the others are samples.
             first = (torch.arange(batch) == 0) & (state.step[:, None] == relaxation.steps)
             chosen = torch.where(first[..., None], chosen, drawn)
@@ -159,6 +175,11 @@ def probabilities(relaxation: Relaxation, state: State) -> Tensor:
     """Of each decision's options, `[S, D, C]`."""
     with torch.no_grad():
         return _masked(relaxation.logits(state.params), relaxation.space).softmax(-1)
+
+
+def unscaled(logits: Tensor) -> Final:
+    """That of decisions which count alike."""
+    return Final(logits, torch.ones_like(logits[..., 0]))
 
 
 def log_softmax(relaxation: Relaxation, logits: Tensor) -> Tensor:
