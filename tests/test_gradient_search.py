@@ -222,8 +222,22 @@ def test_one_shot_samples_from_the_mixture_that_was_trained():
 def test_a_mixture_that_failed_does_not_select_its_option():
     selection, seeds = perturbation.begin(SPACE, torch.arange(1)), torch.arange(1)
     for score in (3.0, torch.nan, 1.0, 2.0, torch.nan):
-        selection = perturbation.judged(SPACE, seeds, selection, torch.tensor([[score]]))
+        selection = perturbation.judged(SPACE, seeds, selection, torch.full((1, 6, 5), 0.2), torch.tensor([[score]]))
     assert selection.fixed.max() == 2
+
+
+def test_of_options_that_are_missed_alike_the_one_of_most_weight_is_selected():
+    seeds = torch.arange(1)
+    mixture = torch.tensor([0.3, 0.05, 0.1, 0.2, 0.35]).expand(1, 6, 5)
+    for scores, expected in (
+        ((90.0, 80.0, 80.0, 80.0, 90.0), 3),
+        ((80.0, 79.0, 80.0, 80.0, 80.0), 1),
+        ((torch.nan,) * 5, 4),
+    ):
+        selection = perturbation.begin(SPACE, seeds)
+        for score in scores:
+            selection = perturbation.judged(SPACE, seeds, selection, mixture, torch.tensor([[score]]))
+        assert selection.fixed.max() == expected
 
 
 def test_one_shot_selection_tries_the_likeliest_architecture_first_and_then_samples():

@@ -1,8 +1,9 @@
 """Selecting an architecture by perturbation: DARTS-PT (Wang et al. 2021, arXiv:2108.04392, algorithm 1).
 
 One decision after the other: the mixture is scored without each of the decision's options, and the option without which it scores
-least is selected. Between two decisions the mixture that is left is proposed as it is, a few times: the paper tunes the shared
-weights there. An evaluator that still trains its weights does so, and lets them rest while options are compared.
+least is selected; of options that tie, the one of most weight. Between two decisions the mixture that is left is proposed as it
+is, a few times: the paper tunes the shared weights there. An evaluator that still trains its weights does so, and lets them rest
+while options are compared.
 Shapes: `S` seeds, `B` mixtures, `D` decisions, `C` choices.
 """
 
@@ -87,9 +88,9 @@ def tuning(space: Space, at: Turn, selection: Selection) -> Tensor:
     return at.since - judged_S < at.tune * made_SD.sum(1)
 
 
-def learn(space: Space, at: Turn, selection: Selection, score_SB: Tensor) -> Selection:
+def learn(space: Space, at: Turn, selection: Selection, mixture_SDC: Tensor, score_SB: Tensor) -> Selection:
     """The selection once the scores of `turn` are known."""
-    found = judged(space, at.seeds, selection, score_SB)
+    found = judged(space, at.seeds, selection, mixture_SDC, score_SB)
     if not at.tune:
         return found
     tuned_S = tuning(space, at, selection)
@@ -99,7 +100,7 @@ def learn(space: Space, at: Turn, selection: Selection, score_SB: Tensor) -> Sel
     )
 
 
-def judged(space: Space, seeds: Tensor, selection: Selection, score_SB: Tensor) -> Selection:
+def judged(space: Space, seeds: Tensor, selection: Selection, mixture_SDC: Tensor, score_SB: Tensor) -> Selection:
     """The selection once the scores of `mixtures` are known."""
     (score, fixed), at_S, rows = selection, _at_hand(seeds, selection), torch.arange(len(seeds))
     # A mixture that failed says nothing of its option, which must not be selected for it.
@@ -107,7 +108,10 @@ def judged(space: Space, seeds: Tensor, selection: Selection, score_SB: Tensor) 
     own_SC = score[rows, at_S].scatter(1, _removed(space, seeds, selection, score_SB.shape[1]), known_SB)
     beyond_SC = _beyond(space, at_S)
     done_S = (~own_SC.isnan() | beyond_SC).all(1)
-    missed_S = own_SC.masked_fill(beyond_SC | own_SC.isnan(), torch.inf).argmin(1)
+    open_SC = own_SC.masked_fill(beyond_SC | own_SC.isnan(), torch.inf)
+    # Accuracies on a few hundred images are often equal: then the mixture's own weight decides, and not the order of the options.
+    least_SC = (open_SC == open_SC.min(1, keepdim=True).values) & ~beyond_SC
+    missed_S = mixture_SDC[rows, at_S].masked_fill(~least_SC, -1.0).argmax(1)
     score, fixed = score.clone(), fixed.clone()
     score[rows, at_S] = own_SC
     fixed[rows, at_S] = torch.where(done_S, missed_S, fixed[rows, at_S])

@@ -147,7 +147,9 @@ def learn(relaxation: Relaxation, state: State, proposal: Proposal, results: Res
         if proposal.weights is None:
             return after
         at = perturbation.Turn(state.seeds, state.step - relaxation.steps, results.score.shape[1], relaxation.tune)
-        found = perturbation.learn(relaxation.space, at, state.selection, results.score)
+        with torch.no_grad():
+            mixture_SDC = softmax(relaxation, relaxation.final(state.params).logits)
+        found = perturbation.learn(relaxation.space, at, state.selection, mixture_SDC, results.score)
         return after._replace(selection=found)
     if results.slope is not None and step < relaxation.warmup:
         return after
