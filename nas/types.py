@@ -368,6 +368,10 @@ class Timed(Protocol):
         """
         ...
 
+    def lengthened(self, final: float) -> dict[str, str]:
+        """The settings by which one final training takes so many seconds on this machine, the search as it is."""
+        ...
+
 
 class FinalTraining(NamedTuple):
     """A training by the final recipe that somebody asks for."""

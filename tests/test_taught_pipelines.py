@@ -9,13 +9,14 @@ import torch
 import torch.nn.functional as F
 
 from nas import training
+from nas.commands import _shared
 from nas.evaluators._distillation import KEY
 from nas.evaluators._pipeline_final import FinalKey
 from nas.evaluators._teacher import GivenTeacher
 from nas.evaluators.pipeline import PipelineTraining
-from nas.run import averaged, comparison, stages
+from nas.run import averaged, comparison, session, stages, store
 from nas.run.config import RunConfig
-from nas.training import Images
+from nas.training import Images, step_time
 from nas.types import FinalTraining
 from search_spaces import UserError
 from search_spaces.pipeline import Pipeline, Settings
@@ -117,6 +118,61 @@ def test_the_final_trainings_of_all_seeds_fit_into_the_minutes(taught, seeds, co
         monkeypatch.setattr(PipelineTraining, name, lambda self, arch=None: final)
     ending = sum(stages.expected(config, plain).values())
     assert search + ending == pytest.approx(600, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("options", "planned", "longer"),
+    [
+        ({"final": "0.01"}, "unit,final", True),
+        ({"final": "0.01"}, "unit", False),  # The user's own.
+        ({}, "", True),  # Of a run of evaluations, which planned nothing.
+    ],
+)
+def test_minutes_that_a_run_gets_later_lengthen_its_final_training(options, planned, longer, tmp_path, monkeypatch):
+    monkeypatch.setattr(step_time, "measure_side_by_side", lambda job, beside, device: 1e-6)
+    config = RunConfig(
+        "digits", "random_search", prior="none", evals=1, planned=planned,
+        training_options={"space": "pipeline", "unit": "0.005"} | options,
+    )  # fmt: skip
+    setup = session.load(config)
+    before = setup.evaluator.training
+    with session.start(tmp_path / "run", config, setup) as run:
+        list(session.resume(run, setup))
+        run, _ = session.extend(run, setup, minutes=60)
+        run, setup = session.lengthen(run, setup, run.config)
+        after = setup.evaluator.training
+        assert after.unit == before.unit
+        if not longer:
+            assert run.config.training_options == config.training_options
+            return
+        assert after.planned_seconds() == pytest.approx(1800 - stages._EXPORT_SECONDS, rel=1e-3)
+        assert run.config.ending_seconds == pytest.approx(sum(stages.expected(run.config, setup.evaluator).values()))
+        # As often as it gets other minutes.
+        for minutes in (120, 60):
+            run, setup = session.lengthen(
+                store.set_config(run, replace(run.config, minutes=minutes)), setup, run.config
+            )
+            seconds = setup.evaluator.training.planned_seconds()
+            assert seconds == pytest.approx(30 * minutes - stages._EXPORT_SECONDS, rel=1e-3)
+
+
+@pytest.mark.parametrize("asked", [[], ["-t", "final=2"]])
+def test_a_resumed_search_plans_its_final_training_anew_unless_it_was_asked_for(asked, nas, tmp_path, monkeypatch):
+    monkeypatch.setattr(step_time, "measure_side_by_side", lambda job, beside, device: 1e-4)
+    monkeypatch.setattr(_shared, "work", lambda run, setup, quiet: 0)
+    nas("search", "--task", "digits", "--space", "pipeline", "--minutes", 10, "--name", "a", *asked)
+    nas("resume", "runs/a", "--minutes", 60)
+    with store.open_run(tmp_path / "runs" / "a") as run:
+        config = run.config
+    nas("search", "--task", "digits", "--space", "pipeline", "--minutes", 60, "--name", "b", *asked)
+    with store.open_run(tmp_path / "runs" / "b") as run:
+        fresh = run.config
+    options, wanted = config.training_options, fresh.training_options
+    assert float(options["final"]) == pytest.approx(float(wanted["final"]), rel=1e-3)
+    # The few seconds of the other models of a comparison stay, where nothing is planned anew.
+    assert config.ending_seconds == pytest.approx(fresh.ending_seconds, abs=3 if asked else 0.1)
+    assert float(options["unit"]) < float(wanted["unit"])
+    assert config.planned == ",".join(name for name in ("unit", "final") if f"{name}=2" not in asked)
 
 
 def test_a_wide_teacher_of_pipelines_is_refused_with_what_would_do():

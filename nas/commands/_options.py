@@ -197,7 +197,8 @@ def configure(
     warm = setup.prior is not None
     timed = stages.timed(dataclasses.replace(config, comparison=comparison), setup.evaluator, warm=warm)
     if timed:
-        config = dataclasses.replace(config, training_options=timed | training, latencies=latencies)
+        planned = ",".join(name for name in timed if name not in training)
+        config = dataclasses.replace(config, training_options=timed | training, planned=planned, latencies=latencies)
         setup = session.load(config)
     unlimited = evals is None and config.simulated_seconds is None and config.minutes is None
     complete = dataclasses.replace(

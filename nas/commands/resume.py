@@ -61,6 +61,8 @@ def command(
         setup = session.load(config)
         lines = session.go_on(opened, setup, config)
         opened, more = session.extend(opened, setup, evals=evals, simulated_seconds=simulated_seconds, minutes=minutes)
+        if minutes is not None:
+            opened, setup = session.lengthen(opened, setup, config)
         for line in lines + more:
             click.echo(printable(line), err=True)
         given = (evals, simulated_seconds, minutes)

@@ -132,6 +132,9 @@ class PipelineTraining:
         found = {"unit": f"{unit / _G:.4g}", "final": f"{max(final * speed, unit) / _G:.4g}"}
         return found if precision == "float32" else found | {"precision": precision}
 
+    def lengthened(self, final: float) -> dict[str, str]:
+        return {"final": f"{max(self.final * final / self.planned_seconds(), self.unit) / _G:.4g}"}
+
     @cached_property
     def trainings(self) -> PipelineTrainings:
         """What was trained so far for the search."""

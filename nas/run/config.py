@@ -74,6 +74,9 @@ class RunConfig:
     ending_seconds: float = 0.0
     """Of `minutes`, what the final training and all that follows are expected to take: the search ends so much earlier."""
 
+    planned: str = ""
+    """Settings of the training by commas that `minutes` said, and not the user (`nas.run.stages`)."""
+
     comparison: bool = False
     """End with a comparison of the network found with simpler models (`nas.run.simpler`), where it trains on images."""
     aim: str = ""

@@ -22,6 +22,7 @@ from nas.run import (
     comparison,
     database,
     evaluators,
+    final_trainings,
     incumbent,
     learner_defaults,
     priors,
@@ -227,7 +228,7 @@ def _steps(
 
 
 def extend(run: Run, setup: Setup, **budgets: float | None) -> tuple[Run, list[str]]:
-    """The run with more budget, as if it had had it from the start; and what its user should know.
+    """The run with more budget, with more evaluations as if it had had them from the start; and what its user should know.
 
     Args:
         budgets: `evals`, `simulated_seconds` or `minutes`, all sessions together; None: as it was.
@@ -251,6 +252,23 @@ def extend(run: Run, setup: Setup, **budgets: float | None) -> tuple[Run, list[s
             "state before it: the search goes on, but not as one that had this budget from the start."
         )
     return store.set_config(run, config), lines
+
+
+def lengthen(run: Run, setup: Setup, config: RunConfig) -> tuple[Run, Setup]:
+    """A run that got other minutes, with final trainings that take their share of them, and what it names then.
+
+    Args:
+        config: its own, with files where they are now.
+    """
+    options = stages.lengthened(run.config, setup.evaluator, warm=setup.prior is not None)
+    if not options:
+        return run, setup
+    final_trainings.forget(run)  # Of less compute than those to come.
+    setup = load(dataclasses.replace(config, training_options=config.training_options | options))
+    planned = ",".join(dict.fromkeys([*filter(None, run.config.planned.split(",")), *options]))
+    longer = dataclasses.replace(run.config, training_options=run.config.training_options | options, planned=planned)
+    ending = sum(stages.expected(longer, setup.evaluator).values())
+    return store.set_config(run, dataclasses.replace(longer, ending_seconds=ending)), setup
 
 
 def best(config: RunConfig, past: History) -> Best:

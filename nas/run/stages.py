@@ -55,6 +55,10 @@ _LEAST_OF_THE_END = 0.2
 """Of that time, for one final training of each seed, however much a comparison asks for."""
 
 
+FINAL_SETTING = "final"
+"""What such a training calls the compute of its final one."""
+
+
 def timed(config: RunConfig, evaluator: Evaluator, *, warm: bool = False) -> dict[str, str]:
     """Settings of a training by which a run fits into its minutes here; none where trainings are as long as they are.
 
@@ -64,6 +68,24 @@ def timed(config: RunConfig, evaluator: Evaluator, *, warm: bool = False) -> dic
     training = evaluator.training
     if config.minutes is None or not isinstance(training, Timed):
         return {}
+    return training.timed(*_seconds(config, training, warm), warm=warm)
+
+
+def lengthened(config: RunConfig, evaluator: Evaluator, *, warm: bool = False) -> dict[str, str]:
+    """Settings of a training by which the end of a run that got other minutes takes its share of them.
+
+    None where the user said how long the final training is. The levels of the search stay: their scores are compared.
+    """
+    training, options = evaluator.training, config.training_options
+    asked = FINAL_SETTING in options and FINAL_SETTING not in config.planned.split(",")
+    if config.minutes is None or not isinstance(training, Timed) or asked:
+        return {}
+    return training.lengthened(_seconds(config, training, warm)[1])
+
+
+def _seconds(config: RunConfig, training: Timed, warm: bool) -> tuple[float, float]:
+    """Of the minutes of a run, what its search and one final training have."""
+    assert config.minutes is not None
     whole = 60 * config.minutes
     end = (_WITH_PRIOR if warm else SHARE_OF_THE_END) * whole
     # The best of each seed is trained to the end, one after another.
@@ -72,4 +94,4 @@ def timed(config: RunConfig, evaluator: Evaluator, *, warm: bool = False) -> dic
         learned = comparison.learned_seconds(whole - end)
         trainings += comparison.seconds(1.0, whole - end, torch.get_num_threads()) - learned
         rest += learned
-    return training.timed(whole - end, max(_LEAST_OF_THE_END * end / config.seeds, (end - rest) / trainings), warm=warm)
+    return whole - end, max(_LEAST_OF_THE_END * end / config.seeds, (end - rest) / trainings)
