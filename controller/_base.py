@@ -121,6 +121,18 @@ class ReadsObjectives(Protocol):
 
 
 @runtime_checkable
+class SelectsInTheEnd(Protocol):
+    """A controller that learns for some steps before it selects an architecture; a search that is shorter is told so."""
+
+    def selects_after(self, batch: int) -> int:
+        """Steps of `batch` evaluations before the one that first proposes what it selected.
+
+        Raises `UserError` for settings by which it learns nothing until then.
+        """
+        ...
+
+
+@runtime_checkable
 class HasPriorWeight(Protocol):
     """A controller that says how much its prior still counts; TensorBoard asks for it."""
 

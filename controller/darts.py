@@ -45,6 +45,9 @@ class Darts:
     def learn(self, state: relaxed.State, proposal: Proposal, results: Results) -> relaxed.State:
         return relaxed.learn(self, state, proposal, results)
 
+    def selects_after(self, batch: int) -> int:
+        return relaxed.selects_after(self, batch)
+
     def policy(self, state: relaxed.State) -> Tensor:
         """Probabilities of each decision's choices `[S, D, C]`."""
         return relaxed.probabilities(self, state)

@@ -6,10 +6,12 @@ import torch
 from controller import Proposal, Results
 from controller.policies import dirichlet, perturbation
 from nas import plugins, tasks
+from nas.compare import trial
 from nas.evaluators._mixture import expectation
 from nas.loop import search
-from nas.run import state_tree
-from search_spaces import Task, _noise, _ops
+from nas.run import session, state_tree, store
+from nas.run.config import RunConfig
+from search_spaces import Task, UserError, _noise, _ops
 from search_spaces.nasbench201 import NasBench201
 
 RELAXED = ("darts", "drnas", "gdas", "pc_darts", "snas")
@@ -112,6 +114,21 @@ def test_seeds_stay_apart_and_resume_bitwise_along_slopes(name):
 
 
 @EVERY
+def test_a_warm_up_without_an_end_is_refused_and_a_run_that_began_with_one_goes_on(name, tmp_path, table):
+    table("own201")
+    config = RunConfig(task="own201/digits", controller=name, evals=3, controller_options={"steps": "4", "warmup": "4"})
+    setup = session.load(config)
+    with pytest.raises(UserError, match="warmup is 4 and steps is 4: no step is left"):
+        session.start(tmp_path / "new", config, setup)
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(UserError, match="warmup is 4"):
+        trial.run(trial.TrialSpec(config.task, f"{name}:steps=4:warmup=4", seeds=1, evals=3, seconds=None))
+    begun = session.initial_state(setup)
+    with store.create(tmp_path / "old", config, begun, {}, None) as run:
+        assert len([*session.resume(run, setup)]) == 3
+
+
+@EVERY
 def test_alpha_rests_while_weights_warm_up_by_single_paths(name):
     controller, seeds = _made(name, warmup=3), torch.arange(2)
     slope = torch.ones(2, 2, 6, 5).cumsum(-1)
@@ -187,6 +204,8 @@ def test_between_two_decisions_weights_are_tuned_by_the_mixture_that_is_left():
             torch.testing.assert_close(proposal.weights, expected[:, None].expand(-1, 2, -1, -1))
         state = after
     # Three steps of two mixtures judge the five options of an edge.
+    assert kinds[controller.selects_after(2)] == "-"
+    assert controller.selects_after(2) == len(kinds) - 1
     assert kinds == ["-", *["judge"] * 3, *(["tune"] * 2 + ["judge"] * 3) * 5, "-"]
     assert (state.selection.fixed >= 0).all()
 

@@ -111,6 +111,19 @@ def begin(space: Space, seeds: Tensor, prior: Prior | None = None, **more: Tenso
     return State(seeds, zero_S, params, optim.adam_begin(params), baseline.begin(seeds), nothing)
 
 
+def selects_after(relaxation: Relaxation, batch: int) -> int:
+    """Steps before the one that proposes what was selected. Raises `UserError` for a warm-up that leaves no step to learn."""
+    if relaxation.warmup >= relaxation.steps:
+        raise UserError(
+            f"Setting warmup is {relaxation.warmup} and steps is {relaxation.steps}: no step is left in which the architecture "
+            "is learned. warmup takes less than steps."
+        )
+    if relaxation.select != "perturbation":
+        return relaxation.steps
+    choices = relaxation.space.choices
+    return relaxation.steps + sum(-(-options // batch) for options in choices) + relaxation.tune * (len(choices) - 1)
+
+
 def propose(relaxation: Relaxation, state: State, batch: int) -> Proposal:
     """The next mixtures of each search, with an architecture drawn for each; once one is selected, architectures alone."""
     space, step = relaxation.space, int(state.step[0])

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from controller import Controller, Prior
+from controller import Controller, Prior, SelectsInTheEnd
 from controller.candidates.proxy_filter import PROPOSED
 from controller.models import legacy
 from nas import loop, plugins, settings, tables, tasks
@@ -85,6 +85,8 @@ def run(spec: TrialSpec) -> tuple[Trial, ColumnsRead]:
     evaluator = tasks.find(spec.task)
     evaluator = aims.several(spec.aim, evaluator, Measurements()) if spec.aim else evaluator
     controller, prior = _controller(spec, evaluator)
+    if isinstance(controller, SelectsInTheEnd):
+        controller.selects_after(spec.batch)
     seeds = torch.arange(spec.seeds)
     # A count before and after: whoever reads a column during the search is seen, the controller too.
     before = tables.column_read_counts()

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from controller import Controller, Prior, State, Step
+from controller import Controller, Prior, SelectsInTheEnd, State, Step
 from controller.candidates import checks, pending
 from controller.models import legacy
 from nas import loop, plugins, settings, tables
@@ -84,6 +84,10 @@ def start(folder: Path, config: RunConfig, setup: Setup) -> Run:
     config = learner_defaults.recorded(config)
     if config.minutes is not None:
         config = dataclasses.replace(config, ending_seconds=sum(stages.expected(config, setup.evaluator).values()))
+    if isinstance(
+        setup.controller, SelectsInTheEnd
+    ):  # Not in `begin`: what an earlier version let pass can still be resumed.
+        setup.controller.selects_after(config.batch)
     origins = _origins(config)
     training = setup.evaluator.training
     about = {
