@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
@@ -411,6 +411,10 @@ class Comparable(Watched, Protocol):
 
     def final_flops(self, arch: Tensor) -> float:
         """Multiply-accumulates of the final training of `arch` `[D]`, those of the forward pass alone."""
+        ...
+
+    def each_final_network(self, trainings: Sequence[FinalTraining]) -> Iterator[tuple[int, TrainedNetwork]]:
+        """As `final_networks`, each with its place as it ends: it can be kept while others are trained."""
         ...
 
     def final_networks(self, trainings: Sequence[FinalTraining]) -> list[TrainedNetwork]:

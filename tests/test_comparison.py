@@ -417,13 +417,13 @@ def test_a_killed_session_repeats_no_final_training_that_ended(made, tmp_path, m
             finish.write_report(run, setup)
         monkeypatch.setattr(final_trainings, "networks", networks)
         again = session.load(config)  # Which remembers nothing.
-        whole = type(again.evaluator).final_networks
+        whole = type(again.evaluator).each_final_network
 
         def counted(self, trainings):
             trained.extend(trainings)
             return whole(self, trainings)
 
-        monkeypatch.setattr(type(again.evaluator), "final_networks", counted)
+        monkeypatch.setattr(type(again.evaluator), "each_final_network", counted)
         finish.write_report(run, again)
         simpler.make(run, again)
         assert [one.held_out for one in trained] == [True, True]
@@ -433,3 +433,29 @@ def test_a_killed_session_repeats_no_final_training_that_ended(made, tmp_path, m
             timeless = ours.keys() - {"seconds", "latency_ms"}
             assert {key: ours[key] for key in timeless} == {key: theirs[key] for key in timeless}
         assert all(row["seconds"] >= 0 for row in second["rows"])
+
+
+def test_of_trainings_side_by_side_what_has_ended_is_kept_where_another_is_killed(made, tmp_path, monkeypatch):
+    setup = session.load(made[0].config)
+    training = setup.evaluator.training
+    archs = [training.space.parse(row["arch"]) for row in comparison.brief(made[0])["rows"] if row["arch"]]
+    asked = [FinalTraining(archs[0], share=0.01), FinalTraining(archs[1], share=0.01)]
+    whole = type(training).each_final_network
+
+    def killed(self, trainings):
+        yield next(iter(whole(self, trainings)))
+        raise KeyboardInterrupt
+
+    with session.start(tmp_path / "run", made[0].config, setup) as run:
+        with monkeypatch.context() as patched:
+            patched.setattr(type(training), "each_final_network", killed)
+            with pytest.raises(KeyboardInterrupt):
+                final_trainings.networks(run, training, asked)
+        again, trained = session.load(made[0].config).evaluator.training, []
+        monkeypatch.setattr(
+            type(again), "each_final_network", lambda self, each: (trained.extend(each), whole(self, each))[1]
+        )
+        found = final_trainings.networks(run, again, asked)
+        assert len(trained) == 1
+        for ours, theirs in zip(found, training.final_networks(asked)):
+            assert all(torch.equal(value, theirs.state_dict[name]) for name, value in ours.state_dict.items())

@@ -348,13 +348,14 @@ def test_the_end_takes_no_longer_than_planned_though_its_network_is_larger(monke
 def test_seeds_are_reported_by_networks_of_one_kind(monkeypatch):
     evaluator, asked = PipelineTraining.of("digits"), []
     result = SimpleNamespace(metrics={"test_accuracy": 70.0})
-    monkeypatch.setattr(PipelineTraining, "final_network", lambda self, arch: result)
+    monkeypatch.setattr(simpler.final_trainings, "networks", lambda run, training, each: [result] * len(each))
     monkeypatch.setattr(
         PipelineTraining, "final_arch", lambda self, arch, **how: (asked.append(how), arch)[1]
     )  # As that of the best is trained where an ensemble may be handed out.
     archs = torch.stack([SPACE.reference_arch, ARCHS[0], SPACE.reference_arch])
     best = SimpleNamespace(metrics={"test_accuracy": 90.0})
-    values = finish._reported(SimpleNamespace(evaluator=evaluator), archs, SPACE.reference_arch, best)
+    run = SimpleNamespace(config=RunConfig("digits", comparison=True))
+    values = finish._reported(run, SimpleNamespace(evaluator=evaluator), archs, SPACE.reference_arch, best)
     assert values.tolist() == [90, 70, 90]
     assert asked == [{"twice": True, "larger": True}]
 
@@ -460,9 +461,9 @@ def test_every_final_training_of_a_run_has_mirror_images(compared, tmp_path, mon
         simpler.baselines, "fit_best", lambda images, *_: simpler.baselines.majority(images, tuple("0123456789"))
     )
     setup, asked = session.load(config), []
-    networks = PipelineTraining.final_networks
+    networks = PipelineTraining.each_final_network
     monkeypatch.setattr(
-        PipelineTraining, "final_networks", lambda self, each: (asked.extend(each), networks(self, each))[1]
+        PipelineTraining, "each_final_network", lambda self, each: (asked.extend(each), networks(self, each))[1]
     )
     with session.start(tmp_path / "run", config, setup) as run:
         list(session.resume(run, setup))

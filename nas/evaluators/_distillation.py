@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
@@ -34,6 +34,12 @@ class Trainings(Protocol):
 
     def networks(self, trainings: list[FinalTraining], watch: Watch | None = None, /) -> list[TrainedNetwork]:
         """The trained networks, in order."""
+        ...
+
+    def each(
+        self, trainings: list[FinalTraining], watch: Watch | None = None, /
+    ) -> Iterator[tuple[int, TrainedNetwork]]:
+        """The trained networks with their places, as each ends."""
         ...
 
 
@@ -105,16 +111,24 @@ class DistilledTrainings:
     _worth: dict[str, float] = field(default_factory=dict)
 
     def networks(self, trainings: list[FinalTraining], watch: Watch | None = None) -> list[TrainedNetwork]:
-        """The trained networks, in order. The last architecture of the first call decides for all whether they are taught."""
+        """The trained networks, in order."""
+        made = dict(self.each(trainings, watch))
+        return [made[n] for n in range(len(trainings))]
+
+    def each(self, trainings: list[FinalTraining], watch: Watch | None = None) -> Iterator[tuple[int, TrainedNetwork]]:
+        """The trained networks with their places, as each ends.
+
+        The last architecture of the first call decides for all whether they are taught.
+        """
         if not self._worth:
             # A comparison's own training on the training images alone, where one is asked for, serves here too.
             held_out = [one for one in trainings if one.held_out]
             self._compare(held_out[-1] if held_out else FinalTraining(trainings[-1].arch, held_out=True), watch)
         helps = self._worth["with"] > self._worth["without"]
-        found = (self.taught if helps else self.plain).networks(trainings, watch)
         about = {"teacher": self.name, "used": helps, **self._worth, "metric": self.metric}
         spent = self.teacher.seconds if helps else 0.0
-        return [one._replace(metrics=one.metrics | {KEY: about}, seconds=one.seconds + spent) for one in found]
+        for n, one in (self.taught if helps else self.plain).each(trainings, watch):
+            yield n, one._replace(metrics=one.metrics | {KEY: about}, seconds=one.seconds + spent)
 
     def _compare(self, asked: FinalTraining, watch: Watch | None) -> None:
         """The score on the validation images after training on the training images, with and without the teacher."""

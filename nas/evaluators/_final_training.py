@@ -6,7 +6,7 @@ Shapes: `N` images, `D` decisions.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -51,15 +51,23 @@ class FinalTrainings:
     _done: dict[_Key, TrainedNetwork] = field(default_factory=dict)
 
     def networks(self, trainings: list[FinalTraining], watch: Watch | None = None) -> list[TrainedNetwork]:
-        """The trained networks, in order. Of architectures that compute the same, the caller asks for one."""
+        """The trained networks, in order."""
+        made = dict(self.each(trainings, watch))
+        return [made[n] for n in range(len(trainings))]
+
+    def each(self, trainings: list[FinalTraining], watch: Watch | None = None) -> Iterator[tuple[int, TrainedNetwork]]:
+        """The trained networks with their places, as each ends. Of those that compute the same, the caller asks for one."""
         keys = [self._key(training) for training in trainings]
         missing = {key: asked.arch for key, asked in zip(keys, trainings) if key not in self._done}
+        yield from ((n, self._done[key]) for n, key in enumerate(keys) if key not in missing)
         if len(missing) == 1:
             ((key, arch),) = missing.items()
-            self._done[key] = self._train_alone(arch, key, watch)
-        elif missing:
-            self._train_side_by_side(missing, watch)
-        return [self._done[key] for key in keys]
+            ended = iter([(key, self._train_alone(arch, key, watch))])
+        else:
+            ended = self._train_side_by_side(missing, watch) if missing else iter(())
+        for key, network in ended:
+            self._done[key] = network
+            yield from ((n, network) for n, other in enumerate(keys) if other == key)
 
     def _key(self, asked: FinalTraining) -> _Key:
         epochs = max(1, round(asked.share * self.recipe.epochs))
@@ -78,7 +86,9 @@ class FinalTrainings:
 
         return self._trained(arch, training.train_alone(job, self.device, tell), judged.y)
 
-    def _train_side_by_side(self, missing: dict[_Key, Tensor], watch: Watch | None) -> None:
+    def _train_side_by_side(
+        self, missing: dict[_Key, Tensor], watch: Watch | None
+    ) -> Iterator[tuple[_Key, TrainedNetwork]]:
         """A core each, where that is faster; the first error ends all."""
         images = {held_out: self._images_of(held_out, watch) for held_out in {key.held_out for key in missing}}
         jobs = [
@@ -97,7 +107,7 @@ class FinalTrainings:
             if outcome.error is not None:
                 raise outcome.error
             key, arch = list(missing.items())[place]
-            self._done[key] = self._trained(arch, outcome, images[key.held_out][1].y)
+            yield key, self._trained(arch, outcome, images[key.held_out][1].y)
 
     def _trained(self, arch: Tensor, outcome: Trained, truth: Tensor) -> TrainedNetwork:
         assert outcome.logits is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -50,7 +50,12 @@ class PipelineFinals:
         return seconds * (self.trainings.seen(arch, self.final) if whole else len(job.images.y) * job.recipe.epochs)
 
     def networks(self, asked: Sequence[FinalTraining], watch: Watch | None = None) -> list[TrainedNetwork]:
-        """The trained networks, in order. Of pipelines that compute the same, the caller asks for one.
+        """The trained networks, in order."""
+        made = dict(self.each(asked, watch))
+        return [made[n] for n in range(len(asked))]
+
+    def each(self, asked: Sequence[FinalTraining], watch: Watch | None = None) -> Iterator[tuple[int, TrainedNetwork]]:
+        """The trained networks with their places, as each ends. Of pipelines that compute the same, the caller asks for one.
 
         Args:
             watch: is told of the epochs of a training that is alone; None: whoever watches the search.
@@ -58,17 +63,22 @@ class PipelineFinals:
         describe, device = self.trainings.space.describe, self.trainings.device
         keys = [FinalKey(describe(one.arch), one.seed, one.share, one.held_out) for one in asked]
         missing = [key for key in dict.fromkeys(keys) if key not in self._done]
+        yield from ((n, self._done[key]) for n, key in enumerate(keys) if key not in missing)
         targets = {held_out: self._targets(held_out, watch) for held_out in {key.held_out for key in missing}}
         jobs = [self.job(key, targets[key.held_out]) for key in missing]
         if len(missing) == 1:
             outcome = self._alone(missing[0], jobs[0], watch or self.trainings.watch)
-            self._done[missing[0]] = self._network(missing[0], outcome)
+            yield from self._ended(keys, missing[0], outcome)
         else:
             for n, outcome in training.train_each(jobs, device):
                 if outcome.error is not None:
                     raise outcome.error
-                self._done[missing[n]] = self._network(missing[n], outcome)
-        return [self._done[key] for key in keys]
+                yield from self._ended(keys, missing[n], outcome)
+
+    def _ended(self, keys: list[FinalKey], key: FinalKey, outcome: Trained) -> Iterator[tuple[int, TrainedNetwork]]:
+        """The network of a training, at each place that asks for it."""
+        self._done[key] = network = self._network(key, outcome)
+        yield from ((n, network) for n, other in enumerate(keys) if other == key)
 
     def _targets(self, held_out: bool, watch: Watch | None) -> Tensor | None:
         """Of all images of training and then validation, `[N, K]`; None: their labels."""

@@ -7,7 +7,7 @@ is one more level, the highest, on training and validation images together.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -317,9 +317,13 @@ class PipelineTraining:
     def final_network(self, arch: Tensor, *, seed: int = 0) -> TrainedNetwork:
         return self.final_networks([FinalTraining(arch, seed)])[0]
 
-    def final_networks(self, trainings: Sequence[FinalTraining]) -> list[TrainedNetwork]:
+    def each_final_network(self, trainings: Sequence[FinalTraining]) -> Iterator[tuple[int, TrainedNetwork]]:
         asked = [one._replace(arch=self.equivalents(one.arch)) for one in trainings]
-        return self._taught.networks(asked, self.trainings.watch)
+        return self._taught.each(asked, self.trainings.watch)
+
+    def final_networks(self, trainings: Sequence[FinalTraining]) -> list[TrainedNetwork]:
+        made = dict(self.each_final_network(trainings))
+        return [made[n] for n in range(len(trainings))]
 
 
 def _flops_of_yardstick(task: Task) -> int:

@@ -6,7 +6,7 @@ larger network on training and validation images, and tested once. Best epochs a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -220,9 +220,13 @@ class Train:
     def final_network(self, arch: Tensor, *, seed: int = 0) -> TrainedNetwork:
         return self.final_networks([FinalTraining(arch, seed)])[0]
 
-    def final_networks(self, trainings: Sequence[FinalTraining]) -> list[TrainedNetwork]:
+    def each_final_network(self, trainings: Sequence[FinalTraining]) -> Iterator[tuple[int, TrainedNetwork]]:
         asked = [one._replace(arch=self.equivalents(one.arch)) for one in trainings]
-        return self._final.networks(asked, self.cache.watch)
+        return self._final.each(asked, self.cache.watch)
+
+    def final_networks(self, trainings: Sequence[FinalTraining]) -> list[TrainedNetwork]:
+        made = dict(self.each_final_network(trainings))
+        return [made[n] for n in range(len(trainings))]
 
     @property
     def images(self) -> dict[str, tuple[Tensor, Tensor]]:

@@ -21,8 +21,10 @@ def networks(run: Run, training: ComparableTraining, trainings: Sequence[FinalTr
     folders = [run.folder / FOLDER / _name(training, asked) for asked in trainings]
     found = [_read(folder) for folder in folders]
     missing = [at for at, network in enumerate(found) if network is None]
-    trained = dict(zip(missing, training.final_networks([trainings[at] for at in missing]) if missing else []))
-    for at, network in trained.items():
+    trained: dict[int, TrainedNetwork] = {}
+    for n, network in training.each_final_network([trainings[at] for at in missing]) if missing else ():
+        at = missing[n]
+        trained[at] = network
         folders[at].mkdir(parents=True, exist_ok=True)
         trained_network.save(
             folders[at], network._replace(metrics=network.metrics | {_SECONDS: round(network.seconds, 3)})

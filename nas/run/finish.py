@@ -16,6 +16,7 @@ from nas.run import (
     choice,
     comparison,
     data_report,
+    final_trainings,
     front,
     hparams,
     leaders,
@@ -38,7 +39,7 @@ from nas.run.markdown import code, escape
 from nas.run.session import Setup
 from nas.run.stages import Enter
 from nas.run.store import Run
-from nas.types import Averages, TrainedNetwork, TrainingEvaluator
+from nas.types import Averages, FinalTraining, TrainedNetwork, TrainingEvaluator
 from search_spaces._files import atomic_write
 
 PAGE = "report.md"
@@ -101,10 +102,10 @@ def write_report(run: Run, setup: Setup, enter: Enter = stages.nobody) -> None:
     top = found.archs[choice.top(run, past, found)]
     # All final trainings of a comparison first: it then finds them where it looks for them.
     compared = simpler.train(run, setup, top)[FOUND][1] if simpler.wanted(run.config, setup) else None
-    if (values := _reported(setup, found.archs[succeeded], top, compared)) is None:
+    if (values := _reported(run, setup, found.archs[succeeded], top, compared)) is None:
         return
     if (training := setup.evaluator.training) is not None:
-        network = compared or _trained(setup, training, top, None)
+        network = compared or _trained(run, setup, training, top, None)
         trained_network.save(run.folder, network)
         # Before the comparison, in which a run may be killed.
         store.set_meta(run, comparison.SEARCHED, simpler.searched_name(training, top, network) or None)
@@ -112,7 +113,7 @@ def write_report(run: Run, setup: Setup, enter: Enter = stages.nobody) -> None:
         is_top = (found.archs == top).all(-1).tolist()
         # After a comparison the plain network may be handed out in place of the best.
         kept = [s for s in succeeded.nonzero()[:, 0].tolist() if compared is not None or not is_top[s]]
-        trained = {s: network if is_top[s] else _trained(setup, training, found.archs[s], compared) for s in kept}
+        trained = {s: network if is_top[s] else _trained(run, setup, training, found.archs[s], compared) for s in kept}
         first, name = run.config.first_seed, {s: _name(run, setup, found.archs[s]).arch for s in kept}
         seed_networks.save(run, {first + s: (name[s], network) for s, network in trained.items()})
     reports = torch.full_like(found.score, torch.nan).masked_scatter(succeeded, values.float())
@@ -120,7 +121,7 @@ def write_report(run: Run, setup: Setup, enter: Enter = stages.nobody) -> None:
     store.set_meta(run, "report", [None if math.isnan(v) else round(v, 4) for v in reports.tolist()])
 
 
-def _reported(setup: Setup, archs: Tensor, top: Tensor, compared: TrainedNetwork | None) -> Tensor | None:
+def _reported(run: Run, setup: Setup, archs: Tensor, top: Tensor, compared: TrainedNetwork | None) -> Tensor | None:
     """The report column of `archs` `[N, D]`, `[N]`; of `top` `[D]` that of its network, where it was trained already."""
     training = setup.evaluator.training
     if compared is None or training is None:
@@ -129,16 +130,20 @@ def _reported(setup: Setup, archs: Tensor, top: Tensor, compared: TrainedNetwork
         return values
     values = torch.full((len(archs),), compared.metrics["test_accuracy"])
     for n in (archs != top).any(-1).nonzero()[:, 0].tolist():
-        values[n] = _trained(setup, training, archs[n], compared).metrics["test_accuracy"]
+        values[n] = _trained(run, setup, training, archs[n], compared).metrics["test_accuracy"]
     return values
 
 
 def _trained(
-    setup: Setup, training: TrainingEvaluator, arch: Tensor, compared: TrainedNetwork | None
+    run: Run, setup: Setup, training: TrainingEvaluator, arch: Tensor, compared: TrainedNetwork | None
 ) -> TrainedNetwork:
     """The network of what a search found, `[D]`, trained as the one handed out was."""
-    final = _alone(training, arch) if compared is None else simpler.final_arch(setup.evaluator, training, arch)
-    return training.final_network(final)
+    comparable = simpler.wanted(run.config, setup)
+    if compared is None or comparable is None:
+        return training.final_network(_alone(training, arch))
+    final = simpler.final_arch(setup.evaluator, training, arch)
+    # Kept until the comparison is made: a session that is killed before repeats no training that ended.
+    return final_trainings.networks(run, comparable, [FinalTraining(final)])[0]
 
 
 def _alone(training: TrainingEvaluator, top: Tensor) -> Tensor:
