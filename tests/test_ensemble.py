@@ -432,7 +432,7 @@ def test_chance_is_what_answers_that_look_at_no_image_have_right(images):
 
 
 def test_a_run_that_was_killed_in_the_end_knows_what_its_search_saw_of_mirror_images(tmp_path):
-    options = {"space": "pipeline", "unit": "0.03", "final": "0.01"}
+    options = {"space": "pipeline", "unit": "0.1", "final": "0.01"}
     config = RunConfig("digits", "random_search", prior="none", evals=6, comparison=True, training_options=options)
     with session.start(tmp_path / "run", config, session.load(config)) as run:
         setup = session.load(config)

@@ -98,8 +98,8 @@ def colored(path, mirrored):
 
 
 def test_color_pictures_are_mirrored_where_their_classes_bear_it(tmp_path):
-    assert Train.of(colored(tmp_path / "a.npz", mirrored=True)).final_recipe == Recipe(40, 64, 0.1, crop=2, flip=True)
-    assert Train.of(colored(tmp_path / "b.npz", mirrored=False)).final_recipe == Recipe(40, 64, 0.1, crop=2)
+    assert Train.of(colored(tmp_path / "a.npz", mirrored=True)).final_recipe == Recipe(400, 64, 0.1, crop=2, flip=True)
+    assert Train.of(colored(tmp_path / "b.npz", mirrored=False)).final_recipe == Recipe(400, 64, 0.1, crop=2)
 
 
 def test_images_wider_than_16_are_halved_in_the_stem(tmp_path):
@@ -128,7 +128,7 @@ def test_a_training_that_diverges_scores_nan():
 def test_the_network_that_is_handed_out_is_that_of_the_best_seed_and_each_seed_has_its_own_report(tmp_path):
     options = SMALL | {"epochs": "2", "examples": "256"}
     wanted = RunConfig(
-        task="digits", controller="random_search", first_seed=6, seeds=3, evals=1, training_options=options
+        task="digits", controller="random_search", first_seed=5, seeds=3, evals=1, training_options=options
     )
     setup = session.load(wanted)
     with session.start(tmp_path / "run", wanted, setup) as run:
@@ -209,6 +209,24 @@ def test_a_share_of_the_final_training_has_so_many_of_its_epochs_and_their_own_s
     other = replace(ours, final_recipe=ours.final_recipe._replace(epochs=3))
     assert long.metrics["loss"] == other.final_network(ARCH).metrics["loss"]
     assert len(ours.final_networks([FinalTraining(ARCH, share=0.001)])[0].metrics["loss"]) == 1
+
+
+def test_few_images_are_passed_often_enough_to_learn_from_and_to_judge_by(tmp_path):
+    file, x, y = tmp_path / "few.npz", np.arange(120 * 64, dtype=np.uint8).reshape(120, 8, 8), np.arange(120) % 3
+    np.savez(file, x_train=x, y_train=y, x_test=x, y_test=y)
+    few, digits = Train.of(f"npz:{file}"), Train.of("digits")
+    # 96 images to train on, a step an epoch; 120 in the end.
+    assert (few.recipe.epochs, few.final_recipe.epochs) == (150, 400)
+    assert (digits.recipe.epochs, digits.final_recipe.epochs) == (12, 35), "many images are as they were"
+    third = FinalTraining(ARCH, share=1 / 3, held_out=True)
+
+    def epochs(ours, asked):
+        return ours._final._key(asked).recipe.epochs
+
+    assert (epochs(few, third), epochs(digits, third)) == (150, 12)
+    assert epochs(few, third._replace(held_out=False)) == 133
+    by_hand = Train.of(f"npz:{file}", epochs="2", final_epochs="6")
+    assert (by_hand.recipe.epochs, by_hand.final_recipe.epochs, epochs(by_hand, third)) == (2, 6, 6)
 
 
 def test_trainings_side_by_side_give_what_they_give_alone_and_tell_of_each_epoch(ours):

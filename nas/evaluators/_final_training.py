@@ -24,6 +24,10 @@ _SEED_STEP = 409
 """From a training seed to the next other one. A prime, so that all seeds are passed through before one returns; and far from 1,
 so that the other seeds of a run are not the own seeds of runs with `seed=1` and `seed=2`."""
 
+JUDGED_STEPS = 150
+"""Of a training whose network is only to be judged, at least, unless the final training is set to fewer: after the 12 steps
+that 100 images have in 12 epochs, cells are near chance."""
+
 
 def with_seed(recipe: Recipe, number: int) -> Recipe:
     """The recipe with the other training seed of that number; 0: its own."""
@@ -71,6 +75,9 @@ class FinalTrainings:
 
     def _key(self, asked: FinalTraining) -> _Key:
         epochs = max(1, round(asked.share * self.recipe.epochs))
+        if asked.held_out:
+            least = self.recipe.epochs_for(JUDGED_STEPS, len(self.data.y_train))
+            epochs = max(epochs, min(least, self.recipe.epochs))
         recipe = with_seed(self.recipe, asked.seed)._replace(epochs=epochs)
         return _Key(_ops.whole_indices(asked.arch, self.space.choices)[0], recipe, asked.held_out)
 

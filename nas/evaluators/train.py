@@ -19,7 +19,7 @@ from nas import datasets, plugins, training
 from nas.datasets import DataSet, meta_features
 from nas.evaluators import _settings, _trial
 from nas.evaluators._distillation import DistilledTrainings, Teaching
-from nas.evaluators._final_training import FinalTrainings, with_seed
+from nas.evaluators._final_training import JUDGED_STEPS, FinalTrainings, with_seed
 from nas.evaluators._training_cache import FILE, TrainingCache, TrainingKey
 from nas.text import counted
 from nas.training import Images, Recipe, augment, metrics, step_time
@@ -29,6 +29,10 @@ from search_spaces import Space, Task, UserError, _ops, as_cell_space
 from search_spaces._network_costs import network_cost
 
 __all__ = ["Train"]
+
+_FINAL_STEPS = 400
+"""Of a final training, at least: the ResNet cell on 120 digits had 89.6% after 40 steps, 93.5% after 200 and 94.2% after 400.
+Sets of 640 images and more have as many in 40 epochs."""
 
 
 @dataclass(frozen=True)
@@ -76,17 +80,20 @@ class Train:
         count = len(data.y_train)
         examples = min(count, asked.examples)
         # Epochs fix how many images pass through a network, within limits: few images are seen more often. None of the
-        # numbers below is ablated.
+        # numbers below is ablated. Nor are steps fewer than some, whatever the number of images.
         stem_stride = 2 if side > 16 else 1
         device = _settings.usable_device(asked.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        epochs = asked.epochs or max(3, min(12, round(24_000 / examples)))
+        recipe = Recipe(1, asked.batch, asked.lr, seed=asked.seed, **_settings.extras(asked))
+        epochs = asked.epochs or max(3, min(12, round(24_000 / examples)), recipe.epochs_for(JUDGED_STEPS, examples))
         shape, features = tuple(data.x_train.shape[1:]), meta_features.features(data.x_train, data.y_train)
         task = Task(name, shape, len(data.class_names), features, tuple(range(1, epochs + 1)))  # pyright: ignore
-        final_epochs = asked.final_epochs or max(12, min(40, round(40_000 / count)))
+        final_epochs = asked.final_epochs or max(
+            12, min(40, round(40_000 / count)), recipe.epochs_for(_FINAL_STEPS, count + len(data.y_valid))
+        )
         crop = max(1, side // 8) if asked.augment else 0
         # Mirrors only for color images that bear them: letters and digits change their class.
         flip = asked.augment and channels == 3 and _mirrors(data)
-        recipe = Recipe(epochs, asked.batch, asked.lr, seed=asked.seed, **_settings.extras(asked))
+        recipe = recipe._replace(epochs=epochs)
         final_recipe = recipe._replace(epochs=final_epochs, crop=crop, flip=flip)
         space = plugins.load("space", asked.space)()
         cells = as_cell_space(space)

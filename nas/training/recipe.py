@@ -48,6 +48,19 @@ class Recipe(NamedTuple):
     precision: str = "float32"
     """One of `PRECISIONS`."""
 
+    def steps(self, images: int) -> int:
+        """Batches of an epoch of so many images, one at least."""
+        # Whole batches only: compiled code has one batch size, and batch norm of a few left-over images is noise.
+        return max(1, images // self.batch)
+
+    def passes(self, images: int) -> int:
+        """Of so many images, those that an epoch has in its batches."""
+        return self.steps(images) * min(self.batch, images)
+
+    def epochs_for(self, steps: int, images: int) -> int:
+        """Epochs of so many images that have `steps` steps or more."""
+        return -(-steps // self.steps(images))
+
 
 PRECISIONS = ("float32", "bf16")
 """With `bf16`, layers compute in bfloat16 in training and weights stay float32 (Kalamkar et al. 2019, arXiv:1905.12322); on

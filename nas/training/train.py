@@ -174,7 +174,7 @@ def train(population: NetworkBatch, images: Images, recipe: Recipe, first: int =
     for epoch in range(first, recipe.epochs):
         running_statistics.put_back(population)
         losses_P = population.learn(steps(epoch), recipe.momentum, recipe.weight_decay)
-        running_statistics.correct(population, (epoch + 1) * _steps_of_epoch(images, recipe))
+        running_statistics.correct(population, (epoch + 1) * recipe.steps(len(images.y)))
         # After the correction, so that the mean has nothing of the first values either.
         if epoch >= averaged_from:
             average.take(population, len(losses_P), epoch - averaged_from + 1)
@@ -193,18 +193,12 @@ def learning_rate(recipe: Recipe, step: int, total: int) -> float:
     return recipe.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))
 
 
-def _steps_of_epoch(images: Images, recipe: Recipe) -> int:
-    """How many batches an epoch has."""
-    # Whole batches only: compiled code has one batch size, and batch norm of a few left-over images is noise.
-    return len(images.y) // min(recipe.batch, len(images.y))
-
-
 def _steps(
     images: Images, recipe: Recipe, epoch: int, *, classes: int | None, weights: Tensor | None
 ) -> Iterator[tuple[Tensor, Tensor, float]]:
     """The batches of an epoch and their learning rates; soft targets where there is a number of `classes`."""
     count = len(images.y)
-    batch, steps = min(recipe.batch, count), _steps_of_epoch(images, recipe)
+    batch, steps = min(recipe.batch, count), recipe.steps(count)
     # A function of the seed and the epoch: a resumed training sees the same batches.
     order = _noise.bits(torch.tensor([recipe.seed]), epoch, count, stream=1)[0].argsort().to(images.y.device)
     for step in range(epoch * steps, (epoch + 1) * steps):
