@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,11 +13,12 @@ from controller import Proposal
 from nas import training
 from nas.commands import show
 from nas.evaluators import pipeline
+from nas.evaluators._final_training import JUDGED_STEPS
 from nas.evaluators._pipeline_final import FinalKey
-from nas.evaluators._pipeline_jobs import MOST_EPOCHS
+from nas.evaluators._pipeline_jobs import MOST_EPOCHS, MOST_STEPS, _length
 from nas.evaluators._pipeline_trainings import Key
 from nas.evaluators.pipeline import PipelineTraining
-from nas.training import Images
+from nas.training import Images, Recipe
 from nas.types import FinalTraining
 from search_spaces import Task, UserError, _sampling
 from search_spaces.nasbench201 import NasBench201
@@ -87,14 +89,45 @@ def test_settings_that_are_left_out_of_a_text_are_the_benchmarks():
 def test_levels_are_compared_at_equal_compute(digits):
     trainings = digits.trainings
     for one in _sampling.sample(SPACE, torch.tensor([0]), 0, 20)[0]:
-        compute, flops = 3e8, int(SPACE.cost(one, digits.task)[1])
+        compute, flops = 3e9, int(SPACE.cost(one, digits.task)[1])
         job = trainings.job(SPACE.describe(one), compute)
-        count, epochs, seen = len(job.images.y), job.recipe.epochs, compute / flops
-        if seen < len(digits.data.y_train):
-            batch = min(SPACE.settings_of(one).batch, len(digits.data.y_train))
-            assert (epochs, count) == (1, max(round(seen), batch))
-        else:
-            assert epochs == min(MOST_EPOCHS, round(seen / count))
+        seen = job.recipe.epochs * job.recipe.passes(len(job.images.y))
+        # Half a step of the few that large networks take, and the tenth by which whole epochs may miss it.
+        assert abs(seen - compute / flops) <= max(job.recipe.batch / 2, 0.1 * compute / flops)
+
+
+@pytest.mark.parametrize("count", [40, 160, 500, 1000, 4000])
+@pytest.mark.parametrize("batch", [32, 64, 128])
+def test_steps_are_shared_out_among_epochs_so_that_a_level_has_its_compute(count, batch):
+    recipe, size = Recipe(1, batch), min(count, batch)
+    for steps in (1, 2, 3, 5, 8, 13, 40, 77, 200, 1999):
+        epochs, images = _length(recipe, count, steps * size, final=False)
+        assert size <= images <= count
+        taken = epochs * recipe.steps(images)
+        # A third of very few steps: five of at most two an epoch are three epochs.
+        assert abs(taken - steps) <= max(1, 0.1 * steps), (steps, epochs, images)
+        epochs, images = _length(recipe, count, steps * size, final=True)
+        if steps > recipe.steps(count):
+            assert images == count, "a final training leaves none out"
+            assert abs(epochs * recipe.steps(count) - steps) <= recipe.steps(count) / 2
+
+
+def test_few_images_pass_more_often_than_300_times_until_they_have_made_2000_steps():
+    recipe = Recipe(1, 64)
+    assert _length(recipe, 2000, 1e9, final=True) == (MOST_EPOCHS, 2000) == _length(recipe, 2000, 1e9, final=False)
+    assert _length(recipe, 130, 1e9, final=True) == (MOST_STEPS / 2, 130)
+
+
+def test_without_minutes_few_images_are_trained_on_for_as_many_steps_as_are_judged(tmp_path):
+    file, pixels = tmp_path / "few.npz", torch.arange(120 * 64).view(120, 8, 8) % 251
+    np.savez(
+        file, x_train=pixels.byte(), y_train=torch.arange(120) % 3, x_test=pixels.byte(), y_test=torch.arange(120) % 3
+    )
+    few, digits = PipelineTraining.of(f"npz:{file}"), PipelineTraining.of("digits")
+    of_image = {one: int(NasBench201(16, 1, 2).cost(RESNET, one.task)[1]) for one in (few, digits)}
+    assert few.unit == JUDGED_STEPS * 64 * of_image[few]
+    assert digits.unit == JUDGED_STEPS * 64 * of_image[digits]
+    assert digits.unit > 6 * len(digits.data.y_train) * of_image[digits]
 
 
 def test_a_level_has_as_many_times_the_compute(digits):
@@ -102,7 +135,8 @@ def test_a_level_has_as_many_times_the_compute(digits):
     flops, count = int(SPACE.cost(SPACE.parse(name), digits.task)[1]), len(digits.data.y_train)
     digits.trainings.train([Key(name, 1), Key(name, 9)])
     lengths = [len(digits.trainings.results[Key(name, level)].loss) for level in (1, 9)]
-    assert lengths == [max(1, round(level * digits.unit / flops / count)) for level in (1, 9)]
+    per_epoch = count // 64 * 64
+    assert lengths == [math.ceil(level * digits.unit / flops / per_epoch) for level in (1, 9)]
     assert lengths[1] > lengths[0]
 
 
@@ -180,9 +214,10 @@ def test_the_final_network_answers_as_it_is_built_and_fed(digits):
 @pytest.mark.parametrize("settings", [{"width": 8}, {"width": 16, "cells": 2}, {"width": 8, "stem": 2, "size": 0.5}])
 def test_the_compute_of_a_final_training_is_that_of_the_run_to_half_an_epoch(digits, settings):
     one = arch(**settings)
-    epoch = int(SPACE.cost(one, digits.task)[1]) * (len(digits.data.y_train) + len(digits.data.y_valid))
-    made, epochs = digits.final_flops(one), max(1, round(digits.final / epoch))
-    assert made == epoch * epochs if epoch <= digits.final else made <= digits.final
+    batch = int(SPACE.cost(one, digits.task)[1]) * 64
+    epoch = batch * ((len(digits.data.y_train) + len(digits.data.y_valid)) // 64)
+    missed = abs(digits.final_flops(one) - digits.final)
+    assert missed <= (epoch if epoch < digits.final else batch) / 2
 
 
 def test_final_networks_side_by_side_are_those_alone(digits):
@@ -244,8 +279,9 @@ def test_in_bfloat16_narrow_networks_see_fewer_images_for_their_compute(width):
     )
     seen = half.seen(arch(width=width), 1e9) / plain.seen(arch(width=width), 1e9)
     assert seen == pytest.approx((1 + 26 / 16) / (1 + 26 / width))
-    epochs = seen * plain.seen(arch(width=width), 1e9) / 1438
-    assert half.recipe(arch(width=width), 1e9, 1438).epochs == max(1, round(epochs))
+    steps = seen * plain.seen(arch(width=width), 1e9) / 64
+    job = half.job(SPACE.describe(arch(width=width)), 1e9)
+    assert job.recipe.epochs * job.recipe.steps(len(job.images.y)) == pytest.approx(steps, rel=0.1)
 
 
 def test_a_precision_that_there_is_not_is_refused():

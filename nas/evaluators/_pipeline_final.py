@@ -47,7 +47,8 @@ class PipelineFinals:
         # Beside the network that it is compared with: a core each.
         beside = min(2, torch.get_num_threads()) if device.type == "cpu" else 1
         seconds = step_time.measure_side_by_side(job, beside, device)
-        return seconds * (self.trainings.seen(arch, self.final) if whole else len(job.images.y) * job.recipe.epochs)
+        passes = job.recipe.passes(len(job.images.y)) * job.recipe.epochs
+        return seconds * (self.trainings.seen(arch, self.final) if whole else passes)
 
     def networks(self, asked: Sequence[FinalTraining], watch: Watch | None = None) -> list[TrainedNetwork]:
         """The trained networks, in order."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -15,14 +16,16 @@ from search_spaces import Task
 from search_spaces.nasbench201 import NasBench201
 from search_spaces.pipeline import Pipeline
 
-MOST_EPOCHS = 300
+MOST_EPOCHS, MOST_STEPS = 300, 2000
 """However much compute there is: what the longest published recipes for small images train (JAHS-Bench-201 and NAS-Bench-201
-train 200). Few images pass the network no more often than that."""
+train 200). Few images pass the network no more often than that, unless they make too few steps."""
 _MEMORY, _YARDSTICK_WIDTH = 26, 16
 """In bfloat16 a network with so many channels takes as long to move its values as to multiply them: seconds a
 multiply-accumulate are 0.106, 0.064, 0.055, 0.043 x 10^-9 with 8, 16, 24, 32 channels (`runs/recipe_speed.sh`), near
 0.025 (1 + 26 / channels). Levels are of equal time for networks of all widths so; compute is that of 16 channels. In float32
 the four differ little."""
+_NEAR = 0.1
+"""Of the compute of a level, by which whole epochs may miss it: all images are worth more than the last tenth. Not ablated."""
 _RANDAUGMENT = 9
 """Magnitude (Cubuk et al. 2020, section 4.1: best for a small network on CIFAR-10 among 1 to 14 or so)."""
 _MANY = 1000
@@ -70,22 +73,21 @@ class PipelineJobs:
         y = y if targets is None else targets
         index = None if final else self.split(level, repeat)[0]
         count = len(y) if index is None else len(index)
-        recipe = self.recipe(arch, compute, count)._replace(seed=self.seed_of(repeat))
-        seen = self.seen(arch, compute)
-        if seen < count:  # Less than one epoch: fewer images, but at least a batch.
-            picked = datasets.pick(count, max(round(seen), min(count, settings.batch)))
-            index = picked if index is None else index[picked]
+        recipe = self.recipe(arch)._replace(seed=self.seed_of(repeat))
+        epochs, images = _length(recipe, count, self.seen(arch, compute), final=final)
         index = torch.arange(count) if index is None else index
+        if images < count:
+            index = index[datasets.pick(count, images)]
         space, cell = NasBench201(*self.space.skeleton_of(arch)), self.space.cell_of(arch)
+        recipe = recipe._replace(epochs=epochs)
         return Job(space, cell, task, self.images(x[index], y[index]), recipe, mirror=settings.twice)
 
-    def recipe(self, arch: Tensor, compute: float, count: int) -> Recipe:
-        """How `arch` `[D]` is trained on so many images with so many multiply-accumulates."""
+    def recipe(self, arch: Tensor) -> Recipe:
+        """How `arch` `[D]` is trained, for one epoch."""
         settings, task = self.space.settings_of(arch), self.space.sized(arch, self.task)
         side = min(task.input_shape[1:])
         return Recipe(
-            max(1, min(MOST_EPOCHS, round(self.seen(arch, compute) / count))),
-            settings.batch, settings.lr, weight_decay=settings.decay, crop=round(settings.crop * side), flip=settings.mirror,
+            1, settings.batch, settings.lr, weight_decay=settings.decay, crop=round(settings.crop * side), flip=settings.mirror,
             cutout=round(settings.cutout * side), warmup=settings.warmup, label_smoothing=settings.smoothing,
             mixup=settings.mixup, average=settings.average, randaugment=_RANDAUGMENT if settings.augment else 0,
             precision=self.precision,
@@ -143,3 +145,20 @@ class PipelineJobs:
     def images(self, x: Tensor, y: Tensor) -> Images:
         """Images and their classes, on the device that trains."""
         return Images(*(t.to(self.device) for t in (x, y, self.data.mean, self.data.std)))
+
+
+def _length(recipe: Recipe, count: int, seen: float, *, final: bool) -> tuple[int, int]:
+    """Epochs, and of how many of `count` images, in which about `seen` images pass through the network.
+
+    Only whole batches do, so it is steps that are shared out among epochs. A final training has all images, and as many epochs
+    as come nearest. A shorter one has fewer images an epoch where whole epochs are far from the compute of its level.
+    """
+    whole, steps = recipe.steps(count), max(1, round(seen / min(recipe.batch, count)))
+    most = max(MOST_EPOCHS, recipe.epochs_for(MOST_STEPS, count))
+    epochs = min(most, round(steps / whole))
+    near = abs(epochs * whole - steps) <= _NEAR * steps
+    if near or epochs == most or (final and steps > whole):
+        return epochs, count
+    epochs = math.ceil(steps / whole)
+    # What fills no batch takes its turn too: the order is another in each epoch.
+    return epochs, min(count, (round(steps / epochs) + 1) * recipe.batch - 1)

@@ -20,11 +20,12 @@ from nas import datasets, training
 from nas.datasets import DataSet, meta_features
 from nas.evaluators import _settings
 from nas.evaluators._distillation import COMPARED, DistilledTrainings, Teaching, Trainings
+from nas.evaluators._final_training import JUDGED_STEPS
 from nas.evaluators._pipeline_final import FinalKey, PipelineFinals
 from nas.evaluators._pipeline_trainings import FILE, Key, PipelineTrainings
 from nas.evaluators._settings import PipelineSettings
 from nas.training import metrics, step_time
-from nas.training.recipe import PRECISIONS
+from nas.training.recipe import PRECISIONS, Recipe
 from nas.types import Defaults, Evaluate, FinalTraining, TrainedNetwork, TrainingEvaluator, Watch
 from search_spaces import Task
 from search_spaces.nasbench201 import NasBench201
@@ -45,7 +46,7 @@ _LEAST_EPOCHS = 2
 """Of the lowest level, of the yardstick, at least: after one, all pipelines were at chance on `fer2013`. With too few minutes for
 that, a search makes fewer trainings."""
 _EPOCHS = 6
-"""The same where no minutes are given."""
+"""The same where no minutes are given, and so many steps besides as a judged training has at least."""
 _FINAL = 9
 """Units of the final training, where no minutes are given: three times the highest level, as between the others."""
 _FASTER = 0.9
@@ -105,7 +106,9 @@ class PipelineTraining:
         features = meta_features.features(data.x_train, data.y_train)
         task = Task(name, shape, len(data.class_names), features, LEVELS)
         device = _settings.usable_device(asked.device)
-        unit = asked.unit * _G if asked.unit else _EPOCHS * len(data.y_train) * _flops_of_yardstick(task)
+        # As many images as pass through the yardstick.
+        passes = max(_EPOCHS * len(data.y_train), JUDGED_STEPS * min(Recipe(1).batch, len(data.y_train)))
+        unit = asked.unit * _G if asked.unit else passes * _flops_of_yardstick(task)
         final = asked.final * _G if asked.final else _FINAL * unit
         space, teaching = Pipeline(), None
         if asked.teacher:
@@ -312,7 +315,7 @@ class PipelineTraining:
     def final_flops(self, arch: Tensor) -> float:
         """All pipelines have the same, but for whole epochs and for the most epochs that there are."""
         job = self._finals.job(FinalKey(self.space.describe(self.equivalents(arch))))
-        return float(self.space.cost(arch, self.task)[1]) * len(job.images.y) * job.recipe.epochs
+        return float(self.space.cost(arch, self.task)[1]) * job.recipe.passes(len(job.images.y)) * job.recipe.epochs
 
     def final_network(self, arch: Tensor, *, seed: int = 0) -> TrainedNetwork:
         return self.final_networks([FinalTraining(arch, seed)])[0]

@@ -85,7 +85,7 @@ def measure_side_by_side(job: Job, copies: int, device: torch.device) -> float:
     finally:
         torch.set_num_threads(before)
     # From the first epoch's end on; one by one, where there is no compiled code, all cores are each training's in turn.
-    return (max(ends) - min(ends)) / _EPOCHS_BESIDE / len(images.y)
+    return (max(ends) - min(ends)) / _EPOCHS_BESIDE / job.recipe.passes(len(images.y))
 
 
 def _random(space: Space) -> Tensor:
