@@ -14,7 +14,7 @@ from PIL import Image
 from nas.datasets import RawData, hub
 from nas.evaluators.few_shot import FewShot
 from nas.export import formats
-from nas.few_shot import classes, episodes, evaluate, export, load, named, run, training
+from nas.few_shot import classes, classify, episodes, evaluate, export, load, named, run, training
 from nas.few_shot.backbone import Backbone
 from nas.few_shot.episodes import Size
 from nas.few_shot.learner import Problem
@@ -223,6 +223,14 @@ def test_arrays_by_class_and_with_labels_are_read(tmp_path):
         assert data.count.tolist() == [3] * 6
         mine = [data.images[f : f + 3].flatten().sort().values for f in data.first.tolist()]
         assert torch.equal(torch.stack(mine), torch.from_numpy(images).flatten(1).sort(1).values)
+    # Without a split of its own too.
+    np.savez(tmp_path / "d.npz", images=images)
+    three = load.load(str(tmp_path / "d.npz"))
+    assert three.split.bincount().tolist() == [4, 1, 1]
+    assert torch.equal(three.images.flatten(1), torch.from_numpy(images).reshape(18, 16))
+    np.savez(tmp_path / "e.npz", images=np.zeros((18, 4, 4, 3), np.uint8))
+    with pytest.raises(UserError, match=r"no labels; it takes `labels`"):
+        load.load(str(tmp_path / "e.npz"))
     np.savez(tmp_path / "c.npz", x_train=images.reshape(18, 4, 4), y_train=np.repeat(np.arange(6), 3))
     assert load.load(str(tmp_path / "c.npz")).split.bincount().tolist() == [4, 1, 1]
 
@@ -245,13 +253,16 @@ def test_the_classes_of_all_splits_of_the_hub_are_split_anew_and_keep_their_name
     ("learner", "before"),
     [
         ("snail", {"features": "0"}),
+        ("prototypical", {"scale": "1.0"}),
+        ("leo", {"authors_scale": "false"}),
+        ("learned_optimizer", {"hidden": "20"}),
         ("relation", {"least_side": "1", "tasks": "4", "train_queries": "10"}),
         ("reptile", {"carry_squares": "false", "inner_lr": "0.003"}),
         ("matching", {"scale": "10.0", "train_way": "20", "tasks": "4"}),
         ("neural_process", {"joined": "true", "lr": "0.001"}),
         ("maml", {"tasks": "16", "train_queries": "5"}),
         ("meta_sgd", {"tasks": "16", "train_queries": "5"}),
-        ("probabilistic_maml", {"tasks": "16", "train_queries": "5"}),
+        ("probabilistic_maml", {"tasks": "16", "train_queries": "5", "prior_lr": "0.01"}),
         ("siamese", {}),
     ],
 )
@@ -524,6 +535,35 @@ def test_the_exported_learner_names_new_classes_and_its_embedding_needs_only_tor
     expected = exported.learner.embedding(exported.params, normalized)
     program = formats.load(tmp_path / "runs" / "few" / "export" / "embedding.pt2")
     torch.testing.assert_close(program(pixels), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_embedding_of_inverted_images_takes_pixels_as_they_are_in_files(nas, tmp_path):
+    for part, alphabet in (("images_background", "Greek"), ("images_evaluation", "Tengwar")):
+        for character in range(12):
+            write_images(tmp_path / "omniglot" / part / alphabet / f"character{character:02d}", 4, 20 * character, 16)
+    asked = ("--steps", "1", "--way", "2", "--queries", "2", "--image-size", "8", "-l", "train_way=2", "--name", "ink")
+    done = nas("few-shot", "--data", "omniglot", *asked)
+    assert done.returncode == 0, done.stderr
+    exported = export.read(tmp_path / "runs" / "ink" / "export")
+    assert exported.inverted
+    pixels = torch.rand(3, 1, 8, 8)
+    normalized = (1 - pixels - exported.mean.view(-1, 1, 1)) / exported.std.view(-1, 1, 1)
+    program = formats.load(tmp_path / "runs" / "ink" / "export" / "embedding.pt2")
+    expected = exported.learner.embedding(exported.params, normalized)
+    torch.testing.assert_close(program(pixels), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("counts", "each"), [((2, 3), 6), ((4, 4), 4), ((5, 7), 7)])
+def test_every_image_of_a_support_counts_alike_in_its_class_where_that_takes_few(nas, tmp_path, counts, each):
+    assert nas(*ASKED, "--name", "few").returncode == 0
+    for name, count in zip("ab", counts):
+        write_images(tmp_path / "support" / name, count, shade=60)
+    images = classify.support(export.read(tmp_path / "runs" / "few" / "export"), tmp_path / "support").images[0]
+    assert images.shape[1] == each
+    for of_class, count in zip(images, counts):
+        often = [sum(torch.equal(image, of_class[i]) for image in of_class) for i in range(count)]
+        assert min(often) == each // count
+        assert max(often) == -(-each // count)
 
 
 def test_a_learner_of_a_fixed_number_of_classes_says_so(nas, tmp_path):

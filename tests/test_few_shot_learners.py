@@ -273,6 +273,54 @@ def test_prototypes_and_distances_by_hand():
     torch.testing.assert_close(learner.adapt(params, support)[0], (embedded[:, 0] + embedded[:, 1]) / 2)
 
 
+def test_distances_are_scaled_by_the_length_of_the_embedding_unless_a_scale_is_given():
+    learner, plain = make("prototypical"), make("prototypical", scale=1.0)
+    params, support = learner.init(0), drawn(1, 3, 1, 0, (1, 8, 8)).support.float()
+    query, prototypes = support.flatten(1, 2), learner.adapt(params, support)
+    length = prototypes.shape[-1]
+    expected = plain.logits(params, prototypes, query)
+    torch.testing.assert_close(learner.logits(params, prototypes, query), expected / length**0.5)
+    torch.testing.assert_close(expected[0, 0, 0], torch.tensor(0.0), atol=1e-3, rtol=0)
+
+
+def test_distances_of_large_embeddings_are_exact_in_bfloat16():
+    embedded = torch.randn(1, 6, 256, generator=torch.Generator().manual_seed(0)) + 1
+    query, prototypes = embedded[:, :3].bfloat16(), embedded[:, 3:].bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = prototypical.minus_distance(query, prototypes)
+    torch.testing.assert_close(
+        found, -torch.cdist(query.double(), prototypes.double()).square().float(), rtol=1e-4, atol=0
+    )
+
+
+def test_attention_of_snail_begins_by_reading_what_is_alike():
+    """Before training a place reads the place before it that holds the same more than others."""
+    torch.manual_seed(0)
+    attention = snail.Attention(32, 64, 16).requires_grad_(False)
+    rows = torch.randn(1, 5, 32, generator=torch.Generator().manual_seed(0))
+    rows[:, 4] = rows[:, 1]
+    score = attention.query(rows) @ attention.key(rows).mT / 8
+    weights = score[0, 4].softmax(-1)
+    assert float(weights[1] + weights[4]) > 0.9
+    torch.testing.assert_close(weights[1], weights[4])
+
+
+def test_codes_of_leo_begin_narrow_and_its_steps_follow_the_sum_of_the_losses():
+    episodes = drawn(1, 3, 2, 0, (1, 8, 8)).support.float()
+    moved = {}
+    for scaled in (True, False):
+        learner = make("leo", code=4, code_steps=1, finetuning_steps=0, shot=2, authors_scale=scaled)
+        params = learner.init(0)
+        inner = {n: params[n] for n in learner.embedding.names}
+        support = F.normalize(learner.embedding(inner, episodes[0].flatten(0, 1)), dim=-1).view(1, 3, 2, -1)
+        found = learner._adapted(params, support, None, None)
+        moved[scaled] = found.moved - found.code
+        expected = 0.05 if scaled else 1.0
+        assert 0.9 * expected < float(found.spread.mean()) < 1.1 * expected
+    # Of six images of one task.
+    torch.testing.assert_close(moved[True], 6 * moved[False], rtol=1e-4, atol=1e-7)
+
+
 def test_attention_by_hand():
     # Cosines of the query with the four support images: 1, 0, -1 and 0.6.
     support = torch.tensor([[[[2.0, 0.0], [0.0, 3.0]], [[-1.0, 0.0], [3.0, 4.0]]]])

@@ -27,10 +27,15 @@ def read(path: Path, image_size: int | None, split_seed: int) -> ClassImages:
     where = str(path)
     held = arrays.read(path, where)
     images = held.get("images")
-    if images is None or (images.ndim < 5 and "labels" not in held and not _is_by_class(held)):
+    if images is None or "x_train" in held:
         return of_labels(where, arrays.npz(where, image_size), split_seed)
     if images.dtype != np.uint8:
         raise UserError(f"'{where}' has images of type {images.dtype}; few-shot arrays by class are uint8.")
+    if "labels" not in held and (images.ndim < 4 or (images.ndim == 4 and images.shape[-1] == 3)):
+        raise UserError(
+            f"'{where}' has images of shape {images.shape} and no labels; it takes `labels`, one for each image, or images by "
+            "class, K x n x H x W or K x n x H x W x C."
+        )
     if "labels" in held:
         values, labels = np.unique(label_values(f"'{where}': labels", held["labels"]), return_inverse=True)
         if len(labels) != len(images):
@@ -44,10 +49,6 @@ def read(path: Path, image_size: int | None, split_seed: int) -> ClassImages:
     split, note = _split(where, held, count, split_seed)
     x = resize(_channels_first(where, images), image_size)
     return classes.by_class(where, x, torch.from_numpy(labels.astype(np.int64)), names, split, (note,))
-
-
-def _is_by_class(held: dict[str, np.ndarray]) -> bool:
-    return held["images"].ndim == 4 and any(len(held.get(key, ())) == len(held["images"]) for key in _SPLITS)
 
 
 def of_labels(where: str, raw: RawData, split_seed: int) -> ClassImages:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,9 @@ from nas.datasets.image_files import Broken
 from nas.few_shot import class_folders
 from nas.few_shot.export import Exported
 from search_spaces import UserError
+
+_MOST_REPEATED = 24
+"""Images a class, repeated ones included."""
 
 
 class Answer(NamedTuple):
@@ -49,14 +53,17 @@ def support(exported: Exported, folder: Path) -> Support:
         )
     if len(found) < 2:
         raise UserError(f"'{folder}' has {len(found)} sub-folders with images; --support takes two classes or more.")
-    most = max(map(len, found.values()))
     rows = []
     for files in found.values():
         read = [_pixels(exported, file) for file in files]
         image_files.refuse(str(folder), [x for x in read if isinstance(x, Broken)], len(read))
         whole = [x for x in read if not isinstance(x, Broken)]
-        rows.append(torch.stack([whole[i % len(whole)] for i in range(most)]))
-    return Support(tuple(found), torch.stack(rows)[None])
+        rows.append(torch.stack(whole))
+    # Classes of fewer images repeat them, each as often as the others unless that took too many.
+    even = math.lcm(*map(len, rows))
+    each = even if even <= _MOST_REPEATED else max(map(len, rows))
+    images = torch.stack([row[torch.arange(each) % len(row)] for row in rows])
+    return Support(tuple(found), images[None])
 
 
 def classify(exported: Exported, given: Support, files: list[Path]) -> Iterator[Answer]:

@@ -65,7 +65,10 @@ class Exported(NamedTuple):
 def write(folder: Path, setup: Setup, params: Params) -> None:
     """Write an export into `folder`, all at once."""
     shape, source = setup.learner.problem.backbone.input_shape, setup.source
-    module = of_module(_module(setup.learner, params), source.mean, source.std)
+    mean, std = source.mean, source.std
+    if source.data.inverted:  # The program takes pixels as they are in files: ((1 - x) - mean) / std.
+        mean, std = 1 - mean, -std
+    module = of_module(_module(setup.learner, params), mean, std)
     # Two images and not one: torch takes a batch of one as a constant.
     program = formats.trace(module, torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)))
     about = {

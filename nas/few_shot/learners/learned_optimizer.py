@@ -44,10 +44,13 @@ class LearnedOptimizer:
     inner_lr: float = 0.2
     """i_t before training. The paper's is 0.01 over many more updates. Not ablated."""
     inner_steps: int = 3
-    hidden: int = 20
-    """Of the first LSTM, as Andrychowicz et al. 2016 have it."""
+    hidden: int = 5
+    """Of the first LSTM; Andrychowicz et al. 2016 have 20, with which nearly all of the time goes into it. On Omniglot (5-way
+    1-shot, validation classes) 64% after 12 core-seconds with 5, 58% after 16 with 20."""
     first_order: bool = True
     """Take gradients and losses as constants."""
+
+    former = {"hidden": "20"}
 
     optimizer = "adam"
     transductive = True

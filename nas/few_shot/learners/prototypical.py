@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
+from controller import Amount
 from nas.few_shot import learner
 from nas.few_shot.backbone import Network, Params
 from nas.few_shot.episodes import Episodes
@@ -30,6 +32,13 @@ class Prototypical:
     """More classes than in a test make training harder and the embedding better (section 2.6); the paper takes 60."""
     train_shot: int = 0
     train_queries: int = 5
+    scale: Amount = 0.0
+    """Of the distances before the softmax; 0: one over the square root of the embedding's length E. The paper has 1, with which a
+    network begins far too sure of its answers: on Tiny ImageNet its first loss is 98, and a guess has 3.7. After 150 steps there
+    (5-way 1-shot, validation classes) 29% with 1, 36% with the root, 37% with 8 / E and 1 / E; after 120 on Omniglot 77%, 85%,
+    84% and 69%."""
+
+    former = {"scale": "1.0"}
 
     optimizer = "adam"
     transductive = False
@@ -45,7 +54,7 @@ class Prototypical:
     def gradient(self, params: Params, episodes: Episodes, seed: int, step: int) -> Gradient:
         def loss(params: Params) -> tuple[Tensor, Params]:
             support, query, statistics = learner.train_together(self.embedding.train, params, episodes)
-            return learner.cross_entropy(minus_distance(query, support.mean(2)), episodes.query), statistics
+            return learner.cross_entropy(self._logits(query, support.mean(2)), episodes.query), statistics
 
         return learner.gradient(loss, params, self.embedding.statistics)
 
@@ -55,12 +64,18 @@ class Prototypical:
         return embedded.unflatten(1, support.shape[1:3]).mean(2)
 
     def logits(self, params: Params, adapted: Tensor, query: Tensor) -> Tensor:
-        return minus_distance(learner.over_tasks(self.embedding, params, query), adapted)
+        return self._logits(learner.over_tasks(self.embedding, params, query), adapted)
+
+    def _logits(self, query: Tensor, prototypes: Tensor) -> Tensor:
+        return minus_distance(query, prototypes) * (self.scale or query.shape[-1] ** -0.5)
 
 
 def minus_distance(query: Tensor, prototypes: Tensor) -> Tensor:
     """Minus the squared Euclidean distances, `[T, N, W]`, of `[T, N, E]` and `[T, W, E]`."""
     # By the binomial formula: all differences at once would take N W E numbers. |query|^2 is alike for all classes, and stays
     # for those who read the values as distances.
-    squares = query.square().sum(-1)[:, :, None] + prototypes.square().sum(-1)[:, None]
-    return 2 * query @ prototypes.mT - squares
+    wide = torch.promote_types(query.dtype, torch.float32)
+    with torch.autocast("cpu", enabled=False):  # In bfloat16 the difference of such large numbers would be off by 10.
+        query, prototypes = query.to(wide), prototypes.to(wide)
+        squares = query.square().sum(-1)[:, :, None] + prototypes.square().sum(-1)[:, None]
+        return 2 * query @ prototypes.mT - squares
