@@ -7,10 +7,13 @@ import sqlite3
 
 import pytest
 
+from nas import tables
 from nas.few_shot import evaluate, run
 from nas.few_shot.learners.maml import Maml
 from nas.few_shot.run import Config
 from nas.meta import task_distribution
+from nas.run import priors
+from nas.tasks import TaskName
 from nas.testing import synthetic_tasks
 from nas.tune import ranges, settings_file, study
 from nas.tune.objectives import FewShot, MetaTrain, Pruned
@@ -201,6 +204,40 @@ def test_tuning_a_meta_learner_trains_on_no_task_of_the_family_that_validates(mo
     assert few != many
     with pytest.raises(UserError, match="the split's families: narrow, wide"):
         dataclasses.replace(objective, validate="none").tasks()
+
+
+@pytest.mark.parametrize(
+    ("split", "family", "stay"),
+    [
+        ("everything", "own201", {"nasbench201", "own201-many", "natsbench-size", "transnas-micro"}),
+        ("everything", "accuracy", {"own201", "own201-many", "transnas-micro"}),
+        ("own201", "natsbench-size", {"nasbench201", "transnas-micro"}),
+    ],
+)
+def test_nothing_of_a_table_or_a_dataset_that_validates_is_trained_on(split, family, stay):
+    if not {"nasbench201", "nasbench201-hardware", "own201-many"} <= set(tables.names()):
+        pytest.skip("without the tables of NAS_TABLES")
+    rest, apart = MetaTrain("reptile", split, family, {}, 3, 2, 0).tasks()
+    names = [TaskName.parse(task.name) for task in rest.tasks]
+    assert stay <= {name.table for name in names}
+    theirs = [TaskName.parse(task.name) for task in apart]
+    assert not {n.table for n in names} & {n.table for n in theirs}
+    assert not {n.base_dataset() for n in names} & {n.base_dataset() for n in theirs}
+    columns = [column.name.split("/")[:2] for column in rest.auxiliary]
+    assert columns
+    assert not {table for table, _ in columns} & {n.table for n in theirs}
+    assert not {data.partition(":")[0] for _, data in columns} & {n.base_dataset() for n in theirs}
+
+
+def test_an_encoder_that_has_seen_a_task_that_validates_is_refused(nas, tmp_path):
+    asked = ("tune", "meta-train", "--learner", "rl2", "--setting", "entropy=0..1", "--trials", 1, "--out", "t")
+    assert "rl2 rests on the cell encoder of a prior" in nas(*asked).stderr
+    shipped = f"encoder={priors.SHIPPED}"
+    for given in (("--learner-option", shipped), ("--setting", shipped)):
+        done = nas(*asked, *given)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert "' validates; train one by nas meta-train" in done.stderr
+    assert not (tmp_path / "t").exists()
 
 
 def test_the_file_of_settings_is_taken_by_the_command_that_it_is_for(nas, tmp_path):

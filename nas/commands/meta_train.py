@@ -16,7 +16,7 @@ from nas import plugins
 from nas.commands import _meta_training, _options, _shared
 from nas.commands._former_options import refuse_former
 from nas.commands._kinds import SEED, GivenPath
-from nas.meta import from_runs, image_sets, metanas, splits, task_distribution
+from nas.meta import from_runs, held_apart, image_sets, metanas, splits, task_distribution
 from nas.run import priors
 from nas.run.lock import lock
 from nas.settings import typed
@@ -105,7 +105,7 @@ def command(
             raise UserError(f"{name} takes no --prior; it is for --from-runs and --learner rl2.")
         given["encoder"] = str(start)
     settings = typed(name, component, given)
-    _check_encoder(name, settings.get("encoder"), split)
+    held_apart.check_encoder(name, settings.get("encoder"), split)
     torch.set_num_threads(1)  # More add up gradients in another order each time.
     tasks = task_distribution.task_set(split, task_fraction=task_fraction, seed=seed)
     trained = component(tasks, **settings)
@@ -185,20 +185,3 @@ def _learn_from_runs(folder: Path | None, split: str, start: Path | None, runs: 
 
 def _write(path: Path, prior: Prior) -> None:
     prior_file.write(path, prior)
-
-
-def _check_encoder(name: str, prior: str | None, split: str) -> None:
-    """Raises `UserError` where rl2 has no encoder, or one that has seen what the split holds out."""
-    if name != "rl2":
-        return
-    if prior in (None, "none"):
-        raise UserError(
-            "rl2 rests on the cell encoder of a prior; train one by --learner transfer_gp and give --prior FILE."
-        )
-    about = prior_file.read(prior).about
-    seen = set(splits.split(split).held_out) - set(json.loads(about.get("held_out", "[]")))
-    if seen:
-        raise UserError(
-            f"Prior '{prior}' was trained on '{sorted(seen)[0]}', which split '{split}' holds out; "
-            f"train one by: nas meta-train --learner transfer_gp --split {split}"
-        )

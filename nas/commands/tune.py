@@ -16,7 +16,7 @@ from nas.commands import _few_shot_options, _options, _shared
 from nas.commands._kinds import SEED, GivenPath
 from nas.few_shot import named
 from nas.few_shot import run as few_shot_run
-from nas.meta import task_distribution
+from nas.meta import held_apart, task_distribution
 from nas.run.lock import lock
 from nas.settings import typed
 from nas.terminal import printable
@@ -101,8 +101,9 @@ def few_shot(pruner: Any, folder: Path | None, **asked: Any) -> None:
 @click.option("--learner-option", "-l", "options", multiple=True, metavar="NAME=VALUE", help="A setting that stays.")
 @click.option("--split", default="everything", show_default=True, help="What is held out, as for nas meta-train.")
 @click.option(
-    "--validate", default="own201", show_default=True, help="The family of tasks that validates, and trains nothing."
-)
+    "--validate", default="own201", show_default=True,
+    help="The family of tasks that validates. Nothing of its tables and datasets is trained on.",
+)  # fmt: skip
 @click.option("--evals", type=click.IntRange(1), default=30, show_default=True, help="Evaluations of a search.")
 @click.option("--searches", type=click.IntRange(1), default=10, show_default=True, help="Of each task.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of the weights and of every batch.")
@@ -120,8 +121,11 @@ def meta_train(
     name, given = plugins.absolute(learner).replace("-", "_"), _options.pairs(options, "--learner-option")
     component = plugins.load("meta-learner", name)
     objective = objectives.MetaTrain(name, split, validate, given, evals, searches, seed)
-    rest, _ = objective.tasks()  # A split or a family that there is not is refused before a folder is made.
-    digest = task_distribution.digest(task_distribution.task_set(split))
+    rest, apart = objective.tasks()  # A split or a family that there is not is refused before a folder is made.
+    lists = [text.removeprefix("encoder=").split(",") for text in search["ranges_"] if text.startswith("encoder=")]
+    for encoder in lists[0] if lists else [given.get("encoder")]:
+        held_apart.check_encoder(name, encoder, split, apart)
+    digest = task_distribution.digest(rest._replace(tasks=(*rest.tasks, *apart)))
     objective = dataclasses.replace(objective, digest=f"{digest} {plugins.sha256('meta-learner', name) or ''}".strip())
 
     def make(options: dict[str, str]) -> None:

@@ -14,7 +14,7 @@ from controller.models import features
 from nas import plugins, settings
 from nas.few_shot import run, training
 from nas.few_shot.run import Config
-from nas.meta import outer_loop, task_distribution
+from nas.meta import held_apart, outer_loop, task_distribution
 from nas.text import counted
 from search_spaces import UserError
 
@@ -112,15 +112,20 @@ class MetaTrain:
     def tasks(self) -> tuple[TaskSet, list[TaskScores]]:
         """What is trained on, and the family that validates, in an order drawn by the seed.
 
-        Raises `UserError` for a split or a family that there is not.
+        Raises `UserError` for a split or a family that there is not, and where nothing else is left to train on.
         """
         known = task_distribution.task_set(self.split)
         apart = [task for task in known.tasks if task.family == self.validate]
         if not apart:
             raise UserError(f"--validate is '{self.validate}'; the split's families: {', '.join(known.families)}.")
         order = torch.randperm(len(apart), generator=torch.Generator().manual_seed(self.seed)).tolist()
-        rest = tuple(task for task in known.tasks if task.family != self.validate)
-        return known._replace(tasks=rest), [apart[i] for i in order]
+        rest = held_apart.without(known, apart)
+        if not rest.tasks:
+            raise UserError(
+                f"Every task of split '{self.split}' is of a table or of a dataset of family '{self.validate}', which validates; "
+                f"set NAS_TABLES to a folder of more tables, or let another family validate: {', '.join(known.families)}."
+            )
+        return rest, [apart[i] for i in order]
 
 
 def searched(prior: Prior, task: TaskScores, evals: int, searches: int) -> float:
