@@ -93,6 +93,12 @@ def absolute(name: str) -> str:
     return f"{Path(file).resolve()}:{class_name}" if file.endswith(".py") and class_name else name
 
 
+def settled(kind: str, name: str) -> str:
+    """`absolute`, and one of ours as its file is called: a dash may stand for an underscore in its name, and in no path."""
+    ours = name.replace("-", "_")
+    return ours if ours in names(kind) else absolute(name)
+
+
 def origin(kind: str, name: str) -> Origin | None:
     """Where a component came from; None for ours."""
     if not is_outside(name) and name not in installed(kind):

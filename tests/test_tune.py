@@ -4,9 +4,11 @@ import dataclasses
 import json
 import shlex
 import sqlite3
+from pathlib import Path
 
 import pytest
 
+from controller.meta import reptile
 from nas import tables
 from nas.few_shot import evaluate, run
 from nas.few_shot.learners.maml import Maml
@@ -270,6 +272,21 @@ def test_the_file_of_settings_is_taken_by_the_command_that_it_is_for(nas, tmp_pa
     assert "has settings for nas few-shot --learner maml" in nas("meta-train", "--settings", file).stderr
     file.write_text(json.dumps({"format": "other"}))
     assert "is no file of settings" in nas(*asked).stderr
+
+
+def test_a_learner_of_a_file_is_tuned_and_trained_by_its_path(nas, tmp_path, monkeypatch):
+    known = synthetic_tasks.task_set(synthetic_tasks.scores(0))
+    monkeypatch.setattr(task_distribution, "task_set", lambda split, **more: known)
+    monkeypatch.setattr(task_distribution, "digest", lambda known: "one")
+    (tmp_path / "my-dir").mkdir()
+    (tmp_path / "my-dir/own.py").write_text(Path(reptile.__file__).read_text())
+    asked = ("-l", "space=transnas-micro", "-l", "steps=2", "--learner", "my-dir/own.py:Reptile")
+    searched = ("--validate", "narrow", "--setting", "inner_steps=1,2", "--trials", 1, "--evals", 2, "--searches", 1)
+    done = nas("tune", "meta-train", *asked, *searched)
+    assert done.returncode == 0, done.stderr
+    settings = ("--settings", tmp_path / "runs/tune-Reptile/best.json")
+    assert nas("meta-train", *asked, *settings, "--out", "out").returncode == 0
+    assert "has settings of" in nas("meta-train", "--learner", "reptile", *settings).stderr
 
 
 def test_the_command_that_is_printed_trains_what_was_tuned(nas, tmp_path):

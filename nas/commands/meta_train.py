@@ -96,10 +96,8 @@ def command(
         _learn_from_images(learner or metanas.NAME, given, image_sets.named(images), folder, seed, command_line)
         return
     learner, given = _settings(learner, tuned, _options.pairs(options, "--learner-option"))
-    name = plugins.absolute(learner)
+    name = plugins.settled("meta-learner", learner)
     component = plugins.load("meta-learner", name)
-    if not plugins.is_outside(name):
-        name = name.replace("-", "_")
     if start is not None:
         if name != "rl2":
             raise UserError(f"{name} takes no --prior; it is for --from-runs and --learner rl2.")
@@ -168,7 +166,7 @@ def _settings(learner: str | None, file: Path | None, given: dict[str, str]) -> 
     if file is None:
         return learner or "transfer_gp", given
     tuned = settings_file.read(file, "meta-train")
-    if learner is not None and learner.replace("-", "_") != tuned.learner:
+    if learner is not None and plugins.settled("meta-learner", learner) != tuned.learner:
         raise UserError(f"--learner is {learner}; '{file}' has settings of {tuned.learner}.")
     return tuned.learner, as_text(tuned.settings) | given
 

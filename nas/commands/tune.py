@@ -118,7 +118,7 @@ def meta_train(
     Example:
       nas tune meta-train --learner reptile --setting inner_steps=1..20 --trials 2 --evals 10 --split shipped
     """
-    name, given = plugins.absolute(learner).replace("-", "_"), _options.pairs(options, "--learner-option")
+    name, given = plugins.settled("meta-learner", learner), _options.pairs(options, "--learner-option")
     component = plugins.load("meta-learner", name)
     objective = objectives.MetaTrain(name, split, validate, given, evals, searches, seed)
     rest, apart = objective.tasks()  # A split or a family that there is not is refused before a folder is made.
@@ -154,7 +154,8 @@ def _tune(
     asked = {"objective": dataclasses.asdict(objective), "ranges": searched, "method": method, "seed": tune_seed}  # pyright: ignore
     first = ranges.defaults(component, searched)
     plan = Plan(objective, searched, first, method, trials, tune_seed, pruner, asked | {"pruner": pruner})
-    folder = folder or _shared.runs_root() / f"tune-{learner}"
+    short = component.__name__ if plugins.is_outside(learner) else learner  # A file's path would be folders.
+    folder = folder or _shared.runs_root() / f"tune-{short}"
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)  # More add up gradients in another order each time.
     with lock(folder, "study"):
