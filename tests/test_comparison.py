@@ -50,32 +50,61 @@ def test_a_network_that_is_right_where_the_other_is_wrong_was_worth_it():
 
 
 def test_a_search_that_one_simpler_model_levels_was_not_worth_it_whatever_validation_images_prefer():
-    # Against the 30 of the plain network six coins fall alike; against the 33 and 32 of the others three and four do.
+    # Against the 30 of the plain network six coins fall alike; of six, two and one fall otherwise against the others.
     rows = [
-        row(MAJORITY, 10, hits(32)),
-        row(LEARNED, 70, hits(33)),
+        row(MAJORITY, 10, hits(32)[:-2] + "11"),
+        row(LEARNED, 70, hits(31)[:-1] + "1"),
         row(REFERENCE, 80, hits(30)),
         row(FOUND, 90, hits(36)),
     ]
     said = comparison.sentence(rows)
     assert said.startswith("The search was not worth it here, take the simpler one, scikit-learn. ")
-    assert "the network found alone is right on 3, scikit-learn alone on 0 " in said
+    assert "the network found alone is right on 5, scikit-learn alone on 1 " in said
 
 
 def test_a_difference_that_chance_explains_was_not():
-    rows = [row(MAJORITY, 10, hits(0)), row(REFERENCE, 80, hits(31)), row(FOUND, 90, hits(36))]
+    rows = [row(MAJORITY, 10, hits(0)), row(REFERENCE, 80, hits(31)[:-1] + "1"), row(FOUND, 90, hits(36))]
     assert comparison.sentence(rows) == (
         "The search was not worth it here, take the simpler one, the plain ResNet. The network found is no better beyond "
-        "chance: of 40 test images the network found alone is right on 5, the plain ResNet alone on 0 "
-        "(McNemar's exact test, p = 0.062)."
+        "chance: of 40 test images the network found alone is right on 5, the plain ResNet alone on 1 "
+        "(McNemar's exact test, p = 0.22)."
     )
     assert "The network found is worse: " in comparison.sentence([row(LEARNED, 95, hits(36)), row(FOUND, 90, hits(30))])
+
+
+@pytest.mark.parametrize(("found", "plain"), [(hits(36), hits(31)), (hits(31), hits(36)), (hits(4, 4), hits(0, 4))])
+def test_where_fewer_than_six_test_images_differ_nothing_is_advised(found, plain):
+    said = comparison.sentence([row(MAJORITY, 10, plain), row(REFERENCE, 80, plain), row(FOUND, 90, found)])
+    assert said.startswith("The test images are too few to tell whether the search was worth it: of ")
+    assert said.endswith("); fewer than 6 such images show nothing.")
+
+
+def test_the_commonest_class_is_not_advised_where_the_network_is_ahead_of_it():
+    def said(valid, test):
+        rows = [row(MAJORITY, 50, hits(30)[:-2] + "11"), row(LEARNED, 45, hits(0)), row(FOUND, valid, hits(test))]
+        return comparison.sentence(rows)
+
+    # Eight coins against two.
+    assert said(60, 38).startswith("The test images are too few to tell whether the search was worth it: of 40 ")
+    assert said(60, 38).endswith("(McNemar's exact test, p = 0.11).")
+    assert said(None, 38) == said(60, 38)
+    assert "take the simpler one, majority. " in said(40, 38)
+    assert "take the simpler one, majority. " in said(60, 24)
+    # Another simpler model may be.
+    rows = [row(MAJORITY, 50, hits(30)[:-2] + "11"), row(LEARNED, 45, hits(31)[:-2] + "11"), row(FOUND, 60, hits(38))]
+    assert "take the simpler one, scikit-learn. " in comparison.sentence(rows)
+
+
+def level(kind):
+    """As many right as any other: the networks found on four images that others have wrong, and these on four of theirs."""
+    ours, theirs = ("1111", "0000") if kind in (FOUND, ENSEMBLE) else ("0000", "1111")
+    return hits(31, 31) + ours + theirs + "0"
 
 
 def advised(*valid_scores):
     """What the sentence advises where all models are level on the test images, but for those that the network beats."""
     kinds = MAJORITY, LEARNED, REFERENCE, FOUND
-    rows = [row(kind, valid, hits(35)) for kind, valid in zip(kinds, valid_scores)]
+    rows = [row(kind, valid, level(kind)) for kind, valid in zip(kinds, valid_scores)]
     return comparison.sentence(rows).partition("take the simpler one, ")[2].partition(". The network")[0]
 
 
@@ -93,13 +122,13 @@ def test_of_simpler_models_that_tie_on_validation_images_the_exported_one_is_adv
 
 
 def test_of_simpler_models_that_tie_beside_an_exported_ensemble_the_simplest_is_advised():
-    rows = [row(kind, 70, hits(35)) for kind in (LEARNED, REFERENCE, FOUND, ENSEMBLE)]
+    rows = [row(kind, 70, level(kind)) for kind in (LEARNED, REFERENCE, FOUND, ENSEMBLE)]
     assert "take the simpler one, scikit-learn. " in comparison.sentence(rows, ENSEMBLE)
     assert "take the simpler one, the plain ResNet. " in comparison.sentence(rows[:3])
 
 
 def test_test_images_never_choose_between_simpler_models():
-    scored = [row(LEARNED, 70, hits(39)), row(REFERENCE, 70, hits(34)), row(FOUND, 65, hits(36))]
+    scored = [row(LEARNED, 70, hits(39)), row(REFERENCE, 70, hits(34)[:-2] + "11"), row(FOUND, 65, hits(38))]
     assert "take the simpler one, the plain ResNet. " in comparison.sentence(scored)
     assert scored[0].hits.sum() > scored[1].hits.sum()
 

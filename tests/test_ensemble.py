@@ -184,6 +184,7 @@ def test_the_sentence_is_about_the_ensemble_where_that_is_handed_out():
 
     rows = [row("SVC", LEARNED, 20), row("the plain ResNet", REFERENCE, 30), row("the network found", FOUND, 31)]
     rows.append(row("the ensemble of both networks", ENSEMBLE, 38))
+    rows[2] = rows[2]._replace(correct=rows[2].correct[::-1])
     assert comparison.sentence(rows, ENSEMBLE).startswith(
         "The search was worth it: of 40 test images the ensemble of both networks alone is right on 8, the plain ResNet alone "
     )

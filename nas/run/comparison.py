@@ -27,6 +27,9 @@ _SIZES = ("stem=", "width=")
 """How settings of a network's size begin."""
 LEVEL = 0.05
 """The p-value below which a difference counts, as usual."""
+_TELLING = 6
+"""Test images that only one of two models has right, from which on McNemar's exact test can tell them apart: five that all fall
+alike have p = 0.0625."""
 _HEADINGS = ("model", "valid", "test", "95% interval", "balanced", "macro F1", "parameters", "ms an image", "seconds")
 
 
@@ -136,6 +139,7 @@ def sentence(rows: list[Row], kind: str = FOUND) -> str:
 
     It was where the network is better beyond chance than the simpler model that validation images prefer, and than all others
     too: the networks that validation images judge are trained for a third of the epochs, so that they can prefer the wrong one.
+    Where the two differ on too few test images for any answer, that is said, and nothing is advised.
 
     Args:
         kind: of the row of what was found: the network, or the ensemble with it.
@@ -143,7 +147,9 @@ def sentence(rows: list[Row], kind: str = FOUND) -> str:
     found = next(row for row in rows if row.kind == kind)
     simpler = [row for row in rows if row.kind not in (FOUND, ENSEMBLE)]
     level = [row for row in simpler if not _is_better(found, row)]
-    other = advised(level or simpler, found if kind == ENSEMBLE else handed_out(rows))
+    # Nobody is advised to name the commonest class where a network is ahead of that, though chance may explain it.
+    sensible = [row for row in level if not (row.kind == MAJORITY and _is_ahead(found, row))]
+    other = advised(sensible or level or simpler, found if kind == ENSEMBLE else handed_out(rows))
     test = baselines.paired(found.hits, other.hits)
     differ = (
         f"of {len(found.correct)} test images {found.name} alone is right on {test.first_only}, {other.name} alone on "
@@ -151,6 +157,10 @@ def sentence(rows: list[Row], kind: str = FOUND) -> str:
     )
     if not level:
         return f"The search was worth it: {differ}."
+    few = test.first_only + test.second_only < _TELLING
+    if few or not sensible:
+        why = f"; fewer than {_TELLING} such images show nothing" if few else ""
+        return f"The test images are too few to tell whether the search was worth it: {differ}{why}."
     how = "worse" if test.p < LEVEL else "no better beyond chance"
     subject = f"{found.name[0].upper()}{found.name[1:]}"
     return f"The search was not worth it here, take the simpler one, {other.name}. {subject} is {how}: {differ}."
@@ -160,6 +170,12 @@ def _is_better(found: Row, other: Row) -> bool:
     """Whether the network found is better than a simpler model beyond chance."""
     test = baselines.paired(found.hits, other.hits)
     return test.p < LEVEL and test.first_only > test.second_only
+
+
+def _is_ahead(found: Row, other: Row) -> bool:
+    """Whether more is right by the network found, on test images and by the validation score where it has one."""
+    judged = found.valid_score is None or found.valid_score > (other.valid_score or 0.0)
+    return judged and bool(found.hits.sum() > other.hits.sum())
 
 
 def lines(document: dict[str, Any]) -> list[str]:
