@@ -1,9 +1,12 @@
 """Gradient search: exact mixtures of tables, relaxed controllers on them, what each does beside the others."""
 
+import json
+
 import pytest
 import torch
 
 from controller import Proposal, Results
+from controller.models import legacy
 from controller.policies import dirichlet, perturbation
 from nas import plugins, tasks
 from nas.compare import trial
@@ -111,6 +114,43 @@ def test_seeds_stay_apart_and_resume_bitwise_along_slopes(name):
         assert torch.equal(leaf.nan_to_num(-1), state_tree.flatten(again.state)[path].nan_to_num(-1)), path
         assert torch.equal(leaf[2].nan_to_num(-1), own.nan_to_num(-1)), path
     assert (last.state.selection.fixed >= 0).any()
+
+
+@EVERY
+def test_the_architecture_of_a_mixture_that_is_scored_is_its_likeliest(name, table):
+    """Also in a run of a version whose state did not say whether mixtures are scored."""
+    table("own201")
+    evaluate, controller = tasks.find("own201/digits").load(torch.arange(2)), _made(name, steps=9, warmup=2)
+    first, last = (_searched(controller, evaluate, torch.arange(2), number) for number in (2, 6))
+    assert torch.equal(first.proposal.weights, torch.nn.functional.one_hot(first.proposal.archs, 5).float())
+    assert torch.equal(last.proposal.archs, last.proposal.weights.argmax(-1))
+    assert {"/sloped", "/inner/sloped"} <= set(legacy.ADDED_LEAVES[name])
+
+
+@EVERY
+def test_architectures_are_drawn_where_only_they_are_scored(name):
+    def evaluate(proposal):
+        return Results(torch.zeros(proposal.archs.shape[:2]), torch.ones(proposal.archs.shape[:2]))
+
+    archs = []
+    for step in search(_made(name), evaluate, _made(name).begin(None, torch.arange(1))):
+        archs.append(step.proposal.archs[0, 0])
+        if len(archs) == 20:
+            break
+    assert len(torch.stack(archs).unique(dim=0)) > 10
+
+
+def test_a_search_too_short_to_select_says_so_and_whose_score_it_shows(nas, table):
+    table("own201")
+    options = ("--task", "own201/digits", "--controller", "darts", "--evals", "20")
+    short = nas("search", *options, "--name", "short").stdout
+    assert "darts selects an architecture at evaluation 201, and the search ends after 20" in short
+    assert "provisional, of a mixture" in short
+    assert json.loads(nas("show", "short", "--json").stdout)["best"][0]["provisional"] is True
+    enough = nas("search", *options, "-c", "steps=19", "--name", "enough").stdout
+    assert "selects an architecture" not in enough
+    assert "provisional" not in enough
+    assert "provisional" not in json.loads(nas("show", "enough", "--json").stdout)["best"][0]
 
 
 @EVERY

@@ -59,7 +59,10 @@ STATE_LEAVES: dict[str, dict[str, str | None]] = {
 }
 """By the controller's new name: the path of a leaf, as `/credit`, to its new one; None for a leaf that is kept no longer."""
 
-ADDED_LEAVES = {"transfer_bo": ("/given_up",)}
+ADDED_LEAVES = {
+    "transfer_bo": ("/given_up",),
+    **dict.fromkeys(("darts", "drnas", "gdas", "pc_darts", "snas"), ("/sloped", "/inner/sloped")),
+}
 """By the controller's name: leaves of states that came later. A run without one goes on with that of a search that begins."""
 
 RENEWED = ("/prior",)

@@ -45,6 +45,8 @@ class State(NamedTuple):
     baseline: baseline.Baseline
     selection: Selection
     """What `perturbation` has found out so far."""
+    sloped: Tensor
+    """bool `[S]` whether the evaluator has said a slope, so that it scores mixtures."""
 
 
 class Final(NamedTuple):
@@ -108,7 +110,8 @@ def begin(space: Space, seeds: Tensor, prior: Prior | None = None, **more: Tenso
         alpha = alpha + learned
     params = {"alpha": alpha, **more}
     zero_S, nothing = torch.zeros_like(seeds), perturbation.begin(space, seeds)
-    return State(seeds, zero_S, params, optim.adam_begin(params), baseline.begin(seeds), nothing)
+    unknown_S = torch.zeros(len(seeds), dtype=torch.bool)
+    return State(seeds, zero_S, params, optim.adam_begin(params), baseline.begin(seeds), nothing, unknown_S)
 
 
 def selects_after(relaxation: Relaxation, batch: int) -> int:
@@ -125,7 +128,11 @@ def selects_after(relaxation: Relaxation, batch: int) -> int:
 
 
 def propose(relaxation: Relaxation, state: State, batch: int) -> Proposal:
-    """The next mixtures of each search, with an architecture drawn for each; once one is selected, architectures alone."""
+    """The next mixtures of each search, with an architecture for each; once one is selected, architectures alone.
+
+    The architecture is drawn, as the gradient needs it where mixtures are not scored. Where they are, it is the likeliest of the
+    mixture: what a search hands out that ends before it selects.
+    """
     space, step = relaxation.space, int(state.step[0])
     with torch.no_grad():
         logits_SDC = relaxation.logits(state.params)
@@ -133,7 +140,9 @@ def propose(relaxation: Relaxation, state: State, batch: int) -> Proposal:
             archs = nets.Independent(space).sample({"logits": logits_SDC}, state.seeds, state.step, batch)
             if step < relaxation.warmup:
                 return Proposal(archs, weights=one_hot(archs, space))
-            return Proposal(archs, weights=relaxation.mix(state.params, state, batch))
+            weights = relaxation.mix(state.params, state, batch)
+            archs = torch.where(state.sloped[:, None, None], _likeliest(space, weights, state), archs)
+            return Proposal(archs, weights=weights)
         final = relaxation.final(state.params)
         mixture_SDC = softmax(relaxation, final.logits)
         if relaxation.select == "perturbation":
@@ -164,6 +173,7 @@ def learn(relaxation: Relaxation, state: State, proposal: Proposal, results: Res
             mixture_SDC = softmax(relaxation, relaxation.final(state.params).logits)
         found = perturbation.learn(relaxation.space, at, state.selection, mixture_SDC, results.score)
         return after._replace(selection=found)
+    after = after._replace(sloped=torch.full_like(state.sloped, results.slope is not None))
     if results.slope is not None and step < relaxation.warmup:
         return after
     params = optim.leaves(state.params)

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from controller import SelectsInTheEnd
 from controller.transfer_bo import TransferBO
 from nas.commands import _options, _shared, forecast, show
 from nas.meta import task_similarity
@@ -61,6 +62,7 @@ def announce(run: Run, setup: Setup) -> None:
     _say_size(config, setup)
     _say_ending(config)
     _say_repeats(config, setup)
+    _say_unselected(config, setup)
 
 
 def start(name: str | None, config: RunConfig, setup: Setup) -> Run:
@@ -88,6 +90,19 @@ def _say_repeats(config: RunConfig, setup: Setup) -> None:
         click.echo(
             f"There are {counted(count, 'architecture')} to try: {config.evals} evaluations repeat some, "
             "which gives the same score again."
+        )
+
+
+def _say_unselected(config: RunConfig, setup: Setup) -> None:
+    """Of a controller that selects an architecture in the end, that the budget ends before."""
+    evaluations = budget.search_evaluations(config)
+    if evaluations is None or not isinstance(setup.controller, SelectsInTheEnd):
+        return
+    before = setup.controller.selects_after(config.batch) * config.batch
+    if evaluations <= before:
+        click.echo(
+            f"{config.controller} selects an architecture at evaluation {before + 1}, and the search ends after {evaluations}: "
+            "what scored best until then is handed out. A smaller -c steps=N or a larger --evals lets it select."
         )
 
 

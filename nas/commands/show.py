@@ -91,6 +91,11 @@ def print_run(run: Run) -> None:
         f"score   {top['score']:.3f} at evaluation {top['found_at']}{_after(top, about.task, about.space.component == _PIPELINE)}"
         + _over_seeds(rows, "score")
     )
+    if top.get("provisional"):
+        console.print(
+            "        provisional, of a mixture or of weights under training, and not what the architecture scores: the search "
+            "ended before it had such a score"
+        )
     _print_choice(console, top)
     # Of a network that was trained to the end the line below says the same, with its interval.
     if top["report"] is not None and (len(rows) > 1 or trained_network.load(run.folder) is None):

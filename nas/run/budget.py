@@ -180,6 +180,11 @@ def _search_minutes(config: RunConfig) -> float | None:
     return None if config.minutes is None else search_seconds(config) / 60
 
 
+def search_evaluations(config: RunConfig) -> int | None:
+    """Evaluations of each seed that the search has, without those that tell its leaders apart; None: they are not bounded."""
+    return None if config.evals is None else config.evals - leader_trainings(leaders_within(config, config.evals))
+
+
 def text(config: RunConfig) -> str:
     """The budget in words."""
     trainings = leader_trainings(leaders_within(config, config.evals)) if config.evals else 0

@@ -64,7 +64,8 @@ def figures(
         found.append(Figure("test", f"{top['report']:.2f}", place))
     # The other numbers may be those of the plain network or of an ensemble.
     whose = "of the network found, " if winner is not None and (winner.members or winner.arch != top["arch"]) else ""
-    found.append(Figure("score", f"{top['score']:.2f}", f"{whose}at evaluation {top['found_at']}"))
+    provisional = ", provisional" if top.get("provisional") else ""
+    found.append(Figure("score", f"{top['score']:.2f}", f"{whose}at evaluation {top['found_at']}{provisional}"))
     if parameters is not None:
         found.append(Figure("parameters", f"{parameters:,}"))
     leaders = document["leader_trainings"]

@@ -43,6 +43,8 @@ def summary(run: Run) -> dict[str, Any]:
                 row |= names.of(about, space, arch)._asdict()
                 row |= {"score": round(score, 4), "report": report, "found_at": at, "epochs": after}
                 row |= more
+                if past.provisional is not None and bool(past.provisional[row["seed"] - first, at - 1]):
+                    row["provisional"] = True
                 if ratio is not None:
                     at_best = ratio[row["seed"] - first, at - 1]
                     row["constraint_ratio"] = [round(x, 4) for x in at_best.tolist()]
