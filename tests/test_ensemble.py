@@ -200,6 +200,30 @@ def test_the_sentence_is_about_the_ensemble_where_that_is_handed_out():
     assert not PipelineTraining.of("digits", **{name: value}).ensemble
 
 
+def test_a_score_of_the_search_stands_beside_no_figure_of_longer_trainings(tmp_path, monkeypatch):
+    options = {"space": "pipeline", "unit": "0.005", "final": "0.005"}
+    config = RunConfig("digits", "random_search", prior="none", evals=1, comparison=True, training_options=options)
+    monkeypatch.setattr(PipelineTraining, "reference", lambda self, arch: None)
+    monkeypatch.setattr(simpler.latency, "of_networks", lambda modules, shape: ([1.0] * len(modules), "x"))
+    monkeypatch.setattr(
+        simpler.baselines, "fit_best", lambda images, *_: simpler.baselines.majority(images, tuple("0123456789"))
+    )
+    setup = session.load(config)
+    with session.start(tmp_path / "run", config, setup) as run:
+        list(session.resume(run, setup))
+        finish.write_report(run, setup)
+        simpler.make(run, setup)
+        document = comparison.read(run)
+        assert document is not None
+        figures = {row.kind: row.valid_score is not None for row in comparison.rows_of(document)}
+        assert figures == {"majority": True, LEARNED: True, FOUND: False, ENSEMBLE: False}
+        said = [line for line in comparison.lines(document) if line.startswith("Networks have no figure under valid: ")]
+        assert len(said) == 1
+        text = "\n".join(comparison.section(run))
+        assert said[0] in text
+        assert "as the search trained them" not in text
+
+
 @pytest.mark.parametrize(("own", "other", "chosen"), [(20, 21, 1), (20, 20, 0), (21, 20, 0)])
 def test_without_an_ensemble_validation_images_choose_between_its_two_trainings(
     own, other, chosen, tmp_path, monkeypatch

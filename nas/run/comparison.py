@@ -69,8 +69,9 @@ class Row(NamedTuple):
     arch: str | None
     """As its space describes it; None for what is no network."""
     valid_score: float | None
-    """By the metric of the search, after training on the training images alone: a network for `HELD_OUT` of its epochs, or as the
-    search trained it. None of an ensemble of two trainings of one architecture, which needs no judge."""
+    """By the metric of the search, after training on the training images alone: a network for `HELD_OUT` of its epochs.
+    None of an ensemble of two trainings of one architecture, and of these, which need no judge; in earlier versions the network
+    found had the search's score there."""
     test_accuracy: float
     interval: list[float]
     """95% (Wilson)."""
@@ -182,7 +183,7 @@ def lines(document: dict[str, Any]) -> list[str]:
     """What is said below the table."""
     exported = _plain_is_exported(document) or _ensemble_is_exported(document) or _second_is_exported(document)
     # A comparison of an earlier version does not say why the plain network is missing.
-    in_the_end = (_has_mirrors(document), _is_larger(document))
+    in_the_end = (_has_mirrors(document), _is_larger(document), _is_not_judged(document))
     lines = (document["sentence"], exported, *in_the_end, document.get("no_plain", ""))
     said = [line for line in lines if line != ""]
     return [*said, f"Latency by {document['latency_by']}; models of scikit-learn in Python."]
@@ -242,6 +243,12 @@ def _is_larger(document: dict[str, Any]) -> str:
     return f"Final trainings have {words}: there is time for a larger network than in the search."
 
 
+def _is_not_judged(document: dict[str, Any]) -> str:
+    if all(row.valid_score is not None for row in rows_of(document) if row.kind == FOUND):
+        return ""
+    return "Networks have no figure under valid: both trainings are of one architecture, and no validation images judge them."
+
+
 def _differs(document: dict[str, Any]) -> list[str]:
     """The settings in which the network found was trained otherwise in the end than in the search."""
     # A comparison of an earlier version had no such choice. Names of pipelines are long: what differs says it.
@@ -265,7 +272,8 @@ def section(run: Run) -> list[str]:
     grid = "\n".join("| " + " | ".join(row) + " |" for row in drawn)
     metric = METRIC_NAMES.get(document["metric"], "")
     how = "for a third of their epochs"
-    if any(row.valid_score is None for row in rows_of(document)):
+    # In a comparison of an earlier version.
+    if any(row.valid_score is None for row in rows_of(document)) and not _is_not_judged(document):
         how = "as the search trained them"
     intro = f"Validation figures are {metric} after training on the training images alone, of networks {how}."
     return ["## Beside simpler models", *map(escape, lines(document)), grid, intro]

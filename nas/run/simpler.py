@@ -68,8 +68,6 @@ def make(run: Run, setup: Setup) -> None:
     best = choice.handed_out(run, past, session.best(run.config, past))
     top = choice.top(run, past, best)
     arch = best.archs[top]
-    # Of several objectives, or of a proxy, it is another figure than the training's.
-    best_score = float(best.score[top]) if setup.evaluator is training else None
     searched = past.wall + choice.wall(run, past)
     images, task, metric = training.images, setup.evaluator.task, training.metric
     networks = train(run, setup, arch)
@@ -88,7 +86,8 @@ def make(run: Run, setup: Setup) -> None:
     times, latency_by = latency.of_networks(modules, winner.input_shape or task.input_shape)
     for (kind, (held_out, final)), module, milliseconds in zip(networks.items(), modules, times):
         spent = final.seconds + (0.0 if kind == REFERENCE else searched)
-        valid = _valid_score(held_out, final, metric) if held_out else best_score if kind == FOUND else None
+        # The search's own score is of a shorter training, on fewer images: it stands beside no other.
+        valid = _valid_score(held_out, final, metric) if held_out else None
         name = _NAMES[kind].format("both networks" if REFERENCE in networks else "two trainings")
         rows.append(_row_of_network(name, kind, valid, final, module, milliseconds, spent))
     chosen = comparison.handed_out(rows)
