@@ -257,6 +257,8 @@ def test_runs_that_cannot_be_learned_from_leave_nothing_behind(nas, tmp_path):
     assert "There is no run in" in refused.stderr
     for given, said in (
         (("--learner", "rl2"), "leave --learner out"),
+        (("--seed", 3), "leave --seed out"),
+        (("--task-fraction", 0.5), "leave --task-fraction out"),
         (("--prior", priors.SHIPPED_POLICY), "is a prior of attention_policy"),
     ):
         refused = nas("meta-train", "--from-runs", tmp_path / "nope", *given, "--out", tmp_path / "out")

@@ -106,6 +106,10 @@ def refused(nas, tmp_path):
         (("meta-train", "--no-atlas"), "instead: --learner-option per_arch_memory=true or false"),
         (("meta-train", "--learner-option", "pca_steps=-1"), "pca_steps is '-1'; it takes a whole number of 0 or more"),
         (("meta-train", "--learner", "rl2"), "give --prior FILE"),
+        (("meta-train", "--images", "digits", "--split", "nosuch"), "not from tables; leave --split out"),
+        (("meta-train", "--images", "digits", "--task-fraction", "7"), "leave --task-fraction out"),
+        (("meta-train", "--images", "digits", "--prior", "/nonexistent"), "leave --prior out"),
+        (("meta-train", "--images", "digits", "--settings", "/nonexistent.json"), "leave --settings out"),
         (("meta-train", "--learner", "mamls"), "There are: learned_optimizer, maml, meta_sgd, "),
         (("meta-train", "--task-fraction", "0"), "--task-fraction is 0.0; it takes a number above 0, at most 1"),
         (

@@ -84,13 +84,17 @@ def command(
     command_line = shlex.join(["nas", *sys.argv[1:]])
     if more and not runs:
         raise UserError(f"Got '{more[0]}'; runs to learn from come after --from-runs.")
+    of_tables = {"--settings": tuned, "--task-fraction": task_fraction != 1}
     if runs:
-        given = {"--learner": learner, "--settings": tuned, "--learner-option": options, "--images": images}
-        for option in (name for name, value in given.items() if value):
+        of_training = {"--learner": learner, "--learner-option": options, "--images": images, "--seed": seed}
+        for option in (name for name, value in (of_training | of_tables).items() if value):
             raise UserError(f"--from-runs trains nothing and adds to a prior that is trained; leave {option} out.")
         _learn_from_runs(folder, split, start, [*runs, *more], command_line)
         return
     if images or learner == metanas.NAME:
+        of_tables |= {"--split": split != "everything", "--prior": start}
+        for option in (name for name, value in of_tables.items() if value):
+            raise UserError(f"{metanas.NAME} learns from image sets and not from tables; leave {option} out.")
         given = _options.pairs(options, "--learner-option")
         folder = folder or _shared.runs_root() / "metanas"
         _learn_from_images(learner or metanas.NAME, given, image_sets.named(images), folder, seed, command_line)
