@@ -77,6 +77,18 @@ def test_the_slope_is_the_derivative_of_the_loss_by_each_weight(nets):
     assert (slope[:, 0] == 0).all(), "nothing comes through `none`"
 
 
+@pytest.mark.parametrize("name", MIXTURES)
+def test_the_gradients_of_a_batch_are_what_it_learns_by_and_the_slope_of_its_score(name, nets):
+    weights, x, y = _given()
+    for net in nets:
+        by_weight, by_mixture = net.gradients(weights.params, MIXTURES[name], x[:1], y[:1])
+        resting = Weights(weights.params, torch.zeros_like(weights.params))
+        learned, _ = net.learn(resting, MIXTURES[name], x[:1], y[:1], [0.1], 0.0, 0.0)
+        torch.testing.assert_close(by_weight, learned.momentum, rtol=0, atol=1e-12)
+        slope = net.score(weights, MIXTURES[name], x[:1], y[:1], slope=True).slope
+        torch.testing.assert_close(by_mixture, slope, rtol=0, atol=1e-12)
+
+
 def test_a_path_is_the_network_of_its_cell(nets):
     """With the supernet's weights in the space's own network, in training mode."""
     weights, x, y = _given()

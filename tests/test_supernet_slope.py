@@ -31,6 +31,10 @@ class _Quadratic:
         off = self._off(weights.params, mixture, labels)
         return Weights(weights.params - rates[0] * off, off), torch.zeros(1)
 
+    def gradients(self, params, mixture, images, labels):
+        scored = _Quadratic.score(self, Weights(params, torch.zeros_like(params)), mixture, images, labels, slope=True)
+        return scored.logits, scored.slope
+
     def score(self, weights, mixture, images, labels, *, slope):
         off = self._off(weights.params, mixture, labels)
         by_mixture = torch.zeros_like(mixture) if bool(labels) else -(self.A.T @ off).view_as(mixture)
@@ -46,6 +50,26 @@ def test_on_quadratic_losses_it_is_the_closed_form():
     exact = xi * A.T @ (stepped - b)
     found = second_order(_Quadratic(A, b), w, m, train, valid, xi)
     torch.testing.assert_close(found.flatten(), exact, rtol=0, atol=1e-10)
+
+
+def test_it_takes_four_passes():
+    """The slope after the step and the direction of the difference are of one pass."""
+    passes = []
+
+    class Counted(_Quadratic):
+        def gradients(self, *given):
+            passes.append("gradients")
+            return super().gradients(*given)
+
+        def score(self, *given, slope):
+            passes.append("score")
+            return super().score(*given, slope=slope)
+
+    given = (torch.eye(2, dtype=FLOAT64), torch.zeros(2, dtype=FLOAT64))
+    w, m = (torch.randn(shape, dtype=FLOAT64) for shape in ((2,), (1, 2)))
+    train, valid = (Batches(torch.zeros(1), torch.tensor([label])) for label in (0, 1))
+    second_order(Counted(*given), w, m, train, valid, 0.3)
+    assert passes == ["gradients", "gradients", "score", "score"]
 
 
 def _given():

@@ -24,8 +24,7 @@ from controller.darts import Darts
 from controller.policies import optim, relaxed
 from nas import loop, plugins
 from nas.evaluators.supernet import Memory, Supernet
-from nas.training import supernet_slope, supernet_start
-from nas.training.supernet_program import Weights
+from nas.training import supernet_start
 from search_spaces import UserError, _noise
 
 NAME = "metanas"
@@ -172,9 +171,6 @@ class MetaNas:
         params = optim.leaves(state.params)
         mixed = controller.mix(params, state, 1)[0, 0]
         x, y, _ = one.images.validation(int(memory.evaluations))
-        batch, weights = supernet_slope.Batches(x, y), memory.weights[0]
-        slope = one.net.score(Weights(weights, torch.zeros_like(weights)), mixed.detach(), x, y, slope=True).slope
-        assert slope is not None
+        gradient, slope = one.net.gradients(memory.weights[0], mixed.detach(), x, y)
         alpha = optim.grads((mixed * slope.float()).sum()[None], params)["alpha"][0]
-        gradient = supernet_slope.gradient(one.net, weights, mixed.detach(), batch)
         return End(alpha, supernet_start.named(one.net.programs, gradient), accuracy)

@@ -61,6 +61,10 @@ class Supernet(Protocol):
         """The logits of batches, which need not be for learning."""
         ...
 
+    def gradients(self, params: Tensor, mixture: Tensor, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Of one batch's loss: by the weights, `[P]`, 0 where the mixture uses them not; by the mixture, float64 `[D, C]`."""
+        ...
+
 
 def make(
     operations: Sequence[Sequence[str]], task: Task, skeleton: Skeleton, device: torch.device | str = "cpu",
@@ -124,6 +128,25 @@ class CompiledSupernet:
         momentum: float,
         decay: float,
     ) -> tuple[Weights, Tensor]:
+        return self._learned(weights, mixture, images, labels, rates, momentum, decay)[:2]
+
+    def gradients(self, params: Tensor, mixture: Tensor, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        # The momentum after a first step of SGD is the gradient itself.
+        resting = Weights(params, torch.zeros_like(params))
+        after, _, slope = self._learned(resting, mixture, images, labels, [0.0], 0.0, 0.0)
+        return after.momentum, slope
+
+    def _learned(
+        self,
+        weights: Weights,
+        mixture: Tensor,
+        images: Tensor,
+        labels: Tensor,
+        rates: list[float],
+        momentum: float,
+        decay: float,
+    ) -> tuple[Weights, Tensor, Tensor]:
+        """As `learn`, and the sum over batches of the gradients by the mixture, float64 `[D, C]`."""
         mixed, x = self.programs.of(mixture), to_lanes(images.to(self.dtype), self.code)
         after = Weights(weights.params.clone(), weights.momentum.clone())
         losses = torch.zeros(len(x), dtype=torch.float64)
@@ -135,7 +158,7 @@ class CompiledSupernet:
         held = (x, labels.contiguous(), rates_T, after.params, after.momentum, running, work, slope, losses)
         tables = (code, mixed.mix, mix, mixed.ranges)
         self.code.mixed_learn(ctypes.byref(network), *map(pointer, tables), *counts, *map(pointer, held))
-        return after, losses
+        return after, losses, slope
 
     def score(self, weights: Weights, mixture: Tensor, images: Tensor, labels: Tensor, *, slope: bool) -> Scored:
         mixed, x = self.programs.of(mixture), to_lanes(images.to(self.dtype), self.code)

@@ -61,6 +61,14 @@ class AutogradSupernet:
         logits, losses, grads = (torch.stack(parts) for parts in zip(*outcome))
         return Scored(logits, losses, grads.mean(0) if slope else None)
 
+    def gradients(self, params: Tensor, mixture: Tensor, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        (x,), (y,), leaf = images.to(self.device, params.dtype), labels.to(self.device), params.to(self.device).clone()
+        mix = mixture.to(leaf).requires_grad_()
+        loss = F.cross_entropy(self._logits(leaf.requires_grad_(), mix, x), y)
+        # A path of nothing but `none` has no derivative.
+        by_weight, by_mixture = torch.autograd.grad(loss, (leaf, mix), allow_unused=True, materialize_grads=True)
+        return torch.where(self._used(mixture), by_weight, 0.0).cpu(), by_mixture.double().cpu()
+
     def _used(self, mixture: Tensor) -> Tensor:
         """Which parameters a mixture uses, bool `[P]`."""
         mixed = self.programs.of(mixture)

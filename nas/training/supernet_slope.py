@@ -36,23 +36,15 @@ def second_order(
         train: one batch, as `valid` is.
         length: of the difference. The shorter, the closer to the exact derivative, up to the digits of the weights.
     """
-    after = gradient(net, params, mixture, train)
-    stepped = params - rate * after
-    first = net.score(_resting(stepped), mixture, *valid, slope=True).slope
-    along = gradient(net, stepped, mixture, valid)
+    stepped = params - rate * net.gradients(params, mixture, *train)[0]
+    along, first = net.gradients(stepped, mixture, *valid)
     step = length / float(along.double().norm().clamp_min(torch.finfo(torch.float64).tiny))
     high, low = (
         net.score(_resting(params + sign * step * along), mixture, *train, slope=True).slope for sign in (1, -1)
     )
-    assert first is not None
     assert high is not None
     assert low is not None
     return first - rate * (high - low) / (2 * step)
-
-
-def gradient(net: Supernet, params: Tensor, mixture: Tensor, batch: Batches) -> Tensor:
-    """Of a batch's loss by the weights, `[P]`: the momentum after a first step of SGD is the gradient itself."""
-    return net.learn(_resting(params), mixture, *batch, [0.0], 0.0, 0.0)[0].momentum
 
 
 def _resting(params: Tensor) -> Weights:
