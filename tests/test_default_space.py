@@ -14,6 +14,7 @@ MINUTES = {"minutes": 10.0, "controller": None, "evaluator": None, "aim": ""}
 def test_own_images_within_minutes_get_whole_pipelines(task):
     assert _default_space.named(task, MINUTES, {}) == {"space": "pipeline"}
     assert _default_space.named(task, MINUTES, {"metric": "macro_f1", "seed": "3"}) == {"space": "pipeline"}
+    assert _default_space.named(task, MINUTES, {"balanced": "true"}) == {"space": "pipeline"}
 
 
 @pytest.mark.parametrize("task", ["digits", "own201/digits", "few_shot:photos", "evaluator:my.py:Mine/x"])

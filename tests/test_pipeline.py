@@ -149,6 +149,14 @@ def test_what_is_held_out_of_a_final_training_is_not_trained_on(digits):
         assert torch.equal(job.scored.x, data.x_valid if held_out else data.x_test)
 
 
+@pytest.mark.parametrize(("settings", "weighs"), [({}, False), ({"balanced": "true"}, True)])
+def test_classes_are_weighed_in_every_training_where_that_is_asked_for(settings, weighs):
+    evaluator = PipelineTraining.of("digits", unit="0.05", final="0.1", **settings)
+    name = SPACE.describe(SPACE.reference_arch)
+    jobs = [evaluator.trainings.job(name, evaluator.unit), evaluator._finals.job(FinalKey(name))]
+    assert [job.recipe.balanced for job in jobs] == [weighs, weighs]
+
+
 def test_a_score_is_that_of_the_training_alone_and_is_read_back(digits, tmp_path):
     names = [SPACE.describe(one) for one in SPACE.first_archs[:2]]
     keys = [Key(name, level) for name in names for level in (1, 3)]

@@ -49,6 +49,8 @@ class PipelineJobs:
     """Of compute: each may have a split of its own."""
     precision: str = field(default="float32", kw_only=True)
     """Of training, as a recipe has it."""
+    balanced: bool = field(default=False, kw_only=True)
+    """Whether every training weighs its classes."""
     _scaled: dict[tuple[int, int], tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False, kw_only=True)
 
     def job(
@@ -90,7 +92,7 @@ class PipelineJobs:
             1, settings.batch, settings.lr, weight_decay=settings.decay, crop=round(settings.crop * side), flip=settings.mirror,
             cutout=round(settings.cutout * side), warmup=settings.warmup, label_smoothing=settings.smoothing,
             mixup=settings.mixup, average=settings.average, randaugment=_RANDAUGMENT if settings.augment else 0,
-            precision=self.precision,
+            precision=self.precision, balanced=self.balanced,
         )  # fmt: skip
 
     def seen(self, arch: Tensor, compute: float) -> float:

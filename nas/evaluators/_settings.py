@@ -90,6 +90,8 @@ class PipelineSettings(NamedTuple):
     """As in `Settings`."""
     ensemble: bool = True
     """Whether the mean of two networks may be handed out: the network found, and the plain one or a second training of it."""
+    balanced: bool = False
+    """As in `Recipe`, in every training."""
     teacher: str = ""
     """As in `Settings`, but for `wide`; so the next two."""
     temperature: float = 3.0

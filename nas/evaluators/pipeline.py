@@ -86,6 +86,8 @@ class PipelineTraining:
     """Whether the mean of two networks may be handed out."""
     precision: str = "float32"
     """Of training."""
+    balanced: bool = False
+    """Whether every training weighs its classes."""
     teaching: Teaching | None = field(default=None, compare=False)
     """What the final trainings learn from besides the labels, where it helps."""
 
@@ -114,7 +116,18 @@ class PipelineTraining:
         if asked.teacher:
             teaching = Teaching.of(asked.teacher, asked.temperature, asked.teacher_share, space, data)
         return cls(
-            space, task, data, unit, final, asked.seed, device, asked.metric, asked.ensemble, asked.precision, teaching
+            space,
+            task,
+            data,
+            unit,
+            final,
+            asked.seed,
+            device,
+            asked.metric,
+            asked.ensemble,
+            asked.precision,
+            asked.balanced,
+            teaching,
         )
 
     def timed(self, search: float, final: float, *, warm: bool = False) -> dict[str, str]:
@@ -151,6 +164,7 @@ class PipelineTraining:
             self.unit,
             self.metric,
             precision=self.precision,
+            balanced=self.balanced,
         )
 
     @property
