@@ -90,6 +90,14 @@ def _text(name: str, value: float) -> str:
     return f"{name}={('no', 'yes')[value] if isinstance(value, bool) else f'{value:g}'}"
 
 
+def _scaled(task: Task, share: float) -> Task:
+    """The task with images of a share of their side."""
+    channels, *sides = task.input_shape
+    # Multiples of 4: two stages halve the image without a rest.
+    height, width = (side if share == 1 else min(side, max(SMALLEST, 4 * round(share * side / 4))) for side in sides)
+    return replace(task, input_shape=(channels, height, width))
+
+
 def _features(place: int) -> OperationFeatures:
     """Of an option of an ordered decision: its place, on the scale of numbers."""
     return OperationFeatures(other=1.0, number=float(torch.tensor(1.0 + place).log() / torch.tensor(65.0).log()))
@@ -192,12 +200,15 @@ class Pipeline:
 
     def sized(self, arch: Tensor, task: Task) -> Task:
         """The task with images scaled to the size of `arch` `[D]`: a multiple of 4, at least 8, at most their own."""
-        share, (channels, *sides) = self.settings_of(arch).size, task.input_shape
-        # Multiples of 4: two stages halve the image without a rest.
-        height, width = (
-            side if share == 1 else min(side, max(SMALLEST, 4 * round(share * side / 4))) for side in sides
-        )
-        return replace(task, input_shape=(channels, height, width))
+        return _scaled(task, self.settings_of(arch).size)
+
+    def with_one_size(self, archs: Tensor, task: Task) -> Tensor:
+        """`archs` `[..., D]` with the last of those sizes that are the same for a task: of images of 8 pixels all are."""
+        sizes = [_scaled(task, share).input_shape for share in _OPTIONS["size"]]
+        last = torch.tensor([len(sizes) - 1 - sizes[::-1].index(size) for size in sizes])
+        changed, place = archs.clone(), _EDGES + _NAMES.index("size")
+        changed[..., place] = last[archs[..., place]]
+        return changed
 
     def cost(self, archs: Tensor, task: Task) -> tuple[Tensor, Tensor]:
         """Parameters and FLOPs (multiply-accumulates of one image of its size) of `archs` `[..., D]`, int64 `[...]` each."""

@@ -149,6 +149,20 @@ def test_what_is_held_out_of_a_final_training_is_not_trained_on(digits):
         assert torch.equal(job.scored.x, data.x_valid if held_out else data.x_test)
 
 
+def test_sizes_that_are_one_for_small_images_are_trained_once(digits):
+    evaluator = PipelineTraining.of("digits", unit="0.05", final="0.1")
+    archs = torch.stack([arch(size=share, width=8) for share in (0.5, 0.75, 1.0)])
+    score = evaluator.load(torch.tensor([0]))(Proposal(archs[None])).score
+    assert len(evaluator.trainings.results) == 1
+    assert len(score.unique()) == 1
+    losses = [evaluator.training_loss(one) for one in archs]
+    assert losses[0] == losses[1] == losses[2] != []
+    # Of twelve pixels two are: 8, 8, 12; of 32 none.
+    for side, places in ((12, [1, 1, 2]), (32, [0, 1, 2])):
+        found = SPACE.with_one_size(archs, Task("t", (3, side, side), 10))
+        assert [SPACE.settings_of(one).size for one in found] == [(0.5, 0.75, 1.0)[place] for place in places]
+
+
 @pytest.mark.parametrize(("settings", "weighs"), [({}, False), ({"balanced": "true"}, True)])
 def test_classes_are_weighed_in_every_training_where_that_is_asked_for(settings, weighs):
     evaluator = PipelineTraining.of("digits", unit="0.05", final="0.1", **settings)

@@ -206,7 +206,7 @@ class PipelineTraining:
         return evaluate
 
     def _keys(self, archs: Tensor, levels: Sequence[int], repeat: int = 0) -> list[Key]:
-        distinct = self.equivalents(archs).reshape(-1, archs.shape[-1])
+        distinct = self._trained_as(archs).reshape(-1, archs.shape[-1])
         return [Key(self.space.describe(arch), level, repeat) for arch, level in zip(distinct, levels, strict=True)]
 
     def report(self, archs: Tensor) -> Tensor:
@@ -236,12 +236,16 @@ class PipelineTraining:
 
     def training_loss(self, arch: Tensor) -> list[float]:
         """Of its training at the highest level that it came to."""
-        name = self.space.describe(self.equivalents(arch))
+        name = self.space.describe(self._trained_as(arch))
         levels = [found for key, found in self.trainings.results.items() if key.arch == name and not key.repeat]
         return list(levels[-1].loss) if levels else []
 
     def equivalents(self, archs: Tensor) -> Tensor:
         return self.space.canonical(archs)
+
+    def _trained_as(self, archs: Tensor) -> Tensor:
+        """Those that stand for all that have the same training on these images; names do without, as they know no images."""
+        return self.space.with_one_size(self.equivalents(archs), self.task)
 
     def reference(self, arch: Tensor) -> Tensor:
         return self.space.with_reference_cell(arch)
