@@ -5,6 +5,7 @@ import torch
 
 from controller import Proposal
 from nas import loop, plugins
+from nas.evaluators import _supernet_images
 from nas.evaluators.supernet import Supernet
 from nas.run import choice, finish, session, state_tree, step_log, store
 from nas.run.config import RunConfig
@@ -12,7 +13,7 @@ from nas.testing import check
 from nas.training import supernet
 from nas.training.supernet_autograd import AutogradSupernet
 from nas.training.supernet_program import SupernetPrograms, Weights
-from search_spaces import Skeleton, Task, UserError
+from search_spaces import Skeleton, Task, UserError, _noise
 from search_spaces.nasbench201 import NasBench201
 
 SPACE, TASK = NasBench201(), Task("small", (3, 7, 5), 4)
@@ -169,6 +170,26 @@ def test_a_search_is_stored_with_its_weights_resumed_bitwise_and_trained_to_the_
         handed_out = choice.handed_out(run, past, session.best(config, past))
         assert (handed_out.at > 4).all(), "no score of weights under training is chosen by"
         assert all(0 <= accuracy <= 100 for accuracy in store.get_meta(run, "report"))
+
+
+def test_the_order_of_an_epoch_is_drawn_once_and_steps_in_pieces_see_the_same_images(monkeypatch):
+    data, drawn, bits = Supernet.of("digits", **OPTIONS).images.data, [], _noise.bits
+    images = _supernet_images.SupernetImages(data, 60, 16, 0)
+    assert len(images.learned[1]) == 60
+
+    def counted(seeds, epoch, *shape, stream):
+        drawn.append(epoch)
+        return bits(seeds, epoch, *shape, stream=stream)
+
+    monkeypatch.setattr(_noise, "bits", counted)
+    _supernet_images._order.cache_clear()
+    whole = images.training(5, range(9))
+    pieces = [images.training(5, range(step, step + 1)) for step in range(9)]
+    assert drawn == [0, 1, 2], "three batches of 16 of 60 images are an epoch"
+    for part, together in zip(zip(*pieces), whole):
+        assert torch.equal(torch.cat(part), together)
+    # Every image at most once in an epoch.
+    assert len(whole[0][:3].flatten(0, 1).flatten(1).unique(dim=0)) == 48
 
 
 def test_weights_rest_where_a_proposal_asks_for_it_and_are_scored_by_all_images():

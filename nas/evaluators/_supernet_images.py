@@ -6,7 +6,7 @@ Shapes: `T` batches, `N` images, `K` channels.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -71,5 +71,6 @@ class SupernetImages:
         return x[at], y[at], torch.ones_like(new[at])
 
 
+@lru_cache(maxsize=32)  # An epoch has many steps. Searches side by side take turns, each with an order of its own.
 def _order(seed: int, epoch: int, count: int) -> Tensor:
     return _noise.bits(torch.tensor([seed]), epoch, count, stream=_ORDER)[0].argsort()
