@@ -297,5 +297,8 @@ def test_the_layout_of_the_hub_is_loaded_by_its_python_file_and_named_as_image_p
     assert "value: 91.25" in card
     assert "- 2 classes \\| of 'pets'" in card
     assert "somebody" not in card + json.dumps(config)
+    assert "which scale in one step: what they hand out is nearly the same" in card
+    once = export_hugging_face(SPACE, ARCH, task, state, tmp_path / "once", CARD, **about | {"read_at": None})
+    assert "`preprocessor_config.json` says the same to image processors." in (once / "README.md").read_text()
     with pytest.raises(UserError, match="holds an export already; --force"):
         export_hugging_face(SPACE, ARCH, task, state, hub, CARD, **about)

@@ -168,13 +168,23 @@ print(classify("photo.jpg"))  # The probability of each class, the likeliest fir
 network = load()              # A torch.nn.Module: float32 [N, {", ".join(map(str, about.input_shape))}] from 0 to 1 to logits.
 ```
 
-An image is {_plain(about.lines["preprocessing"])}. `preprocessor_config.json` says the same to image processors. The network
+An image is {_plain(about.lines["preprocessing"])}. {_to_processors(len(about.reading.sizes))} The network
 subtracts `image_mean` and divides by `image_std` itself, so that a processor must not (`do_normalize` is false).
 
 ## How it was found
 
 {_plain(card.search)} Architecture: `{about.arch.replace("`", "'")}`, of the space {_plain(about.space)}.
 """
+
+
+def _to_processors(steps: int) -> str:
+    """What `preprocessor_config.json` says of an image that is scaled in so many steps: it has words for one."""
+    if steps == 1:
+        return "`preprocessor_config.json` says the same to image processors."
+    return (
+        "`preprocessor_config.json` says so to image processors, which scale in one step: what they hand out is nearly the same, "
+        "and so are the answers."
+    )
 
 
 def _plain(text: str) -> str:
