@@ -11,6 +11,7 @@ from controller.meta import _adapt
 from controller.policies import update_rules
 from nas.testing.synthetic_tasks import SPACE, TASKS
 from search_spaces import UserError
+from search_spaces.natsbench_size import NatsBenchSize
 
 D, C = len(SPACE.choices), max(SPACE.choices)
 ARCHS = torch.tensor([[[0] * D, [1] * D], [[2] * D, [0] * D]])
@@ -82,6 +83,22 @@ def test_the_written_update_is_that_of_a_plain_lstm():
         expected = memory["logits"] + (state[0] @ params["head"][0]).view(2, D, C)
         memory = rule.learn(params, memory, ARCHS, SIGNAL)
         torch.testing.assert_close(memory["logits"], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_written_update_of_a_decision_is_that_of_its_own_options():
+    """Of decisions of two and five options, the first's are written as if there were no others."""
+    params = lstm_numbers(2, 1) | {"window": torch.ones(2)}
+    archs, signal = torch.tensor([[[1, 4]], [[0, 2]]]), torch.tensor([[1.0], [-0.5]])
+    logits = torch.randn(2, 2, 5, generator=torch.Generator().manual_seed(4))
+
+    def written(choices, logits, archs):
+        own = params | {"logits": logits}
+        rule = update_rules.Written(type("Uneven", (NatsBenchSize,), {"choices": choices})())
+        return rule.learn(own, rule.begin(own), archs, signal)["logits"]
+
+    both, alone = written((2, 5), logits, archs), written((2,), logits[:, :1, :2], archs[..., :1])
+    torch.testing.assert_close(both[:, :1, :2], alone)
+    assert both.isfinite().all()
 
 
 def test_the_recurrent_policy_is_read_off_a_plain_lstm_one_evaluation_after_the_other():

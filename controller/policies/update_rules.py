@@ -19,7 +19,7 @@ from torch import Tensor
 from controller.models import scores
 from controller.policies import nets, optim
 from controller.policies.optim import Params
-from search_spaces import Space, _products
+from search_spaces import Space, _products, _sampling
 
 Memory = dict[str, Tensor]
 """What a rule has made of a search so far, each `[S, ...]`; `logits` `[S, D, C]` is the policy."""
@@ -124,8 +124,10 @@ class Written:
         memory, mean_SDC, full_S = _add(self.space, params, memory, archs, signal)
         if not bool(full_S.any()):
             return memory
-        before = memory["logits"]
-        read_SP2 = torch.stack([mean_SDC, before.log_softmax(-1)], -1).flatten(1, 2).detach()
+        before, padding = memory["logits"], _sampling.padding_mask(self.space.choices)
+        # Of a decision's own options; what stands beyond them has no probability to be read.
+        log_p_SDC = before.masked_fill(padding, -torch.inf).log_softmax(-1).masked_fill(padding, 0.0)
+        read_SP2 = torch.stack([mean_SDC, log_p_SDC], -1).flatten(1, 2).detach()
         out, cell = _lstm(params, read_SP2, memory["out"], memory["cell"])
         after = {"logits": before + _head(params, out).view(before.shape), "out": out, "cell": cell}
         return memory | {n: torch.where(full_S[:, None, None], after[n], memory[n]) for n in after}
