@@ -10,10 +10,12 @@ import torch.nn.functional as F
 
 from nas import training
 from nas.commands import _shared
+from nas.evaluators import _teacher
 from nas.evaluators._distillation import KEY
 from nas.evaluators._pipeline_final import FinalKey
 from nas.evaluators._teacher import GivenTeacher
 from nas.evaluators.pipeline import PipelineTraining
+from nas.evaluators.train import Train
 from nas.run import averaged, comparison, session, stages, store
 from nas.run.config import RunConfig
 from nas.training import Images, step_time
@@ -77,6 +79,20 @@ def test_a_teacher_of_smaller_images_sees_them_scaled():
     torch.testing.assert_close(found, torch.full((3, 16), 0.2))
     with pytest.raises(UserError, match="cannot answer"):
         GivenTeacher("small", Small(), 16).logits(images, False, None)
+
+
+@pytest.mark.parametrize("evaluator", [PipelineTraining, Train])
+@pytest.mark.parametrize(("side", "said"), [(12, True), (8, False), (4, False), (None, False)])
+def test_images_that_are_scaled_up_for_a_teacher_are_said(evaluator, side, said, monkeypatch):
+    class Any(torch.nn.Module):
+        def forward(self, pixels):
+            return pixels.new_zeros(len(pixels), 10)
+
+    monkeypatch.setattr(_teacher, "given", lambda name, class_names: GivenTeacher(name, Any(), 10, side))
+    notes = evaluator.of("digits", teacher="runs/photos").data_notes
+    about = [note for note in notes if "teacher" in note]
+    assert len(about) == said
+    assert all("takes images of 12 pixels" in note and "-t image_size=12 " in note for note in about)
 
 
 def test_a_run_of_minutes_leaves_time_for_its_teacher(taught, monkeypatch):

@@ -53,6 +53,8 @@ class Teaching(NamedTuple):
     """Of the targets; the labels have the rest."""
     known: Teacher | None = None
     """One of somebody's, loaded; None: the wide one."""
+    notes: tuple[str, ...] = ()
+    """Lines on how it sees the images."""
 
     @classmethod
     def of(cls, name: str, temperature: float, share: float, space: Space, data: DataSet) -> Teaching:
@@ -62,7 +64,7 @@ class Teaching(NamedTuple):
             return cls(name, temperature, share)
         known = _teacher.given(name, data.class_names)
         known.logits(Images(data.x_train[:2], data.y_train[:2], data.mean, data.std), True, None)
-        return cls(name, temperature, share, known)
+        return cls(name, temperature, share, known, _teacher.notes(known, data.x_train.shape[-1]))
 
     def seconds(self, space: Space, seconds_in: Callable[[Space, Tensor | None], float]) -> float:
         """What it adds to the final training of a network of `space`: the comparison, and the training of the wide teacher.

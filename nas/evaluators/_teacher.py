@@ -105,6 +105,16 @@ class GivenTeacher:
         return found
 
 
+def notes(teacher: GivenTeacher, side: int) -> tuple[str, ...]:
+    """What a user should know of a teacher of images that were read with a side of so many pixels."""
+    if teacher.side is None or teacher.side <= side:
+        return ()
+    return (
+        f"the teacher takes images of {teacher.side} pixels, and these were read at {side}: it answers to images that are scaled "
+        f"up, and knows less than it could; -t image_size={teacher.side} reads them so large",
+    )
+
+
 def wide(space: Space) -> CellSpace:
     """The space of the wide teacher's network. Raises `UserError` for a student whose space has no width."""
     cells = as_cell_space(space)

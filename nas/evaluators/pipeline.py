@@ -173,7 +173,7 @@ class PipelineTraining:
 
     @property
     def data_notes(self) -> tuple[str, ...]:
-        return datasets.describe(self.data)
+        return datasets.describe(self.data) + (self.teaching.notes if self.teaching else ())
 
     @property
     def description(self) -> str:

@@ -68,7 +68,7 @@ class Train:
 
     @property
     def data_notes(self) -> tuple[str, ...]:
-        return datasets.describe(self.data)
+        return datasets.describe(self.data) + (self.teaching.notes if self.teaching else ())
 
     @classmethod
     def of(cls, name: str, **settings: str) -> Train:
