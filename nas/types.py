@@ -131,6 +131,18 @@ class TrainedNetwork(NamedTuple):
     """Architectures of an ensemble, as their space describes them, `arch` the first: its logits are the mean of theirs, and
     `state_dict` has the weights of each under `members.0.` and on. Empty: it is one network."""
 
+    @property
+    def diverged(self) -> bool:
+        """Whether a weight, or an answer to a test image, is no finite number: such a network is good for nothing."""
+        answers = self.metrics.get("test_probabilities")
+        numbers = [*self.state_dict.values(), *([] if answers is None else [answers])]
+        return not all(bool(one.isfinite().all()) for one in numbers)
+
+    @property
+    def tested(self) -> float:
+        """Its test accuracy in percent; NaN where it diverged, as its answers are then the first class for every image."""
+        return math.nan if self.diverged else self.metrics["test_accuracy"]
+
 
 class Evaluator(Protocol):
     """Scores architectures on one task."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +18,7 @@ from nas.export.read_back import has_onnx
 from nas.run import comparison, final_trainings, finish, session, simpler, store, trained_network
 from nas.run.comparison import ENSEMBLE, FOUND, LEARNED, MAJORITY, REFERENCE, Row
 from nas.run.config import RunConfig
+from nas.training import metrics
 from nas.types import Comparable, FinalTraining
 from search_spaces import UserError
 
@@ -344,7 +346,7 @@ def test_a_damaged_comparison_is_one_line(made):
         [1],
         [{"name": "x"}],
         [],
-        others[:2],
+        others[:1],
         *([one | {key: None}, *others] for key in one if key not in _MAY_BE_NONE),
     ]
     texts = [{k: v for k, v in kept.items() if k != key} for key in kept if key not in _OF_LATE]
@@ -390,16 +392,86 @@ def test_a_line_says_why_the_plain_network_is_missing(made, monkeypatch):
     kept, training = comparison.read(run), setup.evaluator.training
     plain, other = training.reference(torch.zeros(6).long()), torch.zeros(6).long()
     assert kept["no_plain"] == ""
-    assert simpler.why_no_plain(training, plain) == "The plain ResNet has no row: it is what the search found."
-    assert simpler.why_no_plain(training, other) == "The plain ResNet has no row: it breaks a constraint."
+    assert (
+        simpler.why_no_plain(run, setup.evaluator, training, plain)
+        == "The plain ResNet has no row: it is what the search found."
+    )
+    diverged = "The plain ResNet has no row: its final training diverged."
+    assert simpler.why_no_plain(run, setup.evaluator, training, other) == diverged
+    with monkeypatch.context() as patch:
+        patch.setattr(simpler, "_keeps_constraints", lambda *_: False)
+        broken = "The plain ResNet has no row: it breaks a constraint."
+        assert simpler.why_no_plain(run, setup.evaluator, training, other) == broken
     monkeypatch.setattr(type(training), "reference", lambda self, arch: None)
     said = "The plain ResNet has no row: the space 'nasbench201' has none."
-    assert simpler.why_no_plain(training, other) == said
+    assert simpler.why_no_plain(run, setup.evaluator, training, other) == said
     assert comparison.lines(kept | {"no_plain": said}) == [
         *comparison.lines(kept)[:-1],
         said,
         comparison.lines(kept)[-1],
     ]
+
+
+@pytest.fixture
+def diverging(made, tmp_path, monkeypatch):
+    """A finished run, with or without a comparison, in which the final trainings of some kinds of networks diverge."""
+    own = type(made[1].evaluator).each_final_network
+
+    @contextmanager
+    def finished(kinds, *, compared=True):
+        config = replace(made[0].config, comparison=compared)
+        setup = session.load(config)
+        plain = setup.evaluator.equivalents(setup.evaluator.space.reference_arch)
+        plain = setup.evaluator.space.describe(plain)
+
+        def broken(self, trainings):
+            for n, one in own(self, trainings):
+                if (REFERENCE if one.arch == plain else FOUND) in kinds:
+                    nothing = {name: value * float("nan") for name, value in one.state_dict.items()}
+                    logits = torch.full_like(one.metrics["test_probabilities"], torch.nan)
+                    measured = metrics.test_metrics(logits, torch.tensor(one.metrics["test_labels"]))
+                    one = one._replace(state_dict=nothing, metrics=one.metrics | measured)
+                yield n, one
+
+        monkeypatch.setattr(type(setup.evaluator), "each_final_network", broken)
+        with session.start(tmp_path / "run", config, setup) as run:
+            list(session.resume(run, setup))
+            finish.finish(run, setup)
+            yield run
+
+    # Files take seconds to write.
+    monkeypatch.setattr(trained_network, "write_export", lambda *_, **__: None)
+    return finished
+
+
+def test_where_the_network_found_diverges_the_plain_one_is_handed_out_and_a_line_says_so(diverging, nas):
+    with diverging({FOUND}) as run:
+        document, report, said = comparison.read(run), store.get_meta(run, "report"), nas("show", run.folder)
+    assert [row["kind"] for row in document["rows"]] == [MAJORITY, LEARNED, REFERENCE]
+    assert comparison.lines(document)[:2] == [
+        "The network found has no row: its final training diverged, and a smaller learning rate would train steadily.",
+        "The export is the plain ResNet.",
+    ]
+    network = trained_network.load(run.folder)
+    assert not network.diverged
+    assert network.arch == document["rows"][-1]["arch"]
+    assert report == [None]
+    assert "The export is the plain ResNet." in (run.folder / finish.PAGE).read_text()
+    assert (said.returncode, "its final training diverged" in said.stdout) == (0, True)
+
+
+def test_where_the_plain_network_diverges_a_line_says_so(diverging):
+    with diverging({REFERENCE}) as run:
+        document = comparison.read(run)
+    assert [row["kind"] for row in document["rows"]] == [MAJORITY, LEARNED, FOUND]
+    assert document["no_plain"] == "The plain ResNet has no row: its final training diverged."
+
+
+@pytest.mark.parametrize("compared", [True, False])
+def test_where_all_diverge_one_error_says_so(diverging, compared):
+    says = pytest.raises(UserError, match=r"The final training diverged: .* A smaller learning rate")
+    with says, diverging({FOUND, REFERENCE}, compared=compared):
+        pass
 
 
 def test_a_plain_network_that_breaks_a_constraint_is_not_trained(data, made, tmp_path):

@@ -40,6 +40,25 @@ def test_each_seed_is_the_final_training_with_that_seed_and_the_first_is_exporte
     assert all(torch.equal(value, networks[0].state_dict[name]) for name, value in network.state_dict.items())
 
 
+@pytest.mark.parametrize("seeds", [{0}, {0, 1}])
+def test_a_seed_whose_training_diverges_is_left_out(nas, monkeypatch, seeds):
+    own = Train.each_final_network
+
+    def broken(self, trainings):
+        for n, one in own(self, trainings):
+            factor = float("nan") if trainings[n].seed in seeds else 1
+            yield n, one._replace(state_dict={name: value * factor for name, value in one.state_dict.items()})
+
+    monkeypatch.setattr(Train, "each_final_network", broken)
+    done = nas("train", ARCH, "--task", "digits", "--seeds", 2, *TINY, "--json")
+    if seeds == {0, 1}:
+        assert done.returncode != 0
+        assert "The final training diverged" in done.stderr
+    else:
+        assert [row["seed"] for row in json.loads(done.stdout)["seeds"]] == [1]
+        assert done.stderr == "Seed 0 has no row: its training diverged.\n"
+
+
 class _Export:
     def __init__(self, folder):
         self.folder = folder

@@ -75,10 +75,16 @@ def command(
         )
     with _progress(training, seeds):
         trained = training.final_networks([FinalTraining(chosen, seed) for seed in range(seeds)])
+    converged = {seed: one for seed, one in enumerate(trained) if not one.diverged}
+    if not converged:
+        raise UserError(trained_network.DIVERGED)
+    for seed in set(range(seeds)) - set(converged):
+        click.echo(f"Seed {seed} has no row: its training diverged.", err=True)
     done = None
     if to is not None:
-        done = trained_network.write_export(training.final_space, training.task, trained[0], to, force=force)
-    document = _document(training, described, trained, done)
+        first = next(iter(converged.values()))
+        done = trained_network.write_export(training.final_space, training.task, first, to, force=force)
+    document = _document(training, described, converged, done)
     if as_json:
         _shared.print_json(document)
     else:
@@ -140,16 +146,16 @@ def _progress(training: ComparableTraining, seeds: int) -> Iterator[None]:
 
 
 def _document(
-    training: ComparableTraining, arch: str, trained: list[TrainedNetwork], done: Export | None
+    training: ComparableTraining, arch: str, trained: dict[int, TrainedNetwork], done: Export | None
 ) -> dict[str, Any]:
-    accuracies = [one.metrics["test_accuracy"] for one in trained]
+    accuracies = [one.metrics["test_accuracy"] for one in trained.values()]
     return {
         "task": training.task.name,
         "arch": arch,
-        "epochs": len(trained[0].metrics["loss"]),
+        "epochs": len(next(iter(trained.values())).metrics["loss"]),
         "mean": round(mean(accuracies), 4),
         "standard_deviation": round(stdev(accuracies), 4) if len(accuracies) > 1 else None,
-        "seeds": [_row(seed, one) for seed, one in enumerate(trained)],
+        "seeds": [_row(seed, one) for seed, one in trained.items()],
         "export": None if done is None else str(done.folder),
     }
 
@@ -180,4 +186,6 @@ def _print(document: dict[str, Any]) -> None:
         )
     if document["export"] is not None:
         folder = printable(document["export"])
-        click.echo(f"The network of seed 0 is in {folder}; `nas predict {folder} IMAGES` asks it.")
+        click.echo(
+            f"The network of seed {document['seeds'][0]['seed']} is in {folder}; `nas predict {folder} IMAGES` asks it."
+        )

@@ -137,4 +137,5 @@ class DistilledTrainings:
         for name, trainings in (("with", self.taught), ("without", self.plain)):
             (made,) = trainings.networks([asked], watch)
             seen, truth = (torch.tensor(made.metrics[key]) for key in ("test_predictions", "test_labels"))
-            self._worth[name] = metrics.score(self.metric, seen[None], truth, len(made.class_names)).item()
+            score = metrics.score(self.metric, seen[None], truth, len(made.class_names)).item()
+            self._worth[name] = 0.0 if made.diverged else score

@@ -211,7 +211,7 @@ class PipelineTraining:
 
     def report(self, archs: Tensor) -> Tensor:
         finals = [self.final_arch(arch, twice=False, larger=False) for arch in archs.flatten(0, -2)]
-        tested = [self.final_network(arch).metrics["test_accuracy"] for arch in finals]
+        tested = [self.final_network(arch).tested for arch in finals]
         return torch.tensor(tested).view(archs.shape[:-1])
 
     @property

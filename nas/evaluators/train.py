@@ -157,7 +157,7 @@ class Train:
         return evaluate
 
     def report(self, archs: Tensor) -> Tensor:
-        tested = [self.final_network(arch).metrics["test_accuracy"] for arch in archs.flatten(0, -2)]
+        tested = [self.final_network(arch).tested for arch in archs.flatten(0, -2)]
         return torch.tensor(tested).view(archs.shape[:-1])
 
     def test_images(self, places: Tensor) -> Tensor:

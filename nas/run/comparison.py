@@ -138,6 +138,8 @@ def handed_out(rows: list[Row]) -> Row:
 def sentence(rows: list[Row], kind: str = FOUND) -> str:
     """Whether the search was worth it, by McNemar's exact test between what was found and simpler models.
 
+    It was not where the network found has no row.
+
     It was where the network is better beyond chance than the simpler model that validation images prefer, and than all others
     too: the networks that validation images judge are trained for a third of the epochs, so that they can prefer the wrong one.
     Where the two differ on too few test images for any answer, that is said, and nothing is advised.
@@ -145,7 +147,9 @@ def sentence(rows: list[Row], kind: str = FOUND) -> str:
     Args:
         kind: of the row of what was found: the network, or the ensemble with it.
     """
-    found = next(row for row in rows if row.kind == kind)
+    found = next((row for row in rows if row.kind == kind), None)
+    if found is None:
+        return "The network found has no row: its final training diverged, and a smaller learning rate would train steadily."
     simpler = [row for row in rows if row.kind not in (FOUND, ENSEMBLE)]
     level = [row for row in simpler if not _is_better(found, row)]
     # Nobody is advised to name the commonest class where a network is ahead of that, though chance may explain it.
@@ -198,9 +202,11 @@ def plain_handed_out(run: Run) -> str:
 def _plain_is_exported(document: dict[str, Any]) -> str:
     rows = rows_of(document)
     chosen = next(row for row in rows if row.name == document["handed_out"])
-    found = next(row for row in rows if row.kind == FOUND)
     if chosen.kind != REFERENCE:
         return ""
+    found = next((row for row in rows if row.kind == FOUND), None)
+    if found is None:
+        return f"The export is {chosen.name}."
     return (
         f"The export is {chosen.name} and not the network found: {chosen.valid_score:.2f} against {found.valid_score:.2f} on the "
         "validation images."
@@ -252,9 +258,10 @@ def _is_not_judged(document: dict[str, Any]) -> str:
 def _differs(document: dict[str, Any]) -> list[str]:
     """The settings in which the network found was trained otherwise in the end than in the search."""
     # A comparison of an earlier version had no such choice. Names of pipelines are long: what differs says it.
-    searched = (document.get("searched") or "").split()
+    if not (searched := (document.get("searched") or "").split()):
+        return []
     found = next(row for row in rows_of(document) if row.kind == FOUND)
-    return [word for word in str(found.arch).split() if word not in searched] if searched else []
+    return [word for word in str(found.arch).split() if word not in searched]
 
 
 def table(document: dict[str, Any]) -> list[tuple[str, ...]]:

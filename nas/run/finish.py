@@ -40,6 +40,7 @@ from nas.run.session import Setup
 from nas.run.stages import Enter
 from nas.run.store import Run
 from nas.types import Averages, FinalTraining, TrainedNetwork, TrainingEvaluator
+from search_spaces import UserError
 from search_spaces._files import atomic_write
 
 PAGE = "report.md"
@@ -101,45 +102,53 @@ def write_report(run: Run, setup: Setup, enter: Enter = stages.nobody) -> None:
     began = time.perf_counter()
     top = found.archs[choice.top(run, past, found)]
     # All final trainings of a comparison first: it then finds them where it looks for them.
-    compared = simpler.train(run, setup, top)[FOUND][1] if simpler.wanted(run.config, setup) else None
-    if (values := _reported(run, setup, found.archs[succeeded], top, compared)) is None:
+    networks = simpler.train(run, setup, top) if simpler.wanted(run.config, setup) else None
+    if (values := _reported(run, setup, found.archs[succeeded], top, networks)) is None:
         return
     if (training := setup.evaluator.training) is not None:
-        network = compared or _trained(run, setup, training, top, None)
+        network = _trained(run, setup, training, top) if networks is None else simpler.leading(networks)
+        if network.diverged:
+            raise UserError(trained_network.DIVERGED)
+        diverged = networks is not None and FOUND not in networks
         trained_network.save(run.folder, network)
         # Before the comparison, in which a run may be killed.
-        store.set_meta(run, comparison.SEARCHED, simpler.searched_name(training, top, network) or None)
+        searched = "" if diverged else simpler.searched_name(training, top, network)
+        store.set_meta(run, comparison.SEARCHED, searched or None)
         store.set_meta(run, SECONDS, {"final training": round(time.perf_counter() - began, 3)})
         is_top = (found.archs == top).all(-1).tolist()
         # After a comparison the plain network may be handed out in place of the best.
-        kept = [s for s in succeeded.nonzero()[:, 0].tolist() if compared is not None or not is_top[s]]
-        trained = {s: network if is_top[s] else _trained(run, setup, training, found.archs[s], compared) for s in kept}
+        kept = [s for s in succeeded.nonzero()[:, 0].tolist() if not is_top[s] or not (networks is None or diverged)]
+        trained = {s: network if is_top[s] else _trained(run, setup, training, found.archs[s]) for s in kept}
         first, name = run.config.first_seed, {s: _name(run, setup, found.archs[s]).arch for s in kept}
-        seed_networks.save(run, {first + s: (name[s], network) for s, network in trained.items()})
+        converged = {s: one for s, one in trained.items() if not one.diverged}
+        seed_networks.save(run, {first + s: (name[s], one) for s, one in converged.items()})
     reports = torch.full_like(found.score, torch.nan).masked_scatter(succeeded, values.float())
     test_place.save(run, setup.evaluator, found.archs, reports)
     store.set_meta(run, "report", [None if math.isnan(v) else round(v, 4) for v in reports.tolist()])
 
 
-def _reported(run: Run, setup: Setup, archs: Tensor, top: Tensor, compared: TrainedNetwork | None) -> Tensor | None:
-    """The report column of `archs` `[N, D]`, `[N]`; of `top` `[D]` that of its network, where it was trained already."""
+def _reported(
+    run: Run, setup: Setup, archs: Tensor, top: Tensor, networks: dict[str, simpler.Judged] | None
+) -> Tensor | None:
+    """The report column of `archs` `[N, D]`, `[N]`; of `top` `[D]` that of its network, where it was trained already.
+
+    NaN where the final training diverged.
+    """
     training = setup.evaluator.training
-    if compared is None or training is None:
+    if networks is None or training is None:
         values = setup.evaluator.report(archs)
         component_checks.refuse_wrong_report(values, archs)
         return values
-    values = torch.full((len(archs),), compared.metrics["test_accuracy"])
+    values = torch.full((len(archs),), networks[FOUND][1].tested if FOUND in networks else math.nan)
     for n in (archs != top).any(-1).nonzero()[:, 0].tolist():
-        values[n] = _trained(run, setup, training, archs[n], compared).metrics["test_accuracy"]
+        values[n] = _trained(run, setup, training, archs[n]).tested
     return values
 
 
-def _trained(
-    run: Run, setup: Setup, training: TrainingEvaluator, arch: Tensor, compared: TrainedNetwork | None
-) -> TrainedNetwork:
+def _trained(run: Run, setup: Setup, training: TrainingEvaluator, arch: Tensor) -> TrainedNetwork:
     """The network of what a search found, `[D]`, trained as the one handed out was."""
     comparable = simpler.wanted(run.config, setup)
-    if compared is None or comparable is None:
+    if comparable is None:
         return training.final_network(_alone(training, arch))
     final = simpler.final_arch(setup.evaluator, training, arch)
     # Kept until the comparison is made: a session that is killed before repeats no training that ended.

@@ -33,7 +33,7 @@ from nas.types import (
     Watched,
     as_comparable,
 )
-from search_spaces import Space, Task
+from search_spaces import Space, Task, UserError
 
 _MOST = 4.0
 """By how much the plain network may have more or fewer epochs than the recipe: beyond that, more epochs do not help a network.
@@ -71,13 +71,12 @@ def make(run: Run, setup: Setup) -> None:
     searched = past.wall + choice.wall(run, past)
     images, task, metric = training.images, setup.evaluator.task, training.metric
     networks = train(run, setup, arch)
-    winner = networks[FOUND][1]
+    winner = leading(networks)
     learned = baselines.fit_best(images, comparison.learned_seconds(searched), metric)
     named = [(MAJORITY, baselines.majority(images, winner.class_names)), (LEARNED, learned)]
     rows = [_row_of_baseline(kind, one, images, metric) for kind, one in named]
-    if (others := [pair for kind, pair in networks.items() if kind != FOUND]) and averaged.wanted(
-        setup.evaluator
-    ) is not None:
+    others = [pair for kind, pair in networks.items() if kind != FOUND]
+    if FOUND in networks and others and averaged.wanted(setup.evaluator) is not None:
         networks = {kind: pair for kind, pair in networks.items() if kind != _SECOND}
         (held_out, final), (other_held_out, other_final) = networks[FOUND], others[0]
         judged = averaged.of(held_out, other_held_out) if held_out and other_held_out else None
@@ -101,8 +100,8 @@ def make(run: Run, setup: Setup) -> None:
         "handed_out": chosen.name,
         "latency_by": latency_by,
         "metric": metric,
-        "no_plain": "" if REFERENCE in networks else why_no_plain(training, arch),
-        "searched": searched_name(training, arch, networks[FOUND][1]),
+        "no_plain": "" if REFERENCE in networks else why_no_plain(run, setup.evaluator, training, arch),
+        "searched": searched_name(training, arch, winner) if FOUND in networks else "",
         "mirrored_share": training.mirrored_share if isinstance(training, Averages) else None,
     }
     store.set_meta(run, comparison.KEY, document)
@@ -115,6 +114,8 @@ def train(run: Run, setup: Setup, arch: Tensor) -> dict[str, Judged]:
     The plain one is missing where the space has none, where it is what was found, and where it breaks a constraint of the search.
     Without it an ensemble takes a second training, as the evaluator says; then none is trained on training images alone. Where no
     ensemble may be handed out, the second training stands for the network found if validation images prefer it.
+
+    What diverged is missing too: the network found where the plain one did not diverge. Raises `UserError` where all have.
     """
     training = wanted(run.config, setup)
     assert training is not None
@@ -127,7 +128,7 @@ def train(run: Run, setup: Setup, arch: Tensor) -> dict[str, Judged]:
         both = _in_time(run, training, [averages.second(arch), FinalTraining(arch)])
         longer = [one._replace(share=one.share * comparison.UNJUDGED) for one in both]
         second, found = final_trainings.networks(run, training, longer)
-        return {_SECOND: (None, second), FOUND: (None, found)}
+        return _that_converged({_SECOND: (None, second), FOUND: (None, found)})
     elif isinstance(training, Averages):
         asked[_SECOND] = training.second(arch)
     asked[FOUND] = FinalTraining(arch)
@@ -135,10 +136,25 @@ def train(run: Run, setup: Setup, arch: Tensor) -> dict[str, Judged]:
     final = _in_time(run, training, list(asked.values()))
     held_out = [one._replace(share=one.share * comparison.HELD_OUT, held_out=True) for one in final]
     finals, judged = (final_trainings.networks(run, training, each) for each in (final, held_out))
-    pairs: dict[str, Judged] = dict(zip(asked, zip(judged, finals)))
+    pairs = _that_converged(dict(zip(asked, zip(judged, finals))))
     if _SECOND in pairs:
         pairs = {FOUND: _preferred(pairs[FOUND], pairs[_SECOND], training.metric)}
     return pairs
+
+
+def leading(networks: dict[str, Judged]) -> TrainedNetwork:
+    """The network found; where it diverged the plain one."""
+    return (networks.get(FOUND) or networks[REFERENCE])[1]
+
+
+def _that_converged(pairs: dict[str, Judged]) -> dict[str, Judged]:
+    """Those of which no training diverged; the second training of the network found stands for a first that did."""
+    kept = {kind: pair for kind, pair in pairs.items() if not any(one is not None and one.diverged for one in pair)}
+    if FOUND not in kept and _SECOND in kept:
+        kept[FOUND] = kept.pop(_SECOND)
+    if not kept:
+        raise UserError(trained_network.DIVERGED)
+    return kept
 
 
 def final_arch(evaluator: Evaluator, training: TrainingEvaluator, arch: Tensor) -> Tensor:
@@ -195,13 +211,15 @@ def _is_same(training: ComparableTraining, plain: Tensor, arch: Tensor) -> bool:
     return torch.equal(*training.equivalents(torch.stack([plain, arch])))
 
 
-def why_no_plain(training: ComparableTraining, arch: Tensor) -> str:
+def why_no_plain(run: Run, evaluator: Evaluator, training: ComparableTraining, arch: Tensor) -> str:
     """Why `train` left the plain network out, where `arch` `[D]` was found."""
     plain = training.reference(arch)
     if plain is None:
         return f"The plain ResNet has no row: the space '{training.space.name}' has none."
     if _is_same(training, plain, arch):
         return "The plain ResNet has no row: it is what the search found."
+    if _keeps_constraints(run, evaluator, plain):
+        return "The plain ResNet has no row: its final training diverged."
     return "The plain ResNet has no row: it breaks a constraint."
 
 

@@ -20,6 +20,10 @@ from search_spaces import Space, Task, UserError
 from search_spaces._files import atomic_write, refuse_unreadable
 
 FILE = "best.safetensors"
+DIVERGED = (
+    "The final training diverged: the network answers with numbers that are not finite, and none is handed out. A smaller "
+    "learning rate (-t lr) trains steadily."
+)
 _MEAN, _STD = "pixels.mean", "pixels.std"
 # In the same file, so that they are never those of another network; a prefix that no weight of ours has.
 _PROBABILITIES, _TENSOR = "test_probabilities", "test.probabilities"
