@@ -30,6 +30,9 @@ class Proposal(NamedTuple):
     that sample. An evaluator that knows mixtures scores them and says the slope; any other scores `archs` alone."""
     resting: Tensor | None = None
     """bool `[S, B]` where weights that an evaluator trains as it goes are to rest, so that scores compare. None: nowhere."""
+    arm: Tensor | None = None
+    """int64 `[S, B]` which of several searches within a controller proposed it, by numbers of its own. It comes back to `learn`,
+    also where evaluations end in another order than they began. None: the controller has one, or the one in turn proposed it."""
 
 
 class Results(NamedTuple):

@@ -103,7 +103,7 @@ class AttentionPolicy:
                     archs_SBD[at_R] = attention.sample(model, some, batch, state.archs.shape[1], _POLICY)
                 else:
                     archs_SBD[at_R] = self._cold.propose(_rows(state.without, at_R), batch).archs
-        return Proposal(archs_SBD)
+        return Proposal(archs_SBD, arm=turn_S[:, None].repeat(1, batch).long())
 
     def _policy_turn(self, state: State) -> Tensor:
         """Whether the policy proposes next, bool `[S]`."""
@@ -117,10 +117,12 @@ class AttentionPolicy:
     def learn(self, state: State, proposal: Proposal, results: Results) -> State:
         archs, score = torch.cat([state.archs, proposal.archs], 1), torch.cat([state.score, results.score], 1)
         cost = torch.cat([state.cost, results.cost], 1)
-        turn_S, batch = self._policy_turn(state), results.score.shape[1]
-        improves_S = turn_S & ~exploration.no_improvement(score, batch)
-        idle = torch.where(improves_S, 0, state.idle + batch * turn_S)
-        cold = torch.where(improves_S, 0, state.cold + batch * ~turn_S)
+        batch = results.score.shape[1]
+        # The policy's turn may be over before its evaluations end.
+        own_SB = self._policy_turn(state)[:, None].repeat(1, batch) if proposal.arm is None else proposal.arm == 1
+        improves_S = own_SB.any(1) & ~exploration.no_improvement(score, batch)
+        idle = torch.where(improves_S, 0, state.idle + own_SB.sum(1))
+        cold = torch.where(improves_S, 0, state.cold + (~own_SB).sum(1))
         without = self._cold.learn(state.without, proposal, results)
         return State(state.seeds, state.step + 1, state.prior, archs, score, cost, idle, cold, without)
 

@@ -2,9 +2,9 @@
 
 Two arms take turns: the warm one, which the prior is for, and the cold one, which knows nothing of it. Neither sees what the
 other evaluates. Once the warm arm has not improved on the best of both for `patience` evaluations it is dropped for good. The
-warm arm never has more evaluations than the cold one and a batch, so that whatever the cold arm reaches after n batches is
-reached after 2n at most: a law of the construction, on any task. What the warm arm finds in n batches comes after 2n
-too, unless it is dropped before.
+warm arm never has more evaluations than the cold one and a batch (side by side, one for each worker), so that whatever the cold
+arm reaches after n batches is reached after 2n at most: a law of the construction, on any task. What the warm arm finds in n
+batches comes after 2n too, unless it is dropped before.
 
 Shapes: `S` seeds, `B` architectures, `D` decisions, `R` some of the seeds.
 """
@@ -27,6 +27,9 @@ from controller.models.scores import nan_to_worst
 from search_spaces import Space, Task, UserError
 
 __all__ = ["Guarded"]
+
+_WARM, _COLD = 0, 1
+"""The arms of a proposal."""
 
 
 class State(NamedTuple):
@@ -94,19 +97,32 @@ class Guarded:
         )
 
     def propose(self, state: State, batch: int) -> Proposal:
-        archs = state.seeds.new_zeros(len(state.seeds), batch, len(self.space.choices))
-        for controller, arm, acts_S in self._arms(state):
+        archs, turn_S = state.seeds.new_zeros(len(state.seeds), batch, len(self.space.choices)), self._warm_turn(state)
+        for controller, arm, acts_S in self._arms(state, turn_S):
             for at_R, own in ragged.groups(arm, acts_S):
                 archs[at_R] = controller.propose(own, batch).archs
-        return Proposal(archs)
+        return Proposal(archs, arm=torch.where(turn_S, _WARM, _COLD)[:, None].repeat(1, batch))
 
     def learn(self, state: State, proposal: Proposal, results: Results) -> State:
-        """The arm whose turn it was learns; the other stays as it is."""
-        batch, turn_S = results.score.shape[1], self._warm_turn(state)
-        evaluated = state.evaluated + batch * torch.stack([turn_S, ~turn_S], 1)
+        """The arm that proposed learns, or where none is named the one whose turn it is; the other stays as it is."""
+        if proposal.arm is None:
+            return self._learn(state, proposal, results, self._warm_turn(state))
+        warm_SB = proposal.arm == _WARM
+        if bool((warm_SB == warm_SB[:, :1]).all()):
+            return self._learn(state, proposal, results, warm_SB[:, 0])
+        # What is asked for while much is pending may be of both.
+        for b in range(warm_SB.shape[1]):
+            at = slice(None), slice(b, b + 1)
+            state = self._learn(state, _rows(proposal, at), _rows(results, at), warm_SB[:, b])
+        return state
+
+    def _learn(self, state: State, proposal: Proposal, results: Results, warm_S: Tensor) -> State:
+        """With evaluations of the warm arm for the seeds of a mask, and of the cold one for the others."""
+        batch = results.score.shape[1]
+        evaluated = state.evaluated + batch * torch.stack([warm_S, ~warm_S], 1)
         total = int(evaluated.sum(1).amax())
         after = []
-        for controller, arm, acts_S in self._arms(state):
+        for controller, arm, acts_S in self._arms(state, warm_S):
             parts = [
                 (at_R, controller.learn(own, _rows(proposal, at_R), _rows(results, at_R)))
                 for at_R, own in ragged.groups(arm, acts_S)
@@ -114,7 +130,7 @@ class Guarded:
             after.append(ragged.replaced(arm, parts, total))
         found_S = nan_to_worst(results.score).amax(1)
         improves_S = found_S > state.best
-        idle_S = torch.where(turn_S, torch.where(improves_S, 0, state.idle + batch), state.idle)
+        idle_S = torch.where(warm_S, torch.where(improves_S, 0, state.idle + batch), state.idle)
         return state._replace(
             step=state.step + 1,
             cold=after[0],
@@ -133,13 +149,12 @@ class Guarded:
         """Whether the warm arm proposes next, bool `[S]`: it begins."""
         return ~state.dropped & (state.evaluated[:, 0] <= state.evaluated[:, 1])
 
-    def _arms(self, state: State) -> list[tuple[Any, Ragged, Tensor]]:
-        """Each arm's controller, its states, and which seeds it proposes for."""
-        turn_S = self._warm_turn(state)
-        arms = [(named.controller(self.space, self.cold), state.cold, ~turn_S)]
+    def _arms(self, state: State, warm_S: Tensor) -> list[tuple[Any, Ragged, Tensor]]:
+        """Each arm's controller, its states, and which seeds it is for, by a mask of those of the warm one."""
+        arms = [(named.controller(self.space, self.cold), state.cold, ~warm_S)]
         if state.warm is not None:
             name = "".join(chr(x) for x in state.warm_name[0].tolist())
-            arms.append((named.controller(self.space, name), state.warm, turn_S))
+            arms.append((named.controller(self.space, name), state.warm, warm_S))
         return arms
 
     def _begin(self, name: str, task: Task, seeds: Tensor, prior: Prior | None) -> Any:
@@ -151,8 +166,8 @@ class Guarded:
         return state
 
 
-def _rows(parts: Any, at: Tensor) -> Any:
-    """A proposal or results of some of the seeds."""
+def _rows(parts: Any, at: Any) -> Any:
+    """A proposal or results of some of the seeds, or of some of their evaluations."""
     return type(parts)(*(None if x is None else x[at] for x in parts))
 
 

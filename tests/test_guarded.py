@@ -1,13 +1,17 @@
 """A guarded search costs at most twice the one without its prior, on tasks where the prior helps and where it lies."""
 
+import json
+
 import pytest
 import torch
 
 from controller import Prior, Results
+from controller.candidates import pending, ragged
 from controller.guarded import Guarded
 from controller.models import features, prior_file
 from nas import plugins
-from nas.run import priors, state_tree
+from nas.run import asynchronous, priors, state_tree
+from nas.run.step_log import History
 from nas.testing import synthetic_tasks
 from nas.testing.synthetic_tasks import SPACE, TASKS
 from search_spaces import UserError, _ops
@@ -119,3 +123,44 @@ def test_the_arms_are_named_by_settings_or_by_the_prior(scores_SN):
         Guarded(SPACE, cold="darts").begin(TASK, SEEDS, prior)
     assert Guarded(SPACE).prior_weight(Guarded(SPACE).begin(TASK, SEEDS, prior)).tolist() == [0.5] * len(SEEDS)
     assert Guarded(SPACE).prior_weight(Guarded(SPACE).begin(TASK, SEEDS)).tolist() == [0.0] * len(SEEDS)
+
+
+class SideBySide:
+    """Evaluations of three workers that end in another order than they began."""
+
+    concurrency = 3
+
+    def __init__(self, score_N):
+        self.space, self.score_N, self.running, self.ended = SPACE, score_N, [], 0
+
+    def submit(self, ticket, arch, epochs, seed):
+        self.running.append((ticket, float(self.score_N[features.row_of(SPACE, arch[None])])))
+
+    def wait(self):
+        self.ended += 1
+        return *self.running.pop(self.ended % len(self.running)), 1.0
+
+    def abandon(self):
+        self.running.clear()
+
+
+def test_side_by_side_each_arm_learns_what_it_proposed(scores_SN):
+    """Before, whose turn it was learned: the cold arm was fed what the prior copies."""
+    controller, score_N = Guarded(SPACE, cold=COLD, patience=6), scores_SN[0].nan_to_num(-9.0)
+    state, none = controller.begin(TASK, SEEDS[:1], ranking(score_N, -1)), torch.zeros(1, 0)
+    past = History(torch.zeros(1, 0, len(SPACE.choices), dtype=torch.long), none, none, 0.0, 0)
+    cold = plugins.load("controller", "evolution")(SPACE, population=4)
+    own, asked = cold.begin(TASK, SEEDS[:1]), []
+    for step, waiting in asynchronous.steps(controller, SideBySide(score_N), state, (), past, 7, EVALS):
+        if int(step.proposal.arm) == 1:
+            own = cold.learn(own, step.proposal, step.results)
+        asked.append(int(step.proposal.arm))
+        kept = pending.from_json(json.loads(json.dumps(pending.as_json(waiting))), SPACE)
+        assert [g.arm.tolist() for g in kept] == [g.arm.tolist() for g in waiting]
+        evaluated = step.state.evaluated[0].tolist()
+        assert evaluated == [asked.count(0), asked.count(1)]
+        assert evaluated[0] <= evaluated[1] + SideBySide.concurrency
+        (_, learned), *_ = ragged.groups(step.state.cold, torch.tensor([True]))
+        for path, leaf in state_tree.flatten(own).items():
+            assert torch.equal(leaf, state_tree.flatten(learned)[path]), path
+    assert {*asked} == {0, 1}

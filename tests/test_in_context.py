@@ -93,6 +93,16 @@ def test_a_policy_that_no_longer_improves_takes_turns_with_a_search_without_prio
     assert run.state.idle.tolist() == [6]
 
 
+def test_what_the_policy_proposed_counts_as_the_policy_s_when_its_turn_is_over():
+    run = _Policy(patience=2)
+    run.turns([2.0, 1.0])
+    both = [run.controller.propose(run.state, 1) for _ in range(2)]  # By two workers.
+    for proposal, score in zip(both, [1.0, 5.0]):
+        results = Results(*torch.tensor([[[score]], [[1.0]]]))
+        run.state = run.controller.learn(run.state, proposal, results)
+    assert (run.state.idle.tolist(), run.state.cold.tolist()) == ([0], [0])
+
+
 def test_a_policy_without_patience_is_kept_to():
     run = _Policy(patience=0)
     assert run.turns([1.0] + [0.0] * 9) == [1] * 10

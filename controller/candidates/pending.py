@@ -33,6 +33,14 @@ class Group(NamedTuple):
     """int64 `[B, D]`."""
     epochs: Tensor | None = None
     """int64 `[B]` of each; None: the task's own."""
+    arm: Tensor | None = None
+    """int64 `[B]` as `Proposal.arm`."""
+
+    @classmethod
+    def of(cls, proposal: Proposal) -> Group:
+        """What a proposal of one search asks for."""
+        epochs, arm = (None if x is None else x[0] for x in (proposal.epochs, proposal.arm))
+        return cls(proposal.archs[0], epochs, arm)
 
     def work(self) -> list[tuple[int, ...]]:
         """A key for each evaluation: two of one key are the same work."""
@@ -45,23 +53,26 @@ class Group(NamedTuple):
 
     def proposal(self) -> Proposal:
         """As its controller made it."""
-        return Proposal(self.archs[None], None if self.epochs is None else self.epochs[None])
+        epochs, arm = (None if x is None else x[None] for x in (self.epochs, self.arm))
+        return Proposal(self.archs[None], epochs, arm=arm)
 
     def rows(self, keep: list[int]) -> Group:
         """Some of it."""
-        return Group(self.archs[keep], None if self.epochs is None else self.epochs[keep])
+        epochs, arm = (None if x is None else x[keep] for x in (self.epochs, self.arm))
+        return Group(self.archs[keep], epochs, arm)
 
 
 def as_json(groups: Sequence[Group]) -> list[Any]:
     """As a run keeps them."""
-    return [[g.archs.tolist(), None if g.epochs is None else g.epochs.tolist()] for g in groups]
+    return [[None if x is None else x.tolist() for x in group] for group in groups]
 
 
 def from_json(kept: list[Any], space: Space) -> list[Group]:
     """The inverse of `as_json`. Raises `UserError` for what is no architecture of the space: the file is damaged."""
     try:
+        # Runs of earlier versions keep no arm.
         groups = [
-            Group(torch.tensor(archs), None if epochs is None else torch.tensor(epochs)) for archs, epochs in kept
+            Group(torch.tensor(archs), *(None if x is None else torch.tensor(x) for x in more)) for archs, *more in kept
         ]
         if not all(_is_whole(group, space) for group in groups):
             raise ValueError("no architecture of the space")
@@ -71,10 +82,12 @@ def from_json(kept: list[Any], space: Space) -> list[Group]:
 
 
 def _is_whole(group: Group, space: Space) -> bool:
-    """Whether a group has rows of the space, and epochs above zero for each or for none."""
-    archs, epochs = group
+    """Whether a group has rows of the space, and epochs above zero and arms for each or for none."""
+    archs, epochs, arm = group
     alike = archs.dim() == 2 and archs.shape[1] == len(space.choices) and archs.dtype == torch.int64
     if not alike or not bool(space.valid(archs).all()):
+        return False
+    if arm is not None and (arm.shape != archs.shape[:1] or arm.dtype != torch.int64):
         return False
     return epochs is None or (
         epochs.shape == archs.shape[:1] and epochs.dtype == torch.int64 and bool((epochs > 0).all())
@@ -99,7 +112,7 @@ def ask(
     for _ in range(_ROUNDS):
         proposal = controller.propose(state, batch)
         checks.proposal(controller, proposal, 1, batch)
-        group = Group(proposal.archs[0], None if proposal.epochs is None else proposal.epochs[0])
+        group = Group.of(proposal)
         fresh = []
         for at, key in enumerate(group.work()):
             if len(fresh) < missing and key not in taken:
@@ -112,12 +125,10 @@ def ask(
             break
         state = _lie(controller, state, group, mean, cost)
     if missing:
-        epochs = None if not found or found[0].epochs is None else found[0].epochs[:1]
-        found.append(_draw(controller, taken, missing, seed, epochs))
-    return Group(
-        torch.cat([group.archs for group in found]),
-        None if any(group.epochs is None for group in found) else torch.cat([g.epochs for g in found]),  # pyright: ignore
-    )
+        like = found[0].rows([0]) if found else Group.of(controller.propose(state, 1))
+        found.append(_draw(controller, taken, missing, seed, like))
+    archs, *more = zip(*found)
+    return Group(torch.cat(archs), *(None if any(x is None for x in column) else torch.cat(column) for column in more))
 
 
 def _lie(controller: Controller, state: State, group: Group, mean: float, cost: float) -> State:
@@ -125,14 +136,17 @@ def _lie(controller: Controller, state: State, group: Group, mean: float, cost: 
     return controller.learn(state, group.proposal(), Results(torch.full((1, B), mean), torch.full((1, B), cost)))
 
 
-def _draw(controller: Controller, taken: set[tuple[int, ...]], count: int, seed: int, epochs: Tensor | None) -> Group:
+def _draw(controller: Controller, taken: set[tuple[int, ...]], count: int, seed: int, like: Group) -> Group:
+    """Of the epochs and the arm of `like`, a group of one."""
     space, drawn = controller.space, []
+    epochs, arm = like.epochs, like.arm
     for step in range(_DRAWS):
         archs = _sampling.sample(space, torch.tensor([seed]), len(taken) * _DRAWS + step, _DRAWS, stream=_STREAM)[0]
         group = Group(archs, None if epochs is None else epochs.expand(_DRAWS))
         drawn += [archs[at] for at, key in enumerate(group.work()) if not (key in taken or taken.add(key))]
         if len(drawn) >= count:
-            return Group(torch.stack(drawn[:count]), None if epochs is None else epochs.expand(count))
+            epochs, arm = (None if x is None else x.expand(count) for x in (epochs, arm))
+            return Group(torch.stack(drawn[:count]), epochs, arm)
     raise UserError(
         f"Space '{space.name}' has {_ops.size(space.choices):,} combinations, too few for what is asked for beside what is "
         "pending; ask for fewer, or tell some first."

@@ -77,7 +77,7 @@ def read(run: Run, config: RunConfig, begun: State, space: Space) -> Stored:
     state, steps = step_log.state(run, begun), []
     priors.refuse_other(run.folder, config.prior, begun, state)
     for proposal, results, _ in step_log.steps(run):
-        group = Group(proposal.archs[0], None if proposal.epochs is None else proposal.epochs[0])
+        group = Group.of(proposal)
         if not bool(space.valid(group.archs).all()):
             raise UserError(f"Run '{run.folder}' holds an architecture that is not in space '{space.name}'.")
         steps.append((group, results))
