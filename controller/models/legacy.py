@@ -59,9 +59,11 @@ STATE_LEAVES: dict[str, dict[str, str | None]] = {
 }
 """By the controller's new name: the path of a leaf, as `/credit`, to its new one; None for a leaf that is kept no longer."""
 
+_RELAXED_LEAVES = ("/sloped", "/tried", "/inner/sloped", "/inner/tried")
+"""The second two of a controller behind a filter."""
 ADDED_LEAVES = {
     "transfer_bo": ("/given_up",),
-    **dict.fromkeys(("darts", "drnas", "gdas", "pc_darts", "snas"), ("/sloped", "/inner/sloped")),
+    **dict.fromkeys(("darts", "drnas", "gdas", "pc_darts", "snas"), _RELAXED_LEAVES),
 }
 """By the controller's name: leaves of states that came later. A run without one goes on with that of a search that begins."""
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from controller._base import Prior, Proposal, Results
-from controller.policies import baseline, nets, optim, perturbation
+from controller.policies import baseline, nets, one_shot, optim, perturbation
 from controller.policies.perturbation import Selection
 from search_spaces import Space, UserError, _noise, _sampling
 
@@ -47,6 +47,8 @@ class State(NamedTuple):
     """What `perturbation` has found out so far."""
     sloped: Tensor
     """bool `[S]` whether the evaluator has said a slope, so that it scores mixtures."""
+    tried: Tensor
+    """int64 `[S]` architectures evaluated since the last mixture."""
 
 
 class Final(NamedTuple):
@@ -111,7 +113,7 @@ def begin(space: Space, seeds: Tensor, prior: Prior | None = None, **more: Tenso
     params = {"alpha": alpha, **more}
     zero_S, nothing = torch.zeros_like(seeds), perturbation.begin(space, seeds)
     unknown_S = torch.zeros(len(seeds), dtype=torch.bool)
-    return State(seeds, zero_S, params, optim.adam_begin(params), baseline.begin(seeds), nothing, unknown_S)
+    return State(seeds, zero_S, params, optim.adam_begin(params), baseline.begin(seeds), nothing, unknown_S, zero_S)
 
 
 def selects_after(relaxation: Relaxation, batch: int) -> int:
@@ -153,11 +155,14 @@ def propose(relaxation: Relaxation, state: State, batch: int) -> Proposal:
                 weights = weights * final.share[:, None, :, None]
                 return Proposal(_likeliest(space, weights, state), weights=weights, resting=resting)
             mixture_SDC = perturbation.selected(state.selection, mixture_SDC)
+        if relaxation.select == "one_shot" and _sampling.is_listed(space):
+            log_p_SDC = log_softmax(relaxation, final.logits)
+            return Proposal(one_shot.candidates(space, state.seeds, log_p_SDC, state.tried, batch))
         chosen = _likeliest(space, mixture_SDC[:, None].expand(-1, batch, -1, -1), state)
         if relaxation.select == "one_shot":
             drawn = nets.Independent(space).sample({"logits": final.logits}, state.seeds, state.step, batch)
             # The likeliest architecture is the first candidate; the others are samples.
-            first = (torch.arange(batch) == 0) & (state.step[:, None] == relaxation.steps)
+            first = state.tried[:, None] + torch.arange(batch) == 0
             chosen = torch.where(first[..., None], chosen, drawn)
     return Proposal(chosen)
 
@@ -167,7 +172,7 @@ def learn(relaxation: Relaxation, state: State, proposal: Proposal, results: Res
     step, after = int(state.step[0]), state._replace(step=state.step + 1)
     if step >= relaxation.steps:
         if proposal.weights is None:
-            return after
+            return after._replace(tried=state.tried + proposal.archs.shape[1])
         at = perturbation.Turn(state.seeds, state.step - relaxation.steps, results.score.shape[1], relaxation.tune)
         with torch.no_grad():
             mixture_SDC = softmax(relaxation, relaxation.final(state.params).logits)
