@@ -84,20 +84,21 @@ class Ppo:
         after, advantage_SB = baseline.advantage(state.baseline, results.score, self.baseline_decay)
         with torch.no_grad():
             log_prob_SB = nets.log_prob(self.net.log_probs(state.params, proposal.archs), proposal.archs)
-        batch = proposal.archs.shape[1]
-        late = slice(max(batch - self.update_every, 0), batch)
-        place_SB = (state.seen[:, None] + torch.arange(batch)[late]) % self.update_every
-        place_SBD = place_SB[..., None].expand(-1, -1, len(self.space.choices))
-        state = state._replace(
-            step=state.step + 1,
-            baseline=after,
-            seen=state.seen + batch,
-            archs=state.archs.scatter(1, place_SBD, proposal.archs[:, late]),
-            log_prob=state.log_prob.scatter(1, place_SB, log_prob_SB[:, late]),
-            advantage=state.advantage.scatter(1, place_SB, advantage_SB[:, late]),
-        )
-        full_S = state.seen // self.update_every > (state.seen - batch) // self.update_every
-        return self._update(state, full_S) if bool(full_S.any()) else state
+        state = state._replace(step=state.step + 1, baseline=after)
+        # One by one: a batch may fill the window more than once, and each update learns from all that came since the last.
+        for arch_SD, log_prob_S, advantage_S in zip(
+            *(x.unbind(1) for x in (proposal.archs, log_prob_SB, advantage_SB))
+        ):
+            place_S1 = state.seen[:, None] % self.update_every
+            state = state._replace(
+                seen=state.seen + 1,
+                archs=state.archs.scatter(1, place_S1[..., None].expand(-1, -1, arch_SD.shape[1]), arch_SD[:, None]),
+                log_prob=state.log_prob.scatter(1, place_S1, log_prob_S[:, None]),
+                advantage=state.advantage.scatter(1, place_S1, advantage_S[:, None]),
+            )
+            full_S = state.seen % self.update_every == 0
+            state = self._update(state, full_S) if bool(full_S.any()) else state
+        return state
 
     def loss(self, params: optim.Params, archs: Tensor, advantage: Tensor) -> Tensor:
         """Minus the advantage times the log-probability, mean over `B`: `[S]`; what PPO's loss is at its first step."""

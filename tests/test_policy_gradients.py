@@ -63,6 +63,19 @@ def test_an_update_makes_what_scored_above_the_average_likelier_whatever_the_ave
     assert (((score - score.mean(1, keepdim=True)) * likelier).sum(1) > 0).all()
 
 
+@pytest.mark.parametrize("batches", [(16,), (8, 8), (3, 13), (5, 5, 5, 1), (16, 3, 5)])
+def test_every_evaluation_is_learned_from_once_whatever_the_batch(batches, monkeypatch):
+    controller, state, archs, windows = Ppo(SPACE, update_every=WINDOW), None, [], []
+    update = Ppo._update
+    monkeypatch.setattr(Ppo, "_update", lambda self, s, full: windows.append(s.archs) or update(self, s, full))
+    state = controller.begin(_toys.TASK, SEEDS)
+    for batch in batches:
+        proposal = controller.propose(state, batch)
+        state = controller.learn(state, proposal, _toys.evaluate(SPACE)(proposal))
+        archs.append(proposal.archs)
+    assert torch.equal(torch.cat(windows, 1), torch.cat(archs, 1))
+
+
 @pytest.mark.parametrize("made", [Reinforce, Ppo])
 def test_the_entropy_term_alone_raises_the_entropy(made):
     controller, score = made(SPACE, entropy=1.0), torch.full((len(SEEDS), WINDOW), 7.0)
