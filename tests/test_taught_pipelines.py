@@ -16,7 +16,7 @@ from nas.evaluators._pipeline_final import FinalKey
 from nas.evaluators._teacher import GivenTeacher
 from nas.evaluators.pipeline import PipelineTraining
 from nas.evaluators.train import Train
-from nas.run import averaged, comparison, session, stages, store
+from nas.run import averaged, comparison, session, stages, store, subject
 from nas.run.config import RunConfig
 from nas.training import Images, step_time
 from nas.types import FinalTraining
@@ -161,6 +161,7 @@ def test_minutes_that_a_run_gets_later_lengthen_its_final_training(options, plan
         if not longer:
             assert run.config.training_options == config.training_options
             return
+        assert subject.read(run).description == after.description != before.description
         assert after.planned_seconds() == pytest.approx(1800 - stages._EXPORT_SECONDS, rel=1e-3)
         assert run.config.ending_seconds == pytest.approx(sum(stages.expected(run.config, setup.evaluator).values()))
         # As often as it gets other minutes.

@@ -272,6 +272,8 @@ def lengthen(run: Run, setup: Setup, config: RunConfig) -> tuple[Run, Setup]:
     planned = ",".join(dict.fromkeys([*filter(None, run.config.planned.split(",")), *options]))
     longer = dataclasses.replace(run.config, training_options=run.config.training_options | options, planned=planned)
     ending = sum(stages.expected(longer, setup.evaluator).values())
+    about = subject.read(run)._replace(description=setup.evaluator.description)
+    store.set_meta(run, subject.KEY, subject.as_json(about))
     return store.set_config(run, dataclasses.replace(longer, ending_seconds=ending)), setup
 
 
