@@ -1,9 +1,12 @@
 """The portfolio's ranks by hand, and what follows them."""
 
+from dataclasses import replace
+
 import torch
 
-from controller import TaskSample, TaskSet
+from controller import TaskSample, TaskScores, TaskSet
 from controller.meta.portfolio import Portfolio as Meta
+from controller.models.task_pca import family_balance
 from controller.portfolio import Portfolio
 from search_spaces import _ops
 from search_spaces.natsbench_size import NatsBenchSize
@@ -12,15 +15,20 @@ from tests import _toys
 SPACE = NatsBenchSize()
 
 
-LEARNER = Meta(TaskSet((), (SPACE,)), space=SPACE.name)
+def known(family, task=_toys.TASK, longest=True):
+    """A training task, of which the scores are in a sample."""
+    return TaskScores(family, family, SPACE, task, torch.zeros(0), torch.zeros(0), longest)
 
 
-def sample(scores):
+LEARNER = Meta(TaskSet((known("a"), known("b")), (SPACE,)), space=SPACE.name)
+
+
+def sample(scores, task=0):
     """A task in which these scores were found, by rank; None was not tried."""
     tried = {rank: score for rank, score in enumerate(scores) if score is not None}
     rows, score = torch.tensor(list(tried)), torch.tensor(list(tried.values()))[None]
     archs = _ops.from_index(rows, SPACE.choices)
-    return TaskSample(SPACE, rows, archs, score, torch.zeros_like(score), torch.zeros(1, 0), torch.tensor([-1]))
+    return TaskSample(SPACE, rows, archs, score, torch.zeros_like(score), torch.zeros(1, 0), torch.tensor([task]))
 
 
 def state_of(*batches):
@@ -45,6 +53,28 @@ def test_tasks_at_once_or_one_by_one_give_the_same_prior():
     together, apart = state_of(tasks), state_of(*([task] for task in tasks))
     assert (int(together.step), int(apart.step)) == (1, 2)
     torch.testing.assert_close(LEARNER.prior(together).params, LEARNER.prior(apart).params, equal_nan=True)
+
+
+def test_families_weigh_by_their_balance_and_limits_and_short_trainings_nothing():
+    """Before, every task weighed alike, and most had a device's limit."""
+    limited = replace(_toys.TASK, constraints=((1.0, 1.0),))
+    tasks = [known("a"), known("a"), known("b"), known("b", limited), known("b", longest=False)]
+    learner = Meta(TaskSet(tuple(tasks), (SPACE,)), space=SPACE.name)
+    scores = [[2.0, 1.0], [1.0, 2.0], [1.0, 2.0], [9.0, 1.0], [9.0, 1.0]]
+    batch = tuple(sample(of_task, task) for task, of_task in enumerate(scores))
+    state, shown = learner.update(learner.init(torch.tensor([0])), batch)
+    rank = learner.prior(state).params["rank"][0, :2]
+    weight = family_balance(["a", "a", "b"]).float()
+    torch.testing.assert_close(rank, torch.stack([weight[1] + weight[2], weight[0]]) / weight.sum())
+    assert shown == {"tasks": 3}
+
+
+def test_tasks_of_no_set_weigh_alike():
+    learner = Meta(TaskSet((), (SPACE,)), space=SPACE.name)
+    batch = sample([3.0, 2.0, 1.0], -1), sample([1.0, 3.0, 2.0], -1), sample([3.0, 2.0, 1.0], -1)
+    state, _ = learner.update(learner.init(torch.tensor([0])), batch)
+    rank = learner.prior(state).params["rank"][0, :3]
+    torch.testing.assert_close(rank, torch.tensor([1 / 3, 1 / 3, 2.5 / 3]))
 
 
 def test_what_was_best_elsewhere_is_tried_first_and_nothing_twice():
