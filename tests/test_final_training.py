@@ -225,6 +225,10 @@ def test_few_images_are_passed_often_enough_to_learn_from_and_to_judge_by(tmp_pa
 
     assert (epochs(few, third), epochs(digits, third)) == (150, 12)
     assert epochs(few, third._replace(held_out=False)) == 133
+    # Beside many validation images the final training has more steps an epoch: 40 epochs of 11 here.
+    np.savez(file, x_train=x, y_train=y, x_val=np.tile(x, (5, 1, 1)), y_val=np.tile(y, 5), x_test=x, y_test=y)
+    assert (Train.of(f"npz:{file}").final_recipe.epochs, epochs(Train.of(f"npz:{file}"), third)) == (40, 150)
+    np.savez(file, x_train=x, y_train=y, x_test=x, y_test=y)
     by_hand = Train.of(f"npz:{file}", epochs="2", final_epochs="6")
     assert (by_hand.recipe.epochs, by_hand.final_recipe.epochs, epochs(by_hand, third)) == (2, 6, 6)
 
