@@ -33,6 +33,8 @@ class Proposal(NamedTuple):
     arm: Tensor | None = None
     """int64 `[S, B]` which of several searches within a controller proposed it, by numbers of its own. It comes back to `learn`,
     also where evaluations end in another order than they began. None: the controller has one, or the one in turn proposed it."""
+    slopes: Tensor | None = None
+    """bool `[S, B]` where the slope by `weights` is read; elsewhere an evaluator may leave it NaN. None: everywhere."""
 
 
 class Results(NamedTuple):

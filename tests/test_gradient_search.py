@@ -177,7 +177,9 @@ def test_alpha_rests_while_weights_warm_up_by_single_paths(name):
     first = state.params["alpha"]
     for step in range(4):
         proposal = controller.propose(state, 2)
+        assert (proposal.slopes is None) == (step == 3)
         if step < 3:
+            assert not proposal.slopes.any()
             assert torch.equal(proposal.weights, torch.nn.functional.one_hot(proposal.archs, 5).float())
         state = controller.learn(state, proposal, Results(torch.zeros(2, 2), torch.ones(2, 2), slope=slope))
         assert torch.equal(state.params["alpha"], first) == (step < 3)
@@ -260,6 +262,7 @@ def test_what_perturbation_scores_is_the_mixture_that_was_trained_without_one_op
     state = state._replace(params=drawn, step=torch.tensor([4, 4]))
     trained = controller.mix(drawn, state._replace(step=torch.tensor([3, 3])), 1)[:, 0]
     proposal = controller.propose(state, 5)
+    assert not proposal.slopes.any()
     for seed in range(2):
         at = perturbation._at_hand(seeds, state.selection)[seed]
         rest = torch.arange(6) != at

@@ -172,6 +172,20 @@ def test_a_search_is_stored_with_its_weights_resumed_bitwise_and_trained_to_the_
         assert all(0 <= accuracy <= 100 for accuracy in store.get_meta(run, "report"))
 
 
+def test_a_slope_that_is_not_read_is_not_computed_and_changes_no_score():
+    for settings in ({}, {"slope_order": "2"}):
+        evaluator, seeds = Supernet.of("digits", **OPTIONS, **settings), torch.arange(2)
+        evaluate, memory = evaluator.load_with_memory(seeds), evaluator.begin(seeds)
+        whole = Proposal(torch.zeros(2, 2, 6, dtype=torch.long), weights=_mixture().float().expand(2, 2, 6, 5))
+        read = torch.tensor([[True, False], [False, True]])
+        (every, after), (some, same) = (evaluate(p, memory) for p in (whole, whole._replace(slopes=read)))
+        assert torch.equal(every.score, some.score)
+        assert torch.equal(after.weights, same.weights)
+        assert torch.equal(every.slope[read], some.slope[read])
+        assert some.slope[~read].isnan().all()
+        assert torch.equal(every.provisional, some.provisional)
+
+
 def test_the_order_of_an_epoch_is_drawn_once_and_steps_in_pieces_see_the_same_images(monkeypatch):
     data, drawn, bits = Supernet.of("digits", **OPTIONS).images.data, [], _noise.bits
     images = _supernet_images.SupernetImages(data, 60, 16, 0)

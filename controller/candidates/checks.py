@@ -62,6 +62,7 @@ def proposal(controller: Controller, found: Any, searches: int, batch: int) -> N
         ("epochs", torch.int64, shape[:2]),
         ("weights", torch.float32, (*shape, max(choices))),
         ("resting", torch.bool, shape[:2]),
+        ("slopes", torch.bool, shape[:2]),
         ("arm", torch.int64, shape[:2]),
     ):
         value = getattr(found, field)

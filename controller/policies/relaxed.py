@@ -136,12 +136,13 @@ def propose(relaxation: Relaxation, state: State, batch: int) -> Proposal:
     mixture: what a search hands out that ends before it selects.
     """
     space, step = relaxation.space, int(state.step[0])
+    unread_SB = torch.zeros(len(state.seeds), batch, dtype=torch.bool)
     with torch.no_grad():
         logits_SDC = relaxation.logits(state.params)
         if step < relaxation.steps:
             archs = nets.Independent(space).sample({"logits": logits_SDC}, state.seeds, state.step, batch)
             if step < relaxation.warmup:
-                return Proposal(archs, weights=one_hot(archs, space))
+                return Proposal(archs, weights=one_hot(archs, space), slopes=unread_SB)
             weights = relaxation.mix(state.params, state, batch)
             archs = torch.where(state.sloped[:, None, None], _likeliest(space, weights, state), archs)
             return Proposal(archs, weights=weights)
@@ -153,7 +154,7 @@ def propose(relaxation: Relaxation, state: State, batch: int) -> Proposal:
                 weights, resting = perturbation.turn(space, at, state.selection, mixture_SDC)
                 # Last, since without an option the others are normalized anew.
                 weights = weights * final.share[:, None, :, None]
-                return Proposal(_likeliest(space, weights, state), weights=weights, resting=resting)
+                return Proposal(_likeliest(space, weights, state), weights=weights, resting=resting, slopes=unread_SB)
             mixture_SDC = perturbation.selected(state.selection, mixture_SDC)
         if relaxation.select == "one_shot" and _sampling.is_listed(space):
             log_p_SDC = log_softmax(relaxation, final.logits)

@@ -165,11 +165,14 @@ class Supernet:
             resting = (
                 torch.zeros(mixtures.shape[:2], dtype=torch.bool) if proposal.resting is None else proposal.resting
             )
+            read = torch.full_like(resting, slopes) if proposal.slopes is None else proposal.slopes
             searches = [
-                (int(seed), int(done), Weights(params, momentum), mixtures_BDC, resting_B.tolist())
-                for seed, done, params, momentum, mixtures_BDC, resting_B in zip(*memory, mixtures.detach(), resting)
+                (int(seed), int(done), Weights(params, momentum), mixtures_BDC, resting_B.tolist(), read_B.tolist())
+                for seed, done, params, momentum, mixtures_BDC, resting_B, read_B in zip(
+                    *memory, mixtures.detach(), resting, read
+                )
             ]
-            answered = self._each(lambda search: self._search(*search, slopes=slopes), searches)
+            answered = self._each(lambda search: self._search(*search), searches)
             score, cost, slope, weights = zip(*answered)
             B = proposal.archs.shape[1]
             number_SB = memory.evaluations[:, None] + torch.arange(B)
@@ -203,17 +206,20 @@ class Supernet:
             return list(pool.map(work, searches))
 
     def _search(
-        self, seed: int, done: int, weights: Weights, mixtures: Tensor, resting: list[bool], *, slopes: bool
+        self, seed: int, done: int, weights: Weights, mixtures: Tensor, resting: list[bool], read: list[bool]
     ) -> tuple[list[float], list[float], Tensor, Weights]:
-        """Scores, seconds and slopes `[B, D, C]` of one search's mixtures, one after the other, and its weights then."""
+        """Scores, seconds and slopes `[B, D, C]` of one search's mixtures, one after the other, and its weights then.
+
+        A slope that nobody reads is NaN: computing it takes longer than the score.
+        """
         score, cost, slope = [], [], []
-        for number, (mixture, rests) in enumerate(zip(mixtures, resting), done):
+        for number, (mixture, rests, sloped) in enumerate(zip(mixtures, resting, read), done):
             began = time.perf_counter()
             training = number < self.settings.shared_evals and not rests
             if training:
                 weights = self._train(seed, number, weights, mixture)
             x, y, new = self.images.validation(number if training else None)
-            seen = self.net.score(weights, mixture, x, y, slope=slopes)
+            seen = self.net.score(weights, mixture, x, y, slope=sloped)
             # The mean of all images says nothing where training diverged.
             value = math.nan if seen.loss.isnan().any() else self._value(seen.logits, y, new)
             score.append(value)
@@ -221,7 +227,7 @@ class Supernet:
             if found is not None and training and self.settings.slope_order == 2:
                 found = self._second_order(seed, number, weights.params, mixture)
             # Minus: the slope is that of what is to be raised.
-            slope.append(mixture if found is None else -found.float())
+            slope.append(torch.full_like(mixture, torch.nan) if found is None else -found.float())
             cost.append(time.perf_counter() - began)
         return score, cost, torch.stack(slope), weights
 
