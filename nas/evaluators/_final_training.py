@@ -25,7 +25,7 @@ _SEED_STEP = 409
 so that the other seeds of a run are not the own seeds of runs with `seed=1` and `seed=2`."""
 
 JUDGED_STEPS = 150
-"""Of a training whose network is only to be judged, at least, unless the final training has fewer: after the 12 steps
+"""Of a training whose network is only to be judged, at least, unless the final training has fewer itself: after the 12 steps
 that 100 images have in 12 epochs, cells are near chance."""
 
 
@@ -75,10 +75,9 @@ class FinalTrainings:
 
     def _key(self, asked: FinalTraining) -> _Key:
         epochs = max(1, round(asked.share * self.recipe.epochs))
-        if asked.held_out:
-            train, both = len(self.data.y_train), len(self.data.y_train) + len(self.data.y_valid)
-            whole = self.recipe.epochs * self.recipe.steps(both)
-            epochs = max(epochs, self.recipe.epochs_for(min(JUDGED_STEPS, whole), train))
+        train, both = len(self.data.y_train), len(self.data.y_train) + len(self.data.y_valid)
+        if asked.held_out and self.recipe.epochs * self.recipe.steps(both) >= JUDGED_STEPS:
+            epochs = max(epochs, self.recipe.epochs_for(JUDGED_STEPS, train))
         recipe = with_seed(self.recipe, asked.seed)._replace(epochs=epochs)
         return _Key(_ops.whole_indices(asked.arch, self.space.choices)[0], recipe, asked.held_out)
 
