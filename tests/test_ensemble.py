@@ -372,13 +372,13 @@ def test_the_end_takes_no_longer_than_planned_though_its_network_is_larger(monke
 
 def test_seeds_are_reported_by_networks_of_one_kind(monkeypatch):
     evaluator, asked = PipelineTraining.of("digits"), []
-    result = SimpleNamespace(metrics={"test_accuracy": 70.0})
+    result = SimpleNamespace(tested=70.0)
     monkeypatch.setattr(simpler.final_trainings, "networks", lambda run, training, each: [result] * len(each))
     monkeypatch.setattr(
         PipelineTraining, "final_arch", lambda self, arch, **how: (asked.append(how), arch)[1]
     )  # As that of the best is trained where an ensemble may be handed out.
     archs = torch.stack([SPACE.reference_arch, ARCHS[0], SPACE.reference_arch])
-    best = SimpleNamespace(metrics={"test_accuracy": 90.0})
+    best = {FOUND: (None, SimpleNamespace(tested=90.0))}
     run = SimpleNamespace(config=RunConfig("digits", comparison=True))
     values = finish._reported(run, SimpleNamespace(evaluator=evaluator), archs, SPACE.reference_arch, best)
     assert values.tolist() == [90, 70, 90]
