@@ -2,7 +2,7 @@
 
 The rules are in `policies/update_rules.py`; here they meet a search.
 
-Shapes: `S` seeds, `B` architectures, `E` evaluations so far, `D` decisions, `C` choices.
+Shapes: `S` seeds, `B` architectures, `M` samples, `E` evaluations so far, `D` decisions, `C` choices.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from controller._base import Prior, Proposal, Results
+from controller.candidates.batch import DRAWS, first_new, with_evaluated
 from controller.models import prior_file
 from controller.policies import nets, update_rules
 from controller.policies.optim import Params
@@ -33,6 +34,8 @@ class State(NamedTuple):
     memory: update_rules.Memory
     score: Tensor
     """float32 `[S, E]`; NaN where evaluation failed."""
+    archs: Tensor | None = None
+    """int64 `[S, E, D]` all evaluated, none of which comes again; None without a prior and in states of earlier versions."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +61,17 @@ class LearnedPolicy:
                 f"--learner meta_sgd --learner-option space={self.space.name}."
             )
         params = {n: p.expand(len(seeds), *p.shape[1:]).clone() for n, p in prior.params.items()}
-        return State(seeds, zero_S, params, update_rules.rule(self.space, params).begin(params), none_SE)
+        none_SED = seeds.new_zeros(len(seeds), 0, len(self.space.choices))
+        return State(seeds, zero_S, params, update_rules.rule(self.space, params).begin(params), none_SE, none_SED)
 
     def propose(self, state: State, batch: int) -> Proposal:
         if not state.params:
             return Proposal(_sampling.sample(self.space, state.seeds, state.step, batch))
-        policy = {"logits": state.memory["logits"]}
-        return Proposal(nets.Independent(self.space).sample(policy, state.seeds, state.step, batch))
+        net, policy = nets.Independent(self.space), {"logits": state.memory["logits"]}
+        if state.archs is None:
+            return Proposal(net.sample(policy, state.seeds, state.step, batch))
+        sampled_SMD = net.sample(policy, state.seeds, state.step, DRAWS * batch)
+        return Proposal(first_new(self.space, sampled_SMD, state.archs, batch))
 
     def learn(self, state: State, proposal: Proposal, results: Results) -> State:
         score_SE = torch.cat([state.score, results.score], 1)
@@ -74,7 +81,8 @@ class LearnedPolicy:
             with torch.no_grad():
                 rule = update_rules.rule(self.space, state.params)
                 memory = rule.learn(state.params, memory, proposal.archs, signal_SB)
-        return state._replace(step=state.step + 1, memory=memory, score=score_SE)
+        archs = None if state.archs is None else with_evaluated(state.archs, proposal, results)
+        return state._replace(step=state.step + 1, memory=memory, score=score_SE, archs=archs)
 
 
 @lru_cache(maxsize=4)

@@ -1,6 +1,6 @@
 """REINFORCE: raise the probability of what beats the moving average (Williams 1992; Zoph & Le 2017, arXiv:1611.01578).
 
-Shapes: `S` seeds, `B` architectures, `D` decisions, `C` choices.
+Shapes: `S` seeds, `B` architectures, `M` samples, `E` evaluations so far, `D` decisions, `C` choices.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from controller._base import Prior, Proposal, Results
 from controller._settings_types import Amount, Count, Decay, Positive
+from controller.candidates.batch import DRAWS, first_new, with_evaluated
 from controller.models import prior_file
 from controller.policies import baseline, nets, optim
 from search_spaces import Space, Task
@@ -28,6 +29,8 @@ class State(NamedTuple):
     params: optim.Params
     adam: optim.Adam
     baseline: baseline.Baseline
+    archs: Tensor | None = None
+    """int64 `[S, E, D]` all evaluated, none of which comes again; None without a prior and in states of earlier versions."""
 
 
 @dataclass(frozen=True)
@@ -66,17 +69,24 @@ class Reinforce:
         if prior is not None:
             nets.check_start(self.net, prior)
         params = nets.begin(self.net, seeds, prior)
-        return State(seeds, torch.zeros_like(seeds), params, optim.adam_begin(params), baseline.begin(seeds))
+        # Without a prior it is the REINFORCE of NATS-Bench, which repeats itself.
+        none_SED = None if prior is None else seeds.new_zeros(len(seeds), 0, len(self.space.choices))
+        return State(seeds, torch.zeros_like(seeds), params, optim.adam_begin(params), baseline.begin(seeds), none_SED)
 
     def propose(self, state: State, batch: int) -> Proposal:
-        return Proposal(self._net(state.params).sample(state.params, state.seeds, state.step, batch))
+        net = self._net(state.params)
+        if state.archs is None:
+            return Proposal(net.sample(state.params, state.seeds, state.step, batch))
+        sampled_SMD = net.sample(state.params, state.seeds, state.step, DRAWS * batch)
+        return Proposal(first_new(self.space, sampled_SMD, state.archs, batch))
 
     def learn(self, state: State, proposal: Proposal, results: Results) -> State:
         after, advantage_SB = baseline.advantage(state.baseline, results.score, self.baseline_decay)
         params = optim.leaves(state.params)
         grads = optim.grads(self.loss(params, proposal.archs, advantage_SB), params)
         moved, adam = optim.adam(state.params, grads, state.adam, self.lr)
-        return state._replace(params=moved, adam=adam, baseline=after, step=state.step + 1)
+        archs = None if state.archs is None else with_evaluated(state.archs, proposal, results)
+        return state._replace(params=moved, adam=adam, baseline=after, step=state.step + 1, archs=archs)
 
     def loss(self, params: optim.Params, archs: Tensor, advantage: Tensor) -> Tensor:
         """Minus the advantage times the log-probability, mean over `B`: `[S]`."""

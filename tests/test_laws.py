@@ -67,7 +67,7 @@ def test_company_of_any_size_changes_no_bit_of_a_policy(name, fields, batch):
         fewer, _, smaller = _toys.walk(controller, run, seeds[:company], batch, steps)
         assert torch.equal(fewer, archs[:company]), company
         for (path, ours), (_, theirs) in zip(_toys.leaves(smaller), _toys.leaves(state)):
-            assert torch.equal(ours, theirs[:company]), (company, path)
+            assert ours is None or torch.equal(ours, theirs[:company]), (company, path)
 
 
 @EVERY_CONTROLLER

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from controller import Prior, TaskSet
+from controller.learned_policy import LearnedPolicy
 from controller.meta import _start
 from controller.meta.maml import Maml
 from controller.meta.reptile import Reptile
@@ -15,6 +16,7 @@ from nas.meta import outer_loop, task_sampler
 from nas.testing import synthetic_tasks
 from search_spaces import Task, UserError
 from search_spaces.nasbench201 import NasBench201
+from tests import _toys
 
 NONE = TaskSet((), ())
 CHOICES = (3, 2)
@@ -146,6 +148,44 @@ def test_a_training_goes_on_from_a_checkpoint_bitwise(learner, tmp_path):
 
 def _batch(learner):
     return task_sampler.build(learner.tasks).batch(learner.stages[0], 0, 0)
+
+
+def nearly_certain(controller):
+    """The first state of a search whose prior draws one architecture nine times of ten."""
+    params = {"logits": torch.zeros(1, 6, 5)}
+    params["logits"][..., 2] = 5.4
+    if isinstance(controller, LearnedPolicy):
+        params |= {"rates": torch.zeros(1, 6, 5), "window": torch.tensor([20.0])}
+    return controller.begin(_toys.TASK, torch.arange(3), Prior(params, {"space": controller.space.name}))
+
+
+@pytest.mark.parametrize("made", [Reinforce, LearnedPolicy])
+def test_a_policy_with_a_prior_repeats_no_architecture_while_it_samples_others(made):
+    """Before, a policy that was nearly certain evaluated the same again and again."""
+    controller, scores = made(NasBench201()), _toys.evaluate(NasBench201())
+    state = begun = nearly_certain(controller)
+    (
+        archs,
+        *_,
+    ) = _toys.walk(controller, scores, torch.arange(3), 10, 2, state)
+    for found in archs.flatten(1, 2):
+        assert len(found.unique(dim=0)) == 20
+    # Without what was evaluated, as in a state of an earlier version, each step's first sample.
+    plain = controller.propose(begun._replace(archs=None), 2).archs
+    assert torch.equal(plain[:, 0], controller.propose(begun, 2).archs[:, 0])
+    assert (plain[:, 0] == plain[:, 1]).all(-1).any()
+
+
+@pytest.mark.parametrize("made", [Reinforce, LearnedPolicy])
+def test_what_has_a_provisional_score_may_come_again(made):
+    controller = made(NasBench201())
+    begun = nearly_certain(controller)
+    proposal = controller.propose(begun, 1)
+    results = _toys.evaluate(controller.space)(proposal)
+    for provisional in (False, True):
+        given = results._replace(provisional=torch.full(results.score.shape, provisional))
+        again = controller.propose(controller.learn(begun, proposal, given), 8).archs
+        assert (again == proposal.archs).all(-1).any(1).tolist() == [provisional] * 3
 
 
 def test_a_start_of_another_space_is_refused():
