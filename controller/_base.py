@@ -217,6 +217,8 @@ class TaskRequest(NamedTuple):
     """Evaluations of a search, from the first to below the second; None: no searches."""
     searches: int = 8
     """Searches of each task, where there are searches."""
+    constrained: bool = True
+    """Whether tasks with constraints are among every training task."""
 
 
 class TaskSample(NamedTuple):

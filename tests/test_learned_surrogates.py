@@ -1,6 +1,7 @@
 """A deep kernel against dense formulas, a neural process by its symmetry, and metrics of tasks by hand."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -81,6 +82,23 @@ def test_a_search_is_predicted_alike_alone_and_in_company(kind):
     both = kind[0](SPACE, params=own)._posterior(ARCHS, TARGET, ASKED)
     alone = kind[0](SPACE, params={n: p[1:] for n, p in own.items()})._posterior(ARCHS[1:], TARGET[1:], ASKED[1:])
     assert all(torch.equal(a[1:], b) for a, b in zip(both, alone))
+
+
+@pytest.mark.parametrize("learner", [MetaSurrogate, Learner], ids=["kernel", "process"])
+def test_a_surrogate_learns_from_no_task_with_a_constraint(learner):
+    scores = NONE.tasks[0].normal_scores
+    limited = [
+        x._replace(task=replace(x.task, constraints=(1.0,)), family="device", normal_scores=-scores) for x in NONE.tasks
+    ]
+    priors = []
+    for known in (NONE, NONE._replace(tasks=(*NONE.tasks, *limited))):
+        made = learner(known, space=SPACE.name, steps=2)
+        state = outer_loop.untrained(made, 0)
+        for progress in outer_loop.train(made, state, 0):
+            state = progress.state
+        priors.append(made.prior(state).params)
+    for name, tensor in priors[0].items():
+        assert torch.equal(tensor, priors[1][name]), name
 
 
 INPUTS = 2

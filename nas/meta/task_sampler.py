@@ -49,6 +49,8 @@ class _SpaceTasks(NamedTuple):
     """float32 `[K]` so that a large family does not drown a small one."""
     task_features: Tensor
     """float32 `[K, F]`."""
+    constrained: Tensor
+    """bool `[K]`."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ class TaskSampler:
 
     def _samples(self, request: TaskRequest, generator: torch.Generator) -> list[TaskSample]:
         if request.num_tasks is None:
-            return [_every_task(x, request, generator) for x in self.spaces if x.task_index]
+            spaces = self.spaces if request.constrained else map(_without_constraints, self.spaces)
+            return [_every_task(x, request, generator) for x in spaces if x.task_index]
         return [_drawn_tasks(self._space(generator), request, request.num_tasks, generator)]
 
     def _space(self, generator: torch.Generator) -> _SpaceTasks:
@@ -87,8 +90,9 @@ def _space_tasks(known: TaskSet, space: Space) -> _SpaceTasks:
     at = [i for i, x in enumerate(known.tasks) if x.space == space]
     if not at:
         none = torch.zeros(len(described.archs), 0)
+        no_features = torch.zeros(0, task_features.NUM_TASK_FEATURES)
         return _SpaceTasks(
-            space, described.archs, at, none, none, torch.zeros(0), torch.zeros(0, task_features.NUM_TASK_FEATURES)
+            space, described.archs, at, none, none, torch.zeros(0), no_features, torch.zeros(0, dtype=torch.bool)
         )
     weight = family_balance([known.tasks[i].family for i in at])
     return _SpaceTasks(
@@ -99,6 +103,19 @@ def _space_tasks(known: TaskSet, space: Space) -> _SpaceTasks:
         torch.stack([known.tasks[i].log_cost for i in at], 1),
         weight / weight.mean(),
         torch.stack([task_features.task_features(known.tasks[i].task) for i in at]),
+        torch.tensor([bool(known.tasks[i].task.constraints) for i in at]),
+    )
+
+
+def _without_constraints(x: _SpaceTasks) -> _SpaceTasks:
+    free = ~x.constrained
+    return x._replace(
+        task_index=[i for i, kept in zip(x.task_index, free.tolist()) if kept],
+        normal_scores=x.normal_scores[:, free],
+        log_cost=x.log_cost[:, free],
+        weight=x.weight[free],
+        task_features=x.task_features[free],
+        constrained=x.constrained[free],
     )
 
 
