@@ -133,10 +133,14 @@ class TrainedNetwork(NamedTuple):
 
     @property
     def diverged(self) -> bool:
-        """Whether a weight, or an answer to a test image, is no finite number: such a network is good for nothing."""
+        """Whether it answers a test image with no finite number: such a network is good for nothing.
+
+        Where its answers are not known, whether a weight is NaN. A buffer may be infinite by design, as that of a mask is.
+        """
         answers = self.metrics.get("test_probabilities")
-        numbers = [*self.state_dict.values(), *([] if answers is None else [answers])]
-        return not all(bool(one.isfinite().all()) for one in numbers)
+        if answers is not None:
+            return not bool(answers.isfinite().all())
+        return any(bool(one.isnan().any()) for one in self.state_dict.values())
 
     @property
     def tested(self) -> float:

@@ -46,3 +46,13 @@ def test_a_network_that_answers_nan_is_not_exported(tmp_path):
     with pytest.raises(UserError, match="not finite: its final training diverged"):
         export(space, torch.tensor([1, 0, 0, 0, 0, 0]), TASK, network.state_dict, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_network_diverged_if_its_answers_did_and_not_if_a_mask_of_its_is_infinite():
+    one, half = torch.ones(1), torch.full((2, 2), 0.5)
+    made = TrainedNetwork("a", {"mask": -one / 0, "weight": one}, one, one, ("x", "y"), {})
+    nothing = made._replace(state_dict={"weight": one * torch.nan})
+    assert not made.diverged
+    assert not made._replace(metrics={"test_probabilities": half}).diverged
+    assert nothing.diverged
+    assert made._replace(metrics={"test_probabilities": half * torch.nan}).diverged
