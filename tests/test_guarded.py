@@ -164,3 +164,18 @@ def test_side_by_side_each_arm_learns_what_it_proposed(scores_SN):
         for path, leaf in state_tree.flatten(own).items():
             assert torch.equal(leaf, state_tree.flatten(learned)[path]), path
     assert {*asked} == {0, 1}
+
+
+def test_arms_are_not_told_which_arm_of_this_controller_they_are(scores_SN, monkeypatch):
+    """`attention_policy` has arms of its own, by the same numbers."""
+    evolution, told = plugins.load("controller", "evolution"), []
+    learn = evolution.learn
+
+    def watched(self, state, proposal, results):
+        told.append(proposal.arm)
+        return learn(self, state, proposal, results)
+
+    monkeypatch.setattr(evolution, "learn", watched)
+    controller = Guarded(SPACE, cold=COLD)
+    searched(controller, ranking(scores_SN[0], 1), scores_SN, evals=4)
+    assert told == [None, None]

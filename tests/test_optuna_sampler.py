@@ -188,6 +188,22 @@ def test_threads_that_share_a_sampler_tell_each_trial_once_and_repeat_none_that_
     assert len(study.sampler._search.told) == len(study.sampler._told)
 
 
+def test_studies_of_other_parameters_in_one_process_are_not_mixed_up():
+    """By default, so that the space grows from none as trials come in."""
+    from nas.integrations.optuna import MetacellSampler
+
+    def one(trial):
+        return trial.suggest_categorical("a", [1, 2, 3]) + trial.suggest_categorical("b", [1, 5])
+
+    def other(trial):
+        return trial.suggest_categorical("c", [1, 2]) * trial.suggest_categorical("d", [1, 5, 9, 4])
+
+    for objective_, best in ((one, 8), (other, 18)):
+        study = optuna.create_study(direction="maximize", sampler=MetacellSampler(seed=0))
+        study.optimize(objective_, n_trials=8)
+        assert study.best_value == best
+
+
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda sampler: pickle.loads(pickle.dumps(sampler))])
 def test_a_copy_of_a_sampler_goes_on_as_it_would(copied):
     study = optuna.create_study(direction="maximize", sampler=sampler("local_search"))

@@ -160,7 +160,7 @@ def _spread(space: Space) -> tuple[Tensor, Tensor]:
     else:
         archs = _sampling.sample(space, torch.zeros(1, dtype=torch.long), 0, 20_000, stream=255).squeeze(0)
     raw = _path_statistics(space, space.canonical(archs))
-    return raw.mean(0), raw.std(0).clamp_min(1e-6)
+    return raw.mean(0), raw.std(0, unbiased=len(raw) > 1).clamp_min(1e-6)
 
 
 def _path_statistics(space: Space, archs: Tensor) -> Tensor:

@@ -166,6 +166,18 @@ class OptunaSpace(Choices):
     def __init__(self, options: Mapping[str, Mapping[str, Any]]):
         self.options = options  # pyright: ignore[reportAttributeAccessIssue]
 
+    # What is kept of a space is kept by the space: those of two studies must not be taken for one.
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, OptunaSpace) and self._told == other._told
+
+    def __hash__(self) -> int:
+        return hash(self._told)
+
+    @property
+    def _told(self) -> tuple[Any, ...]:
+        """All that models know of a space."""
+        return self.decisions, self.operations, self.operation_features
+
 
 def run_of(
     study: optuna.Study,

@@ -254,8 +254,8 @@ def _check_asked(folder: Path, study: Any, plan: Plan) -> None:
     # Studies of versions that kept no digest have none to differ from.
     if known is not None and _digest(known) not in ("", _digest(now)):
         raise UserError(
-            f"'{folder}' has a search for settings that was begun with other contents of its tables or files; bring those "
-            "back, or name another --out."
+            f"'{folder}' has a search for settings that was begun with other contents of its tables or files, or by a version "
+            "that held other tasks apart; name another --out."
         )
     study.set_user_attr(_ASKED, now)
 
