@@ -15,9 +15,10 @@ from nas.evaluators.constrained import Constrained
 from nas.export import latency
 from nas.export.latency import of_networks
 from nas.export.read_back import has_onnx
-from nas.run import comparison, final_trainings, finish, session, simpler, store, trained_network
+from nas.run import choice, comparison, final_trainings, finish, session, simpler, step_log, store, trained_network
 from nas.run.comparison import ENSEMBLE, FOUND, LEARNED, MAJORITY, REFERENCE, Row
 from nas.run.config import RunConfig
+from nas.run.summary import top_row
 from nas.training import metrics
 from nas.types import Comparable, FinalTraining
 from search_spaces import UserError
@@ -472,6 +473,37 @@ def test_where_all_diverge_one_error_says_so(diverging, compared):
     says = pytest.raises(UserError, match=r"The final training diverged: .* A smaller learning rate")
     with says, diverging({FOUND, REFERENCE}, compared=compared):
         pass
+
+
+def test_without_a_comparison_the_best_seed_that_converged_is_handed_out(made, tmp_path, monkeypatch, nas):
+    config = replace(made[0].config, comparison=False, seeds=2)
+    setup = session.load(config)
+    own, training = type(setup.evaluator).each_final_network, setup.evaluator.training
+    monkeypatch.setattr(trained_network, "write_export", lambda *_, **__: None)
+    with session.start(tmp_path / "run", config, setup) as run:
+        list(session.resume(run, setup))
+        past = step_log.history(run)
+        found = choice.handed_out(run, past, session.best(config, past))
+        names = [setup.evaluator.space.describe(training.equivalents(arch)) for arch in found.archs]
+        top = choice.top(run, past, found)
+        assert names[0] != names[1]
+
+        def broken(self, trainings):
+            for n, one in own(self, trainings):
+                answers = one.metrics["test_probabilities"] * (torch.nan if one.arch == names[top] else 1)
+                yield n, one._replace(metrics=one.metrics | {"test_probabilities": answers})
+
+        monkeypatch.setattr(type(setup.evaluator), "each_final_network", broken)
+        finish.finish(run, setup)
+        assert trained_network.load(run.folder).arch == names[1 - top]
+        assert choice.top(run, past, found) == 1 - top
+        reports = store.get_meta(run, "report")
+        page = (run.folder / finish.PAGE).read_text()
+    assert [value is None for value in reports] == [s == top for s in (0, 1)]
+    said = f"Seed {top} is left out: the final training of its best diverged."
+    assert said in page
+    assert said in nas("show", run.folder).stdout
+    assert top_row(json.loads(nas("show", run.folder, "--json").stdout)["best"])["seed"] == 1 - top
 
 
 def test_a_plain_network_that_breaks_a_constraint_is_not_trained(data, made, tmp_path):

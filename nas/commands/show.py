@@ -12,7 +12,18 @@ from torch import Tensor
 from nas import evaluation_file
 from nas.commands import _front_shown, _shared
 from nas.export import draw
-from nas.run import comparison, finish, incumbent, report, step_log, store, subject, test_accuracy, trained_network
+from nas.run import (
+    choice,
+    comparison,
+    finish,
+    incumbent,
+    report,
+    step_log,
+    store,
+    subject,
+    test_accuracy,
+    trained_network,
+)
 from nas.run.choice import Leader
 from nas.run.names import Name
 from nas.run.noise import Noise
@@ -97,6 +108,8 @@ def print_run(run: Run) -> None:
             "ended before it had such a score"
         )
     _print_choice(console, top)
+    for line in choice.diverged_lines(run):
+        console.print(line)
     # Of a network that was trained to the end the line below says the same, with its interval.
     if top["report"] is not None and (len(rows) > 1 or trained_network.load(run.folder) is None):
         console.print(f"test    {top['report']:.3f}" + _over_seeds(rows, "report") + _place(top))

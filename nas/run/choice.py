@@ -21,6 +21,8 @@ from nas.run.store import Run
 DIGITS = 6
 """Of means of scores: ties must not be broken by rounding errors of float64."""
 _KEY = "leaders"
+DIVERGED = "diverged"
+"""Kept with a run: the searches whose final training diverged, counted from 0, where another is handed out."""
 
 
 class Leader(NamedTuple):
@@ -107,12 +109,28 @@ def handed_out(run: Run, past: History, found: Best) -> Best:
 
 
 def top(run: Run, past: History, found: Best) -> int:
-    """The search whose leader has the best mean of its scores; without leaders, whose best is the best."""
+    """The search whose leader has the best mean of its scores; without leaders, whose best is the best.
+
+    None whose final training diverged, where others are known to have converged.
+    """
     chosen = choices(run, past)
     if chosen is not None:
         means = [c.leaders[0].mean if c.leaders else math.nan for c in chosen]
         found = found._replace(score=torch.tensor(means, dtype=torch.float64))
+    if left_out := diverged(run):
+        found = found._replace(score=found.score.index_fill(0, torch.tensor(left_out), math.nan))
     return incumbent.top(found)
+
+
+def diverged(run: Run) -> list[int]:
+    """The searches, counted from 0, that are left out because their final training diverged."""
+    return [s for s in store.get_meta(run, DIVERGED) or [] if 0 <= s < run.config.seeds]
+
+
+def diverged_lines(run: Run) -> list[str]:
+    """A line for each search that is left out because its final training diverged."""
+    first = run.config.first_seed
+    return [f"Seed {first + s} is left out: the final training of its best diverged." for s in diverged(run)]
 
 
 def section(run: Run, past: History, found: Best) -> list[str]:

@@ -106,9 +106,16 @@ def write_report(run: Run, setup: Setup, enter: Enter = stages.nobody) -> None:
     if (values := _reported(run, setup, found.archs[succeeded], top, networks)) is None:
         return
     if (training := setup.evaluator.training) is not None:
-        network = _trained(run, setup, training, top) if networks is None else simpler.leading(networks)
-        if network.diverged:
-            raise UserError(trained_network.DIVERGED)
+        each: dict[int, TrainedNetwork] = {}
+        if networks is None:
+            each = {s: _trained(run, setup, training, found.archs[s]) for s in succeeded.nonzero()[:, 0].tolist()}
+            if all(one.diverged for one in each.values()):
+                raise UserError(trained_network.DIVERGED)
+            store.set_meta(run, choice.DIVERGED, [s for s, one in each.items() if one.diverged] or None)
+            best = choice.top(run, past, found)
+            top, network = found.archs[best], each[best]
+        else:
+            network = simpler.leading(networks)
         diverged = networks is not None and FOUND not in networks
         trained_network.save(run.folder, network)
         # Before the comparison, in which a run may be killed.
@@ -118,7 +125,8 @@ def write_report(run: Run, setup: Setup, enter: Enter = stages.nobody) -> None:
         is_top = (found.archs == top).all(-1).tolist()
         # After a comparison the plain network may be handed out in place of the best.
         kept = [s for s in succeeded.nonzero()[:, 0].tolist() if not is_top[s] or not (networks is None or diverged)]
-        trained = {s: network if is_top[s] else _trained(run, setup, training, found.archs[s]) for s in kept}
+        each |= {s: network for s in kept if is_top[s]}
+        trained = {s: each[s] if s in each else _trained(run, setup, training, found.archs[s]) for s in kept}
         first, name = run.config.first_seed, {s: _name(run, setup, found.archs[s]).arch for s in kept}
         converged = {s: one for s, one in trained.items() if not one.diverged}
         seed_networks.save(run, {first + s: (name[s], one) for s, one in converged.items()})
@@ -172,6 +180,7 @@ def page(run: Run, setup: Setup, winner: TrainedNetwork) -> str:
         f"{f'; {retrained} more trainings told its leaders apart' if retrained else ''}.",
         f"{escape(setup.evaluator.description)}.",
         _architecture(run, setup, past, winner),
+        *choice.diverged_lines(run),
         *choice.section(run, past, session.best(run.config, past)),
         *data_report.section(run, past, setup.evaluator.training.failures() if setup.evaluator.training else []),
         *comparison.section(run),

@@ -40,6 +40,7 @@ KEPT: dict[str, Shape] = {
     "final_shares": [(float, int)],
     "searched": str,
     "seed_networks": dict,
+    "diverged": [int],
 }  # fmt: skip
 """By key; readers that check by themselves ask for the outermost alone."""
 

@@ -19,6 +19,7 @@ from nas import loop, plugins, settings, tables
 from nas.run import (
     asynchronous,
     budget,
+    choice,
     comparison,
     database,
     evaluators,
@@ -247,7 +248,7 @@ def extend(run: Run, setup: Setup, **budgets: float | None) -> tuple[Run, list[s
     if config.minutes is not None and not config.ending_seconds:  # It began without a time, so none was set aside.
         config = dataclasses.replace(config, ending_seconds=sum(stages.expected(config, setup.evaluator).values()))
     # They are of the best so far; the new best is read and trained anew.
-    for key in ("report", comparison.KEY, comparison.PLAN, comparison.SHARES, comparison.SEARCHED):
+    for key in ("report", comparison.KEY, comparison.PLAN, comparison.SHARES, comparison.SEARCHED, choice.DIVERGED):
         store.set_meta(run, key, None)
     last = past.score.shape[1] % run.config.batch
     if last and not step_log.undo_cut(run) and past.steps:

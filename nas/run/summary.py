@@ -35,6 +35,7 @@ def summary(run: Run) -> dict[str, Any]:
         found = choice.handed_out(run, past, session.best(run.config, past))
         reports = store.get_meta(run, "report") or [None] * len(rows)
         epochs = [None] * len(rows) if found.epochs is None else found.epochs.tolist()
+        left_out = choice.diverged(run)
         ratio = step_log.constraint_ratio(run)
         rest = [a | b for a, b in zip(test_place.of_each(run, len(rows)), choice.of_each(run, past))]
         columns = rows, found.archs, found.score.tolist(), found.at.tolist(), reports, epochs, rest
@@ -43,6 +44,8 @@ def summary(run: Run) -> dict[str, Any]:
                 row |= names.of(about, space, arch)._asdict()
                 row |= {"score": round(score, 4), "report": report, "found_at": at, "epochs": after}
                 row |= more
+                if row["seed"] - first in left_out:
+                    row["diverged"] = True
                 if past.provisional is not None and bool(past.provisional[row["seed"] - first, at - 1]):
                     row["provisional"] = True
                 if ratio is not None:
@@ -76,4 +79,4 @@ def overview(run: Run, past: History) -> dict[str, Any]:
 
 def top_row(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Of the rows of `summary` that have an architecture, that of the search whose architecture is handed out."""
-    return max(rows, key=lambda row: (row["epochs"] or 0, choice.row_mean(row)))
+    return max(rows, key=lambda row: (not row.get("diverged"), row["epochs"] or 0, choice.row_mean(row)))
