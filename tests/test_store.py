@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,7 +11,8 @@ import sys
 import pytest
 import torch
 
-from nas.run import session, state_tree, step_log, store
+from controller.models import prior_file
+from nas.run import session, state_tree, step_log, store, stored
 from nas.run.config import RunConfig
 
 _COMMAND = [sys.executable, "-m", "nas"]
@@ -162,6 +164,42 @@ def test_a_file_that_is_no_run_is_refused(tmp_path):
     (tmp_path / store.FILE).write_bytes(b"no database" * 1000)
     with pytest.raises(store.UserError):
         store.open_run(tmp_path)
+
+
+@pytest.mark.parametrize("controller", ["reinforce", "learned_policy", "guarded", "aim"])
+def test_a_policy_with_a_prior_goes_on_from_a_state_of_before_it_kept_what_it_evaluated(controller, tmp_path, nas):
+    """Behind several objectives and in a guard too, where its leaves have other paths."""
+    warm = "learned_policy" if controller == "learned_policy" else "reinforce"
+    params = {"logits": torch.zeros(1, 6, 5)}
+    if warm == "learned_policy":
+        params |= {"rates": torch.zeros(1, 6, 5), "window": torch.tensor([20.0])}
+    prior_file.write(tmp_path / "prior", prior_file.Prior(params, {"controller": warm, "space": "nasbench201"}))
+    aim = "accuracy,params" if controller == "aim" else ""
+    asked = RunConfig(
+        task="own201/digits",
+        controller="reinforce" if aim else controller,
+        evals=6,
+        prior=str(tmp_path / "prior"),
+        aim=aim,
+    )
+    setup = session.load(asked)
+    with session.start(tmp_path / "runs" / "old", asked, setup) as run:
+        steps = session.resume(run, setup)
+        for _ in range(4):
+            next(steps)
+        path = {"guarded": "/warm/leaves/archs", "aim": "/begun/archs"}.get(controller, "/archs")
+        before = state_tree.flatten(step_log.state(run, session.initial_state(setup)))
+        kept = {p: leaf for p, leaf in before.items() if p != path}
+        if controller == "guarded":  # The padding has no row for it.
+            place = [p for p in before if p.startswith("/warm/leaves/")].index(path)
+            rows = [n for n in range(before["/warm/sizes"].shape[1]) if n != place]
+            kept |= {p: before[p][:, rows] for p in ("/warm/sizes", "/warm/largest", "/warm/grown")}
+        stored.write_state(run.connection, before, kept)
+    done = nas("resume", "old", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["evaluations"] == 6
+    with store.open_run(tmp_path / "runs" / "old") as run:
+        assert (path,) not in run.connection.execute("select path from state").fetchall(), "it samples as it did"
 
 
 def test_a_state_that_keeps_less_than_the_controller_needs_is_refused_and_the_run_still_shown(tmp_path, nas):

@@ -32,3 +32,14 @@ def unflatten(like: Any, leaves: dict[str, Tensor], path: str = "") -> Any:
     branches = like._asdict() if hasattr(like, "_asdict") else like
     grown = {key: unflatten(branch, leaves, f"{path}/{key}") for key, branch in branches.items()}
     return like._replace(**grown) if hasattr(like, "_asdict") else grown
+
+
+def optional(tree: Any, path: str = "") -> set[str]:
+    """The paths of tensors whose field is None by default: states of earlier versions may lack them."""
+    if tree is None or isinstance(tree, Tensor):
+        return set()
+    branches, defaults = tree._asdict() if hasattr(tree, "_asdict") else tree, getattr(tree, "_field_defaults", {})
+    own = {
+        f"{path}/{key}" for key, default in defaults.items() if default is None and isinstance(branches[key], Tensor)
+    }
+    return own.union(*(optional(branch, f"{path}/{key}") for key, branch in branches.items()))

@@ -172,6 +172,8 @@ def state(run: Run, like: State) -> State:
     for path in legacy.ADDED_LEAVES.get(run.config.controller, ()):
         if path in expected:  # Not of a search with several objectives, whose controller is inside another.
             leaves.setdefault(path, expected[path])
+    for path in state_tree.optional(like) - leaves.keys():  # `unflatten` leaves None there.
+        del expected[path]
     missing = sorted(expected.keys() - leaves.keys())
     if missing:
         raise UserError(
