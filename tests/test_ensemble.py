@@ -616,6 +616,13 @@ def test_a_pick_has_mirror_images_where_the_final_trainings_of_its_run_would(tmp
         list(session.resume(run, setup))
         point = next(point for point in front.points(run) if "mirror=no" in point.arch)
         said = []
+        with monkeypatch.context() as patch:
+            patch.setattr(TrainedNetwork, "diverged", True)
+            # Without the advice to take another learning rate: each pipeline has its own.
+            with pytest.raises(UserError, match=r"none is handed out\.$"):
+                pick.network(run, point, SPACE, trusted=False, say=said.append)
+        assert not (run.folder / pick._FOLDER).exists()
+        said.clear()
         first, again = (pick.network(run, point, SPACE, trusted=False, say=said.append) for _ in range(2))
         assert first is not None
         assert again is not None

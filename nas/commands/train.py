@@ -77,7 +77,7 @@ def command(
         trained = training.final_networks([FinalTraining(chosen, seed) for seed in range(seeds)])
     converged = {seed: one for seed, one in enumerate(trained) if not one.diverged}
     if not converged:
-        raise UserError(trained_network.DIVERGED)
+        raise trained_network.diverged(training)
     for seed in set(range(seeds)) - set(converged):
         click.echo(f"Seed {seed} has no row: its training diverged.", err=True)
     done = None

@@ -75,7 +75,7 @@ def write_and_compare(
     if not bool(expected.isfinite().all()):
         raise UserError(
             "The network answers with numbers that are not finite: its final training diverged, or the file of its weights is "
-            "damaged. A smaller learning rate (-t lr) trains steadily."
+            "damaged. Cells train steadily by a smaller learning rate (-t lr)."
         )
     module = load_python(folder) if own is None else own
     files = [_measure("network.py", module, pixels, expected)] if own is None else []

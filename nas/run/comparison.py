@@ -135,7 +135,7 @@ def handed_out(rows: list[Row]) -> Row:
     return max(networks, key=lambda row: (row.valid_score or 0.0, -(row.parameters or 0), row.kind == REFERENCE))
 
 
-def sentence(rows: list[Row], kind: str = FOUND) -> str:
+def sentence(rows: list[Row], kind: str = FOUND, steadier: str = "") -> str:
     """Whether the search was worth it, by McNemar's exact test between what was found and simpler models.
 
     It was not where the network found has no row.
@@ -146,10 +146,11 @@ def sentence(rows: list[Row], kind: str = FOUND) -> str:
 
     Args:
         kind: of the row of what was found: the network, or the ensemble with it.
+        steadier: what trains steadily, with a space before it, where the network found diverged; empty where nothing is known.
     """
     found = next((row for row in rows if row.kind == kind), None)
     if found is None:
-        return "The network found has no row: its final training diverged, and a smaller learning rate would train steadily."
+        return f"The network found has no row: one of its trainings diverged.{steadier}"
     simpler = [row for row in rows if row.kind not in (FOUND, ENSEMBLE)]
     level = [row for row in simpler if not _is_better(found, row)]
     # Nobody is advised to name the commonest class where a network is ahead of that, though chance may explain it.

@@ -40,7 +40,6 @@ from nas.run.session import Setup
 from nas.run.stages import Enter
 from nas.run.store import Run
 from nas.types import Averages, FinalTraining, TrainedNetwork, TrainingEvaluator
-from search_spaces import UserError
 from search_spaces._files import atomic_write
 
 PAGE = "report.md"
@@ -110,7 +109,7 @@ def write_report(run: Run, setup: Setup, enter: Enter = stages.nobody) -> None:
         if networks is None:
             each = {s: _trained(run, setup, training, found.archs[s]) for s in succeeded.nonzero()[:, 0].tolist()}
             if all(one.diverged for one in each.values()):
-                raise UserError(trained_network.DIVERGED)
+                raise trained_network.diverged(training)
             store.set_meta(run, choice.DIVERGED, [s for s, one in each.items() if one.diverged] or None)
             best = choice.top(run, past, found)
             top, network = found.archs[best], each[best]

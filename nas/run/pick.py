@@ -113,6 +113,8 @@ def network(
     about = f", about {training.final_seconds(arch):.0f} s" if isinstance(training, Watched) else ""
     say(f"The search handed out another network; this one is trained to the end first{about}.")
     made = training.final_network(arch)
+    if made.diverged:
+        raise trained_network.diverged(training)
     folder.mkdir(parents=True, exist_ok=True)
     trained_network.save(folder, made)
     return made

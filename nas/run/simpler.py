@@ -33,7 +33,7 @@ from nas.types import (
     Watched,
     as_comparable,
 )
-from search_spaces import Space, Task, UserError
+from search_spaces import Space, Task
 
 _MOST = 4.0
 """By how much the plain network may have more or fewer epochs than the recipe: beyond that, more epochs do not help a network.
@@ -96,7 +96,9 @@ def make(run: Run, setup: Setup) -> None:
         trained_network.save(run.folder, networks[chosen.kind][1])
     document = {
         "rows": [row._asdict() for row in rows],
-        "sentence": comparison.sentence(rows, ENSEMBLE if chosen.kind == ENSEMBLE else FOUND),
+        "sentence": comparison.sentence(
+            rows, ENSEMBLE if chosen.kind == ENSEMBLE else FOUND, trained_network.steadier(training)
+        ),
         "handed_out": chosen.name,
         "latency_by": latency_by,
         "metric": metric,
@@ -128,7 +130,7 @@ def train(run: Run, setup: Setup, arch: Tensor) -> dict[str, Judged]:
         both = _in_time(run, training, [averages.second(arch), FinalTraining(arch)])
         longer = [one._replace(share=one.share * comparison.UNJUDGED) for one in both]
         second, found = final_trainings.networks(run, training, longer)
-        return _that_converged({_SECOND: (None, second), FOUND: (None, found)})
+        return _that_converged(training, {_SECOND: (None, second), FOUND: (None, found)})
     elif isinstance(training, Averages):
         asked[_SECOND] = training.second(arch)
     asked[FOUND] = FinalTraining(arch)
@@ -136,7 +138,7 @@ def train(run: Run, setup: Setup, arch: Tensor) -> dict[str, Judged]:
     final = _in_time(run, training, list(asked.values()))
     held_out = [one._replace(share=one.share * comparison.HELD_OUT, held_out=True) for one in final]
     finals, judged = (final_trainings.networks(run, training, each) for each in (final, held_out))
-    pairs = _that_converged(dict(zip(asked, zip(judged, finals))))
+    pairs = _that_converged(training, dict(zip(asked, zip(judged, finals))))
     if _SECOND in pairs:
         pairs = {FOUND: _preferred(pairs[FOUND], pairs[_SECOND], training.metric)}
     return pairs
@@ -147,13 +149,13 @@ def leading(networks: dict[str, Judged]) -> TrainedNetwork:
     return (networks.get(FOUND) or networks[REFERENCE])[1]
 
 
-def _that_converged(pairs: dict[str, Judged]) -> dict[str, Judged]:
+def _that_converged(training: TrainingEvaluator, pairs: dict[str, Judged]) -> dict[str, Judged]:
     """Those of which no training diverged; the second training of the network found stands for a first that did."""
     kept = {kind: pair for kind, pair in pairs.items() if not any(one is not None and one.diverged for one in pair)}
     if FOUND not in kept and _SECOND in kept:
         kept[FOUND] = kept.pop(_SECOND)
     if not kept:
-        raise UserError(trained_network.DIVERGED)
+        raise trained_network.diverged(training)
     return kept
 
 
@@ -219,7 +221,7 @@ def why_no_plain(run: Run, evaluator: Evaluator, training: ComparableTraining, a
     if _is_same(training, plain, arch):
         return "The plain ResNet has no row: it is what the search found."
     if _keeps_constraints(run, evaluator, plain):
-        return "The plain ResNet has no row: its final training diverged."
+        return "The plain ResNet has no row: one of its trainings diverged."
     return "The plain ResNet has no row: it breaks a constraint."
 
 

@@ -15,18 +15,25 @@ from torch import Tensor
 
 from controller.models import legacy
 from nas.export.export import Export, export
-from nas.types import TrainedNetwork
+from nas.types import Averages, TrainedNetwork, TrainingEvaluator
 from search_spaces import Space, Task, UserError
 from search_spaces._files import atomic_write, refuse_unreadable
 
 FILE = "best.safetensors"
-DIVERGED = (
-    "The final training diverged: the network answers with numbers that are not finite, and none is handed out. A smaller "
-    "learning rate (-t lr) trains steadily."
-)
+_DIVERGED = "The final training diverged: the network answers with numbers that are not finite, and none is handed out."
 _MEAN, _STD = "pixels.mean", "pixels.std"
 # In the same file, so that they are never those of another network; a prefix that no weight of ours has.
 _PROBABILITIES, _TENSOR = "test_probabilities", "test.probabilities"
+
+
+def diverged(training: TrainingEvaluator) -> UserError:
+    """What is raised where no final training converged."""
+    return UserError(_DIVERGED + steadier(training))
+
+
+def steadier(training: TrainingEvaluator) -> str:
+    """What trains steadily, with a space before it; empty of pipelines, each of which has a learning rate of its own."""
+    return "" if isinstance(training, Averages) else " A smaller learning rate (-t lr) trains steadily."
 
 
 def save(folder: Path, trained: TrainedNetwork) -> None:
