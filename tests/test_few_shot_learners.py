@@ -305,22 +305,6 @@ def test_attention_of_snail_begins_by_reading_what_is_alike():
     torch.testing.assert_close(weights[1], weights[4])
 
 
-def test_codes_of_leo_begin_narrow_and_its_steps_follow_the_sum_of_the_losses():
-    episodes = drawn(1, 3, 2, 0, (1, 8, 8)).support.float()
-    moved = {}
-    for scaled in (True, False):
-        learner = make("leo", code=4, code_steps=1, finetuning_steps=0, shot=2, authors_scale=scaled)
-        params = learner.init(0)
-        inner = {n: params[n] for n in learner.embedding.names}
-        support = F.normalize(learner.embedding(inner, episodes[0].flatten(0, 1)), dim=-1).view(1, 3, 2, -1)
-        found = learner._adapted(params, support, None, None)
-        moved[scaled] = found.moved - found.code
-        expected = 0.05 if scaled else 1.0
-        assert 0.9 * expected < float(found.spread.mean()) < 1.1 * expected
-    # Of six images of one task.
-    torch.testing.assert_close(moved[True], 6 * moved[False], rtol=1e-4, atol=1e-7)
-
-
 def test_attention_by_hand():
     # Cosines of the query with the four support images: 1, 0, -1 and 0.6.
     support = torch.tensor([[[[2.0, 0.0], [0.0, 3.0]], [[-1.0, 0.0], [3.0, 4.0]]]])
