@@ -231,6 +231,9 @@ def test_few_images_are_passed_often_enough_to_learn_from_and_to_judge_by(tmp_pa
     np.savez(file, x_train=x, y_train=y, x_test=x, y_test=y)
     by_hand = Train.of(f"npz:{file}", epochs="2", final_epochs="6")
     assert (by_hand.recipe.epochs, by_hand.final_recipe.epochs, epochs(by_hand, third)) == (2, 6, 2)
+    # Large batches are asked for, not few images.
+    large = Train.of("digits", batch="512")
+    assert (large.recipe.epochs, large.final_recipe.epochs, epochs(large, third)) == (12, 35, 12)
 
 
 def test_trainings_side_by_side_give_what_they_give_alone_and_tell_of_each_epoch(ours):

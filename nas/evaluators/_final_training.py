@@ -34,6 +34,11 @@ def with_seed(recipe: Recipe, number: int) -> Recipe:
     return recipe._replace(seed=(recipe.seed + number * _SEED_STEP) % SEEDS)
 
 
+def for_least_steps(recipe: Recipe) -> Recipe:
+    """The recipe by which a least number of steps is counted: batches larger than the default are to make fewer steps."""
+    return recipe._replace(batch=min(recipe.batch, Recipe(1).batch))
+
+
 class _Key(NamedTuple):
     index: int
     recipe: Recipe
@@ -76,8 +81,9 @@ class FinalTrainings:
     def _key(self, asked: FinalTraining) -> _Key:
         epochs = max(1, round(asked.share * self.recipe.epochs))
         train, both = len(self.data.y_train), len(self.data.y_train) + len(self.data.y_valid)
-        if asked.held_out and self.recipe.epochs * self.recipe.steps(both) >= JUDGED_STEPS:
-            epochs = max(epochs, self.recipe.epochs_for(JUDGED_STEPS, train))
+        by_steps = for_least_steps(self.recipe)
+        if asked.held_out and by_steps.epochs * by_steps.steps(both) >= JUDGED_STEPS:
+            epochs = max(epochs, by_steps.epochs_for(JUDGED_STEPS, train))
         recipe = with_seed(self.recipe, asked.seed)._replace(epochs=epochs)
         return _Key(_ops.whole_indices(asked.arch, self.space.choices)[0], recipe, asked.held_out)
 

@@ -19,7 +19,7 @@ from nas import datasets, plugins, training
 from nas.datasets import DataSet, meta_features
 from nas.evaluators import _settings, _trial
 from nas.evaluators._distillation import DistilledTrainings, Teaching
-from nas.evaluators._final_training import JUDGED_STEPS, FinalTrainings, with_seed
+from nas.evaluators._final_training import JUDGED_STEPS, FinalTrainings, for_least_steps, with_seed
 from nas.evaluators._training_cache import FILE, TrainingCache, TrainingKey
 from nas.text import counted
 from nas.training import Images, Recipe, augment, metrics, step_time
@@ -84,11 +84,12 @@ class Train:
         stem_stride = 2 if side > 16 else 1
         device = _settings.usable_device(asked.device or ("cuda" if torch.cuda.is_available() else "cpu"))
         recipe = Recipe(1, asked.batch, asked.lr, seed=asked.seed, **_settings.extras(asked))
-        epochs = asked.epochs or max(3, min(12, round(24_000 / examples)), recipe.epochs_for(JUDGED_STEPS, examples))
+        by_steps = for_least_steps(recipe)
+        epochs = asked.epochs or max(3, min(12, round(24_000 / examples)), by_steps.epochs_for(JUDGED_STEPS, examples))
         shape, features = tuple(data.x_train.shape[1:]), meta_features.features(data.x_train, data.y_train)
         task = Task(name, shape, len(data.class_names), features, tuple(range(1, epochs + 1)))  # pyright: ignore
         final_epochs = asked.final_epochs or max(
-            12, min(40, round(40_000 / count)), recipe.epochs_for(_FINAL_STEPS, count + len(data.y_valid))
+            12, min(40, round(40_000 / count)), by_steps.epochs_for(_FINAL_STEPS, count + len(data.y_valid))
         )
         crop = max(1, side // 8) if asked.augment else 0
         # Mirrors only for color images that bear them: letters and digits change their class.
