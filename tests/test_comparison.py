@@ -15,7 +15,18 @@ from nas.evaluators.constrained import Constrained
 from nas.export import latency
 from nas.export.latency import of_networks
 from nas.export.read_back import has_onnx
-from nas.run import choice, comparison, final_trainings, finish, session, simpler, step_log, store, trained_network
+from nas.run import (
+    choice,
+    comparison,
+    final_trainings,
+    finish,
+    model_card,
+    session,
+    simpler,
+    step_log,
+    store,
+    trained_network,
+)
 from nas.run.comparison import ENSEMBLE, FOUND, LEARNED, MAJORITY, REFERENCE, Row
 from nas.run.config import RunConfig
 from nas.run.summary import top_row
@@ -448,12 +459,14 @@ def diverging(made, tmp_path, monkeypatch):
 def test_where_the_network_found_diverges_the_plain_one_is_handed_out_and_a_line_says_so(diverging, nas):
     with diverging({FOUND}) as run:
         document, report, said = comparison.read(run), store.get_meta(run, "report"), nas("show", run.folder)
+        network = trained_network.load(run.folder)
+        card = model_card.of(run, network).search
     assert [row["kind"] for row in document["rows"]] == [MAJORITY, LEARNED, REFERENCE]
     assert comparison.lines(document)[:2] == [
         "The network found has no row: one of its trainings diverged. A smaller learning rate (-t lr) trains steadily.",
         "The export is the plain ResNet.",
     ]
-    network = trained_network.load(run.folder)
+    assert card == "The plain ResNet: a training of what random_search in 1 evaluation of metacell found diverged."
     assert not network.diverged
     assert network.arch == document["rows"][-1]["arch"]
     assert report == [None]

@@ -200,6 +200,12 @@ def plain_handed_out(run: Run) -> str:
     return "" if document is None else _plain_is_exported(document)
 
 
+def found_diverged(run: Run) -> bool:
+    """Whether a run was compared without the network found, as a training of it diverged."""
+    document = read(run)
+    return document is not None and all(row.kind not in (FOUND, ENSEMBLE) for row in rows_of(document))
+
+
 def _plain_is_exported(document: dict[str, Any]) -> str:
     rows = rows_of(document)
     chosen = next(row for row in rows if row.name == document["handed_out"])
@@ -279,7 +285,7 @@ def section(run: Run) -> list[str]:
     drawn = [heads, ("---", *["---:"] * (len(heads) - 1)), *[tuple(map(escape, row)) for row in rows]]
     grid = "\n".join("| " + " | ".join(row) + " |" for row in drawn)
     metric = METRIC_NAMES.get(document["metric"], "")
-    how = "for a third of their epochs"
+    how = "for a third of their epochs, of cells for 150 steps at least"
     # In a comparison of an earlier version.
     if any(row.valid_score is None for row in rows_of(document)) and not _is_not_judged(document):
         how = "as the search trained them"

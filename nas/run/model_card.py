@@ -28,6 +28,8 @@ def of(run: Run, trained: TrainedNetwork) -> Card:
     if stored is not None and stored.arch == trained.arch:
         if comparison.plain_handed_out(run):
             found = f"The plain ResNet, which was as good as what {searched} found."
+            if comparison.found_diverged(run):
+                found = f"The plain ResNet: a training of what {searched} found diverged."
         elif comparison.searched(run):
             found = f"Found by {searched}; in the end trained otherwise than in the search."
     return Card(accuracy, figures, data, found)
