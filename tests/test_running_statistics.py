@@ -8,6 +8,7 @@ from torch import nn
 
 from nas import training
 from nas.training import Recipe, running_statistics
+from nas.training.compiled import CompiledNetworks
 from nas.training.network_batch import initialise
 from nas.training.population import SeparateNetworks
 from tests.test_average import IMAGES, Kept, states
@@ -133,6 +134,16 @@ def test_a_long_training_keeps_its_bits_and_a_shorter_one_does_not(monkeypatch):
     monkeypatch.setattr(running_statistics, "_LEAST", 1.0)
     assert not torch.equal(trained(43), ours[43])
     assert torch.equal(trained(44), ours[44])
+
+
+def test_compiled_networks_make_the_views_of_their_statistics_once(monkeypatch):
+    """To make them takes as long as a step of small networks, and an epoch of few images is one step."""
+    networks, _ = networks_of(KINDS[-1])
+    assert isinstance(networks, CompiledNetworks)
+    asked, state_of = [], networks.state_of
+    monkeypatch.setattr(networks, "state_of", lambda p: asked.append(p) or state_of(p))
+    list(training.train(networks, IMAGES, RECIPE))
+    assert asked == list(range(len(networks.programs)))
 
 
 def test_short_trainings_on_digits_score_far_better_than_by_statistics_as_they_are_counted(monkeypatch):

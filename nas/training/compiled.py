@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from threading import local
 
 import torch
@@ -77,11 +78,18 @@ class CompiledNetworks:
         return self.programs[p].views(self.momenta[p])
 
     def running_statistics(self, steps: int) -> Iterator[tuple[Tensor, Tensor, float]]:
-        for p in range(len(self.programs)):
+        share = (1 - MOMENTUM) ** steps
+        return ((mean, variance, share) for mean, variance in self._means_and_variances)
+
+    @cached_property
+    def _means_and_variances(self) -> list[tuple[Tensor, Tensor]]:
+        """Views of those of every batch norm, made once: to make them takes as long as a step of small networks."""
+        found = []
+        for p, program in enumerate(self.programs):
             state = self.state_of(p)
-            for name in self.programs[p].statistics:
-                if name.endswith("running_mean"):
-                    yield state[name], state[name.replace("_mean", "_var")], (1 - MOMENTUM) ** steps
+            means = [name for name in program.statistics if name.endswith("running_mean")]
+            found += [(state[name], state[name.replace("_mean", "_var")]) for name in means]
+        return found
 
     def learn(self, steps: Steps, momentum: float, weight_decay: float) -> Tensor:
         """Take SGD steps, as `NetworkBatch` has it; the mean loss of each network, `[P]`."""
