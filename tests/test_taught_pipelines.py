@@ -122,6 +122,19 @@ def test_a_search_with_a_prior_leaves_three_quarters_to_the_end(taught, monkeypa
     assert asked[2] == (pytest.approx(150), pytest.approx((450 - rest - 15) / trainings), True)
 
 
+def test_what_a_search_has_spent_is_not_planned_for_the_end_again(taught, monkeypatch):
+    asked, plain = [], replace(taught, teaching=None)
+    monkeypatch.setattr(PipelineTraining, "lengthened", lambda self, final: asked.append(final) or {})
+    config = RunConfig(minutes=40, comparison=False)
+    for spent in (60, 1800, 2300):
+        stages.lengthened(config, plain, spent)
+    assert asked == [pytest.approx(end - stages._EXPORT_SECONDS) for end in (1200, 600, 100)]
+    stages.refuse_no_end(config, plain, 2300)
+    with pytest.raises(UserError, match=r"40, all sessions together, and the search has used 39\.8 of them: no time"):
+        stages.refuse_no_end(config, plain, 2390)
+    stages.refuse_no_end(replace(config, training_options={"final": "1"}), plain, 2390)
+
+
 @pytest.mark.parametrize("compared", [True, False])
 @pytest.mark.parametrize("seeds", [1, 3, 20])
 def test_the_final_trainings_of_all_seeds_fit_into_the_minutes(taught, seeds, compared, monkeypatch):

@@ -16,6 +16,7 @@ from controller import Controller, Prior, SelectsInTheEnd, State, Step
 from controller.candidates import checks, pending
 from controller.models import legacy
 from nas import loop, plugins, settings, tables
+from nas.evaluators.constrained import Constrained
 from nas.run import (
     asynchronous,
     budget,
@@ -164,10 +165,8 @@ def resume(run: Run, setup: Setup) -> Iterator[Progress]:
     state, memory = step_log.state(run, begun), _memory(run, setup)
     priors.refuse_other(run.folder, config.prior, begun, state)
     past = step_log.history(run)
-    if past.steps and not bool(setup.evaluator.space.valid(past.archs).all()):
-        raise UserError(
-            f"Run '{run.folder}' holds an architecture that is not in space '{setup.evaluator.space.name}'."
-        )
+    if past.steps:
+        _refuse_strangers(run, setup.evaluator, past.archs)
     training = setup.evaluator.training
     # Also where nothing is left to search: the report may have been stopped, and goes on from these files.
     if training is None and isinstance(setup.evaluator, KeepsFiles):
@@ -210,6 +209,19 @@ def resume(run: Run, setup: Setup) -> Iterator[Progress]:
         log.finish(found.score, loss, past.score.shape[1], state)
 
 
+def _refuse_strangers(run: Run, evaluator: Evaluator, archs: Tensor) -> None:
+    """Raise `UserError` where some of the `archs` `[S, E, D]` of a run are not in the space of its search."""
+    if bool(evaluator.space.valid(archs).all()):
+        return
+    whole = evaluator.inner.space if isinstance(evaluator, Constrained) else evaluator.space
+    if bool(whole.valid(archs).all()):
+        raise UserError(
+            f"Run '{run.folder}' holds an architecture that breaks its constraint, as that is counted now: FLOPs count twice "
+            "where a network answers by an image and its mirror image. Start a new run."
+        )
+    raise UserError(f"Run '{run.folder}' holds an architecture that is not in space '{evaluator.space.name}'.")
+
+
 def _memory(run: Run, setup: Setup) -> Memory:
     """The evaluator's, where the run stands."""
     evaluator = setup.evaluator
@@ -245,6 +257,8 @@ def extend(run: Run, setup: Setup, **budgets: float | None) -> tuple[Run, list[s
         return run, []
     past, lines = step_log.history(run), []
     config = budget.extended(run.config, past, given)
+    if "minutes" in given:
+        stages.refuse_no_end(config, setup.evaluator, past.wall)
     if config.minutes is not None and not config.ending_seconds:  # It began without a time, so none was set aside.
         config = dataclasses.replace(config, ending_seconds=sum(stages.expected(config, setup.evaluator).values()))
     # They are of the best so far; the new best is read and trained anew.
@@ -265,7 +279,8 @@ def lengthen(run: Run, setup: Setup, config: RunConfig) -> tuple[Run, Setup]:
     Args:
         config: its own, with files where they are now.
     """
-    options = stages.lengthened(run.config, setup.evaluator, warm=setup.prior is not None)
+    spent = step_log.history(run).wall
+    options = stages.lengthened(run.config, setup.evaluator, spent, warm=setup.prior is not None)
     if not options:
         return run, setup
     final_trainings.forget(run)  # Of less compute than those to come.

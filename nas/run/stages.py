@@ -9,6 +9,7 @@ import torch
 from nas.run import averaged, comparison
 from nas.run.config import RunConfig
 from nas.types import Comparable, Evaluator, Taught, Timed, Watched
+from search_spaces import UserError
 
 SEARCH = "searching"
 LEADERS = "training the leaders again"
@@ -71,23 +72,41 @@ def timed(config: RunConfig, evaluator: Evaluator, *, warm: bool = False) -> dic
     return training.timed(*_seconds(config, training, warm), warm=warm)
 
 
-def lengthened(config: RunConfig, evaluator: Evaluator, *, warm: bool = False) -> dict[str, str]:
+def lengthened(config: RunConfig, evaluator: Evaluator, spent: float, *, warm: bool = False) -> dict[str, str]:
     """Settings of a training by which the end of a run that got other minutes takes its share of them.
 
     None where the user said how long the final training is. The levels of the search stay: their scores are compared.
+
+    Args:
+        spent: seconds that the search took so far.
     """
+    if (training := _lengthens(config, evaluator)) is None:
+        return {}
+    return training.lengthened(_seconds(config, training, warm, spent)[1])
+
+
+def refuse_no_end(config: RunConfig, evaluator: Evaluator, spent: float) -> None:
+    """Raise `UserError` where the minutes that a run gets later are over before a final training could begin."""
+    left = 60 * (config.minutes or 0.0) - spent
+    if _lengthens(config, evaluator) is not None and left <= _EXPORT_SECONDS:
+        raise UserError(
+            f"--minutes is {config.minutes:g}, all sessions together, and the search has used {spent / 60:.1f} of them: no time "
+            "is left for the final training. It takes more."
+        )
+
+
+def _lengthens(config: RunConfig, evaluator: Evaluator) -> Timed | None:
+    """The training whose final trainings are as long as the minutes of a run leave; None where there is none."""
     training, options = evaluator.training, config.training_options
     asked = FINAL_SETTING in options and FINAL_SETTING not in config.planned.split(",")
-    if config.minutes is None or not isinstance(training, Timed) or asked:
-        return {}
-    return training.lengthened(_seconds(config, training, warm)[1])
+    return training if config.minutes is not None and isinstance(training, Timed) and not asked else None
 
 
-def _seconds(config: RunConfig, training: Timed, warm: bool) -> tuple[float, float]:
-    """Of the minutes of a run, what its search and one final training have."""
+def _seconds(config: RunConfig, training: Timed, warm: bool, spent: float = 0.0) -> tuple[float, float]:
+    """Of the minutes of a run, what its search and one final training have; its search has spent some seconds before."""
     assert config.minutes is not None
     whole = 60 * config.minutes
-    end = (_WITH_PRIOR if warm else SHARE_OF_THE_END) * whole
+    end = min((_WITH_PRIOR if warm else SHARE_OF_THE_END) * whole, whole - spent)
     # The best of each seed is trained to the end, one after another.
     trainings, rest = config.seeds + training.teaching_trainings, _EXPORT_SECONDS
     if config.comparison and isinstance(training, Comparable):
