@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from controller import Proposal
 from nas import plugins, tasks
 from nas.baselines import majority
 from nas.evaluators._training_cache import TrainingCache
+from nas.evaluators.constrained import Constrained
 from nas.evaluators.train import Train
 from nas.export import device, latency_model
 from nas.export.device import Device
@@ -403,6 +405,15 @@ def test_flops_of_a_bound_are_those_of_the_network_that_is_exported(settings):
         layer.register_forward_hook(count)
     module(torch.zeros(1, 3, 16, 16))
     assert NetworkConstraint("flops<=2M", "flops", 2e6, space, task).measure(arch) == flops
+
+
+def test_a_run_whose_networks_break_the_bound_as_it_is_counted_now_is_refused_with_the_reason(tmp_path):
+    run, archs = SimpleNamespace(folder=tmp_path), torch.zeros(1, 1, 6).long()
+    none = SimpleNamespace(name="part", valid=lambda archs: torch.zeros(archs.shape[:-1], dtype=torch.bool))
+    for whole, says in ((NasBench201(), "breaks its constraint, as that is counted now"), (none, "is not in space")):
+        evaluator = Constrained(SimpleNamespace(space=whole), Task("t", (1, 8, 8), 10), (), none)
+        with pytest.raises(UserError, match=says):
+            session._refuse_strangers(run, evaluator, archs)
 
 
 def test_a_command_for_a_device_without_a_bound_on_latency_is_refused(nas):
