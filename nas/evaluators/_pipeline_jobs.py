@@ -161,6 +161,8 @@ def _length(recipe: Recipe, count: int, seen: float, *, final: bool) -> tuple[in
     near = abs(epochs * whole - steps) <= _NEAR * steps
     if near or epochs == most or (final and steps > whole):
         return epochs, count
-    epochs = math.ceil(steps / whole)
+    # The fewest epochs that come near; one batch an epoch does in any case.
+    some = range(math.ceil(steps / whole), steps + 1)
+    epochs = next(n for n in some if abs(n * round(steps / n) - steps) <= _NEAR * steps)
     # What fills no batch takes its turn too: the order is another in each epoch.
     return epochs, min(count, (round(steps / epochs) + 1) * recipe.batch - 1)
