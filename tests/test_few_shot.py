@@ -253,7 +253,6 @@ def test_the_classes_of_all_splits_of_the_hub_are_split_anew_and_keep_their_name
     ("learner", "before"),
     [
         ("snail", {"features": "0"}),
-        ("prototypical", {"scale": "1.0"}),
         ("learned_optimizer", {"hidden": "20"}),
         ("relation", {"least_side": "1", "tasks": "4", "train_queries": "10"}),
         ("reptile", {"carry_squares": "false", "inner_lr": "0.003"}),

@@ -273,8 +273,8 @@ def test_prototypes_and_distances_by_hand():
     torch.testing.assert_close(learner.adapt(params, support)[0], (embedded[:, 0] + embedded[:, 1]) / 2)
 
 
-def test_distances_are_scaled_by_the_length_of_the_embedding_unless_a_scale_is_given():
-    learner, plain = make("prototypical"), make("prototypical", scale=1.0)
+def test_a_scale_of_zero_divides_distances_by_the_root_of_the_length_of_the_embedding():
+    learner, plain = make("prototypical", scale=0.0), make("prototypical")
     params, support = learner.init(0), drawn(1, 3, 1, 0, (1, 8, 8)).support.float()
     query, prototypes = support.flatten(1, 2), learner.adapt(params, support)
     length = prototypes.shape[-1]

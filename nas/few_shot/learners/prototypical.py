@@ -32,13 +32,11 @@ class Prototypical:
     """More classes than in a test make training harder and the embedding better (section 2.6); the paper takes 60."""
     train_shot: int = 0
     train_queries: int = 5
-    scale: Amount = 0.0
-    """Of the distances before the softmax; 0: one over the square root of the embedding's length E. The paper has 1, with which a
-    network begins far too sure of its answers: on Tiny ImageNet its first loss is 98, and a guess has 3.7. After 150 steps there
-    (5-way 1-shot, validation classes) 29% with 1, 36% with the root, 37% with 8 / E and 1 / E; after 120 on Omniglot 77%, 85%,
-    84% and 69%."""
-
-    former = {"scale": "1.0"}
+    scale: Amount = 1.0
+    """Of the distances before the softmax, the paper's; 0: one over the square root of the embedding's length E. With 1 a network
+    begins far too sure of its answers where E is large: on Tiny ImageNet its first loss is 98, and a guess has 3.7. After 150
+    steps of a small network there (5-way 1-shot, validation classes) 29% with 1, 36% with the root; after 120 on Omniglot 77% and
+    85%. On Tiny ImageNet with Conv-4, after 380 steps, test classes: 30.8 and 36.9. Longer trainings were not compared."""
 
     optimizer = "adam"
     transductive = False
