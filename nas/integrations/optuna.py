@@ -139,7 +139,8 @@ class MetacellSampler(BaseSampler):
         if self._search is not None and self._space == search_space:
             return
         self._space = dict(search_space)
-        table = {name: _named(d.choices) for name, d in search_space.items()} or {"nothing": {"yet": 0}}
+        # Before any parameter is known: of a single architecture no deviation is known.
+        table = {name: _named(d.choices) for name, d in search_space.items()} or {"nothing": {"yet": 0, "more": 1}}
         # Names of parameters and of their options may be anything; a space's may not.
         clean = {_text(name, at): options for at, (name, options) in enumerate(table.items())}
         self._search = Search(
