@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +175,7 @@ class OptunaSpace(Choices):
     def __hash__(self) -> int:
         return hash(self._told)
 
-    @property
+    @cached_property
     def _told(self) -> tuple[Any, ...]:
         """All that models know of a space."""
         return self.decisions, self.operations, self.operation_features
