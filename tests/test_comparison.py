@@ -551,19 +551,16 @@ def test_a_killed_session_repeats_no_final_training_that_ended(made, tmp_path, m
     trained = []
     with session.start(tmp_path / "run", config, setup) as run:
         list(session.resume(run, setup))
-        networks = final_trainings.networks
+        whole = type(setup.evaluator).each_final_network
 
-        def killed(run, training, asked):
-            if asked[0].held_out:  # Once the long trainings are done.
-                raise KeyboardInterrupt
-            return networks(run, training, asked)
+        def killed(self, trainings):
+            yield from whole(self, [one for one in trainings if not one.held_out])
+            raise KeyboardInterrupt  # Once the long trainings are done.
 
-        monkeypatch.setattr(final_trainings, "networks", killed)
+        monkeypatch.setattr(type(setup.evaluator), "each_final_network", killed)
         with pytest.raises(KeyboardInterrupt):
             finish.write_report(run, setup)
-        monkeypatch.setattr(final_trainings, "networks", networks)
         again = session.load(config)  # Which remembers nothing.
-        whole = type(again.evaluator).each_final_network
 
         def counted(self, trainings):
             trained.extend(trainings)
@@ -573,6 +570,7 @@ def test_a_killed_session_repeats_no_final_training_that_ended(made, tmp_path, m
         finish.write_report(run, again)
         simpler.make(run, again)
         assert [one.held_out for one in trained] == [True, True]
+        finish.finish(run, again)
         assert not (run.folder / final_trainings.FOLDER).exists()
         first, second = comparison.brief(made[0]), comparison.brief(run)
         for ours, theirs in zip(first["rows"], second["rows"]):

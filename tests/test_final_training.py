@@ -10,10 +10,11 @@ import torch
 
 from nas import training
 from nas.evaluators._training_cache import TrainingKey
+from nas.evaluators.pipeline import PipelineTraining
 from nas.evaluators.train import Train
 from nas.run import finish, session, step_log, store, trained_network
 from nas.run.config import RunConfig
-from nas.training import Images, Recipe
+from nas.training import Images, Recipe, under_way
 from nas.types import FinalTraining
 from search_spaces import _ops
 from search_spaces.nasbench201 import NasBench201
@@ -250,3 +251,47 @@ def test_trainings_side_by_side_give_what_they_give_alone_and_tell_of_each_epoch
         assert all(torch.equal(value, alone.state_dict[name]) for name, value in found.state_dict.items())
     assert [(t.done, t.total) for t in told] == [(0.5, 2), (1, 2), (1.5, 2), (2, 2)]
     assert told[-1].epoch == told[-1].epochs == 2
+
+
+class Killed(BaseException):
+    """As Ctrl-C: no error of a training."""
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "side by side"])
+@pytest.mark.parametrize("of", [Train, PipelineTraining], ids=["cells", "pipelines"])
+def test_a_final_training_that_is_killed_goes_on_in_the_runs_folder(tmp_path, monkeypatch, of, beside):
+    def make():
+        settings = SMALL | {"final_epochs": "4"} if of is Train else {"unit": "0.05", "final": "0.6"}
+        return of.of("digits", **settings)
+
+    whole, killed = make(), make()
+    small = "|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2| width=8 cells=1 stem=2"
+    arch = killed.space.parse(small) if of is PipelineTraining else ARCH
+    asked = [FinalTraining(arch, seed) for seed in range(1 + beside)]
+    wanted = whole.final_networks(asked)
+    assert len(wanted[0].metrics["loss"]) >= 4
+    monkeypatch.setattr(under_way, "INTERVAL", 0.0)
+    killed.cache_to(tmp_path)
+    train, begun, lives = training.train, [], 1
+
+    def short(population, images, recipe, first=0):
+        begun.append(first)
+        for epoch, losses in enumerate(train(population, images, recipe, first), first + 1):
+            if lives == 1 and epoch == 3:
+                raise Killed
+            yield losses
+
+    monkeypatch.setattr(training.side_by_side, "train", short)
+    with pytest.raises(Killed):
+        killed.final_networks(asked)
+    again = make()
+    again.cache_to(tmp_path)
+    begun.clear()
+    lives = 2
+    made = again.final_networks(asked)
+    assert 2 in begun
+    for ours, theirs in zip(made, wanted):
+        assert ours.metrics["loss"] == theirs.metrics["loss"]
+        assert ours.metrics["test_predictions"] == theirs.metrics["test_predictions"]
+        assert all(torch.equal(value, ours.state_dict[name]) for name, value in theirs.state_dict.items())
+    assert not list((tmp_path / under_way.FOLDER).iterdir())

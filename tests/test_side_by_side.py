@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from nas import training
-from nas.training import Images, Job, Recipe, compiler, step_time
+from nas.training import Images, Job, Recipe, compiler, step_time, under_way
+from nas.training.under_way import UnderWay
 from search_spaces import Task, _ops
 from search_spaces.nasbench201 import NasBench201
 
@@ -168,3 +169,97 @@ def test_the_time_of_a_training_beside_others_is_that_of_all_after_their_first_e
     # Two trainings of two epochs end an epoch four times, a second apart; the images are fewer than 24 batches.
     assert step_time.measure_side_by_side(JOBS[0], 2, torch.device("cpu")) == 3 / 48
     assert (asked, torch.get_num_threads()) == ([1, 2], before)
+
+
+class Killed(BaseException):
+    """As Ctrl-C: no error of a training."""
+
+
+def cut(epochs):
+    """A `tell` that ends the training after so many epochs in all."""
+
+    def tell(losses):
+        if len(losses) == epochs:
+            raise Killed
+
+    return tell
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [Recipe(6, batch=16), Recipe(6, batch=16, average=0.5, mixup=0.3, crop=2, seed=3, warmup=0.2)],
+    ids=["plain", "averaged"],
+)
+@pytest.mark.parametrize("engine", ["compiled", "PyTorch", "bf16"])
+def test_a_training_that_was_killed_goes_on_to_the_bit_from_where_it_was_kept(tmp_path, monkeypatch, recipe, engine):
+    shape = (1, 8, 8)
+    if engine == "PyTorch":
+        monkeypatch.setattr(compiler, "library", lambda *_: None)
+    if engine == "bf16":
+        recipe, shape = recipe._replace(precision="bf16"), (1, 24, 24)
+    monkeypatch.setattr(under_way, "INTERVAL", 0.0)
+    job = job_of(777, 16 if engine == "bf16" else 4, shape, recipe)
+    whole = training.train_alone(job)
+    kept = job._replace(kept_in=tmp_path)
+    # The fifth epoch is lost: it was not kept yet. The mean of weights began with the fourth.
+    with pytest.raises(Killed):
+        training.train_alone(kept, tell=cut(5))
+    assert len(list(tmp_path.iterdir())) == 1
+    heard = []
+    again = training.train_alone(kept, tell=lambda losses: heard.append(len(losses)))
+    assert_same(again, whole)
+    assert heard == [5, 6]
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_seconds_of_a_training_that_goes_on_are_those_of_all_its_sessions(tmp_path, monkeypatch):
+    monkeypatch.setattr(under_way, "INTERVAL", 0.0)
+    job = JOBS[0]._replace(kept_in=tmp_path)
+    write = UnderWay.write
+    monkeypatch.setattr(
+        UnderWay, "write", lambda self, net, losses, seconds, now: write(self, net, losses, 1000.0, now=now)
+    )
+    with pytest.raises(Killed):
+        training.train_alone(job, tell=cut(2))
+    assert training.train_alone(job).seconds > 1000
+
+
+@compiled
+def test_training_is_kept_once_in_an_interval_and_where_it_is_told_to_stop(tmp_path, two_threads):
+    job = JOBS[0]._replace(kept_in=tmp_path, recipe=JOBS[0].recipe._replace(epochs=10_000))
+    for number, _ in training.train_each([JOBS[0], job]):
+        assert number == 0
+        assert not list(tmp_path.iterdir())  # Half a minute is not over.
+        break
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"recipe": JOBS[0].recipe._replace(epochs=4)},
+        {"recipe": JOBS[0].recipe._replace(seed=1)},
+        {"arch": JOBS[1].arch},
+        {"images": JOBS[0].images._replace(y=JOBS[0].images.y.roll(1))},
+        {"space": NasBench201(8, 1, 1)},
+    ],
+    ids=["epochs", "seed", "architecture", "labels", "width"],
+)
+def test_another_training_does_not_begin_where_one_was_killed(tmp_path, monkeypatch, other):
+    monkeypatch.setattr(under_way, "INTERVAL", 0.0)
+    job = JOBS[0]._replace(kept_in=tmp_path)
+    with pytest.raises(Killed):
+        training.train_alone(job, tell=cut(2))
+    heard = []
+    training.train_alone(job._replace(**other), tell=lambda losses: heard.append(len(losses)))
+    assert heard[0] == 1
+
+
+def test_a_damaged_file_of_a_training_under_way_is_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(under_way, "INTERVAL", 0.0)
+    job = JOBS[0]._replace(kept_in=tmp_path)
+    with pytest.raises(Killed):
+        training.train_alone(job, tell=cut(2))
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes()[:-9])
+    assert_same(training.train_alone(job), training.train_alone(JOBS[0]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -57,6 +58,8 @@ class FinalTrainings:
     targets: Callable[[Images, bool, Watch | None], Tensor] | None = field(default=None, compare=False)
     """From the images learned from, and whether the validation images are held out, to shares of classes `[N, K]`; None: the
     labels."""
+    kept_in: Path | None = field(default=None, compare=False)
+    """As of `Job`."""
     _done: dict[_Key, TrainedNetwork] = field(default_factory=dict)
 
     def networks(self, trainings: list[FinalTraining], watch: Watch | None = None) -> list[TrainedNetwork]:
@@ -90,7 +93,8 @@ class FinalTrainings:
     def _train_alone(self, arch: Tensor, key: _Key, watch: Watch | None) -> TrainedNetwork:
         """With all cores to itself."""
         learned, judged = self._images_of(key.held_out, watch)
-        job, name = Job(self.space, arch, self.task, learned, key.recipe, judged), self.space.describe(arch)
+        job = Job(self.space, arch, self.task, learned, key.recipe, judged, kept_in=self.kept_in)
+        name = self.space.describe(arch)
 
         def tell(losses: list[float]) -> None:
             if watch is not None:
@@ -105,8 +109,9 @@ class FinalTrainings:
         """A core each, where that is faster; the first error ends all."""
         images = {held_out: self._images_of(held_out, watch) for held_out in {key.held_out for key in missing}}
         jobs = [
-            Job(self.space, arch, self.task, images[key.held_out][0], key.recipe, images[key.held_out][1])
+            Job(self.space, arch, self.task, *split, kept_in=self.kept_in)
             for key, arch in missing.items()
+            for split in [(images[key.held_out][0], key.recipe, images[key.held_out][1])]
         ]
         names = [self.space.describe(job.arch) for job in jobs]
         losses: list[list[float]] = [[] for _ in jobs]

@@ -13,6 +13,7 @@ from torch import Tensor
 from nas import datasets, training
 from nas.evaluators._pipeline_trainings import PipelineTrainings
 from nas.training import Images, Job, Trained, metrics, step_time
+from nas.training.under_way import FOLDER
 from nas.types import FinalTraining, TrainedNetwork, TrainingProgress, Watch
 
 
@@ -100,7 +101,9 @@ class PipelineFinals:
         job = own.job(key.arch, key.share * self.final, final=not key.held_out, targets=targets)
         job = job._replace(recipe=job.recipe._replace(seed=own.seed_of(key.seed)))
         x, y = self._judged(key)
-        return job._replace(scored=own.images(datasets.resize(x, job.task.input_shape[1]), y))
+        # Under way in the run's folder, where the trainings of the search have their file.
+        kept_in = None if own.file is None else own.file.parent / FOLDER
+        return job._replace(scored=own.images(datasets.resize(x, job.task.input_shape[1]), y), kept_in=kept_in)
 
     def _judged(self, key: FinalKey) -> tuple[Tensor, Tensor]:
         data = self.trainings.data

@@ -24,6 +24,7 @@ from nas.evaluators._training_cache import FILE, TrainingCache, TrainingKey
 from nas.text import counted
 from nas.training import Images, Recipe, augment, metrics, step_time
 from nas.training.metrics import METRIC_NAMES
+from nas.training.under_way import FOLDER
 from nas.types import Defaults, Evaluate, FinalTraining, TrainedNetwork, TrainingEvaluator, Watch
 from search_spaces import Space, Task, UserError, _ops, as_cell_space
 from search_spaces._network_costs import network_cost
@@ -223,7 +224,8 @@ class Train:
         return plain if self.teaching is None else self.teaching.trainings(plain, self._trainings_in, self.metric)
 
     def _trainings_in(self, space: Space) -> FinalTrainings:
-        return FinalTrainings(space, self.task, self.data, self.final_recipe, self.device)
+        kept_in = None if self.cache.file is None else self.cache.file.parent / FOLDER
+        return FinalTrainings(space, self.task, self.data, self.final_recipe, self.device, kept_in=kept_in)
 
     def final_network(self, arch: Tensor, *, seed: int = 0) -> TrainedNetwork:
         return self.final_networks([FinalTraining(arch, seed)])[0]

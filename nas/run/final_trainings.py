@@ -1,4 +1,7 @@
-"""Final trainings, kept in a run's folder until what they are for is done: after a kill those that ended are not repeated."""
+"""Final trainings, kept in a run's folder until what they are for is done: after a kill those that ended are not repeated.
+
+What is under way is kept there too, by those that train (`nas.training.under_way`).
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,9 @@ from pathlib import Path
 
 from nas.run import trained_network
 from nas.run.store import Run
+from nas.training.under_way import FOLDER
 from nas.types import ComparableTraining, FinalTraining, TrainedNetwork
 
-FOLDER = "final-trainings"
 _SECONDS = "seconds"
 
 

@@ -59,6 +59,7 @@ def finish(run: Run, setup: Setup, enter: Enter = stages.nobody) -> Export | Non
     if simpler.wanted(run.config, setup):
         enter(stages.COMPARISON)
     simpler.make(run, setup)
+    final_trainings.forget(run)
     hparams.write_results(run, setup)
     training, winner = setup.evaluator.training, trained_network.load(run.folder)
     front.keep_sizes(run, training.final_space if training else setup.evaluator.space, setup.evaluator.task)

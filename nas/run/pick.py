@@ -5,13 +5,14 @@ A network that was picked once is kept with the run. Only the choice reads the r
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable
 
 import torch
 
 from nas.export.device import Device
-from nas.run import comparison, front, provenance, session, subject, trained_network, trust
+from nas.run import comparison, final_trainings, front, provenance, session, subject, trained_network, trust
 from nas.run.front import Point
 from nas.run.store import Run
 from nas.tasks import network_bound
@@ -117,6 +118,8 @@ def network(
         raise trained_network.diverged(training)
     folder.mkdir(parents=True, exist_ok=True)
     trained_network.save(folder, made)
+    with contextlib.suppress(OSError):  # Of a run whose own final trainings wait there.
+        (run.folder / final_trainings.FOLDER).rmdir()
     return made
 
 

@@ -107,7 +107,6 @@ def make(run: Run, setup: Setup) -> None:
         "mirrored_share": training.mirrored_share if isinstance(training, Averages) else None,
     }
     store.set_meta(run, comparison.KEY, document)
-    final_trainings.forget(run)
 
 
 def train(run: Run, setup: Setup, arch: Tensor) -> dict[str, Judged]:
@@ -134,10 +133,11 @@ def train(run: Run, setup: Setup, arch: Tensor) -> dict[str, Judged]:
     elif isinstance(training, Averages):
         asked[_SECOND] = training.second(arch)
     asked[FOUND] = FinalTraining(arch)
-    # The long ones first: a session that is killed later need not repeat them.
     final = _in_time(run, training, list(asked.values()))
     held_out = [one._replace(share=one.share * comparison.HELD_OUT, held_out=True) for one in final]
-    finals, judged = (final_trainings.networks(run, training, each) for each in (final, held_out))
+    # All at once: with four cores or more none waits for another.
+    made = final_trainings.networks(run, training, [*final, *held_out])
+    finals, judged = made[: len(final)], made[len(final) :]
     pairs = _that_converged(training, dict(zip(asked, zip(judged, finals))))
     if _SECOND in pairs:
         pairs = {FOUND: _preferred(pairs[FOUND], pairs[_SECOND], training.metric)}

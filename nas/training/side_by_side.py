@@ -8,16 +8,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, as_completed
+from pathlib import Path
 from threading import Event
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from nas.training import cores, metrics
+from nas.training import cores, metrics, under_way
 from nas.training.recipe import Images, Recipe
-from nas.training.train import networks, train, work
-from search_spaces import Space, Task
+from nas.training.train import engine, networks, train, work
+from nas.training.under_way import UnderWay
+from search_spaces import Space, Task, as_cell_space
 
 
 class Job(NamedTuple):
@@ -34,6 +36,8 @@ class Job(NamedTuple):
     """Images whose logits are asked for at the end."""
     mirror: bool = False
     """Those logits are the mean of an image's and of its mirror image's."""
+    kept_in: Path | None = None
+    """A folder in which the training is kept while it lasts: after a kill it goes on from there."""
 
 
 class Trained(NamedTuple):
@@ -46,7 +50,7 @@ class Trained(NamedTuple):
     logits: Tensor | None
     """`[N, K]` of the images to be scored."""
     seconds: float
-    """Of wall clock, with what ran beside it."""
+    """Of wall clock, with what ran beside it; with those of earlier processes, where it went on from one."""
     error: Exception | None = None
     """Why there is nothing else, where the training raised one."""
 
@@ -90,9 +94,7 @@ def train_alone(
     Args:
         tell: called after each epoch with the losses of all so far.
     """
-    began = time.perf_counter()
-    weights, losses, logits = _trained(job, torch.device(device), Event(), tell, alone=True)
-    return Trained(weights, losses, logits, time.perf_counter() - began)
+    return _trained(job, torch.device(device), Event(), tell, alone=True)
 
 
 def _of(tell: Tell | None, n: int) -> Callable[[list[float]], None] | None:
@@ -118,23 +120,26 @@ def _threads(
 def _outcome(job: Job, device: torch.device, stop: Event, tell: Callable[[list[float]], None] | None = None) -> Trained:
     began = time.perf_counter()
     try:
-        weights, losses, logits = _trained(job, device, stop, tell)
+        return _trained(job, device, stop, tell)
     except Exception as error:  # A space's own networks may raise anything, and memory may run out.
         return Trained({}, [], None, time.perf_counter() - began, error)
-    return Trained(weights, losses, logits, time.perf_counter() - began)
 
 
 def _trained(
     job: Job, device: torch.device, stop: Event, tell: Callable[[list[float]], None] | None, *, alone: bool = False
-) -> tuple[dict[str, Tensor], list[float], Tensor | None]:
+) -> Trained:
+    began = time.perf_counter()
     network = networks(
         job.space, job.arch[None], job.task, job.recipe.seed, device, alone=alone, precision=job.recipe.precision
     )
-    losses = []
-    for loss_P in train(network, job.images, job.recipe):
+    kept = None if job.kept_in is None else UnderWay(job.kept_in / f"{_digest(job, device, network)}.safetensors")
+    losses, before = ([], 0.0) if kept is None else kept.read(network)
+    for loss_P in train(network, job.images, job.recipe, len(losses)):
         losses.append(loss_P.item())
         if tell is not None:
             tell(losses)
+        if kept is not None and len(losses) < job.recipe.epochs:
+            kept.write(network, losses, before + time.perf_counter() - began, now=stop.is_set())
         if stop.is_set():
             raise CancelledError
     logits = None if job.scored is None else metrics.logits(network, job.scored, mirror=job.mirror)[0].cpu()
@@ -143,4 +148,14 @@ def _trained(
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, value in network.state_of(0).items()
     }
-    return weights, losses, logits
+    if kept is not None:
+        kept.forget()
+    return Trained(weights, losses, logits, before + time.perf_counter() - began)
+
+
+def _digest(job: Job, device: torch.device, network: object) -> str:
+    """Of what the bits of a training depend on."""
+    cells = as_cell_space(job.space)
+    space = job.space.name, cells and cells.skeleton, job.space.describe(job.arch)
+    by = type(network).__name__, engine(job.space, job.task, device, job.recipe.precision)
+    return under_way.digest((space, job.task.input_shape, job.task.num_classes, job.recipe, by), job.images)
