@@ -376,11 +376,21 @@ class Timed(Protocol):
         """Final trainings that a teacher adds; 0 without one."""
         ...
 
-    def timed(self, search: float, final: float, *, warm: bool = False) -> dict[str, str]:
-        """The settings by which a search takes so many seconds on this machine, and one final training so many.
+    def at_once(self, seeds: int) -> int:
+        """How many architectures of each of `seeds` searches are trained side by side on this machine: the batch of a search."""
+        ...
 
-        With `warm` it begins with a prior, and needs fewer trainings. The settings are kept with the run, so that it resumes
+    def timed(
+        self, search: float, final: float, *, warm: bool = False, seeds: int = 1, batch: int | None = None
+    ) -> dict[str, str]:
+        """The settings by which searches take so many seconds on this machine, and one final training so many.
+
+        With `warm` they begin with a prior, and need fewer trainings. The settings are kept with the run, so that it resumes
         with them.
+
+        Args:
+            seeds: searches side by side.
+            batch: architectures of each that are trained side by side; None: `at_once`.
         """
         ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from nas.evaluators._pipeline_final import FinalKey
 from nas.evaluators._pipeline_jobs import MOST_EPOCHS, MOST_STEPS, _length
 from nas.evaluators._pipeline_trainings import Key
 from nas.evaluators.pipeline import PipelineTraining
+from nas.run import stages
+from nas.run.config import RunConfig
 from nas.training import Images, Recipe
 from nas.types import FinalTraining
 from search_spaces import Task, UserError, _sampling
@@ -267,6 +270,44 @@ def test_more_seconds_buy_as_much_more_compute(digits, monkeypatch):
     # However few seconds there are, two epochs of the network by which compute is measured.
     least = 2 * len(digits.data.y_train) * of_yardstick / 1e9
     assert [float(text) for text in digits.timed(0.1, 0.1).values()] == pytest.approx([least, least], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("cores", "seeds", "batch", "counts"),
+    [
+        (1, 1, 2, (9, 3)),
+        (2, 1, 2, (9, 3)),
+        (2, 3, 2, (9, 3)),
+        (4, 1, 4, (12, 4)),
+        (8, 1, 8, (24, 8)),
+        (8, 3, 2, (9, 3)),
+        (8, 2, 4, (12, 4)),
+        (64, 1, 16, (48, 16)),
+    ],
+)
+def test_a_search_of_minutes_has_work_for_all_cores_and_goes_up_a_level_in_time(
+    digits, monkeypatch, cores, seeds, batch, counts
+):
+    beside = []
+    monkeypatch.setattr(pipeline.step_time, "measure_side_by_side", lambda _, copies, __: beside.append(copies) or 1e-3)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
+    config = RunConfig(minutes=10, seeds=seeds)
+    assert stages.batch(config, digits) == batch
+    assert stages.batch(replace(config, minutes=None), digits) == 2
+    flops = int(NasBench201(16, 0, 2).cost(RESNET, digits.task)[1])
+    seconds = float(digits.timed(1800.0, 200.0, warm=True, seeds=seeds)["unit"]) * 1e9 / flops * 1e-3
+    busy = min(cores, seeds * batch)
+    assert set(beside) == {busy}
+    assert seconds * seeds * (counts[0] + 3 * counts[1]) / busy == pytest.approx(1800, rel=1e-3)
+    # A batch goes on when three batches were trained: so there is time.
+    assert seconds * math.ceil(seeds * batch / cores) * (3 + 3) <= 1800 * 1.001
+
+
+def test_a_batch_that_is_asked_for_is_planned_by(digits, monkeypatch):
+    monkeypatch.setattr(pipeline.step_time, "measure_side_by_side", lambda *_: 1e-3)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    two, six = (float(digits.timed(600.0, 200.0, batch=batch)["unit"]) for batch in (2, 6))
+    assert six / two == pytest.approx((12 + 3 * 4) / (18 + 3 * 6), rel=1e-3)
 
 
 def test_the_final_training_is_foretold_by_the_network_that_is_timed_for_the_levels(digits, monkeypatch):

@@ -97,9 +97,7 @@ def test_images_that_are_scaled_up_for_a_teacher_are_said(evaluator, side, said,
 
 def test_a_run_of_minutes_leaves_time_for_its_teacher(taught, monkeypatch):
     asked = []
-    monkeypatch.setattr(
-        PipelineTraining, "timed", lambda self, search, final, warm: asked.append((search, final)) or {}
-    )
+    monkeypatch.setattr(PipelineTraining, "timed", lambda self, search, final, **_: asked.append((search, final)) or {})
     config = RunConfig(minutes=10, comparison=False)
     for evaluator in (taught, replace(taught, teaching=None)):
         stages.timed(config, evaluator)
@@ -110,7 +108,9 @@ def test_a_run_of_minutes_leaves_time_for_its_teacher(taught, monkeypatch):
 
 def test_a_search_with_a_prior_leaves_three_quarters_to_the_end(taught, monkeypatch):
     asked = []
-    monkeypatch.setattr(PipelineTraining, "timed", lambda self, *seconds, warm: asked.append((*seconds, warm)) or {})
+    monkeypatch.setattr(
+        PipelineTraining, "timed", lambda self, *seconds, warm, **_: asked.append((*seconds, warm)) or {}
+    )
     plain = replace(taught, teaching=None)
     for warm in (False, True):
         stages.timed(RunConfig(minutes=10, comparison=False), plain, warm=warm)
@@ -139,7 +139,7 @@ def test_what_a_search_has_spent_is_not_planned_for_the_end_again(taught, monkey
 @pytest.mark.parametrize("seeds", [1, 3, 20])
 def test_the_final_trainings_of_all_seeds_fit_into_the_minutes(taught, seeds, compared, monkeypatch):
     plain, asked = replace(taught, teaching=None), []
-    monkeypatch.setattr(PipelineTraining, "timed", lambda self, *seconds, warm: asked.append(seconds) or {})
+    monkeypatch.setattr(PipelineTraining, "timed", lambda self, *seconds, **_: asked.append(seconds) or {})
     config = RunConfig(minutes=10, comparison=compared, seeds=seeds)
     stages.timed(config, plain)
     ((search, final),) = asked

@@ -195,6 +195,7 @@ def configure(
             "--constraint 'latency<=2ms' or --aim accuracy,latency."
         )
     warm = setup.prior is not None
+    config = dataclasses.replace(config, batch=stages.batch(config, setup.evaluator) if batch is None else batch)
     timed = stages.timed(dataclasses.replace(config, comparison=comparison), setup.evaluator, warm=warm)
     if timed:
         planned = ",".join(name for name in timed if name not in training)
@@ -203,7 +204,6 @@ def configure(
     unlimited = evals is None and config.simulated_seconds is None and config.minutes is None
     complete = dataclasses.replace(
         config,
-        batch=setup.evaluator.defaults.batch if batch is None else batch,
         evals=setup.evaluator.defaults.budget if unlimited else evals,
         # With several objectives no single best is told apart, unless that is asked for.
         leaders=(0 if config.aim else setup.evaluator.defaults.leaders) if leaders is None else leaders,

@@ -41,7 +41,10 @@ _COUNTS = (12, 4)
 """Trainings of each level that the time of a search is divided by: half of it goes to each. In three minutes of two cores, the
 final training then has twice the compute of the highest level."""
 _WARM_COUNTS = (9, 3)
-"""The same of a search with a prior, whose first nine are good ones."""
+"""The same of a search with a prior, whose first nine are good ones. With more than three cores there are more, in as many
+steps."""
+_MOST_AT_ONCE = 16
+"""Trainings of a search side by side, however many cores there are: 48 of the lower level and 16 of the higher. Not ablated."""
 _LEAST_EPOCHS = 2
 """Of the lowest level, of the yardstick, at least: after one, all pipelines were at chance on `fer2013`. With too few minutes for
 that, a search makes fewer trainings."""
@@ -130,8 +133,17 @@ class PipelineTraining:
             teaching,
         )
 
-    def timed(self, search: float, final: float, *, warm: bool = False) -> dict[str, str]:
+    def at_once(self, seeds: int) -> int:
+        cores = torch.get_num_threads() if self.device.type == "cpu" else 1
+        return max(self.defaults.batch, min(_MOST_AT_ONCE, cores // seeds))
+
+    def timed(
+        self, search: float, final: float, *, warm: bool = False, seeds: int = 1, batch: int | None = None
+    ) -> dict[str, str]:
+        batch = self.at_once(seeds) if batch is None else batch
         cores = max(1, torch.get_num_threads()) if self.device.type == "cpu" else 1
+        # No more cores than a step of the searches has trainings.
+        cores = min(cores, seeds * batch)
         job = self.trainings.job(self.space.describe(self._timed), self.unit)
         # A training has one core, beside others.
         seconds = {
@@ -142,8 +154,11 @@ class PipelineTraining:
         }
         precision = "bf16" if seconds["bf16"] < _FASTER * seconds["float32"] else "float32"
         speed = int(self.space.cost(self._timed, self.task)[1]) / seconds[precision]
-        counts = zip(LEVELS, _WARM_COUNTS if warm else _COUNTS, strict=True)
-        unit = search * speed * cores / sum(level * count for level, count in counts)
+        # A batch goes on together when it is the best third: there are three of the lower level and one of the higher at least.
+        counts = (max(few, times * batch) for few, times in zip(_WARM_COUNTS if warm else _COUNTS, (3, 1), strict=True))
+        unit = (
+            search * speed * cores / (seeds * sum(level * count for level, count in zip(LEVELS, counts, strict=True)))
+        )
         unit = max(unit, _LEAST_EPOCHS * len(self.data.y_train) * _flops_of_yardstick(self.task))
         found = {"unit": f"{unit / _G:.4g}", "final": f"{max(final * speed, unit) / _G:.4g}"}
         return found if precision == "float32" else found | {"precision": precision}

@@ -21,6 +21,7 @@ from nas.run import averaged, choice, comparison, final_trainings, session, step
 from nas.run.comparison import ENSEMBLE, FOUND, LEARNED, MAJORITY, REFERENCE, Row
 from nas.run.config import RunConfig
 from nas.run.session import Setup
+from nas.run.stages import cores_of
 from nas.run.store import Run
 from nas.training import metrics
 from nas.types import (
@@ -127,7 +128,9 @@ def train(run: Run, setup: Setup, arch: Tensor) -> dict[str, Judged]:
         asked[REFERENCE] = FinalTraining(plain, share=_share(run, training, arch, plain))
     elif (averages := averaged.wanted(setup.evaluator)) is not None:
         both = _in_time(run, training, [averages.second(arch), FinalTraining(arch)])
-        longer = [one._replace(share=one.share * comparison.UNJUDGED) for one in both]
+        # Without minutes the length of a training depends on no machine.
+        more = comparison.UNJUDGED if run.config.minutes is None else comparison.unjudged(cores_of(training))
+        longer = [one._replace(share=one.share * more) for one in both]
         second, found = final_trainings.networks(run, training, longer)
         return _that_converged(training, {_SECOND: (None, second), FOUND: (None, found)})
     elif isinstance(training, Averages):

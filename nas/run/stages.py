@@ -29,6 +29,12 @@ def nobody(_stage: str) -> None:
     """For those who need not be told."""
 
 
+def cores_of(training: object) -> int:
+    """How many final trainings run side by side here: a core has one, and a GPU has one after the other."""
+    device = getattr(training, "device", None)
+    return torch.get_num_threads() if device is None or torch.device(device).type == "cpu" else 1
+
+
 def expected(config: RunConfig, evaluator: Evaluator) -> dict[str, float]:
     """Seconds that each stage after the leaders takes here, measured by a few steps; empty where nothing is trained."""
     training = evaluator.training
@@ -42,7 +48,7 @@ def expected(config: RunConfig, evaluator: Evaluator) -> dict[str, float]:
         ending[FINAL] += training.teaching_seconds()
     if config.comparison and isinstance(training, Comparable):
         # Its networks are trained beside the winner.
-        ending[FINAL] += comparison.seconds(final, 0.0, torch.get_num_threads()) - comparison.learned_seconds(0.0)
+        ending[FINAL] += comparison.seconds(final, 0.0, cores_of(training)) - comparison.learned_seconds(0.0)
         rest = 60 * (config.minutes or 0.0) - ending[FINAL] - _EXPORT_SECONDS
         ending[COMPARISON] = comparison.learned_seconds(rest)
     return ending | {EXPORT: _EXPORT_SECONDS}
@@ -69,7 +75,15 @@ def timed(config: RunConfig, evaluator: Evaluator, *, warm: bool = False) -> dic
     training = evaluator.training
     if config.minutes is None or not isinstance(training, Timed):
         return {}
-    return training.timed(*_seconds(config, training, warm), warm=warm)
+    return training.timed(*_seconds(config, training, warm), warm=warm, seeds=config.seeds, batch=config.batch)
+
+
+def batch(config: RunConfig, evaluator: Evaluator) -> int:
+    """Architectures that each search evaluates at once, where that is not asked for."""
+    training = evaluator.training
+    if config.minutes is not None and isinstance(training, Timed):
+        return training.at_once(config.seeds)
+    return evaluator.defaults.batch
 
 
 def lengthened(config: RunConfig, evaluator: Evaluator, spent: float, *, warm: bool = False) -> dict[str, str]:
@@ -111,6 +125,6 @@ def _seconds(config: RunConfig, training: Timed, warm: bool, spent: float = 0.0)
     trainings, rest = config.seeds + training.teaching_trainings, _EXPORT_SECONDS
     if config.comparison and isinstance(training, Comparable):
         learned = comparison.learned_seconds(whole - end)
-        trainings += comparison.seconds(1.0, whole - end, torch.get_num_threads()) - learned
+        trainings += comparison.seconds(1.0, whole - end, cores_of(training)) - learned
         rest += learned
     return whole - end, max(_LEAST_OF_THE_END * end / config.seeds, (end - rest) / trainings)
