@@ -171,13 +171,6 @@ def test_what_it_adds_to_the_time():
     assert comparison.seconds(150, 300, cores=1) == pytest.approx(230 + 30)
     assert comparison.seconds(150, 9000, cores=2) == pytest.approx(40 + 60)
     assert comparison.seconds(0, 0, cores=8) == 2
-    # Three cores do the two short ones beside the long ones.
-    assert [comparison.seconds(150, 300, cores) for cores in (3, 4, 64)] == pytest.approx([30, 30, 30])
-
-
-def test_two_trainings_that_none_judges_take_as_long_as_the_four_of_a_comparison():
-    longer = [comparison.unjudged(cores) for cores in (1, 2, 3, 64)]
-    assert longer == pytest.approx([comparison.UNJUDGED, comparison.UNJUDGED, 1, 1])
 
 
 def test_a_gpu_trains_the_networks_of_a_comparison_one_after_the_other(made, monkeypatch):

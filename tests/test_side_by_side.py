@@ -263,3 +263,21 @@ def test_a_damaged_file_of_a_training_under_way_is_none(tmp_path, monkeypatch):
     (file,) = tmp_path.iterdir()
     file.write_bytes(file.read_bytes()[:-9])
     assert_same(training.train_alone(job), training.train_alone(JOBS[0]))
+
+
+def test_a_file_that_is_of_another_network_is_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(under_way, "INTERVAL", 0.0)
+    # As where somebody's layers got other shapes between two sessions.
+    monkeypatch.setattr(training.side_by_side, "_digest", lambda *_: "same")
+    with pytest.raises(Killed):
+        training.train_alone(JOBS[0]._replace(kept_in=tmp_path), tell=cut(2))
+    other = JOBS[0]._replace(space=NasBench201(8, 1, 1))
+    assert_same(training.train_alone(other._replace(kept_in=tmp_path)), training.train_alone(other))
+
+
+@compiled
+def test_a_training_that_is_timed_is_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(under_way, "INTERVAL", 0.0)
+    monkeypatch.setattr(UnderWay, "write", lambda *_, **__: pytest.fail("kept"))
+    assert step_time.measure_side_by_side(JOBS[0]._replace(kept_in=tmp_path), 2, torch.device("cpu")) > 0
+    assert not list(tmp_path.iterdir())

@@ -45,8 +45,8 @@ class PipelineFinals:
             whole: with all the compute that there is, also where images pass a network of this size no more often.
         """
         job, device = self.job(FinalKey(self.trainings.space.describe(arch))), self.trainings.device
-        # Beside the network that it is compared with and the two that judge both: a core each.
-        beside = min(4, torch.get_num_threads()) if device.type == "cpu" else 1
+        # Beside the network that it is compared with: a core each.
+        beside = min(2, torch.get_num_threads()) if device.type == "cpu" else 1
         seconds = step_time.measure_side_by_side(job, beside, device)
         passes = job.recipe.passes(len(job.images.y)) * job.recipe.epochs
         return seconds * (self.trainings.seen(arch, self.final) if whole else passes)

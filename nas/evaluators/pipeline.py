@@ -43,8 +43,13 @@ final training then has twice the compute of the highest level."""
 _WARM_COUNTS = (9, 3)
 """The same of a search with a prior, whose first nine are good ones. With more than three cores there are more, in as many
 steps."""
-_MOST_AT_ONCE = 16
-"""Trainings of a search side by side, however many cores there are: 48 of the lower level and 16 of the higher. Not ablated."""
+_MOST_AT_ONCE = 8
+"""Trainings of a search side by side, however many cores there are: each takes some hundred megabytes. Not ablated."""
+_BATCHES = 4, 1
+"""Of a level each, that a search has time for at least. A batch goes on when it is the best third of what was trained. So three
+would do; the fourth is for pipelines that come twice, and for steps that take longer than planned."""
+_LEAST_UNITS = 6
+"""Of the lower level's time: three batches on it, and one on the higher."""
 _LEAST_EPOCHS = 2
 """Of the lowest level, of the yardstick, at least: after one, all pipelines were at chance on `fer2013`. With too few minutes for
 that, a search makes fewer trainings."""
@@ -154,11 +159,12 @@ class PipelineTraining:
         }
         precision = "bf16" if seconds["bf16"] < _FASTER * seconds["float32"] else "float32"
         speed = int(self.space.cost(self._timed, self.task)[1]) / seconds[precision]
-        # A batch goes on together when it is the best third: there are three of the lower level and one of the higher at least.
-        counts = (max(few, times * batch) for few, times in zip(_WARM_COUNTS if warm else _COUNTS, (3, 1), strict=True))
-        unit = (
-            search * speed * cores / (seeds * sum(level * count for level, count in zip(LEVELS, counts, strict=True)))
+        counts = (
+            max(few, times * batch) for few, times in zip(_WARM_COUNTS if warm else _COUNTS, _BATCHES, strict=True)
         )
+        units = seeds * sum(level * count for level, count in zip(LEVELS, counts, strict=True)) / cores
+        # A step of more trainings than cores takes several rounds.
+        unit = search * speed / max(units, math.ceil(seeds * batch / cores) * _LEAST_UNITS)
         unit = max(unit, _LEAST_EPOCHS * len(self.data.y_train) * _flops_of_yardstick(self.task))
         found = {"unit": f"{unit / _G:.4g}", "final": f"{max(final * speed, unit) / _G:.4g}"}
         return found if precision == "float32" else found | {"precision": precision}

@@ -56,19 +56,9 @@ def seconds(final: float, search: float, cores: int) -> float:
     """About how many seconds the comparison adds to a final training of `final` and a search of `search` seconds.
 
     The plain network takes as long as the one found, and both are trained once more, for fewer epochs, on the training images
-    alone. A training has one core; with three or more the short ones are done before the long ones.
+    alone. Two cores share the trainings.
     """
-    return (_longest(cores) - 1) * final + learned_seconds(search)
-
-
-def unjudged(cores: int) -> float:
-    """As `UNJUDGED`, within the seconds that a comparison on so many cores is planned to take."""
-    return _longest(cores) * min(2, cores) / 2
-
-
-def _longest(cores: int) -> float:
-    """Final trainings that the four of a comparison take together."""
-    return max(1.0, 2 * UNJUDGED / cores)
+    return (2 + 2 * HELD_OUT * _TRAINING_IMAGES) * final / min(2, cores) - final + learned_seconds(search)
 
 
 class Row(NamedTuple):

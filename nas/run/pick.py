@@ -108,8 +108,10 @@ def network(
         trust.refuse_unknown(str(run.folder), trust.outside(config))
     training = session.load(config).evaluator.training
     assert training is not None
+    training.cache_to(
+        run.folder
+    )  # What the search saw of mirror images, and where the training is kept while it lasts.
     if isinstance(training, Averages):
-        training.cache_to(run.folder)  # What the search saw of mirror images.
         arch = training.final_arch(arch, twice=False, larger=False)
     about = f", about {training.final_seconds(arch):.0f} s" if isinstance(training, Watched) else ""
     say(f"The search handed out another network; this one is trained to the end first{about}.")

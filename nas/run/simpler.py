@@ -21,7 +21,6 @@ from nas.run import averaged, choice, comparison, final_trainings, session, step
 from nas.run.comparison import ENSEMBLE, FOUND, LEARNED, MAJORITY, REFERENCE, Row
 from nas.run.config import RunConfig
 from nas.run.session import Setup
-from nas.run.stages import cores_of
 from nas.run.store import Run
 from nas.training import metrics
 from nas.types import (
@@ -128,19 +127,16 @@ def train(run: Run, setup: Setup, arch: Tensor) -> dict[str, Judged]:
         asked[REFERENCE] = FinalTraining(plain, share=_share(run, training, arch, plain))
     elif (averages := averaged.wanted(setup.evaluator)) is not None:
         both = _in_time(run, training, [averages.second(arch), FinalTraining(arch)])
-        # Without minutes the length of a training depends on no machine.
-        more = comparison.UNJUDGED if run.config.minutes is None else comparison.unjudged(cores_of(training))
-        longer = [one._replace(share=one.share * more) for one in both]
+        longer = [one._replace(share=one.share * comparison.UNJUDGED) for one in both]
         second, found = final_trainings.networks(run, training, longer)
         return _that_converged(training, {_SECOND: (None, second), FOUND: (None, found)})
     elif isinstance(training, Averages):
         asked[_SECOND] = training.second(arch)
     asked[FOUND] = FinalTraining(arch)
+    # The long ones first: a session that is killed later need not repeat them.
     final = _in_time(run, training, list(asked.values()))
     held_out = [one._replace(share=one.share * comparison.HELD_OUT, held_out=True) for one in final]
-    # All at once: with four cores or more none waits for another.
-    made = final_trainings.networks(run, training, [*final, *held_out])
-    finals, judged = made[: len(final)], made[len(final) :]
+    finals, judged = (final_trainings.networks(run, training, each) for each in (final, held_out))
     pairs = _that_converged(training, dict(zip(asked, zip(judged, finals))))
     if _SECOND in pairs:
         pairs = {FOUND: _preferred(pairs[FOUND], pairs[_SECOND], training.metric)}

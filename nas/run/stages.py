@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -30,7 +31,7 @@ def nobody(_stage: str) -> None:
 
 
 def cores_of(training: object) -> int:
-    """How many final trainings run side by side here: a core has one, and a GPU has one after the other."""
+    """How many cores final trainings have here, one each; a GPU has them one after the other."""
     device = getattr(training, "device", None)
     return torch.get_num_threads() if device is None or torch.device(device).type == "cpu" else 1
 
@@ -80,10 +81,12 @@ def timed(config: RunConfig, evaluator: Evaluator, *, warm: bool = False) -> dic
 
 def batch(config: RunConfig, evaluator: Evaluator) -> int:
     """Architectures that each search evaluates at once, where that is not asked for."""
-    training = evaluator.training
-    if config.minutes is not None and isinstance(training, Timed):
-        return training.at_once(config.seeds)
-    return evaluator.defaults.batch
+    training, least = evaluator.training, evaluator.defaults.batch
+    if config.minutes is None or not isinstance(training, Timed):
+        return least
+    # A budget of evaluations, where there is one too, must pay for the higher level: three batches before it and one of it.
+    most = math.inf if config.evals is None else config.evals // 4
+    return int(max(least, min(training.at_once(config.seeds), most)))
 
 
 def lengthened(config: RunConfig, evaluator: Evaluator, spent: float, *, warm: bool = False) -> dict[str, str]:

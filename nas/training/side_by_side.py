@@ -5,6 +5,7 @@ Shapes: `D` decisions, `N` images, `K` classes, `E` epochs.
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, as_completed
@@ -156,6 +157,14 @@ def _trained(
 def _digest(job: Job, device: torch.device, network: object) -> str:
     """Of what the bits of a training depend on."""
     cells = as_cell_space(job.space)
-    space = job.space.name, cells and cells.skeleton, job.space.describe(job.arch)
+    space = job.space.name, cells and cells.skeleton, job.space.describe(job.arch), _source(type(job.space))
     by = type(network).__name__, engine(job.space, job.task, device, job.recipe.precision)
     return under_way.digest((space, job.task.input_shape, job.task.num_classes, job.recipe, by), job.images)
+
+
+def _source(kind: type) -> str:
+    """The text of the file that defines a class, which is a user's where a space is: edited, it makes other networks."""
+    try:
+        return Path(inspect.getsourcefile(kind) or "").read_text(encoding="utf-8")
+    except (TypeError, OSError, ValueError):
+        return ""

@@ -73,7 +73,7 @@ def measure_side_by_side(job: Job, copies: int, device: torch.device) -> float:
     """
     count = _STEPS_BESIDE * job.recipe.batch
     images = job.images._replace(x=job.images.x[:count], y=job.images.y[:count])
-    part = job._replace(images=images, recipe=job.recipe._replace(epochs=1), scored=None)
+    part = job._replace(images=images, recipe=job.recipe._replace(epochs=1), scored=None, kept_in=None)
     before, ends = torch.get_num_threads(), []
     torch.set_num_threads(copies)
     try:

@@ -62,25 +62,39 @@ class UnderWay:
     def read(self, network: NetworkBatch) -> tuple[list[float], float]:
         """Set an untrained network to the state that was kept; the losses and seconds so far.
 
-        A file that is missing or damaged is none: the training begins anew.
+        A file that is missing, damaged or of another network is none: the training begins anew.
         """
         try:
             with safe_open(self.file, framework="pt") as file:
                 about = json.loads(file.metadata()["training"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            losses, seconds = list(map(float, about["losses"])), float(about["seconds"])
+            averaged = int(about["averaged"])
         except (OSError, SafetensorError, ValueError, KeyError, TypeError):
             return [], 0.0
-        losses, seconds = list(map(float, about["losses"])), float(about["seconds"])
         parts: dict[str, dict[str, Tensor]] = {part: {} for part in _PARTS}
         for name, value in tensors.items():
             part, _, own = name.partition(".")
             parts[part][own] = value
-        restore(network, 0, Checkpoint(len(losses), averaged=int(about["averaged"]), **parts))
+        if not all(_fits(parts[part], own) for part, own in _own(network).items()):
+            return [], 0.0
+        restore(network, 0, Checkpoint(len(losses), averaged=averaged, **parts))
         return losses, seconds
 
     def forget(self) -> None:
         """The training has ended."""
         self.file.unlink(missing_ok=True)
+
+
+def _own(network: NetworkBatch) -> dict[str, dict[str, Tensor]]:
+    return {"weights": network.state_of(0), "momentum": network.momentum_of(0)}
+
+
+def _fits(kept: dict[str, Tensor], own: dict[str, Tensor]) -> bool:
+    """Whether the names, shapes and types are those of the network: a space of one's own may have changed."""
+    return {name: (value.shape, value.dtype) for name, value in kept.items()} == {
+        name: (value.shape, value.dtype) for name, value in own.items()
+    }
 
 
 def digest(said: object, images: Images) -> str:
