@@ -118,9 +118,8 @@ class Guarded:
 
     def _learn(self, state: State, proposal: Proposal, results: Results, warm_S: Tensor) -> State:
         """With evaluations of the warm arm for the seeds of a mask, and of the cold one for the others."""
-        proposal = proposal._replace(
-            arm=None
-        )  # Of these arms; a controller that has arms too would take it for its own.
+        # Of these arms; a controller that has arms too would take it for its own.
+        proposal = proposal._replace(arm=None)
         batch = results.score.shape[1]
         evaluated = state.evaluated + batch * torch.stack([warm_S, ~warm_S], 1)
         total = int(evaluated.sum(1).amax())

@@ -109,9 +109,9 @@ class FinalTrainings:
         """A core each, where that is faster; the first error ends all."""
         images = {held_out: self._images_of(held_out, watch) for held_out in {key.held_out for key in missing}}
         jobs = [
-            Job(self.space, arch, self.task, *split, kept_in=self.kept_in)
+            Job(self.space, arch, self.task, learned, key.recipe, judged, kept_in=self.kept_in)
             for key, arch in missing.items()
-            for split in [(images[key.held_out][0], key.recipe, images[key.held_out][1])]
+            for learned, judged in [images[key.held_out]]
         ]
         names = [self.space.describe(job.arch) for job in jobs]
         losses: list[list[float]] = [[] for _ in jobs]

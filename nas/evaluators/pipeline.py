@@ -41,8 +41,8 @@ _COUNTS = (12, 4)
 """Trainings of each level that the time of a search is divided by: half of it goes to each. In three minutes of two cores, the
 final training then has twice the compute of the highest level."""
 _WARM_COUNTS = (9, 3)
-"""The same of a search with a prior, whose first nine are good ones. With more than three cores there are more, in as many
-steps."""
+"""The same of a search with a prior, whose first nine are good ones. With three cores or more there are more, in as
+many steps."""
 _MOST_AT_ONCE = 8
 """Trainings of a search side by side, however many cores there are: each takes some hundred megabytes. Not ablated."""
 _BATCHES = 4, 1
