@@ -344,6 +344,18 @@ def test_minutes_take_bfloat16_where_it_is_faster_and_the_run_keeps_that(digits,
     assert again._finals.job(FinalKey(SPACE.describe(SPACE.reference_arch))).recipe.precision == taken
 
 
+@pytest.mark.parametrize("asked", ["float32", "bf16"])
+def test_minutes_are_planned_by_the_precision_that_is_asked_for(monkeypatch, asked):
+    other = {"float32": "bf16", "bf16": "float32"}[asked]
+    seconds = {asked: 1e-3, other: 1e-6}
+    monkeypatch.setattr(pipeline.step_time, "measure_side_by_side", lambda job, *_: seconds[job.recipe.precision])
+    evaluator = PipelineTraining.of("digits", precision=asked)
+    settings = evaluator.timed(600.0, 200.0)
+    assert settings.get("precision", "float32") == asked
+    flops = int(NasBench201(16, 0, 2).cost(RESNET, evaluator.task)[1])
+    assert float(settings["final"]) == pytest.approx(200 * flops / 1e-3 / 1e9, rel=1e-3)
+
+
 @pytest.mark.parametrize("width", [8, 16, 32])
 def test_in_bfloat16_narrow_networks_see_fewer_images_for_their_compute(width):
     half, plain = (

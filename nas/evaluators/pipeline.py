@@ -94,6 +94,8 @@ class PipelineTraining:
     """Whether the mean of two networks may be handed out."""
     precision: str = "float32"
     """Of training."""
+    precisions: tuple[str, ...] = PRECISIONS
+    """By the faster of which the minutes of a run are planned: that which was asked for, else all."""
     balanced: bool = False
     """Whether every training weighs its classes."""
     teaching: Teaching | None = field(default=None, compare=False)
@@ -134,6 +136,7 @@ class PipelineTraining:
             asked.metric,
             asked.ensemble,
             asked.precision,
+            (asked.precision,) if "precision" in settings else PRECISIONS,
             asked.balanced,
             teaching,
         )
@@ -155,9 +158,11 @@ class PipelineTraining:
             one: step_time.measure_side_by_side(
                 job._replace(recipe=job.recipe._replace(precision=one)), cores, self.device
             )
-            for one in PRECISIONS
+            for one in self.precisions
         }
-        precision = "bf16" if seconds["bf16"] < _FASTER * seconds["float32"] else "float32"
+        # float32 unless it is slower, or not wanted.
+        faster = seconds.get("bf16", math.inf) < _FASTER * seconds.get("float32", math.inf)
+        precision = "bf16" if faster else "float32"
         speed = int(self.space.cost(self._timed, self.task)[1]) / seconds[precision]
         counts = (
             max(few, times * batch) for few, times in zip(_WARM_COUNTS if warm else _COUNTS, _BATCHES, strict=True)
