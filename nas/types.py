@@ -435,6 +435,10 @@ class Comparable(Watched, Protocol):
         """Of `train`, `valid` and `test` the images, uint8 `[N, C, H, W]`, and their classes, int64 `[N]`."""
         ...
 
+    def final_cores(self) -> int:
+        """How many final trainings this machine has side by side at most, a core each; 1 where one takes all of it."""
+        ...
+
     def final_flops(self, arch: Tensor) -> float:
         """Multiply-accumulates of the final training of `arch` `[D]`, those of the forward pass alone."""
         ...

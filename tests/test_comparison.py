@@ -23,7 +23,6 @@ from nas.run import (
     model_card,
     session,
     simpler,
-    stages,
     step_log,
     store,
     trained_network,
@@ -31,7 +30,7 @@ from nas.run import (
 from nas.run.comparison import ENSEMBLE, FOUND, LEARNED, MAJORITY, REFERENCE, Row
 from nas.run.config import RunConfig
 from nas.run.summary import top_row
-from nas.training import metrics
+from nas.training import compiler, metrics
 from nas.types import Comparable, FinalTraining
 from search_spaces import UserError
 
@@ -171,13 +170,24 @@ def test_what_it_adds_to_the_time():
     assert comparison.seconds(150, 300, cores=1) == pytest.approx(230 + 30)
     assert comparison.seconds(150, 9000, cores=2) == pytest.approx(40 + 60)
     assert comparison.seconds(0, 0, cores=8) == 2
+    # Three cores have room for the short trainings beside the long ones.
+    assert comparison.seconds(150, 300, cores=3) == comparison.seconds(150, 300, cores=8) == 30
+    assert (comparison.unjudged(2), comparison.unjudged(3)) == (1 + 0.8 / 3, 1)
 
 
 def test_a_gpu_trains_the_networks_of_a_comparison_one_after_the_other(made, monkeypatch):
     training = session.load(made[0].config).evaluator.training
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
-    assert stages.cores_of(training) == 8
-    assert stages.cores_of(replace(training, device=torch.device("cuda"))) == 1
+    assert replace(training, device=torch.device("cuda")).final_cores() == 1
+
+
+@pytest.mark.skipif(compiler.library() is None, reason="there is no C compiler here")
+def test_final_trainings_of_compiled_code_have_a_core_each_and_others_all_of_them(made, monkeypatch):
+    training = session.load(made[0].config).evaluator.training
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    assert training.final_cores() == 8
+    monkeypatch.setattr(compiler, "library", lambda: None)
+    assert training.final_cores() == 1
 
 
 @pytest.fixture(scope="module")

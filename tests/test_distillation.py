@@ -96,6 +96,15 @@ def test_a_teacher_is_used_where_validation_images_say_that_it_helps(file, monke
     assert ours.final_network(ours.reference(ARCH)).metrics["distillation"] == about
 
 
+def test_whole_trainings_decide_about_a_teacher_also_where_a_resumed_run_asks_for_shorter_ones_alone(file, monkeypatch):
+    ours, asked = Train.of("digits", **SMALL, teacher=f"{file}:made"), []
+    monkeypatch.setattr(_distillation.DistilledTrainings, "_compare", lambda self, one, _: asked.append(one))
+    with pytest.raises(KeyError):  # Nothing was compared.
+        ours.final_networks([FinalTraining(ARCH, share=0.3, held_out=True)])
+    (one,) = asked
+    assert (one.share, one.held_out, one.arch.tolist()) == (1.0, True, ARCH.tolist())
+
+
 def test_validation_images_that_decide_are_learned_from_by_no_teacher_of_ours():
     ours = Train.of("digits", **SMALL, teacher="wide")
     blind = replace(ours, data=ours.data._replace(x_valid=torch.zeros_like(ours.data.x_valid)))

@@ -156,8 +156,18 @@ def test_two_trainings_of_one_architecture_get_the_time_of_those_that_would_judg
         assert 2 * longer == pytest.approx(comparison.seconds(1.0, 600.0, 1) - 60 + 1)
         own, other = (SPACE.settings_of(one.arch) for one in (asked[0][1], asked[0][0]))
         assert (own.augment, other) == (False, own._replace(augment=True))
+        # Of minutes of four cores the judging trainings would have taken nothing.
+        asked.clear()
+        monkeypatch.setattr(PipelineTraining, "final_cores", lambda _: 4)
+        monkeypatch.setattr(simpler, "_in_time", lambda _run, _training, each: each)
+        with store.create(tmp_path / "other", dataclasses.replace(config, minutes=10.0), {"controller": {}}, {}) as run:
+            simpler.train(run, Setup(evaluator, None, torch.zeros(1).long(), None), found)
+        assert [one.share for one in asked[0]] == [epochs, 1]
     else:
         assert list(trained_pairs) == [REFERENCE, FOUND]
+        # All in one call, so that those by which two are judged are trained beside them.
+        (together,) = asked
+        assert [one.held_out for one in together] == [False, False, True, True]
         assert [(seed, held_out) for seed, _, held_out in passes] == [(0, False), (0, False), (0, True), (0, True)]
     assert not simpler._leads(None, None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +22,7 @@ from nas.evaluators._pipeline_trainings import Key
 from nas.evaluators.pipeline import PipelineTraining
 from nas.run import stages
 from nas.run.config import RunConfig
-from nas.training import Images, Recipe
+from nas.training import Images, Recipe, compiler
 from nas.types import FinalTraining
 from search_spaces import Task, UserError, _sampling
 from search_spaces.nasbench201 import NasBench201
@@ -34,6 +35,13 @@ RESNET = SPACE.cell_of(SPACE.reference_arch)
 
 def arch(**settings):
     return SPACE.arch_of(RESNET, Settings(**settings))
+
+
+@pytest.fixture
+def one_core_each(monkeypatch):
+    """Plans are made as on a machine with a C compiler."""
+    # By its place among modules: the package has a function of that name.
+    monkeypatch.setattr(sys.modules["nas.training.train"], "by_one_core", lambda *_: True)
 
 
 @pytest.fixture(scope="module")
@@ -253,6 +261,7 @@ def test_final_networks_side_by_side_are_those_alone(digits):
     assert len(alone.metrics["test_labels"]) == len(digits.data.y_valid)
 
 
+@pytest.mark.usefixtures("one_core_each")
 def test_more_seconds_buy_as_much_more_compute(digits, monkeypatch):
     monkeypatch.setattr(pipeline.step_time, "measure_side_by_side", lambda *_: 1e-3)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
@@ -272,6 +281,7 @@ def test_more_seconds_buy_as_much_more_compute(digits, monkeypatch):
     assert [float(text) for text in digits.timed(0.1, 0.1).values()] == pytest.approx([least, least], rel=1e-3)
 
 
+@pytest.mark.usefixtures("one_core_each")
 @pytest.mark.parametrize(
     ("cores", "seeds", "batch", "counts"),
     [
@@ -306,12 +316,27 @@ def test_a_search_of_minutes_has_work_for_all_cores_and_goes_up_a_level_in_time(
     assert needed == pytest.approx(1800, rel=1e-3)
 
 
+@pytest.mark.usefixtures("one_core_each")
 def test_a_budget_of_evaluations_pays_for_the_higher_level_on_many_cores_too(digits, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     batches = [stages.batch(RunConfig(minutes=10, evals=evals), digits) for evals in (4, 8, 16, 24, 100)]
     assert batches == [2, 2, 4, 6, 8]
 
 
+def test_a_search_without_compiled_code_is_planned_for_one_training_at_a_time(digits, monkeypatch):
+    beside = []
+    monkeypatch.setattr(pipeline.step_time, "measure_side_by_side", lambda _, copies, __: beside.append(copies) or 1e-3)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    monkeypatch.setattr(compiler, "library", lambda: None)
+    assert (digits.final_cores(), digits.at_once(1)) == (1, 2)
+    flops = int(NasBench201(16, 0, 2).cost(RESNET, digits.task)[1])
+    seconds = float(digits.timed(1800.0, 200.0, warm=True)["unit"]) * 1e9 / flops * 1e-3
+    assert seconds * (9 + 3 * 3) == pytest.approx(1800, rel=1e-3)
+    digits.final_seconds()
+    assert beside[0] == beside[-1] == 1
+
+
+@pytest.mark.usefixtures("one_core_each")
 def test_a_batch_that_is_asked_for_is_planned_by(digits, monkeypatch):
     monkeypatch.setattr(pipeline.step_time, "measure_side_by_side", lambda *_: 1e-3)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
@@ -329,6 +354,7 @@ def test_the_final_training_is_foretold_by_the_network_that_is_timed_for_the_lev
     }
 
 
+@pytest.mark.usefixtures("one_core_each")
 @pytest.mark.parametrize(("half", "taken"), [(0.8e-3, "bf16"), (0.95e-3, "float32")])
 def test_minutes_take_bfloat16_where_it_is_faster_and_the_run_keeps_that(digits, monkeypatch, half, taken):
     def measured(job, copies, _device):

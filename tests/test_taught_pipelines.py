@@ -118,7 +118,7 @@ def test_a_search_with_a_prior_leaves_three_quarters_to_the_end(taught, monkeypa
     assert asked == [(300, 300 - rest, False), (pytest.approx(150), pytest.approx(450 - rest), True)]
     stages.timed(RunConfig(minutes=10, comparison=True), plain, warm=True)
     # Of 150 seconds of search a tenth is for models of scikit-learn.
-    trainings = comparison.seconds(1.0, 150.0, torch.get_num_threads()) - 15 + 1
+    trainings = comparison.seconds(1.0, 150.0, plain.final_cores()) - 15 + 1
     assert asked[2] == (pytest.approx(150), pytest.approx((450 - rest - 15) / trainings), True)
 
 

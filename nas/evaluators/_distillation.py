@@ -123,9 +123,7 @@ class DistilledTrainings:
         The last architecture of the first call decides for all whether they are taught.
         """
         if not self._worth:
-            # A comparison's own training on the training images alone, where one is asked for, serves here too.
-            held_out = [one for one in trainings if one.held_out]
-            self._compare(held_out[-1] if held_out else FinalTraining(trainings[-1].arch, held_out=True), watch)
+            self._compare(FinalTraining(trainings[-1].arch, held_out=True), watch)
         helps = self._worth["with"] > self._worth["without"]
         about = {"teacher": self.name, "used": helps, **self._worth, "metric": self.metric}
         spent = self.teacher.seconds if helps else 0.0

@@ -16,6 +16,9 @@ from nas.training import Images, Job, Trained, metrics, step_time
 from nas.training.under_way import FOLDER
 from nas.types import FinalTraining, TrainedNetwork, TrainingProgress, Watch
 
+_AT_ONCE = 4
+"""Final trainings of a search that ends with a comparison."""
+
 
 class FinalKey(NamedTuple):
     """Which training; fields as in `FinalTraining`, the architecture as its space describes it."""
@@ -45,8 +48,8 @@ class PipelineFinals:
             whole: with all the compute that there is, also where images pass a network of this size no more often.
         """
         job, device = self.job(FinalKey(self.trainings.space.describe(arch))), self.trainings.device
-        # Beside the network that it is compared with: a core each.
-        beside = min(2, torch.get_num_threads()) if device.type == "cpu" else 1
+        # Beside the network that it is compared with, and those by which both are judged: a core each.
+        beside = min(_AT_ONCE, training.at_once(job.space, job.task, device, job.recipe.precision))
         seconds = step_time.measure_side_by_side(job, beside, device)
         passes = job.recipe.passes(len(job.images.y)) * job.recipe.epochs
         return seconds * (self.trainings.seen(arch, self.final) if whole else passes)

@@ -142,34 +142,33 @@ class PipelineTraining:
         )
 
     def at_once(self, seeds: int) -> int:
-        cores = torch.get_num_threads() if self.device.type == "cpu" else 1
-        return max(self.defaults.batch, min(_MOST_AT_ONCE, cores // seeds))
+        return max(self.defaults.batch, min(_MOST_AT_ONCE, self.final_cores() // seeds))
+
+    def final_cores(self) -> int:
+        job = self._finals.job(FinalKey(self.space.describe(self._timed)))
+        return training.at_once(job.space, job.task, self.device, self.precision)
 
     def timed(
         self, search: float, final: float, *, warm: bool = False, seeds: int = 1, batch: int | None = None
     ) -> dict[str, str]:
         batch = self.at_once(seeds) if batch is None else batch
-        cores = max(1, torch.get_num_threads()) if self.device.type == "cpu" else 1
-        # No more cores than a step of the searches has trainings.
-        cores = min(cores, seeds * batch)
-        job = self.trainings.job(self.space.describe(self._timed), self.unit)
-        # A training has one core, beside others.
-        seconds = {
-            one: step_time.measure_side_by_side(
-                job._replace(recipe=job.recipe._replace(precision=one)), cores, self.device
-            )
-            for one in self.precisions
-        }
+        job, cores, seconds = self.trainings.job(self.space.describe(self._timed), self.unit), {}, {}
+        for one in self.precisions:
+            timed = job._replace(recipe=job.recipe._replace(precision=one))
+            # A training has one core, beside others; no more than a step of the searches has.
+            cores[one] = min(training.at_once(timed.space, timed.task, self.device, one), seeds * batch)
+            seconds[one] = step_time.measure_side_by_side(timed, cores[one], self.device)
+        shares = {one: seconds[one] / cores[one] for one in self.precisions}
         # float32 unless it is slower, or not wanted.
-        faster = seconds.get("bf16", math.inf) < _FASTER * seconds.get("float32", math.inf)
+        faster = shares.get("bf16", math.inf) < _FASTER * shares.get("float32", math.inf)
         precision = "bf16" if faster else "float32"
         speed = int(self.space.cost(self._timed, self.task)[1]) / seconds[precision]
         counts = (
             max(few, times * batch) for few, times in zip(_WARM_COUNTS if warm else _COUNTS, _BATCHES, strict=True)
         )
-        units = seeds * sum(level * count for level, count in zip(LEVELS, counts, strict=True)) / cores
+        units = seeds * sum(level * count for level, count in zip(LEVELS, counts, strict=True)) / cores[precision]
         # A step of more trainings than cores takes several rounds.
-        unit = search * speed / max(units, math.ceil(seeds * batch / cores) * _LEAST_UNITS)
+        unit = search * speed / max(units, math.ceil(seeds * batch / cores[precision]) * _LEAST_UNITS)
         unit = max(unit, _LEAST_EPOCHS * len(self.data.y_train) * _flops_of_yardstick(self.task))
         found = {"unit": f"{unit / _G:.4g}", "final": f"{max(final * speed, unit) / _G:.4g}"}
         return found if precision == "float32" else found | {"precision": precision}

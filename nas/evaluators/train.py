@@ -176,6 +176,9 @@ class Train:
     def final_seconds(self, arch: Tensor | None = None) -> float:
         return self._seconds_in(self.final_space, None if arch is None else self.equivalents(arch)[None])
 
+    def final_cores(self) -> int:
+        return training.at_once(self.final_space, self.task, self.device)
+
     def final_flops(self, arch: Tensor) -> float:
         flops = network_cost(self.final_space, self.equivalents(arch)[None], self.task)[1].item()
         return float(flops * (len(self.data.y_train) + len(self.data.y_valid)) * self.final_recipe.epochs)

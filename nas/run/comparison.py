@@ -42,9 +42,8 @@ HELD_OUT = 1 / 3
 gives those that are one step from the end. A whole training would tell more, and make the final one shorter by as much time."""
 _TRAINING_IMAGES = 0.8
 """Of the images of a final training: the validation images are a fifth."""
-UNJUDGED = 1 + HELD_OUT * _TRAINING_IMAGES
-"""Of the final epochs, those of two trainings of one architecture: the mean of both is handed out, and no third and fourth
-training has to judge them, whose time they get."""
+_TOGETHER = 2 + 2 * HELD_OUT * _TRAINING_IMAGES
+"""Of a final training's time, what a core takes for those of a comparison: two, and two whose networks are judged."""
 
 
 def learned_seconds(search: float) -> float:
@@ -56,9 +55,16 @@ def seconds(final: float, search: float, cores: int) -> float:
     """About how many seconds the comparison adds to a final training of `final` and a search of `search` seconds.
 
     The plain network takes as long as the one found, and both are trained once more, for fewer epochs, on the training images
-    alone. Two cores share the trainings.
+    alone. Two cores share the trainings; with three or more the longest is what counts.
     """
-    return (2 + 2 * HELD_OUT * _TRAINING_IMAGES) * final / min(2, cores) - final + learned_seconds(search)
+    return (unjudged(cores) if cores > 1 else _TOGETHER) * final - final + learned_seconds(search)
+
+
+def unjudged(cores: int = 1) -> float:
+    """Of the final epochs, those of two trainings of one architecture: the mean of both is handed out, and no third and fourth
+    training has to judge them, whose time they get. Where those take no time, as there are cores enough, there is none to get.
+    """
+    return max(1.0, _TOGETHER / max(2, cores))
 
 
 class Row(NamedTuple):

@@ -127,17 +127,19 @@ def train(run: Run, setup: Setup, arch: Tensor) -> dict[str, Judged]:
         asked[REFERENCE] = FinalTraining(plain, share=_share(run, training, arch, plain))
     elif (averages := averaged.wanted(setup.evaluator)) is not None:
         both = _in_time(run, training, [averages.second(arch), FinalTraining(arch)])
-        longer = [one._replace(share=one.share * comparison.UNJUDGED) for one in both]
+        # Without minutes the time is nobody's: what a run gives does not depend on how many cores there are.
+        times = comparison.unjudged(1 if run.config.minutes is None else training.final_cores())
+        longer = [one._replace(share=one.share * times) for one in both]
         second, found = final_trainings.networks(run, training, longer)
         return _that_converged(training, {_SECOND: (None, second), FOUND: (None, found)})
     elif isinstance(training, Averages):
         asked[_SECOND] = training.second(arch)
     asked[FOUND] = FinalTraining(arch)
-    # The long ones first: a session that is killed later need not repeat them.
     final = _in_time(run, training, list(asked.values()))
     held_out = [one._replace(share=one.share * comparison.HELD_OUT, held_out=True) for one in final]
-    finals, judged = (final_trainings.networks(run, training, each) for each in (final, held_out))
-    pairs = _that_converged(training, dict(zip(asked, zip(judged, finals))))
+    # All at once, for machines with cores enough.
+    made = final_trainings.networks(run, training, [*final, *held_out])
+    pairs = _that_converged(training, dict(zip(asked, zip(made[len(final) :], made))))
     if _SECOND in pairs:
         pairs = {FOUND: _preferred(pairs[FOUND], pairs[_SECOND], training.metric)}
     return pairs

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import torch
-
 from nas.run import averaged, comparison
 from nas.run.config import RunConfig
 from nas.types import Comparable, Evaluator, Taught, Timed, Watched
@@ -30,12 +28,6 @@ def nobody(_stage: str) -> None:
     """For those who need not be told."""
 
 
-def cores_of(training: object) -> int:
-    """How many cores final trainings have here, one each; a GPU has them one after the other."""
-    device = getattr(training, "device", None)
-    return torch.get_num_threads() if device is None or torch.device(device).type == "cpu" else 1
-
-
 def expected(config: RunConfig, evaluator: Evaluator) -> dict[str, float]:
     """Seconds that each stage after the leaders takes here, measured by a few steps; empty where nothing is trained."""
     training = evaluator.training
@@ -49,7 +41,7 @@ def expected(config: RunConfig, evaluator: Evaluator) -> dict[str, float]:
         ending[FINAL] += training.teaching_seconds()
     if config.comparison and isinstance(training, Comparable):
         # Its networks are trained beside the winner.
-        ending[FINAL] += comparison.seconds(final, 0.0, cores_of(training)) - comparison.learned_seconds(0.0)
+        ending[FINAL] += comparison.seconds(final, 0.0, training.final_cores()) - comparison.learned_seconds(0.0)
         rest = 60 * (config.minutes or 0.0) - ending[FINAL] - _EXPORT_SECONDS
         ending[COMPARISON] = comparison.learned_seconds(rest)
     return ending | {EXPORT: _EXPORT_SECONDS}
@@ -128,6 +120,6 @@ def _seconds(config: RunConfig, training: Timed, warm: bool, spent: float = 0.0)
     trainings, rest = config.seeds + training.teaching_trainings, _EXPORT_SECONDS
     if config.comparison and isinstance(training, Comparable):
         learned = comparison.learned_seconds(whole - end)
-        trainings += comparison.seconds(1.0, whole - end, cores_of(training)) - learned
+        trainings += comparison.seconds(1.0, whole - end, training.final_cores()) - learned
         rest += learned
     return whole - end, max(_LEAST_OF_THE_END * end / config.seeds, (end - rest) / trainings)

@@ -4,7 +4,7 @@ from nas.training.compiler import compiler_failure
 from nas.training.metrics import accuracy, logits, predictions
 from nas.training.recipe import Images, Recipe
 from nas.training.side_by_side import Job, Trained, train_alone, train_each
-from nas.training.train import checkpoint, engine, networks, restore, train
+from nas.training.train import at_once, checkpoint, engine, networks, restore, train
 
 __all__ = [
     "Images",
@@ -12,6 +12,7 @@ __all__ = [
     "Recipe",
     "Trained",
     "accuracy",
+    "at_once",
     "checkpoint",
     "compiler_failure",
     "engine",

@@ -11,7 +11,7 @@ from torch import Tensor
 from nas.training.network_batch import NetworkBatch
 from nas.training.recipe import Images, Recipe
 from nas.training.side_by_side import Job, train_each
-from nas.training.train import networks, train
+from nas.training.train import by_one_core, networks, train
 from search_spaces import Space, Task, _sampling
 
 _NETWORKS = 4
@@ -69,13 +69,17 @@ def measure_alone(
 def measure_side_by_side(job: Job, copies: int, device: torch.device) -> float:
     """Seconds of a core for an image and an epoch of a training that has `copies` - 1 others beside it.
 
-    Cores share memory and caches: measured alone, trainings were expected to take an eighth less time than they took.
+    Cores share memory and caches: measured alone, trainings were expected to take an eighth less time than they took. What
+    PyTorch trains with all cores (`nas.training.train.by_one_core`) has none beside it.
     """
     count = _STEPS_BESIDE * job.recipe.batch
     images = job.images._replace(x=job.images.x[:count], y=job.images.y[:count])
     part = job._replace(images=images, recipe=job.recipe._replace(epochs=1), scored=None, kept_in=None)
     before, ends = torch.get_num_threads(), []
-    torch.set_num_threads(copies)
+    if not by_one_core(job.space, job.task, device, job.recipe.precision):
+        copies = 1
+    else:
+        torch.set_num_threads(copies)
     try:
         list(train_each([part], device))  # Pays for what is made once.
         timed = part._replace(recipe=job.recipe._replace(epochs=1 + _EPOCHS_BESIDE))
@@ -84,7 +88,7 @@ def measure_side_by_side(job: Job, copies: int, device: torch.device) -> float:
                 raise trained.error
     finally:
         torch.set_num_threads(before)
-    # From the first epoch's end on; one by one, where there is no compiled code, all cores are each training's in turn.
+    # From the first epoch's end on.
     return (max(ends) - min(ends)) / _EPOCHS_BESIDE / job.recipe.passes(len(images.y))
 
 

@@ -108,14 +108,29 @@ def engine(space: Space, task: Task, device: torch.device, precision: str = "flo
     return f"PyTorch {torch.__version__} ({number}, {where}, {'one by one' if kind is None else 'grouped'})"
 
 
+def by_one_core(space: Space, task: Task, device: torch.device, precision: str = "float32") -> bool:
+    """Whether one core trains a network of `space`, so that several are trained side by side; PyTorch takes all cores for one."""
+    cell_space = as_cell_space(space)
+    skeleton = cell_space.skeleton if cell_space else None
+    if device.type == "cpu" and isinstance(space, HasCost) and _in_bfloat16(skeleton, task, precision):
+        return True
+    return skeleton is not None and _fastest(skeleton, task, device, False) is CompiledNetworks
+
+
+def at_once(space: Space, task: Task, device: torch.device, precision: str = "float32") -> int:
+    """How many networks of `space` are trained side by side on this machine at most, a core each."""
+    return torch.get_num_threads() if by_one_core(space, task, device, precision) else 1
+
+
 def work(space: Space, arch: Tensor, task: Task, device: torch.device, precision: str = "float32") -> int | None:
     """Multiply-accumulates of a forward pass of one image, where `arch` `[D]` is trained by one core; else None."""
     cell_space = as_cell_space(space)
     skeleton = cell_space.skeleton if cell_space else None
-    if device.type == "cpu" and isinstance(space, HasCost) and _in_bfloat16(skeleton, task, precision):
-        return int(space.cost(arch, task)[1])
-    if skeleton is None or _fastest(skeleton, task, device, False) is not CompiledNetworks:
+    if not by_one_core(space, task, device, precision):
         return None
+    if isinstance(space, HasCost) and _in_bfloat16(skeleton, task, precision):
+        return int(space.cost(arch, task)[1])
+    assert skeleton is not None
     return program.compiled(_names(space, arch), task, *skeleton).work
 
 
