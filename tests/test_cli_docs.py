@@ -75,7 +75,13 @@ def write_classifier(folder):
     Image.new("RGB", (9, 8)).save(folder / "new/1.jpg")
 
 
-@pytest.mark.parametrize("path", ALL, ids=" ".join)
+# `tests/test_tune.py` has one of its own, of a smaller training.
+LONG = {("tune", "meta-train")}
+
+
+@pytest.mark.parametrize(
+    "path", [pytest.param(p, marks=pytest.mark.slow if p in LONG else ()) for p in ALL], ids=" ".join
+)
 def test_the_example_of_every_command_runs(path, home, nas, tmp_path, monkeypatch):
     if path == ("export",):  # Its files, of the whole network of a table, have tests of their own.
         monkeypatch.setattr(sys.modules["nas.export.export"], "write_and_compare", lambda *args, **more: ((), ()))

@@ -18,7 +18,11 @@ def test_a_meta_learner_keeps_the_law(law, name):
     law(plugins.load("meta-learner", name))
 
 
-@EVERY
+# Trained in other tests too, as the one that stops in a step.
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow if n == "rl2" else ()) for n in plugins.names("meta-learner")],
+)
 def test_every_stage_of_a_training_learns_and_the_prior_improves_searches_of_other_tasks(name):
     for law in TRAINED:
         law(plugins.load("meta-learner", name))
