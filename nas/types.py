@@ -343,6 +343,8 @@ class TrainingProgress(NamedTuple):
     """The mean training loss of the last epoch; NaN before the first, and where all diverged."""
     best: float
     """The highest accuracy in percent among those that ended; NaN before the first."""
+    share: float | None = None
+    """Of the time that all of them take, what is over, from 0 to 1; None: as much as are done."""
 
 
 class Watch(Protocol):

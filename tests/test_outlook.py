@@ -123,6 +123,9 @@ def test_final_trainings_side_by_side_are_counted_and_timed_together(clock):
     outlook.watch(TrainingProgress((CELL, CELL), 1.5, 4, 2, 4, 0.5, math.nan))
     assert outlook.done() == "1 of 4 trainings"
     assert outlook.left == pytest.approx(30 / (1.5 / 4) - 30)
+    # Where it is known how long each is, the count is not taken for the time.
+    outlook.watch(TrainingProgress((CELL, CELL), 1.5, 4, 2, 4, 0.5, math.nan, share=0.6))
+    assert outlook.left == pytest.approx(30 / 0.6 - 30)
     outlook.watch(TrainingProgress((CELL,), 4.0, 4, 4, 4, 0.5, math.nan))
     assert outlook.left == 0
     clock[0] += 70

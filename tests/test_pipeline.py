@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ import torch
 from controller import Proposal
 from nas import training
 from nas.commands import show
-from nas.evaluators import pipeline
+from nas.evaluators import _jobs_progress, pipeline
 from nas.evaluators._final_training import JUDGED_STEPS
 from nas.evaluators._pipeline_final import FinalKey
 from nas.evaluators._pipeline_jobs import MOST_EPOCHS, MOST_STEPS, _length
@@ -200,12 +201,54 @@ def test_a_score_is_that_of_the_training_alone_and_is_read_back(digits, tmp_path
     assert json.loads(file.read_text().splitlines()[1])["level"] == 3
 
 
+def test_every_epoch_is_told_and_every_end_of_a_search_with_the_best_so_far(digits):
+    fresh, told = PipelineTraining.of("digits", unit="0.05", final="0.1"), []
+    fresh.watch(told.append)
+    keys = [Key(SPACE.describe(arch(width=8, lr=lr)), 1) for lr in (0.05, 0.2)]
+    fresh.trainings.train(keys)
+    epochs = len(fresh.trainings.results[keys[0]].loss)
+    assert len(told) == 2 * (epochs + 1)
+    assert (told[0].done, told[0].total, told[0].epochs) == (1 / epochs, 2, epochs)
+    assert (told[-1].done, told[-1].share) == (2, 1)
+    found = {key.arch: fresh.trainings.results[key] for key in keys}
+    assert told[-1].best == max(one.score for one in found.values())
+    assert told[-1].loss == found[told[-1].archs[0]].loss[-1]
+    told.clear()
+    fresh.final_networks([FinalTraining(arch(width=8, lr=lr)) for lr in (0.05, 0.2)])
+    assert len(told) == 2 * told[0].epochs
+    assert (told[-1].done, told[-1].share) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("cores", "whole", "left"),
+    [(1, 30, [28, 23, 15, 10]), (2, 15, [14, 11.5, 10, 5]), (4, 10, [10, 10, 10, 5])],
+)
+def test_how_much_of_the_time_is_over_follows_from_the_lengths_of_trainings_and_the_cores(
+    monkeypatch, cores, whole, left
+):
+    monkeypatch.setattr(_jobs_progress, "work", lambda *_: None)
+    monkeypatch.setattr(_jobs_progress, "at_once", lambda *_: cores)
+    jobs = [
+        SimpleNamespace(space=None, arch=None, task=None, images=SimpleNamespace(y=range(9)), recipe=Recipe(epochs))
+        for epochs in (10, 10, 5, 5)
+    ]
+    told = []
+    progress = _jobs_progress.JobsProgress("abcd", jobs, torch.device("cpu"), told.append)
+    for place, epochs in ((1, 2), (2, 5), (1, 10), (0, 5)):
+        progress(place, [0.5] * epochs)
+    # Epochs that are left: of all, shared by the cores, or of the longest alone.
+    assert [one.share for one in told] == pytest.approx([1 - rest / whole for rest in left])
+    assert [one.archs for one in told] == [("b",), ("b",), ("b",), ("a",)]
+    progress.ended(3)  # With an error, before its first epoch.
+    assert (told[-1].done, told[-1].epoch, math.isnan(told[-1].loss)) == (3.5, 0, True)
+
+
 def test_a_training_that_diverges_or_raises_fails_alone(digits, monkeypatch):
     keys = [Key(SPACE.describe(arch(lr=lr)), 1) for lr in (0.05, 0.2)]
     own = training.train_each
 
-    def broken(jobs, device):
-        for n, outcome in own(jobs, device):
+    def broken(jobs, device, tell):
+        for n, outcome in own(jobs, device, tell):
             yield n, outcome._replace(error=RuntimeError("boom\nmore")) if jobs[n].recipe.lr == 0.2 else outcome
 
     monkeypatch.setattr(training, "train_each", broken)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from nas import training
 from nas.datasets import DataSet
+from nas.evaluators._jobs_progress import JobsProgress
 from nas.training import Images, Job, Recipe, Trained, metrics
 from nas.training.train import SEEDS
 from nas.types import FinalTraining, TrainedNetwork, TrainingProgress, Watch
@@ -114,13 +115,7 @@ class FinalTrainings:
             for learned, judged in [images[key.held_out]]
         ]
         names = [self.space.describe(job.arch) for job in jobs]
-        losses: list[list[float]] = [[] for _ in jobs]
-
-        def tell(place: int, of_epochs: list[float]) -> None:
-            losses[place] = of_epochs
-            if watch is not None:
-                watch(_progress(names, jobs, losses, place))
-
+        tell = None if watch is None else JobsProgress(names, jobs, self.device, watch)
         for place, outcome in training.train_each(jobs, self.device, tell):
             if outcome.error is not None:
                 raise outcome.error
@@ -151,13 +146,3 @@ class FinalTrainings:
 
     def _images(self, x: Tensor, y: Tensor) -> Images:
         return Images(*(t.to(self.device) for t in (x, y, self.data.mean, self.data.std)))
-
-
-def _progress(names: list[str], jobs: list[Job], losses: list[list[float]], place: int) -> TrainingProgress:
-    """Where trainings side by side stand after an epoch of the one at `place`."""
-    shares = [len(of_epochs) / job.recipe.epochs for job, of_epochs in zip(jobs, losses)]
-    under_way = tuple(name for name, share in zip(names, shares) if 0 < share < 1)
-    epoch, epochs = len(losses[place]), jobs[place].recipe.epochs
-    return TrainingProgress(
-        under_way or (names[place],), sum(shares), len(jobs), epoch, epochs, losses[place][-1], math.nan
-    )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from nas import datasets, training
+from nas.evaluators._jobs_progress import JobsProgress
 from nas.evaluators._pipeline_trainings import PipelineTrainings
 from nas.training import Images, Job, Trained, metrics, step_time
 from nas.training.under_way import FOLDER
@@ -63,7 +64,7 @@ class PipelineFinals:
         """The trained networks with their places, as each ends. Of pipelines that compute the same, the caller asks for one.
 
         Args:
-            watch: is told of the epochs of a training that is alone; None: whoever watches the search.
+            watch: is told of every epoch; None: whoever watches the search.
         """
         describe, device = self.trainings.space.describe, self.trainings.device
         keys = [FinalKey(describe(one.arch), one.seed, one.share, one.held_out) for one in asked]
@@ -75,7 +76,9 @@ class PipelineFinals:
             outcome = self._alone(missing[0], jobs[0], watch or self.trainings.watch)
             yield from self._ended(keys, missing[0], outcome)
         else:
-            for n, outcome in training.train_each(jobs, device):
+            tell = watch or self.trainings.watch
+            progress = None if tell is None else JobsProgress([key.arch for key in missing], jobs, device, tell)
+            for n, outcome in training.train_each(jobs, device, progress):
                 if outcome.error is not None:
                     raise outcome.error
                 yield from self._ended(keys, missing[n], outcome)

@@ -16,9 +16,10 @@ from typing import NamedTuple
 import torch
 
 from nas import training
+from nas.evaluators._jobs_progress import JobsProgress
 from nas.evaluators._pipeline_jobs import PipelineJobs
 from nas.training import Job, metrics
-from nas.types import TrainingProgress, Watch
+from nas.types import Watch
 from search_spaces import UserError
 
 FILE = "pipelines.jsonl"
@@ -84,10 +85,17 @@ class PipelineTrainings(PipelineJobs):
         """Train what is missing, as many side by side as there are cores. Ctrl-C loses what is under way."""
         missing = [key for key in dict.fromkeys(keys) if key not in self.results]
         jobs = [self._job_of(key) for key in missing]
-        for done, (n, outcome) in enumerate(training.train_each(jobs, self.device), 1):
+        progress = None
+        if self.watch is not None and jobs:
+            progress = JobsProgress([key.arch for key in missing], jobs, self.device, self.watch)
+        for n, outcome in training.train_each(jobs, self.device, progress):
             self.results[missing[n]] = found = _validated(outcome, jobs[n], self.metric)
             self._write(missing[n], found)
-            self._tell(missing, n, done)
+            if progress is not None:
+                progress.best = max(
+                    (one for one in (progress.best, found.score) if not math.isnan(one)), default=math.nan
+                )
+                progress.ended(n)
         failures = [found.error for found in self.results.values() if found.error]
         if len(failures) == len(self.results) >= _GIVE_UP:
             raise UserError(
@@ -114,17 +122,6 @@ class PipelineTrainings(PipelineJobs):
         assert job.scored is not None
         x, y = job.scored.x, job.scored.y
         return job._replace(scored=job.scored._replace(x=torch.cat([x, x.flip(-1)]), y=torch.cat([y, y])))
-
-    def _tell(self, keys: Sequence[Key], last: int, done: int) -> None:
-        """Tell that the training at place `last` of those asked for has ended, as the `done`th of them."""
-        if self.watch is None:
-            return
-        found = {key: self.results[key] for key in keys if key in self.results}
-        best = max((one.score for one in found.values() if not math.isnan(one.score)), default=math.nan)
-        under_way = tuple(key.arch for key in keys if key not in found)
-        losses = found[keys[last]].loss
-        loss, epochs = losses[-1] if losses else math.nan, len(losses)
-        self.watch(TrainingProgress(under_way or (keys[last].arch,), done, len(keys), epochs, epochs, loss, best))
 
     def _write(self, key: Key, found: Trained) -> None:
         if self.file is None:

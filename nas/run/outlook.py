@@ -130,7 +130,7 @@ class Outlook:
         training = self.training
         if training is None or not training.total:
             return 0.0
-        return budget.next_step(self.config, self.last) * training.done / training.total
+        return budget.next_step(self.config, self.last) * _share(training)
 
     def _position(self) -> Progress | None:
         """Where the search stands, the step under way included as far as it is told of; None before anything is."""
@@ -177,7 +177,7 @@ class Outlook:
     def _stage_left(self) -> float:
         gone = self.clock() - self._entered
         if self.stage == stages.FINAL and self.training is not None:
-            part = self.training.done / self.training.total
+            part = _share(self.training)
             # A comparison trains once more, on the training images alone: more trainings than seeds.
             share = min(1.0, (self._finals + part if part < 1 else self._finals) / self.config.seeds)
             expected = max(0.0, self.ending.get(self.stage, 0.0) - gone)
@@ -188,6 +188,11 @@ class Outlook:
             count = 0 if self.last is None else budget.leaders(self.config, evaluations, self.last.cost, self.last.wall)
             return max(0.0, leader_trainings(count) * self._pace - gone)
         return max(0.0, self.ending.get(self.stage, 0.0) - gone)
+
+
+def _share(training: TrainingProgress) -> float:
+    """Of the time of trainings together, what is over."""
+    return training.done / training.total if training.share is None else training.share
 
 
 def short_name(arch: str) -> str:
