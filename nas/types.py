@@ -412,6 +412,8 @@ class FinalTraining(NamedTuple):
     """Of the epochs of the final recipe; above 1 more of them."""
     held_out: bool = False
     """Train on the training images alone: all that is called `test` is then measured on the validation images."""
+    beside: bool = False
+    """Train as beside others, also where those have ended before: with all cores it may round otherwise."""
 
 
 @runtime_checkable
@@ -437,10 +439,6 @@ class Comparable(Watched, Protocol):
         """Of `train`, `valid` and `test` the images, uint8 `[N, C, H, W]`, and their classes, int64 `[N]`."""
         ...
 
-    def final_cores(self) -> int:
-        """How many final trainings this machine has side by side at most, a core each; 1 where one takes all of it."""
-        ...
-
     def final_flops(self, arch: Tensor) -> float:
         """Multiply-accumulates of the final training of `arch` `[D]`, those of the forward pass alone."""
         ...
@@ -451,6 +449,19 @@ class Comparable(Watched, Protocol):
 
     def final_networks(self, trainings: Sequence[FinalTraining]) -> list[TrainedNetwork]:
         """The trained networks, in order; side by side where the machine has the cores."""
+        ...
+
+
+@runtime_checkable
+class SideBySide(Protocol):
+    """A training evaluator that says whether its final trainings have a core each."""
+
+    def final_cores(self) -> int:
+        """How many this machine has side by side at most; 1 where one takes all cores."""
+        ...
+
+    def beside_seconds(self) -> float:
+        """As `Watched.final_seconds()`, of a training beside the others of a comparison."""
         ...
 
 

@@ -14,6 +14,7 @@ from nas.run.budget import Progress
 from nas.run.config import RunConfig
 from nas.run.incumbent import Best
 from nas.run.step_log import History
+from nas.training import step_time
 
 FOUND = Best(torch.zeros(1, 6).long(), torch.zeros(1), torch.ones(1).long())
 
@@ -102,7 +103,7 @@ def test_minutes_count_the_search_its_leaders_and_the_final_training(tmp_path, m
 
 def test_what_follows_a_search_by_hand(monkeypatch):
     monkeypatch.setattr(Train, "final_seconds", lambda _self, _arch=None: 40.0)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(Train, "final_cores", lambda _self: 2)
     evaluator = Train.of("digits", epochs="1")
     asked = RunConfig(seeds=2, minutes=10, comparison=False)
     assert stages.expected(asked, evaluator) == {stages.FINAL: 80, stages.EXPORT: 15}
@@ -110,3 +111,23 @@ def test_what_follows_a_search_by_hand(monkeypatch):
     beside = (2 + 2 / 3 * 0.8) * 40 / 2 - 40
     expected = {stages.FINAL: 80 + beside, stages.COMPARISON: (600 - 80 - beside - 15) / 10, stages.EXPORT: 15}
     assert stages.expected(replace(asked, comparison=True), evaluator) == pytest.approx(expected)
+    # Without a plain network two trainings are made, side by side.
+    monkeypatch.setattr(Train, "reference", lambda _self, _arch: None)
+    expected = {stages.FINAL: 80, stages.COMPARISON: (600 - 80 - 15) / 10, stages.EXPORT: 15}
+    assert stages.expected(replace(asked, comparison=True), evaluator) == pytest.approx(expected)
+
+
+def test_the_end_of_a_search_of_cells_is_timed_as_it_is_trained_beside_others(monkeypatch):
+    evaluator, asked = Train.of("digits", epochs="1"), []
+    monkeypatch.setattr(Train, "final_seconds", lambda _self, _arch=None: 40.0)
+    monkeypatch.setattr(step_time, "measure_side_by_side", lambda job, copies, _: asked.append((job, copies)) or 1e-3)
+    for cores, copies in ((2, None), (3, 3), (8, 4)):
+        monkeypatch.setattr(Train, "final_cores", lambda _self, cores=cores: cores)
+        found = stages.expected(RunConfig(minutes=10, comparison=True), evaluator)[stages.FINAL]
+        if copies is None:
+            assert (asked, found) == ([], pytest.approx((2 + 2 / 3 * 0.8) * 40 / 2))
+        else:
+            recipe, images = asked[-1][0].recipe, len(evaluator.data.y_train) + len(evaluator.data.y_valid)
+            assert asked[-1][1] == copies
+            assert found == pytest.approx(1e-3 * recipe.passes(images) * recipe.epochs)
+            assert asked[-1][0].space == evaluator.final_space

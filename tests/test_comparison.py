@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from nas.run import (
     model_card,
     session,
     simpler,
+    stages,
     step_log,
     store,
     trained_network,
@@ -170,6 +172,9 @@ def test_what_it_adds_to_the_time():
     assert comparison.seconds(150, 300, cores=1) == pytest.approx(230 + 30)
     assert comparison.seconds(150, 9000, cores=2) == pytest.approx(40 + 60)
     assert comparison.seconds(0, 0, cores=8) == 2
+    # A space without a plain network: one of 150 s and one of 40 s.
+    assert comparison.seconds(150, 300, cores=1, networks=1) == pytest.approx(40 + 30)
+    assert comparison.seconds(150, 300, cores=2, networks=1) == 30
     # Three cores have room for the short trainings beside the long ones.
     assert comparison.seconds(150, 300, cores=3) == comparison.seconds(150, 300, cores=8) == 30
     assert (comparison.unjudged(2), comparison.unjudged(3)) == (1 + 0.8 / 3, 1)
@@ -178,14 +183,16 @@ def test_what_it_adds_to_the_time():
 def test_a_gpu_trains_the_networks_of_a_comparison_one_after_the_other(made, monkeypatch):
     training = session.load(made[0].config).evaluator.training
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
-    assert replace(training, device=torch.device("cuda")).final_cores() == 1
+    assert stages.cores_of(replace(training, device=torch.device("cuda"))) == 1
+    # One of somebody's own that does not say it.
+    assert [stages.cores_of(SimpleNamespace(device=name)) for name in ("cpu", "cuda")] == [8, 1]
 
 
 @pytest.mark.skipif(compiler.library() is None, reason="there is no C compiler here")
 def test_final_trainings_of_compiled_code_have_a_core_each_and_others_all_of_them(made, monkeypatch):
     training = session.load(made[0].config).evaluator.training
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
-    assert training.final_cores() == 8
+    assert stages.cores_of(training) == training.final_cores() == 8
     monkeypatch.setattr(compiler, "library", lambda: None)
     assert training.final_cores() == 1
 

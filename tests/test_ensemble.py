@@ -156,13 +156,21 @@ def test_two_trainings_of_one_architecture_get_the_time_of_those_that_would_judg
         assert 2 * longer == pytest.approx(comparison.seconds(1.0, 600.0, 1) - 60 + 1)
         own, other = (SPACE.settings_of(one.arch) for one in (asked[0][1], asked[0][0]))
         assert (own.augment, other) == (False, own._replace(augment=True))
-        # Of minutes of four cores the judging trainings would have taken nothing.
-        asked.clear()
-        monkeypatch.setattr(PipelineTraining, "final_cores", lambda _: 4)
-        monkeypatch.setattr(simpler, "_in_time", lambda _run, _training, each: each)
-        with store.create(tmp_path / "other", dataclasses.replace(config, minutes=10.0), {"controller": {}}, {}) as run:
-            simpler.train(run, Setup(evaluator, None, torch.zeros(1).long(), None), found)
-        assert [one.share for one in asked[0]] == [epochs, 1]
+        # Of minutes of four cores the judging trainings would have taken nothing. What the first session of a run found is kept:
+        # it goes on as it began where there are other cores.
+        monkeypatch.setattr(step_time, "measure_side_by_side", lambda *_: 1e-3)
+        shares, of_minutes = [], dataclasses.replace(config, minutes=10.0)
+        for sessions in ((4, 1), (1, 4)):
+            asked.clear()
+            with store.create(tmp_path / str(sessions), of_minutes, {"controller": {}}, {}) as run:
+                for cores in sessions:
+                    monkeypatch.setattr(PipelineTraining, "final_cores", lambda _, cores=cores: cores)
+                    simpler.train(run, Setup(evaluator, None, torch.zeros(1).long(), None), found)
+            first, again = [[(one.seed, one.share) for one in each] for each in asked]
+            assert first == again
+            shares.append(first[1][1])
+        assert shares[1] / shares[0] == pytest.approx(longer, rel=1e-2)
+        assert all(one.beside for one in asked[0])
     else:
         assert list(trained_pairs) == [REFERENCE, FOUND]
         # All in one call, so that those by which two are judged are trained beside them.

@@ -253,6 +253,18 @@ def test_trainings_side_by_side_give_what_they_give_alone_and_tell_of_each_epoch
     assert told[-1].epoch == told[-1].epochs == 2
 
 
+@pytest.mark.parametrize("of", [Train, PipelineTraining], ids=["cells", "pipelines"])
+def test_a_training_that_was_left_alone_is_trained_as_beside_others_where_that_is_asked_for(monkeypatch, of):
+    evaluator = of.of("digits", **({"epochs": "1", "final_epochs": "1"} if of is Train else {"final": "0.02"}))
+    arch = evaluator.reference(evaluator.space.reference_arch)
+    called, side_by_side, alone = [], training.train_each, training.train_alone
+    monkeypatch.setattr(training, "train_each", lambda *given: called.append("beside") or side_by_side(*given))
+    monkeypatch.setattr(training, "train_alone", lambda *given: called.append("alone") or alone(*given))
+    for seed, beside in enumerate((False, True)):
+        evaluator.final_networks([FinalTraining(arch, seed, beside=beside)])
+    assert called == ["alone", "beside"]
+
+
 class Killed(BaseException):
     """As Ctrl-C: no error of a training."""
 

@@ -238,7 +238,8 @@ def test_how_much_of_the_time_is_over_follows_from_the_lengths_of_trainings_and_
         progress(place, [0.5] * epochs)
     # Epochs that are left: of all, shared by the cores, or of the longest alone.
     assert [one.share for one in told] == pytest.approx([1 - rest / whole for rest in left])
-    assert [one.archs for one in told] == [("b",), ("b",), ("b",), ("a",)]
+    # What the epoch is of comes first.
+    assert [one.archs for one in told] == [("b",), ("c", "b"), ("b",), ("a",)]
     progress.ended(3)  # With an error, before its first epoch.
     assert (told[-1].done, told[-1].epoch, math.isnan(told[-1].loss)) == (3.5, 0, True)
 
@@ -377,6 +378,17 @@ def test_a_search_without_compiled_code_is_planned_for_one_training_at_a_time(di
     assert seconds * (9 + 3 * 3) == pytest.approx(1800, rel=1e-3)
     digits.final_seconds()
     assert beside[0] == beside[-1] == 1
+
+
+@pytest.mark.usefixtures("one_core_each")
+def test_the_end_is_timed_with_as_many_trainings_beside_one_another_as_it_has(digits, monkeypatch):
+    seconds = {2: 1e-3, 4: 2e-3, 8: 4e-3}
+    monkeypatch.setattr(pipeline.step_time, "measure_side_by_side", lambda _, copies, __: seconds[copies])
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    flops = int(NasBench201(16, 0, 2).cost(RESNET, digits.task)[1])
+    for batch, slowest in ((2, 2e-3), (8, 4e-3)):
+        final = float(digits.timed(600.0, 200.0, batch=batch)["final"]) * 1e9
+        assert final == pytest.approx(200 * flops / slowest, rel=1e-3)
 
 
 @pytest.mark.usefixtures("one_core_each")

@@ -9,7 +9,6 @@ from statistics import mean, stdev
 from typing import Any
 
 import click
-import torch
 from click.core import ParameterSource
 from rich.console import Console
 from torch import Tensor
@@ -18,7 +17,7 @@ from nas import plugins, tasks
 from nas.commands import _options, _shared
 from nas.export.export import FILES, Export, refuse_taken
 from nas.export.loader import SPACE_SOURCE
-from nas.run import trained_network
+from nas.run import stages, trained_network
 from nas.tasks import absolute
 from nas.terminal import encodable, printable
 from nas.text import counted, duration
@@ -124,7 +123,7 @@ def _parsed(training: ComparableTraining, arch: str) -> Tensor:
 
 def _seconds(training: ComparableTraining, arch: Tensor, seeds: int) -> float:
     """About how long it takes: trainings side by side, a core each."""
-    at_once = min(seeds, torch.get_num_threads())
+    at_once = min(seeds, stages.cores_of(training))
     return training.final_seconds(arch) * -(-seeds // at_once)
 
 

@@ -26,6 +26,8 @@ _SEED_STEP = 409
 """From a training seed to the next other one. A prime, so that all seeds are passed through before one returns; and far from 1,
 so that the other seeds of a run are not the own seeds of runs with `seed=1` and `seed=2`."""
 
+AT_ONCE = 4
+"""Final trainings of a search that ends with a comparison."""
 JUDGED_STEPS = 150
 """Of a training whose network is only to be judged, at least, unless the final training has fewer itself: after the 12 steps
 that 100 images have in 12 epochs, cells are near chance."""
@@ -73,7 +75,7 @@ class FinalTrainings:
         keys = [self._key(training) for training in trainings]
         missing = {key: asked.arch for key, asked in zip(keys, trainings) if key not in self._done}
         yield from ((n, self._done[key]) for n, key in enumerate(keys) if key not in missing)
-        if len(missing) == 1:
+        if len(missing) == 1 and not any(one.beside for one in trainings):
             ((key, arch),) = missing.items()
             ended = iter([(key, self._train_alone(arch, key, watch))])
         else:

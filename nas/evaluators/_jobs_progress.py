@@ -22,8 +22,7 @@ class JobsProgress:
         self._epochs = [job.recipe.epochs for job in jobs]
         self._lengths = [_length(job, device) for job in jobs]
         first = jobs[0]
-        cores = at_once(first.space, first.task, device, first.recipe.precision)
-        self._cores = min(cores, len(jobs))
+        self._cores = at_once(first.space, first.task, device, first.recipe.precision)
         self._losses: list[list[float]] = [[] for _ in jobs]
         self._shares = [0.0 for _ in jobs]
         self.best = math.nan
@@ -40,10 +39,11 @@ class JobsProgress:
     def _tell(self, place: int, losses: list[float], share: float) -> None:
         with self._lock:
             self._losses[place], self._shares[place] = losses, share
-            under_way = tuple(name for name, one in zip(self._names, self._shares) if 0 < one < 1)
+            others = (n for n, one in enumerate(self._shares) if 0 < one < 1 and n != place)
             self._watch(
                 TrainingProgress(
-                    under_way or (self._names[place],),
+                    # The one that the epoch and the loss are of comes first.
+                    tuple(self._names[n] for n in (place, *others)),
                     sum(self._shares),
                     len(self._shares),
                     len(losses),
@@ -55,7 +55,7 @@ class JobsProgress:
             )
 
     def _share_of_time(self) -> float:
-        """The cores share what is left, and no job has more than one of them."""
+        """Of the time of all, what is over: the cores share what is left, and no job has more than one of them."""
         left = [length * (1 - share) for length, share in zip(self._lengths, self._shares)]
         whole, rest = (max(max(each), sum(each) / self._cores) for each in (self._lengths, left))
         return 1 - rest / whole

@@ -11,14 +11,12 @@ import torch
 from torch import Tensor
 
 from nas import datasets, training
+from nas.evaluators._final_training import AT_ONCE
 from nas.evaluators._jobs_progress import JobsProgress
 from nas.evaluators._pipeline_trainings import PipelineTrainings
 from nas.training import Images, Job, Trained, metrics, step_time
 from nas.training.under_way import FOLDER
 from nas.types import FinalTraining, TrainedNetwork, TrainingProgress, Watch
-
-_AT_ONCE = 4
-"""Final trainings of a search that ends with a comparison."""
 
 
 class FinalKey(NamedTuple):
@@ -50,7 +48,7 @@ class PipelineFinals:
         """
         job, device = self.job(FinalKey(self.trainings.space.describe(arch))), self.trainings.device
         # Beside the network that it is compared with, and those by which both are judged: a core each.
-        beside = min(_AT_ONCE, training.at_once(job.space, job.task, device, job.recipe.precision))
+        beside = min(AT_ONCE, training.at_once(job.space, job.task, device, job.recipe.precision))
         seconds = step_time.measure_side_by_side(job, beside, device)
         passes = job.recipe.passes(len(job.images.y)) * job.recipe.epochs
         return seconds * (self.trainings.seen(arch, self.final) if whole else passes)
@@ -72,7 +70,7 @@ class PipelineFinals:
         yield from ((n, self._done[key]) for n, key in enumerate(keys) if key not in missing)
         targets = {held_out: self._targets(held_out, watch) for held_out in {key.held_out for key in missing}}
         jobs = [self.job(key, targets[key.held_out]) for key in missing]
-        if len(missing) == 1:
+        if len(missing) == 1 and not any(one.beside for one in asked):
             outcome = self._alone(missing[0], jobs[0], watch or self.trainings.watch)
             yield from self._ended(keys, missing[0], outcome)
         else:

@@ -82,7 +82,8 @@ class PipelineJobs:
             index = index[datasets.pick(count, images)]
         space, cell = NasBench201(*self.space.skeleton_of(arch)), self.space.cell_of(arch)
         recipe = recipe._replace(epochs=epochs)
-        return Job(space, cell, task, self.images(x[index], y[index]), recipe, mirror=settings.twice)
+        images = self.images(*(_at(each, index) for each in (x, y)))
+        return Job(space, cell, task, images, recipe, mirror=settings.twice)
 
     def recipe(self, arch: Tensor) -> Recipe:
         """How `arch` `[D]` is trained, for one epoch."""
@@ -147,6 +148,12 @@ class PipelineJobs:
     def images(self, x: Tensor, y: Tensor) -> Images:
         """Images and their classes, on the device that trains."""
         return Images(*(t.to(self.device) for t in (x, y, self.data.mean, self.data.std)))
+
+
+def _at(of: Tensor, index: Tensor) -> Tensor:
+    """What is at the places `index`; without a copy where these are the first ones, so that trainings beside others share it."""
+    first = len(index)
+    return of[:first] if torch.equal(index, torch.arange(first)) else of[index]
 
 
 def _length(recipe: Recipe, count: int, seen: float, *, final: bool) -> tuple[int, int]:

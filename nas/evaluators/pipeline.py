@@ -20,7 +20,7 @@ from nas import datasets, training
 from nas.datasets import DataSet, meta_features
 from nas.evaluators import _settings
 from nas.evaluators._distillation import COMPARED, DistilledTrainings, Teaching, Trainings
-from nas.evaluators._final_training import JUDGED_STEPS
+from nas.evaluators._final_training import AT_ONCE, JUDGED_STEPS
 from nas.evaluators._pipeline_final import FinalKey, PipelineFinals
 from nas.evaluators._pipeline_trainings import FILE, Key, PipelineTrainings
 from nas.evaluators._settings import PipelineSettings
@@ -145,8 +145,11 @@ class PipelineTraining:
         return max(self.defaults.batch, min(_MOST_AT_ONCE, self.final_cores() // seeds))
 
     def final_cores(self) -> int:
-        job = self._finals.job(FinalKey(self.space.describe(self._timed)))
-        return training.at_once(job.space, job.task, self.device, self.precision)
+        space, task = NasBench201(*self.space.skeleton_of(self._timed)), self.space.sized(self._timed, self.task)
+        return training.at_once(space, task, self.device, self.precision)
+
+    def beside_seconds(self) -> float:
+        return self.final_seconds()
 
     def timed(
         self, search: float, final: float, *, warm: bool = False, seeds: int = 1, batch: int | None = None
@@ -162,7 +165,8 @@ class PipelineTraining:
         # float32 unless it is slower, or not wanted.
         faster = shares.get("bf16", math.inf) < _FASTER * shares.get("float32", math.inf)
         precision = "bf16" if faster else "float32"
-        speed = int(self.space.cost(self._timed, self.task)[1]) / seconds[precision]
+        flops, alike = int(self.space.cost(self._timed, self.task)[1]), job.recipe._replace(precision=precision)
+        speed, job = flops / seconds[precision], job._replace(recipe=alike)
         counts = (
             max(few, times * batch) for few, times in zip(_WARM_COUNTS if warm else _COUNTS, _BATCHES, strict=True)
         )
@@ -170,6 +174,9 @@ class PipelineTraining:
         # A step of more trainings than cores takes several rounds.
         unit = search * speed / max(units, math.ceil(seeds * batch / cores[precision]) * _LEAST_UNITS)
         unit = max(unit, _LEAST_EPOCHS * len(self.data.y_train) * _flops_of_yardstick(self.task))
+        # The end may have more trainings beside one another than a step of the search.
+        if (beside := min(AT_ONCE, training.at_once(job.space, job.task, self.device, precision))) > cores[precision]:
+            speed = flops / step_time.measure_side_by_side(job, beside, self.device)
         found = {"unit": f"{unit / _G:.4g}", "final": f"{max(final * speed, unit) / _G:.4g}"}
         return found if precision == "float32" else found | {"precision": precision}
 

@@ -19,10 +19,10 @@ from nas import datasets, plugins, training
 from nas.datasets import DataSet, meta_features
 from nas.evaluators import _settings, _trial
 from nas.evaluators._distillation import DistilledTrainings, Teaching
-from nas.evaluators._final_training import JUDGED_STEPS, FinalTrainings, for_least_steps, with_seed
+from nas.evaluators._final_training import AT_ONCE, JUDGED_STEPS, FinalTrainings, for_least_steps, with_seed
 from nas.evaluators._training_cache import FILE, TrainingCache, TrainingKey
 from nas.text import counted
-from nas.training import Images, Recipe, augment, metrics, step_time
+from nas.training import Images, Job, Recipe, augment, metrics, step_time
 from nas.training.metrics import METRIC_NAMES
 from nas.training.under_way import FOLDER
 from nas.types import Defaults, Evaluate, FinalTraining, TrainedNetwork, TrainingEvaluator, Watch
@@ -178,6 +178,16 @@ class Train:
 
     def final_cores(self) -> int:
         return training.at_once(self.final_space, self.task, self.device)
+
+    def beside_seconds(self) -> float:
+        beside = min(AT_ONCE, self.final_cores())
+        if beside <= 2:  # As alone, where one has all of two cores.
+            return self.final_seconds()
+        both = torch.cat([self.data.x_train, self.data.x_valid]), torch.cat([self.data.y_train, self.data.y_valid])
+        recipe, archs = self.final_recipe, step_time.random_archs(self.final_space)
+        largest = archs[network_cost(self.final_space, archs, self.task)[1].argmax()]
+        job = Job(self.final_space, largest, self.task, self.cache.images(*both), recipe)
+        return step_time.measure_side_by_side(job, beside, self.device) * recipe.passes(len(both[1])) * recipe.epochs
 
     def final_flops(self, arch: Tensor) -> float:
         flops = network_cost(self.final_space, self.equivalents(arch)[None], self.task)[1].item()

@@ -42,8 +42,8 @@ HELD_OUT = 1 / 3
 gives those that are one step from the end. A whole training would tell more, and make the final one shorter by as much time."""
 _TRAINING_IMAGES = 0.8
 """Of the images of a final training: the validation images are a fifth."""
-_TOGETHER = 2 + 2 * HELD_OUT * _TRAINING_IMAGES
-"""Of a final training's time, what a core takes for those of a comparison: two, and two whose networks are judged."""
+_JUDGED = 1 + HELD_OUT * _TRAINING_IMAGES
+"""Of a final training's time, what a core takes for it and for the one whose network is judged."""
 
 
 def learned_seconds(search: float) -> float:
@@ -51,20 +51,24 @@ def learned_seconds(search: float) -> float:
     return max(_LEARNED_LEAST, min(_LEARNED_SECONDS, _LEARNED_SHARE * search))
 
 
-def seconds(final: float, search: float, cores: int) -> float:
+def seconds(final: float, search: float, cores: int, networks: int = 2) -> float:
     """About how many seconds the comparison adds to a final training of `final` and a search of `search` seconds.
 
     The plain network takes as long as the one found, and both are trained once more, for fewer epochs, on the training images
-    alone. Two cores share the trainings; with three or more the longest is what counts.
+    alone. The cores share the trainings; where there are enough of them the longest is what counts.
+
+    Args:
+        cores: that final trainings have here, one each; 1 where one takes all of them.
+        networks: 1 where the space has no plain network, nor a second training for it.
     """
-    return (unjudged(cores) if cores > 1 else _TOGETHER) * final - final + learned_seconds(search)
+    return max(1.0, networks * _JUDGED / cores) * final - final + learned_seconds(search)
 
 
 def unjudged(cores: int = 1) -> float:
     """Of the final epochs, those of two trainings of one architecture: the mean of both is handed out, and no third and fourth
     training has to judge them, whose time they get. Where those take no time, as there are cores enough, there is none to get.
     """
-    return max(1.0, _TOGETHER / max(2, cores))
+    return max(1.0, 2 * _JUDGED / max(2, cores))
 
 
 class Row(NamedTuple):

@@ -17,7 +17,18 @@ from nas.evaluators.constrained import Constrained
 from nas.evaluators.multi_objective import MultiObjective
 from nas.export import latency, loader
 from nas.export.export import build
-from nas.run import averaged, choice, comparison, final_trainings, session, step_log, store, trained_network, verified
+from nas.run import (
+    averaged,
+    choice,
+    comparison,
+    final_trainings,
+    session,
+    stages,
+    step_log,
+    store,
+    trained_network,
+    verified,
+)
 from nas.run.comparison import ENSEMBLE, FOUND, LEARNED, MAJORITY, REFERENCE, Row
 from nas.run.config import RunConfig
 from nas.run.session import Setup
@@ -126,11 +137,10 @@ def train(run: Run, setup: Setup, arch: Tensor) -> dict[str, Judged]:
     if plain is not None and not _is_same(training, plain, arch) and _keeps_constraints(run, setup.evaluator, plain):
         asked[REFERENCE] = FinalTraining(plain, share=_share(run, training, arch, plain))
     elif (averages := averaged.wanted(setup.evaluator)) is not None:
-        both = _in_time(run, training, [averages.second(arch), FinalTraining(arch)])
         # Without minutes the time is nobody's: what a run gives does not depend on how many cores there are.
-        times = comparison.unjudged(1 if run.config.minutes is None else training.final_cores())
-        longer = [one._replace(share=one.share * times) for one in both]
-        second, found = final_trainings.networks(run, training, longer)
+        times = comparison.unjudged(1 if run.config.minutes is None else stages.cores_of(training))
+        both = _in_time(run, training, [averages.second(arch), FinalTraining(arch)], times)
+        second, found = _together(run, training, both)
         return _that_converged(training, {_SECOND: (None, second), FOUND: (None, found)})
     elif isinstance(training, Averages):
         asked[_SECOND] = training.second(arch)
@@ -138,11 +148,17 @@ def train(run: Run, setup: Setup, arch: Tensor) -> dict[str, Judged]:
     final = _in_time(run, training, list(asked.values()))
     held_out = [one._replace(share=one.share * comparison.HELD_OUT, held_out=True) for one in final]
     # All at once, for machines with cores enough.
-    made = final_trainings.networks(run, training, [*final, *held_out])
-    pairs = _that_converged(training, dict(zip(asked, zip(made[len(final) :], made))))
+    made = _together(run, training, [*final, *held_out])
+    finals, judged = made[: len(final)], made[len(final) :]
+    pairs = _that_converged(training, dict(zip(asked, zip(judged, finals, strict=True), strict=True)))
     if _SECOND in pairs:
         pairs = {FOUND: _preferred(pairs[FOUND], pairs[_SECOND], training.metric)}
     return pairs
+
+
+def _together(run: Run, training: ComparableTraining, asked: list[FinalTraining]) -> list[TrainedNetwork]:
+    """Their networks, each trained as beside others, also by a session that finds the others ended."""
+    return final_trainings.networks(run, training, [one._replace(beside=True) for one in asked])
 
 
 def leading(networks: dict[str, Judged]) -> TrainedNetwork:
@@ -168,19 +184,22 @@ def final_arch(evaluator: Evaluator, training: TrainingEvaluator, arch: Tensor) 
     return training.final_arch(arch, twice=twice, larger=larger)
 
 
-def _in_time(run: Run, training: ComparableTraining, asked: list[FinalTraining]) -> list[FinalTraining]:
-    """With fewer epochs where one takes longer than what the minutes of a run were planned by.
+def _in_time(
+    run: Run, training: ComparableTraining, asked: list[FinalTraining], times: float = 1.0
+) -> list[FinalTraining]:
+    """With `times` the epochs, and fewer where one takes longer than what the minutes of a run were planned by.
 
     The same multiply-accumulates take a small network longer, as it sees more images for them: with width 8 and RandAugment a
     search of three minutes took four. Timed beside the training that was planned by, so that a busy machine changes little; kept
-    with the run, so that what is killed goes on as it began.
+    with the run, so that what is killed goes on as it began, on other cores too.
     """
     if run.config.minutes is None or not (isinstance(training, Averages) and isinstance(training, Watched)):
-        return asked
+        return [one._replace(share=one.share * times) for one in asked]
     kept = store.get_meta(run, comparison.SHARES)
     if kept is None or len(kept) != len(asked):
         planned = training.planned_seconds()
-        kept = [round(min(one.share, planned / training.final_seconds(one.arch)), 3) for one in asked]
+        shares = [min(one.share, planned / training.final_seconds(one.arch)) for one in asked]
+        kept = [round(share * times, 3) for share in shares]
         store.set_meta(run, comparison.SHARES, kept)
     return [one._replace(share=share) for one, share in zip(asked, kept, strict=True)]
 

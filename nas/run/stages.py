@@ -5,9 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import torch
+
 from nas.run import averaged, comparison
 from nas.run.config import RunConfig
-from nas.types import Comparable, Evaluator, Taught, Timed, Watched
+from nas.training import step_time
+from nas.types import (
+    Averages,
+    Comparable,
+    ComparableTraining,
+    Evaluator,
+    SideBySide,
+    Taught,
+    Timed,
+    Watched,
+    as_comparable,
+)
 from search_spaces import UserError
 
 SEARCH = "searching"
@@ -28,20 +41,41 @@ def nobody(_stage: str) -> None:
     """For those who need not be told."""
 
 
+def cores_of(training: object) -> int:
+    """How many cores final trainings have here, one each; 1 where one takes all of them, and on a GPU."""
+    if isinstance(training, SideBySide):
+        return training.final_cores()
+    device = getattr(training, "device", None)
+    return torch.get_num_threads() if device is None or torch.device(device).type == "cpu" else 1
+
+
+def _networks_of(training: ComparableTraining, evaluator: Evaluator) -> int:
+    """How many networks a comparison trains."""
+    if isinstance(training, Averages):
+        return 2
+    return 1 if training.reference(step_time.random_archs(evaluator.space)[0]) is None else 2
+
+
 def expected(config: RunConfig, evaluator: Evaluator) -> dict[str, float]:
     """Seconds that each stage after the leaders takes here, measured by a few steps; empty where nothing is trained."""
     training = evaluator.training
     if not isinstance(training, Watched):
         return {}
     grows = averaged.grows(evaluator) if config.comparison else None
-    final = training.final_seconds() if grows is None else grows.longest_seconds()
+    if grows is not None:
+        final = grows.longest_seconds()
+    elif config.comparison and isinstance(training, SideBySide):
+        final = training.beside_seconds()
+    else:
+        final = training.final_seconds()
     # The report trains the best of each seed to the end.
     ending = {FINAL: config.seeds * final}
     if isinstance(training, Taught):
         ending[FINAL] += training.teaching_seconds()
-    if config.comparison and isinstance(training, Comparable):
-        # Its networks are trained beside the winner.
-        ending[FINAL] += comparison.seconds(final, 0.0, training.final_cores()) - comparison.learned_seconds(0.0)
+    if config.comparison and (comparable := as_comparable(evaluator.training)) is not None:
+        networks = _networks_of(comparable, evaluator)
+        # They are trained beside the winner.
+        ending[FINAL] += comparison.seconds(final, 0.0, cores_of(training), networks) - comparison.learned_seconds(0.0)
         rest = 60 * (config.minutes or 0.0) - ending[FINAL] - _EXPORT_SECONDS
         ending[COMPARISON] = comparison.learned_seconds(rest)
     return ending | {EXPORT: _EXPORT_SECONDS}
@@ -120,6 +154,6 @@ def _seconds(config: RunConfig, training: Timed, warm: bool, spent: float = 0.0)
     trainings, rest = config.seeds + training.teaching_trainings, _EXPORT_SECONDS
     if config.comparison and isinstance(training, Comparable):
         learned = comparison.learned_seconds(whole - end)
-        trainings += comparison.seconds(1.0, whole - end, training.final_cores()) - learned
+        trainings += comparison.seconds(1.0, whole - end, cores_of(training)) - learned
         rest += learned
     return whole - end, max(_LEAST_OF_THE_END * end / config.seeds, (end - rest) / trainings)

@@ -34,7 +34,7 @@ class StepTime(NamedTuple):
 
 def measure(space: Space, task: Task, images: Images, recipe: Recipe, device: torch.device) -> StepTime:
     """Train a batch of images twice; the first time pays for what is made once."""
-    archs = _random(space)
+    archs = random_archs(space)
     batch = Images(images.x[: recipe.batch], images.y[: recipe.batch], images.mean, images.std)
     seconds = _second_epoch(networks(space, archs, task, recipe.seed, device), batch, recipe)
     with torch.random.fork_rng(devices=[]):
@@ -58,7 +58,7 @@ def measure_alone(
             its space.
     """
     part = Images(images.x[: _STEPS * recipe.batch], images.y[: _STEPS * recipe.batch], images.mean, images.std)
-    chosen = _random(space) if archs is None else archs
+    chosen = random_archs(space) if archs is None else archs
     alone = (
         networks(space, arch[None], task, recipe.seed, device, alone=True, precision=recipe.precision)
         for arch in chosen
@@ -92,7 +92,8 @@ def measure_side_by_side(job: Job, copies: int, device: torch.device) -> float:
     return (max(ends) - min(ends)) / _EPOCHS_BESIDE / job.recipe.passes(len(images.y))
 
 
-def _random(space: Space) -> Tensor:
+def random_archs(space: Space) -> Tensor:
+    """A few architectures of `space`, `[P, D]`, the same ones whenever they are asked for."""
     return _sampling.sample(space, torch.zeros(1).long(), torch.zeros(1).long(), _NETWORKS)[0]
 
 

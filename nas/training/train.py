@@ -109,7 +109,7 @@ def engine(space: Space, task: Task, device: torch.device, precision: str = "flo
 
 
 def by_one_core(space: Space, task: Task, device: torch.device, precision: str = "float32") -> bool:
-    """Whether one core trains a network of `space`, so that several are trained side by side; PyTorch takes all cores for one."""
+    """Whether one core trains a network, so that several go side by side. Otherwise PyTorch takes all cores for one."""
     cell_space = as_cell_space(space)
     skeleton = cell_space.skeleton if cell_space else None
     if device.type == "cpu" and isinstance(space, HasCost) and _in_bfloat16(skeleton, task, precision):
