@@ -378,6 +378,10 @@ class Timed(Protocol):
         """Final trainings that a teacher adds; 0 without one."""
         ...
 
+    def in_faster_precision(self) -> Timed:
+        """The same, trained in that precision in which this machine is faster: by it minutes are planned."""
+        ...
+
     def at_once(self, seeds: int) -> int:
         """How many architectures of each of `seeds` searches are trained side by side on this machine: the batch of a search."""
         ...

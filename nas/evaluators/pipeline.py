@@ -100,6 +100,8 @@ class PipelineTraining:
     """Whether every training weighs its classes."""
     teaching: Teaching | None = field(default=None, compare=False)
     """What the final trainings learn from besides the labels, where it helps."""
+    _measured: dict[int, float] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Seconds, by how many are trained side by side."""
 
     # No leaders: the levels of compute tell them apart.
     defaults = Defaults(budget=sum(_COUNTS), batch=2, leaders=0)
@@ -155,30 +157,41 @@ class PipelineTraining:
         self, search: float, final: float, *, warm: bool = False, seeds: int = 1, batch: int | None = None
     ) -> dict[str, str]:
         batch = self.at_once(seeds) if batch is None else batch
-        job, cores, seconds = self.trainings.job(self.space.describe(self._timed), self.unit), {}, {}
-        for one in self.precisions:
-            timed = job._replace(recipe=job.recipe._replace(precision=one))
-            # A training has one core, beside others; no more than a step of the searches has.
-            cores[one] = min(training.at_once(timed.space, timed.task, self.device, one), seeds * batch)
-            seconds[one] = step_time.measure_side_by_side(timed, cores[one], self.device)
-        shares = {one: seconds[one] / cores[one] for one in self.precisions}
-        # float32 unless it is slower, or not wanted.
-        faster = shares.get("bf16", math.inf) < _FASTER * shares.get("float32", math.inf)
-        precision = "bf16" if faster else "float32"
-        flops, alike = int(self.space.cost(self._timed, self.task)[1]), job.recipe._replace(precision=precision)
-        speed, job = flops / seconds[precision], job._replace(recipe=alike)
+        most = self.final_cores()
+        cores, flops = min(most, seeds * batch), int(self.space.cost(self._timed, self.task)[1])
+        # A training has one core, beside others; no more than a step of the searches has.
+        speed = flops / self._seconds_beside(cores)
         counts = (
             max(few, times * batch) for few, times in zip(_WARM_COUNTS if warm else _COUNTS, _BATCHES, strict=True)
         )
-        units = seeds * sum(level * count for level, count in zip(LEVELS, counts, strict=True)) / cores[precision]
+        units = seeds * sum(level * count for level, count in zip(LEVELS, counts, strict=True)) / cores
         # A step of more trainings than cores takes several rounds.
-        unit = search * speed / max(units, math.ceil(seeds * batch / cores[precision]) * _LEAST_UNITS)
+        unit = search * speed / max(units, math.ceil(seeds * batch / cores) * _LEAST_UNITS)
         unit = max(unit, _LEAST_EPOCHS * len(self.data.y_train) * _flops_of_yardstick(self.task))
         # The end may have more trainings beside one another than a step of the search.
-        if (beside := min(AT_ONCE, training.at_once(job.space, job.task, self.device, precision))) > cores[precision]:
-            speed = flops / step_time.measure_side_by_side(job, beside, self.device)
+        if (beside := min(AT_ONCE, most)) > cores:
+            speed = flops / self._seconds_beside(beside)
         found = {"unit": f"{unit / _G:.4g}", "final": f"{max(final * speed, unit) / _G:.4g}"}
-        return found if precision == "float32" else found | {"precision": precision}
+        return found if self.precision == "float32" else found | {"precision": self.precision}
+
+    def in_faster_precision(self) -> PipelineTraining:
+        return self._in_faster_precision
+
+    @cached_property
+    def _in_faster_precision(self) -> PipelineTraining:
+        each = {one: replace(self, precision=one, precisions=(one,)) for one in self.precisions}
+        if len(each) == 1:
+            return next(iter(each.values()))
+        cores = {name: min(_MOST_AT_ONCE, one.final_cores()) for name, one in each.items()}
+        shares = {name: one._seconds_beside(cores[name]) / cores[name] for name, one in each.items()}
+        return each["bf16" if shares["bf16"] < _FASTER * shares["float32"] else "float32"]
+
+    def _seconds_beside(self, copies: int) -> float:
+        """Of the pipeline that is timed, beside others, for an image and an epoch; measured once."""
+        if copies not in self._measured:
+            job = self.trainings.job(self.space.describe(self._timed), self.unit)
+            self._measured[copies] = step_time.measure_side_by_side(job, copies, self.device)
+        return self._measured[copies]
 
     def lengthened(self, final: float) -> dict[str, str]:
         return {"final": f"{max(self.final * final / self.planned_seconds(), self.unit) / _G:.4g}"}

@@ -102,7 +102,8 @@ def timed(config: RunConfig, evaluator: Evaluator, *, warm: bool = False) -> dic
     training = evaluator.training
     if config.minutes is None or not isinstance(training, Timed):
         return {}
-    return training.timed(*_seconds(config, training, warm), warm=warm, seeds=config.seeds, batch=config.batch)
+    faster = training.in_faster_precision()
+    return faster.timed(*_seconds(config, faster, warm), warm=warm, seeds=config.seeds, batch=config.batch)
 
 
 def batch(config: RunConfig, evaluator: Evaluator) -> int:
@@ -112,7 +113,7 @@ def batch(config: RunConfig, evaluator: Evaluator) -> int:
         return least
     # A budget of evaluations, where there is one too, must pay for the higher level: three batches before it and one of it.
     most = math.inf if config.evals is None else config.evals // 4
-    return int(max(least, min(training.at_once(config.seeds), most)))
+    return int(max(least, min(training.in_faster_precision().at_once(config.seeds), most)))
 
 
 def lengthened(config: RunConfig, evaluator: Evaluator, spent: float, *, warm: bool = False) -> dict[str, str]:
