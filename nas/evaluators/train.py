@@ -181,7 +181,7 @@ class Train:
 
     def beside_seconds(self) -> float:
         beside = min(AT_ONCE, self.final_cores())
-        if beside <= 2:  # As alone, where one has all of two cores.
+        if beside <= 2:  # On so few cores the same code trains a network alone.
             return self.final_seconds()
         both = torch.cat([self.data.x_train, self.data.x_valid]), torch.cat([self.data.y_train, self.data.y_valid])
         recipe, archs = self.final_recipe, step_time.random_archs(self.final_space)

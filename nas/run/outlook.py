@@ -178,7 +178,7 @@ class Outlook:
         gone = self.clock() - self._entered
         if self.stage == stages.FINAL and self.training is not None:
             part = _share(self.training)
-            # A comparison trains once more, on the training images alone: more trainings than seeds.
+            # A teacher is judged by two trainings more: there can be more of them than seeds.
             share = min(1.0, (self._finals + part if part < 1 else self._finals) / self.config.seeds)
             expected = max(0.0, self.ending.get(self.stage, 0.0) - gone)
             trust = min(1.0, _TRUSTED * share)
